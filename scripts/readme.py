@@ -1,0 +1,68 @@
+"""Make README.md from nbs/index.ipynb, without Quarto.
+
+    python scripts/readme.py                        write README.md
+    python scripts/readme.py --print-command main   print the set-up command that runs the main job
+    python scripts/readme.py --print-command tests  print the set-up command that runs the tests
+
+Markdown cells are taken over (front matter and Quarto's attributes left out, links to notebooks pointed at the
+site), code cells and their text output become fenced blocks, stored figures are replaced by nothing: the README's
+pictures are ordinary Markdown images with files in nbs/images.
+"""
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = re.search(r'Documentation = "(.*?)/?"', (ROOT / "pyproject.toml").read_text()).group(1)
+HIDDEN = re.compile(r"^#\|\s*(hide|default_exp|export|exporti)\b", re.M)
+
+
+def readable(markdown: str) -> str:
+    "Quarto's markdown as plain markdown that works outside of the site"
+    markdown = re.sub(r"\A---\n.*?\n---\n", "", markdown, flags=re.S)
+    markdown = re.sub(r"\]\((?!https?:|#)([\w/.-]+)\.ipynb(#[\w-]+)?\)", lambda m: f"]({SITE}/{page(m[1])}.html{m[2] or ''})", markdown)
+    markdown = re.sub(r"\]\((images/[^)]+)\)(\{[^}]*\})?", r"](nbs/\1)", markdown)
+    markdown = re.sub(r"^:::.*\n", "", markdown, flags=re.M)
+    return markdown.strip()
+
+
+def page(path: str) -> str:
+    "A notebook's address on the site: nbdev drops the leading number of the file name"
+    folder, _, name = path.rpartition("/")
+    return (folder + "/" if folder else "") + re.sub(r"^\d+[a-z]?_", "", name)
+
+
+def readme() -> str:
+    "The text of README.md"
+    blocks = ["<!-- Made from nbs/index.ipynb by scripts/readme.py; edit there. -->"]
+    for cell in json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            blocks.append(readable(source))
+        elif cell["cell_type"] == "code" and not HIDDEN.search(source):
+            code = re.sub(r"^#\|.*\n", "", source, flags=re.M).strip()
+            blocks.append(f"```python\n{code}\n```")
+            text = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in cell["outputs"] if "image/png" not in o.get("data", {}) and "image/jpeg" not in o.get("data", {}))
+            if text.strip():
+                blocks.append("\n".join("    " + line for line in text.strip().splitlines()))
+    return "\n\n".join(b for b in blocks if b) + "\n"
+
+
+def set_up_commands(text: str) -> dict:
+    "The two set-up commands: the README's lines that begin with `pip install -e`"
+    commands = re.findall(r"^pip install -e .*$", text, flags=re.M)
+    tests = [c for c in commands if c.endswith("pytest")]
+    main = [c for c in commands if "attrnb explain" in c]
+    if len(commands) != 2 or len(tests) != 1 or len(main) != 1:
+        sys.exit(f"index.ipynb must hold exactly two set-up commands, one ending in pytest, one in attrnb explain; found {commands}")
+    return dict(main=main[0], tests=tests[0])
+
+
+if __name__ == "__main__":
+    text = readme()
+    commands = set_up_commands(text)
+    if sys.argv[1:2] == ["--print-command"]:
+        print(commands[sys.argv[2]])
+    else:
+        (ROOT / "README.md").write_text(text, encoding="utf-8")

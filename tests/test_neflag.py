@@ -1,0 +1,170 @@
+"NeFLAG: closed forms, axioms, batching, and wrong calls"
+import math
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from models import TwoInputs, convolutional, mlp, numbers, seeded
+from torch.testing import assert_close
+
+from attrnb.core import ClassScore, CountingForward
+from attrnb.neflag import NeFLAG
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    features=st.integers(1, 30), batch=st.integers(1, 4), n_points=st.integers(1, 6), m=st.integers(1, 5), seed=st.integers(0, 1000),
+    radius=st.floats(1e-3, 10), unit=st.sampled_from(["l2", "rms"]), double=st.booleans(), chunk=st.integers(1, 50),
+)
+def test_linear_score_in_closed_form(features, batch, n_points, m, seed, radius, unit, double, chunk):
+    dtype = torch.float64 if double else torch.float32
+    w = numbers(features, seed=seed + 1, dtype=dtype)
+    length = radius * (math.sqrt(features) if unit == "rms" else 1)
+    x = numbers(batch, features, seed=seed, dtype=dtype)
+    settings = dict(n_points=n_points, search_steps=m, radius=radius, radius_unit=unit, seed=seed, internal_batch_size=chunk)
+    feature = NeFLAG(lambda y: y @ w).attribute(x, **settings)
+    vector = NeFLAG(lambda y: y @ w).attribute(x, aggregate="vector", **settings)
+    tolerance = 1e-10 if double else 1e-5
+    assert_close(feature, (length * w**2 / w.norm()).expand(batch, features), rtol=tolerance, atol=tolerance * length * 1e-3)
+    assert_close(vector, w.expand(batch, features), rtol=tolerance, atol=tolerance * 1e-2)
+
+
+def test_quadratic_maximum_goes_to_the_steepest_direction():
+    H = torch.diag(torch.tensor([-9., -2., -1.], dtype=torch.float64))
+    attribution, found = NeFLAG(lambda y: .5 * ((y @ H) * y).sum(1)).attribute(torch.zeros(1, 3, dtype=torch.float64), n_points=50, radius=.5, return_flux=True)
+    assert bool(found.negative.all()) and (found.steps == 1).all()
+    assert attribution[0].argmax() == 0
+    u = found.points[0] / .5
+    assert_close(attribution[0], (-.25 * (u @ H) * u).mean(0))
+
+
+def test_unsearched_mean_is_the_surface_integral():
+    H = torch.diag(torch.tensor([-4., -2., -1.], dtype=torch.float64))
+    attribution = NeFLAG(lambda y: .5 * ((y @ H) * y).sum(1)).attribute(torch.zeros(1, 3, dtype=torch.float64), n_points=20_000, search_steps=0, radius=.3)
+    assert_close(attribution[0], -.09 * H.diagonal() / 3, rtol=.03, atol=0)
+
+
+@pytest.mark.parametrize("aggregate", ["feature", "vector"])
+def test_dummy_feature_is_exactly_zero(aggregate):
+    net = mlp(5)
+    attribution = NeFLAG(lambda y: net(y[:, :5])).attribute(numbers(4, 7), target=1, aggregate=aggregate)
+    assert attribution[:, 5:].abs().max() == 0 and attribution[:, :5].abs().max() > 0
+
+
+def test_positive_scaling_is_exact_for_powers_of_two_and_close_otherwise():
+    net, x = mlp(smooth=True), numbers(3, 6)
+    one = NeFLAG(net).attribute(x, target=0)
+    assert torch.equal(NeFLAG(lambda y: 8 * net(y) + 3).attribute(x, target=0), 8 * one)
+    assert_close(NeFLAG(lambda y: 3.3 * net(y)).attribute(x, target=0), 3.3 * one, rtol=1e-4, atol=1e-8)
+
+
+def test_permutation():
+    net, x, order = mlp(smooth=True).double(), numbers(2, 6, dtype=torch.float64), torch.tensor([5, 2, 0, 1, 4, 3])
+    starts = numbers(7, 6, seed=2, dtype=torch.float64)
+    plain = NeFLAG(net).attribute(x, target=0, n_points=7, directions=starts)
+    permuted = NeFLAG(lambda y: net(y[:, order.argsort()])).attribute(x[:, order], target=0, n_points=7, directions=starts[:, order])
+    assert_close(permuted, plain[:, order])
+
+
+@settings(max_examples=20, deadline=None)
+@given(batch=st.integers(1, 5), n_points=st.integers(1, 5), chunk=st.integers(1, 30), seed=st.integers(0, 50), aggregate=st.sampled_from(["feature", "vector"]), m=st.integers(0, 4))
+def test_same_seed_same_map_on_any_chunk_and_batch(batch, n_points, chunk, seed, aggregate, m):
+    net = CountingForward(mlp(seed=seed % 4).double())
+    x, target = numbers(batch, 6, seed=seed, dtype=torch.float64), [i % 3 for i in range(batch)]
+    settings = dict(n_points=n_points, seed=seed, aggregate=aggregate, search_steps=m, radius=.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole, found = NeFLAG(net).attribute(x, target=target, return_flux=True, **settings)
+        assert found.gradient_evaluations == net.gradient_rows == int((found.steps + 1).sum())
+        net.reset()
+        chunked = NeFLAG(net).attribute(x, target=target, internal_batch_size=chunk, **settings)
+        assert net.largest_batch <= chunk
+        assert net.gradient_rows == found.gradient_evaluations
+        assert net.calls == -(-net.gradient_rows // chunk) or net.calls <= -(-net.gradient_rows // chunk) + m + 1
+        single = torch.cat([NeFLAG(net).attribute(x[i:i + 1], target=t, **settings) for i, t in enumerate(target)])
+    assert_close(chunked, whole)
+    assert_close(single, whole)
+
+
+def test_more_points_keep_the_first_ones():
+    net, x = mlp(), numbers(2, 6)
+    _, few = NeFLAG(net).attribute(x, target=0, n_points=3, return_flux=True)
+    _, many = NeFLAG(net).attribute(x, target=0, n_points=8, return_flux=True)
+    assert_close(many.points[:, :3], few.points)
+
+
+def test_flux_points_explain_the_attribution():
+    net, x = mlp(smooth=True).double(), numbers(3, 6, dtype=torch.float64)
+    attribution, found = NeFLAG(net).attribute(x, target=[0, 1, 2], n_points=4, radius=.3, return_flux=True)
+    assert found.points.shape == (3, 4, 6) and found.flux.shape == (3, 4) and found.hits.tolist() == [4, 4, 4]
+    assert_close(attribution.sum(1), -.3 * found.flux.mean(1))
+    assert_close((found.points - x[:, None]).norm(dim=2), torch.full((3, 4), .3, dtype=torch.float64))
+
+
+def test_tuple_of_inputs():
+    model = seeded(TwoInputs).double()
+    a, b, scale = numbers(3, 4, dtype=torch.float64), numbers(3, 2, 3, dtype=torch.float64), torch.tensor([1., 2., 3.], dtype=torch.float64)
+    (part_a, part_b), found = NeFLAG(model).attribute((a, b), 1, scale, n_points=5, return_flux=True)
+    flat = NeFLAG(lambda y, s: model(y[:, :4], y[:, 4:].reshape(-1, 2, 3), s)).attribute(torch.cat([a, b.flatten(1)], 1), 1, scale, n_points=5)
+    assert_close(torch.cat([part_a, part_b.flatten(1)], 1), flat)
+    assert found.points[0].shape == (3, 5, 4) and found.points[1].shape == (3, 5, 2, 3)
+
+
+def test_minimum_gives_zeros_and_one_warning():
+    x = torch.tensor([[0., 0.], [3., 0.], [0., 0.]])
+    with pytest.warns(UserWarning) as caught:
+        attribution = NeFLAG(lambda y: (y**2).sum(1)).attribute(x)
+    ours = [w for w in caught if "negative flux" in str(w.message)]
+    assert len(ours) == 1 and "[0, 2]" in str(ours[0].message)
+    assert attribution[[0, 2]].abs().max() == 0 and attribution[1].abs().max() > 0
+
+
+def test_saturated_probability_is_named_in_the_warning():
+    sure = ClassScore(lambda x: torch.stack([x.sum(1) * 1e4, -x.sum(1) * 1e4], 1), of="probability")
+    with pytest.warns(UserWarning, match="saturated"):
+        attribution = NeFLAG(sure).attribute(torch.ones(1, 4), target=0)
+    assert attribution.abs().max() == 0
+
+
+def test_clamp_keeps_points_in_range():
+    net, x = convolutional(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    _, found = NeFLAG(net).attribute(x, target=0, n_points=3, radius=.2, radius_unit="rms", clamp=(0, 1), return_flux=True)
+    assert found.points.min() >= 0 and found.points.max() <= 1
+    assert ((found.points - x[:, None]).flatten(2).norm(dim=2) <= .2 * math.sqrt(192) * (1 + 1e-5)).all()
+
+
+@pytest.mark.parametrize("settings, error, words", [
+    (dict(radius=0), ValueError, "positive"), (dict(radius=-1), ValueError, "positive"), (dict(radius=float("nan")), ValueError, "positive"), (dict(radius=float("inf")), ValueError, "positive"),
+    (dict(n_points=0), ValueError, "at least 1"), (dict(n_points=2.5), TypeError, "int"), (dict(search_steps=-1), ValueError, "at least 0"),
+    (dict(radius_unit="linf"), ValueError, "rms"), (dict(aggregate="sum"), ValueError, "vector"), (dict(clamp=(1, 0)), ValueError, "clamp"), (dict(clamp=(0, .1)), ValueError, "inside"),
+    (dict(directions=torch.zeros(3, 6)), ValueError, "(20, 6)"), (dict(seed="a"), TypeError, "seed"),
+])
+def test_wrong_settings(settings, error, words):
+    with pytest.raises(error) as caught:
+        NeFLAG(mlp()).attribute(torch.ones(2, 6), target=0, **settings)
+    assert words in str(caught.value)
+
+
+def test_gradient_that_is_not_finite_is_reported():
+    with pytest.raises(ValueError, match="gradient.*example"):
+        NeFLAG(lambda y: (y - 1).clamp(max=0).sqrt().sum(1)).attribute(torch.zeros(1, 3))
+
+
+def test_breast_cancer_table():
+    datasets = pytest.importorskip("sklearn.datasets")
+    data = datasets.load_breast_cancer()
+    x = torch.tensor(data.data, dtype=torch.float32)
+    x = (x - x.mean(0)) / x.std(0)
+    y = torch.tensor(data.target)
+    net = mlp(30, 2)
+    net.train()
+    optimiser = torch.optim.Adam(net.parameters(), .01)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimiser.step()
+    net.eval()
+    assert (net(x).argmax(1) == y).float().mean() > .95
+    attribution = NeFLAG(net).attribute(x[:50], target=y[:50])
+    assert attribution.shape == (50, 30) and torch.isfinite(attribution).all() and (attribution.sum(1) > 0).all()
