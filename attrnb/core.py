@@ -311,7 +311,7 @@ def normal_noise(
     generator = random_generator(seed)
     return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)
 
-# %% ../nbs/00_core.ipynb #d40bd0b9
+# %% ../nbs/00_core.ipynb #d3191db2
 def chunk_slices(
     n_rows: int,  # rows to process
     internal_batch_size: int | None,  # rows per chunk at most; None chooses by size
@@ -320,7 +320,7 @@ def chunk_slices(
     "Consecutive slices that cover all rows, none longer than the bound. Raises ValueError or TypeError for a size that is not a positive int."
     if internal_batch_size is None:
         numbers = sum(x[0].numel() for x in inputs)
-        budget = 2**22 if inputs[0].device.type == "cpu" else 2**23
+        budget = 2**20 if inputs[0].device.type == "cpu" else 2**23
         internal_batch_size = max(1, budget // max(1, numbers))
     elif isinstance(internal_batch_size, bool) or not isinstance(internal_batch_size, (int, np.integer)):
         raise TypeError(f"internal_batch_size must be an int or None, got {type(internal_batch_size).__name__}")
@@ -328,7 +328,7 @@ def chunk_slices(
         raise ValueError(f"internal_batch_size is {internal_batch_size}; it must be at least 1")
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
-# %% ../nbs/00_core.ipynb #fb43d6db
+# %% ../nbs/00_core.ipynb #3c369bdf
 class TargetScore:
     "One number per row: the forward function, its further arguments and the target, for rows that belong to examples"
 
@@ -352,8 +352,11 @@ class TargetScore:
         self.gradient_evaluations = 0  # rows differentiated so far
         chunk_slices(0, internal_batch_size, inputs)
 
-    def chunks(self, n_rows: int) -> list[slice]:
-        "Slices of at most `internal_batch_size` rows"
+    def chunks(
+        self,
+        n_rows: int,  # rows to process
+    ) -> list[slice]:
+        "Slices of at most `internal_batch_size` rows that cover all rows."
         return chunk_slices(n_rows, self.internal_batch_size, self.inputs)
 
     def __call__(self, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
@@ -365,8 +368,12 @@ class TargetScore:
             target = target[examples.cpu()]
         return _select(self.forward(*points, *args), target, rows)
 
-    def gradient(self, points: tuple[Tensor, ...], examples: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        "Gradients (one tensor per input, shaped as the points) and scores (rows,) of one chunk"
+    def gradient(
+        self,
+        points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
+        examples: Tensor,  # (rows,) int64, which example each row belongs to
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        "Gradients (one tensor per input, shaped as the points) and scores (rows,) of one chunk. Raises ValueError when a gradient is not finite or the score can't be differentiated."
         with torch.inference_mode(False), torch.enable_grad():
             points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
             scores = self(points, examples)
@@ -379,14 +386,18 @@ class TargetScore:
             _refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
         return gradients, scores.detach()
 
-    def scores(self, points: tuple[Tensor, ...], examples: Tensor | None = None) -> Tensor:
-        "Scores (rows,) of any number of points, without gradients, chunk by chunk"
+    def scores(
+        self,
+        points: tuple[Tensor, ...],  # any number of points, (rows, ...) per input
+        examples: Tensor | None = None,  # (rows,) int64; default: row r is example r
+    ) -> Tensor:
+        "Scores (rows,) of any number of points, without gradients, chunk by chunk."
         n_rows = points[0].shape[0]
         examples = torch.arange(n_rows, device=points[0].device) if examples is None else examples
         with torch.inference_mode(False), torch.no_grad():
             return torch.cat([self(tuple(p[s] for p in points), examples[s]) for s in self.chunks(n_rows)])
 
-# %% ../nbs/00_core.ipynb #b45147f0
+# %% ../nbs/00_core.ipynb #5f515bad
 def gradients(
     forward: Callable,  # a module or any callable that takes the inputs and returns (rows, ...)
     inputs: TensorOrTuple,  # points (rows, ...) at which to differentiate, or a tuple of them
@@ -394,7 +405,7 @@ def gradients(
     additional_forward_args: object = None,  # further arguments; tensors (examples, ...) follow their examples
     *,
     examples: Tensor | None = None,  # (rows,) which example each point belongs to; default: point r is example r
-    internal_batch_size: int | None = None,  # rows per forward pass at most; None: about four million input numbers
+    internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
     return_scores: bool = False,  # also return the scores at the points, which cost nothing
 ):
     "Gradients of the target score at every point, in the inputs' form, shape, dtype and device; with `return_scores` also the scores (rows,). Raises TypeError or ValueError for wrong calls and for NaN or infinity in inputs or gradients. Equation: sum of rows."

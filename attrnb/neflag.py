@@ -68,7 +68,7 @@ def _positive_int(value, name: str, smallest: int = 1) -> int:
         raise ValueError(f"{name} is {value}; it must be at least {smallest}")
     return value
 
-# %% ../nbs/04_neflag.ipynb #9d7eb0b0
+# %% ../nbs/04_neflag.ipynb #bd2c4acf
 class NeFLAG(FeatureAttribution):
     "Negative flux aggregation (Li, Pan, Li, Qiang and Zhu, IJCAI 2023, Algorithm 1, in the reading of this page)"
 
@@ -99,7 +99,7 @@ class NeFLAG(FeatureAttribution):
         clamp: tuple[float, float] | None = None,  # keep points in this range (0, 1 for pixels); None keeps the sphere round
         seed: int | torch.Generator | None = 0,  # of the random starts, see random_generator
         directions: TensorOrTuple | None = None,  # (n_points, ...) own starts in the inputs' form, instead of random ones
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about four million input numbers
+        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
         return_flux: bool = False,  # also return the FluxPoints
         show_progress: bool = False,  # progress bar over points
     ):

@@ -106,7 +106,7 @@ def no_cancellation_gap(
         raise ValueError(f"change has shape {tuple(change.shape)}; it must be ({parts[0].shape[0]},), one number per example")
     return sum_features(tuple(p.abs() for p in parts)) - change.abs()
 
-# %% ../nbs/03_paths.ipynb #8be66302
+# %% ../nbs/03_paths.ipynb #47a92b4a
 class PathIntegratedGradients(FeatureAttribution):
     "Gradients integrated along a path from baseline to input; the straight path is IntegratedGradients (Sundararajan et al., 2017, section 3)"
 
@@ -129,7 +129,7 @@ class PathIntegratedGradients(FeatureAttribution):
         path: TensorOrTuple | None = None,  # corners (batch or 1, points, ...) per input from baseline to input; None is the straight path
         n_steps: int = 50,  # nodes per path, spread evenly over its segments (at least 1 each); 50 as in Captum
         method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about four million input numbers
+        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
     ):

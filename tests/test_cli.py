@@ -1,0 +1,107 @@
+"The `attrnb` command as a user runs it"
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from attrnb.cli import METHODS, main
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def random_squeezenet(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "random.pth"
+    torch.save(torchvision.models.squeezenet1_0(weights=None).state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture
+def photo():
+    Image.effect_noise((320, 256), 80).convert("RGB").save("photo.jpg")
+    return "photo.jpg"
+
+
+def test_without_arguments_in_a_process_of_its_own_with_the_network_cut(tmp_path):
+    blocked = "import socket\ndef refuse(*a, **k): raise OSError('no network')\nsocket.socket.connect = refuse\nfrom attrnb.cli import main\nraise SystemExit(main(['explain']))"
+    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"MPLBACKEND": "Agg"})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "attrnb-explain.png").stat().st_size > 10_000
+    for method in METHODS:
+        assert method in done.stdout
+    assert "positive share inside evidence" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_photograph_with_a_state_file(photo, random_squeezenet, capsys):
+    code = main(["explain", photo, "--model", "squeezenet1_0", "--weights", random_squeezenet, "--target", "golden retriever", "--method", "neflag", "--device", "cpu", "--score", "logit", "--out", "here"])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert "golden retriever" in printed.out and "neflag" in printed.out and "integrated" not in printed.out
+    assert Path("here.png").exists()
+
+
+def test_one_method_and_the_number_of_images(capsys):
+    assert main(["explain", "--images", "2", "--method", "integrated-gradients", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "image 1" in out and "image 2" not in out and "neflag" not in out
+
+
+@pytest.mark.parametrize("words, contains", [
+    (["nothing.jpg"], "nothing.jpg"),
+    (["broken.jpg"], "broken.jpg"),
+    (["photo.jpg", "--model", "resnet5000"], "resnet"),
+    (["photo.jpg", "--model", "squeezenet1_0", "--weights", "nowhere.pth"], "nowhere.pth"),
+    (["photo.jpg", "--model", "resnet18", "--weights", "broken.jpg"], "broken.jpg"),
+    (["--target", "zebra"], "zebra"),
+    (["--target", "6"], "out of range"),
+    (["--method", "magic"], "integrated_gradients"),
+    (["--device", "quantum"], "quantum"),
+    (["--images", "0"], "0"),
+    (["--out", "no/such/folder/figure.png"], "no/such/folder"),
+    (["--internal-batch-size", "0"], "at least 1"),
+    (["--images", "many"], "many"),
+])
+def test_wrong_calls_are_one_line_and_exit_code_2(words, contains, photo, capsys):
+    Path("broken.jpg").write_bytes(b"not a picture")
+    try:
+        code = main(["explain", *words])
+    except SystemExit as stop:
+        code = stop.code
+    errors = capsys.readouterr().err
+    assert code == 2
+    assert contains in errors and "Traceback" not in errors
+    assert len([line for line in errors.splitlines() if line.startswith("attrnb")]) == 1
+
+
+def test_weights_that_can_not_be_downloaded(photo, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    assert main(["explain", photo, "--model", "resnet18"]) == 2
+    errors = capsys.readouterr().err
+    assert "weights" in errors and len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name, file, options", [
+    ("squeezenet1_0", "squeezenet1_0-deepcompression.pth", []),
+    ("mobilenet_v2", "mobilenet_v2-tf2ptq-bnstats.pth", ["--mean", "0.5", "--std", "0.5"]),
+])
+def test_real_weights_on_a_real_photograph(real_data, name, file, options, capsys):
+    annotations = json.loads((real_data / "imagenet_val100" / "annotations.json").read_text())
+    picture = sorted(annotations)[1]
+    code = main(["explain", str(real_data / "imagenet_val100" / "images" / picture), "--model", name, "--weights", str(real_data / "weights" / file), "--method", "neflag", *options])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert Path(f"{Path(picture).stem}-attrnb.png").exists()
