@@ -7,7 +7,7 @@ Docs: https://attrnb.github.io/attrnb/cli.html.md"""
 # %% auto #0
 __all__ = ['METHODS', 'find_class', 'choose_device', 'Explanation', 'explain', 'main']
 
-# %% ../nbs/10_cli.ipynb #2d492791
+# %% ../nbs/10_cli.ipynb #979b7204
 import argparse
 import sys
 import time
@@ -22,12 +22,14 @@ from torch import Tensor
 
 import attrnb
 from .core import ClassScore, CountingForward
+from .equilibrium import AttributionEquilibrium
+from .geodesic import GeodesicIGSVI
 from .neflag import NeFLAG
 from .paths import PathIntegratedGradients
 from .plots import AttributionFigure, compare
 from .samples import load_image, load_model, shape_images
 
-# %% ../nbs/10_cli.ipynb #5afda17a
+# %% ../nbs/10_cli.ipynb #896689d1
 def _integrated_gradients(forward, model, images, targets, settings):
     return PathIntegratedGradients(forward).attribute(images, target=targets, return_convergence_delta=True, **settings)
 
@@ -36,9 +38,23 @@ def _neflag(forward, model, images, targets, settings):
     return NeFLAG(forward).attribute(images, target=targets, **settings), None
 
 
+def _geodesic(forward, model, images, targets, settings):
+    light = dict(n_steps=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)  # a few hundred gradients an image instead of thousands
+    return GeodesicIGSVI(forward).attribute(images, target=targets, return_convergence_delta=True, **light, **settings)
+
+
+def _equilibrium(forward, model, images, targets, settings):
+    settings = {k: v for k, v in settings.items() if k == "internal_batch_size"}
+    explained = ClassScore(model, of=forward.forward.of)
+    forward.gradient_rows += len(images)  # one pass up and one down per image
+    return AttributionEquilibrium(explained).attribute(images, target=targets, **settings), None
+
+
 METHODS = {
     "integrated_gradients": _integrated_gradients,
     "neflag": _neflag,
+    "geodesic": _geodesic,
+    "equilibrium": _equilibrium,
 }
 
 # %% ../nbs/10_cli.ipynb #94e98f24
@@ -102,7 +118,7 @@ def _share_inside(attribution: Tensor, evidence: Tensor) -> float:
     inside = (positive * evidence.flatten(1)).sum(1)
     return (inside / positive.sum(1).clamp(min=torch.finfo(torch.float64).tiny)).mean().item()
 
-# %% ../nbs/10_cli.ipynb #b24b7156
+# %% ../nbs/10_cli.ipynb #a5237f58
 def explain(
     image: str | None = None,  # a photograph; without one, embedded images whose evidence is known are explained
     model: str | None = None,  # a torchvision model name, or "shapes"; default shapes without a photograph, resnet50 with one
@@ -146,7 +162,7 @@ def explain(
     attributions, rows = {}, []
     for m in chosen:
         forward = CountingForward(ClassScore(loaded.model, of=score))
-        settings = dict(internal_batch_size=internal_batch_size, show_progress=not quiet and sys.stderr.isatty()) | (dict(seed=seed) if m == "neflag" else {})
+        settings = dict(internal_batch_size=internal_batch_size, show_progress=not quiet and sys.stderr.isatty()) | (dict(seed=seed) if m in ("neflag", "geodesic") else {})
         start = time.perf_counter()
         attribution, delta = METHODS[m](forward, loaded.model, pixels, targets, settings)
         if where.type == "cuda":

@@ -10,12 +10,13 @@ __all__ = ['RULES', 'initial_relevance', 'equilibrium_rule', 'expected_gap', 'pi
            'convolution_share', 'convolution', 'linear', 'TracedModel', 'find_start', 'LayerRelevance', 'propagate',
            'AttributionEquilibrium']
 
-# %% ../nbs/06_equilibrium.ipynb #9576c5c7
+# %% ../nbs/06_equilibrium.ipynb #9829c170
 import copy
 import inspect
 import math
 import operator
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -138,7 +139,7 @@ def register_rule(
 
     return register
 
-# %% ../nbs/06_equilibrium.ipynb #aff6f491
+# %% ../nbs/06_equilibrium.ipynb #07127d49
 @dataclass
 class Call:
     "One operation of the traced model, as a rule sees it"
@@ -162,13 +163,21 @@ class Call:
         "Whether no convolution lies between the model's input and this call"
         return self.traced.depth[self.input_nodes[0]] == 0
 
-    def argument(self, name: str, position: int, default: object = None):
+    def argument(
+        self,
+        name: str,  # keyword, or attribute of the module
+        position: int,  # where it stands if given without keyword
+        default: object = None,  # if it isn't given
+    ):
         "An argument of the call by keyword or position; for a module its attribute of that name"
         if self.module is not None:
             return getattr(self.module, name, default)
         return self.kwargs.get(name, self.args[position] if len(self.args) > position else default)
 
-    def recompute(self, *inputs: Tensor):
+    def recompute(
+        self,
+        *inputs: Tensor,  # instead of `inputs`, from the first on
+    ):
         "What the operation returns for other inputs"
         values = {**self.values, **dict(zip(self.input_nodes, inputs))}
         return _evaluate(self.node, self.module, fx.map_arg(self.node.args, values.get), fx.map_arg(self.node.kwargs, values.get))
@@ -180,7 +189,7 @@ def _evaluate(node: fx.Node, module: nn.Module | None, args: tuple, kwargs: dict
         return getattr(args[0], node.target)(*args[1:], **kwargs)
     return (module if node.op == "call_module" else node.target)(*args, **kwargs)
 
-# %% ../nbs/06_equilibrium.ipynb #28ac5745
+# %% ../nbs/06_equilibrium.ipynb #072fa2f6
 @register_rule(
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.SiLU, nn.GELU, nn.Mish, nn.Softplus, nn.Hardswish, nn.Hardtanh, nn.Hardsigmoid,
     nn.Sigmoid, nn.Tanh, F.relu, F.relu6, F.leaky_relu, F.prelu, F.rrelu, F.elu, F.celu, F.selu, F.silu, F.gelu, F.mish, F.softplus, F.hardswish, F.hardtanh,
@@ -190,13 +199,19 @@ def _evaluate(node: fx.Node, module: nn.Module | None, args: tuple, kwargs: dict
     F.local_response_norm, "contiguous", "clone", "float", "double", "to", "type_as",
     needs_values=False,
 )
-def pass_on(call: Call, relevance: Tensor):
+def pass_on(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "The relevance unchanged, to the first input"
     return (relevance,) + (None,) * (len(call.inputs) - 1)
 
-# %% ../nbs/06_equilibrium.ipynb #e639bddb
+# %% ../nbs/06_equilibrium.ipynb #bcee0f6e
 @register_rule(nn.BatchNorm2d, nn.SyncBatchNorm, F.batch_norm)
-def batch_norm(call: Call, relevance: Tensor):
+def batch_norm(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "The relevance unchanged; the published program deletes it where the input is exactly zero"
     if not call.official:
         return pass_on(call, relevance)
@@ -205,7 +220,7 @@ def batch_norm(call: Call, relevance: Tensor):
         mask = mask & (weight != 0).view(1, -1, 1, 1)
     return relevance * mask
 
-# %% ../nbs/06_equilibrium.ipynb #c10df4ce
+# %% ../nbs/06_equilibrium.ipynb #c4d04c7a
 @register_rule(
     nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d,
     torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, torch.narrow, torch.flip, torch.roll,
@@ -213,7 +228,10 @@ def batch_norm(call: Call, relevance: Tensor):
     "unsqueeze", "chunk", "split", "narrow", "expand", "movedim", "unbind", operator.getitem,
     needs_values=False,
 )
-def rearrange(call: Call, relevance):
+def rearrange(
+    call: Call,  # the operation
+    relevance: Tensor | tuple,  # at its output; one for each member of a tuple, None where nothing arrived
+):
     "Each number's relevance to the place it came from"
     values = call.inputs[0]
     if isinstance(values, (tuple, list)):  # one member of a tuple is taken
@@ -228,9 +246,12 @@ def rearrange(call: Call, relevance):
         members = [(o, r) for o, r in zip(output, relevance) if r is not None]
         return torch.autograd.grad([o for o, _ in members], values, [r for _, r in members])[0]
 
-# %% ../nbs/06_equilibrium.ipynb #9c6ea3b3
+# %% ../nbs/06_equilibrium.ipynb #b5cb80da
 @register_rule(nn.MaxPool2d, F.max_pool2d, torch.max_pool2d, nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d)
-def maximum(call: Call, relevance: Tensor):
+def maximum(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "All relevance of a window to its largest input, the first of equals"
     x = call.inputs[0].clamp(min=0) if call.official else call.inputs[0]
     if call.operation in (nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d):
@@ -245,21 +266,27 @@ def maximum(call: Call, relevance: Tensor):
 @register_rule(
     nn.AvgPool2d, nn.AdaptiveAvgPool2d, F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, "mean", nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate
 )
-def average(call: Call, relevance: Tensor):
+def average(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "Relevance in proportion to the positive part of the inputs"
     with torch.enable_grad():
         x = (call.inputs[0].clamp(min=0) + 1e-9).requires_grad_()
         z = call.recompute(x)
         return torch.autograd.grad(z, x, relevance / z.detach())[0] * x.detach()
 
-# %% ../nbs/06_equilibrium.ipynb #cbee4143
+# %% ../nbs/06_equilibrium.ipynb #45669c7a
 def _fit(relevance: Tensor, like: Tensor) -> Tensor:
     "Relevance summed over dimensions that were broadcast"
     return relevance if relevance.shape == like.shape else relevance.sum_to_size(like.shape)
 
 
 @register_rule(operator.add, operator.sub, torch.add, torch.sub, "add", "sub", needs_values=False)
-def addition(call: Call, relevance: Tensor):
+def addition(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "To the one signal; of two branches to the deeper one, or half to each (`skip`, or equal depth)"
     if len(call.inputs) == 1:
         return _fit(relevance, call.inputs[0])
@@ -275,7 +302,10 @@ _GATES = {
 
 
 @register_rule(operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div", needs_values=False)
-def gating(call: Call, relevance: Tensor):
+def gating(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "To the one signal; of two factors none to the gate (the smaller one, or the one that comes from a sigmoid), half to each of two equals"
     if len(call.inputs) == 1:
         return _fit(relevance, call.inputs[0])
@@ -287,7 +317,10 @@ def gating(call: Call, relevance: Tensor):
 
 
 @register_rule(torch.cat, torch.concat, torch.concatenate)
-def concatenation(call: Call, relevance: Tensor):
+def concatenation(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "Each part takes its own; the published program deletes it where the part is zero, and drops the direct input of a dense block"
     nodes, parts = call.node.args[0] if call.node.args else call.node.kwargs["tensors"], call.argument("tensors", 0)
     dim = call.argument("dim", 1, call.kwargs.get("axis", 0))
@@ -299,7 +332,7 @@ def concatenation(call: Call, relevance: Tensor):
         shares[node] = r if shares[node] is None else shares[node] + r
     return tuple(shares.values())
 
-# %% ../nbs/06_equilibrium.ipynb #ce30c611
+# %% ../nbs/06_equilibrium.ipynb #802ddc2e
 def _pair(v) -> tuple[int, int]:
     return (v, v) if isinstance(v, int) else (v[0], v[-1])
 
@@ -339,29 +372,31 @@ def convolution_share(
     kernel, dilation, pad = weight.shape[2:], _pair(dilation), None
     if padding_mode != "zeros" or isinstance(padding, str):
         pad = _explicit_padding(padding, padding_mode, kernel, dilation)
-        inputs, padding = pad(inputs), 0
+        with torch.enable_grad():
+            unpadded = torch.zeros_like(inputs, requires_grad=True)
+            padded = pad(unpadded)
+        padding = 0
     geometry = (_pair(stride), _pair(padding), dilation, groups)
 
     def forward(x, w):
-        return F.conv2d(x, w, None, *geometry)
+        return F.conv2d(x if pad is None else pad(x), w, None, *geometry)
 
     def transpose(s, w):
-        return conv2d_input(inputs.shape, w, s, *geometry)
+        if pad is None:
+            return conv2d_input(inputs.shape, w, s, *geometry)
+        return torch.autograd.grad(padded, unpadded, conv2d_input(padded.shape, w, s, *geometry), retain_graph=True)[0]
 
     if call.is_first:
-        result = pixel_rule(inputs, relevance, forward, transpose, weight)
-    else:
-        size, thin = weight.abs(), kernel[0] == 1 and (call.official or kernel[1] == 1)
-        result = _balance(call, inputs, relevance, lambda x: forward(x, size), lambda s: transpose(s, size), thin)
-    if pad is not None:
-        with torch.enable_grad():
-            unpadded = torch.zeros_like(call.inputs[0], requires_grad=True)
-            result = torch.autograd.grad(pad(unpadded), unpadded, result)[0]
-    return result
+        return pixel_rule(inputs, relevance, forward, transpose, weight)
+    size, thin = weight.abs(), kernel[0] == 1 and (call.official or kernel[1] == 1)
+    return _balance(call, inputs, relevance, lambda x: forward(x, size), lambda s: transpose(s, size), thin)
 
 
 @register_rule(nn.Conv2d, F.conv2d, torch.conv2d)
-def convolution(call: Call, relevance: Tensor):
+def convolution(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "The equilibrium rule, or the pixel rule for the first convolution"
     names = ("stride", "padding", "dilation", "groups")
     geometry = [call.argument(name, k, default) for k, (name, default) in enumerate(zip(names, (1, 0, 1, 1)), 3)]
@@ -369,12 +404,15 @@ def convolution(call: Call, relevance: Tensor):
 
 
 @register_rule(nn.Linear, F.linear)
-def linear(call: Call, relevance: Tensor):
+def linear(
+    call: Call,  # the operation
+    relevance: Tensor,  # at its output
+):
     "The thin rule: a linear layer is a 1x1 convolution of its last dimension"
     size = call.argument("weight", 1).detach().to(relevance.dtype).abs()
     return _balance(call, call.inputs[0], relevance, lambda x: F.linear(x, size), lambda s: F.linear(s, size.T), thin=True)
 
-# %% ../nbs/06_equilibrium.ipynb #d3b4b4a8
+# %% ../nbs/06_equilibrium.ipynb #d73fca65
 _MIXING = {nn.Conv2d, F.conv2d, torch.conv2d, nn.Linear, F.linear}
 _IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul, operator.itruediv: operator.truediv}
 
@@ -409,8 +447,6 @@ def _plain_version(node: fx.Node, modules: dict) -> bool:
         return True
     if node.op != "call_function":
         return False
-    if node.target is operator.setitem:
-        raise ValueError(f"node '{node.name}' assigns to a part of a tensor (x[...] = y), which can't be followed; write it with torch.cat or torch.where")
     if node.target in _IN_PLACE:
         node.target = _IN_PLACE[node.target]
         return True
@@ -435,7 +471,7 @@ def _without_in_place(graph: fx.Graph, modules: dict):
         if _plain_version(node, modules) and isinstance(node.args[0], fx.Node):
             node.args[0].replace_all_uses_with(node, delete_user_cb=lambda user: order[user] > order[node])
 
-# %% ../nbs/06_equilibrium.ipynb #e2070240
+# %% ../nbs/06_equilibrium.ipynb #dfb3cf21
 class TracedModel:
     "The graph of a model, which of its nodes depend on the input, and how to run it while keeping what the rules need"
 
@@ -469,7 +505,10 @@ class TracedModel:
         self._look_below()
         self.dense_block_ends = self._find_dense_block_ends()
 
-    def operation(self, node: fx.Node):
+    def operation(
+        self,
+        node: fx.Node,  # of the graph
+    ):
         "Module class, function or method name of a node"
         return type(self.modules[node.target]) if node.op == "call_module" else node.target
 
@@ -495,10 +534,13 @@ class TracedModel:
 
         return {n for n, parts in cats.items() if any(continued(p, parts) for p in cats.values()) and not any(continued(parts, p) for p in cats.values())}
 
-    def source_line(self, node: fx.Node) -> str:
+    def source_line(
+        self,
+        node: fx.Node,  # of the graph
+    ) -> str:
         "Where the user's code made the node, if fx knows"
         lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
-        own = ("/torch/fx/", "/torch/nn/modules/module.py", "in call_module")
+        own = ("/torch/fx/", "/torch/nn/modules/", "in call_module")
         found = [k for k, line in enumerate(lines) if line.startswith("File ") and not any(o in line for o in own)]
         return f" at {' '.join(lines[found[-1]:found[-1] + 2])}" if found else ""
 
@@ -622,7 +664,7 @@ def find_start(
         raise ValueError(f"no feature map (batch, channels, height, width) of a convolution lies in front of the classifier of {type(traced.model).__name__}; name one: AttributionEquilibrium(model, layer='name')")
     return node
 
-# %% ../nbs/06_equilibrium.ipynb #de319853
+# %% ../nbs/06_equilibrium.ipynb #ab21faff
 @dataclass
 class LayerRelevance:
     "What was found at one node of the graph; masses and gaps are per example"
@@ -668,14 +710,14 @@ def propagate(
     layers: dict | None = None,  # filled with a LayerRelevance for each node
 ) -> tuple[Tensor | None, ...]:
     "Relevance at each of the model's inputs, None where none arrived. Raises NotImplementedError for an operation without a rule."
-    found, residual = {traced.start: relevance}, False
+    found, residual, calls = {traced.start: relevance}, False, Counter(n.target for n in traced.nodes if n.op == "call_module")
     for node in reversed(traced.nodes[: traced.nodes.index(traced.start) + 1]):
         r = found.get(node) if node in traced.inputs else found.pop(node, None)
         if r is None:
             continue
         operation, record = None if node in traced.inputs else traced.operation(node), None
         if layers is not None and isinstance(r, Tensor):
-            name = node.target if node.op == "call_module" and node.target not in layers else node.name
+            name = node.target if node.op == "call_module" and calls[node.target] == 1 else node.name
             positive, negative = r.clamp(min=0).flatten(1).sum(1), -r.clamp(max=0).flatten(1).sum(1)
             layers[name] = LayerRelevance(getattr(operation, "__name__", str(operation or "input")), r, positive, negative, positive - negative)
             record = {}
@@ -703,7 +745,7 @@ def propagate(
     double = 2 if official and residual else 1
     return tuple(double * found[n] if n in found else None for n in traced.inputs)
 
-# %% ../nbs/06_equilibrium.ipynb #228b5008
+# %% ../nbs/06_equilibrium.ipynb #7f87146c
 class AttributionEquilibrium(FeatureAttribution):
     "Attribution Equilibrium (Nam and Lee, IEEE TPAMI 2024; arXiv 2205.11109), for any model that torch.fx can trace"
 
@@ -763,10 +805,10 @@ class AttributionEquilibrium(FeatureAttribution):
         official: bool = False,  # reproduce the published program instead of the repaired one, see the last section
         skip: str = "main",  # addition of branches: "main", all to the deeper branch; "equal", half to each
         rules: Mapping[object, Callable] | None = None,  # rules for this call only: operation -> function (call, relevance)
-        internal_batch_size: int | None = None,  # images per pass at most; None: about four million input numbers
+        internal_batch_size: int | None = None,  # images per pass at most; None: about a million input numbers, eight on a GPU
         return_layers: bool = False,  # also return a LayerRelevance for each node
     ):
-        "Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name -> LayerRelevance from the start layer down. Warns (UserWarning) and gives zeros where the gradient at the start layer vanishes. Raises ValueError or TypeError for wrong calls, NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels."
+        "Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name -> LayerRelevance from the start layer down (module paths; graph node names for functions and modules called more than once). Warns (UserWarning) and gives zeros where the gradient at the start layer vanishes. Raises ValueError or TypeError for wrong calls, NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels."
         tensors, is_tuple = check_inputs(inputs)
         if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < math.inf:
             raise ValueError(f"ratio is {ratio!r}; it must be a number of at least 0, published are 1 to 2")

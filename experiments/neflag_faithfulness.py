@@ -9,7 +9,7 @@ made again, so a run that was stopped goes on where it was. The three parts:
 
     power     random order, gradient squared and integrated gradients over units and substrates (12 images, 16 steps)
     main      all maps, both substrates (40 images, 32 steps)
-    settings  NeFLAG over radius, points, search steps and aggregate (the images with even number)
+    settings  NeFLAG over radius, points, search steps and aggregate (the images with even number; we ran --images 24)
 """
 import argparse
 import csv
@@ -103,6 +103,7 @@ def main():
     parser.add_argument("--std", type=float)
     parser.add_argument("--images", type=int, help="number of images; default 12 for power, 40 otherwise")
     parser.add_argument("--steps", type=int, help="steps of the curves; default 16 for power, 32 otherwise")
+    parser.add_argument("--unit", type=int, help="side of the patches in pixels; default 8 for shapes, 16 otherwise (power: 1, 8 and 16)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", default=str(RESULTS))
     options = parser.parse_args()
@@ -122,7 +123,7 @@ def main():
         pixels = torch.stack([loaded.preprocess(load_image(f)) for f in files])
     pixels = pixels.to(options.device)
     patch = 8 if network == "shapes" else 16
-    units = (1, 8, 16) if part == "power" else (patch,)
+    units = (options.unit,) if options.unit else (1, 8, 16) if part == "power" else (patch,)
     out = Path(options.out)
     done = set()
     if out.exists():
@@ -154,7 +155,7 @@ def main():
                     writer.writerow(dict(
                         part=part, network=network, image=index, map=name, unit=unit, substrate=substrate, steps=steps,
                         deletion=f"{c.deletion_score.item():.5f}", insertion=f"{c.insertion_score.item():.5f}",
-                        gradients=spent, seconds=f"{seconds:.2f}", curve=" ".join(f"{m:.3f}" for m in marks),
+                        gradients=spent, seconds=f"{seconds:.2f}", curve=" ".join(f"{m:.3f}" for m in marks) if part == "main" else "",
                     ))
             f.flush()
             print(f"{part} {network}: image {index + 1} of {count}", file=sys.stderr)
