@@ -70,7 +70,7 @@ class AttributionFigure(Figure):
         self.savefig(buffer, format="png")
         return buffer.getvalue()
 
-# %% ../nbs/02_plots.ipynb #9efdb6ff
+# %% ../nbs/02_plots.ipynb #f934fc34
 def _grid(n: int, columns: int, size: float, titles) -> tuple[Figure, list[Axes]]:
     "A figure without pyplot, with `n` square panels"
     columns = max(1, min(columns, n))
@@ -80,6 +80,17 @@ def _grid(n: int, columns: int, size: float, titles) -> tuple[Figure, list[Axes]
     for ax in axes:
         ax.set_axis_off()
     return fig, axes
+
+
+def _panels(n: int, titles, columns: int, size: float, ax: Axes | None) -> tuple[Figure, list[Axes], list]:
+    "Figure, `n` axes and `n` titles; the axes are `ax` when it is given, which fits a single map only"
+    titles = _titles(titles, n)
+    if ax is None:
+        return *_grid(n, columns, size, titles if titles[0] else None), titles
+    if n != 1:
+        raise ValueError(f"one ax for {n} maps; give one map, or leave ax out")
+    ax.set_axis_off()
+    return ax.figure, [ax], titles
 
 
 def _style(kind: str, limit: float) -> dict:
@@ -110,14 +121,7 @@ def heatmap(
 ) -> Figure:
     "The figure, one panel per example. Raises ValueError for shapes or arguments that don't fit."
     maps = pixel_map(attributions, kind)
-    titles = _titles(titles, len(maps))
-    if ax is not None:
-        if len(maps) != 1:
-            raise ValueError(f"one ax for {len(maps)} maps; give one map, or leave ax out")
-        fig, axes = ax.figure, [ax]
-        ax.set_axis_off()
-    else:
-        fig, axes = _grid(len(maps), columns, size, titles if titles[0] else None)
+    fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, values, title in zip(axes, maps, titles):
         drawn = panel.imshow(values, **_style(kind, color_limit(maps if shared_scale else values, percentile)), interpolation="nearest")
         if title:
@@ -128,7 +132,7 @@ def heatmap(
             bar.formatter.set_powerlimits((-2, 3))
     return fig
 
-# %% ../nbs/02_plots.ipynb #a5abc165
+# %% ../nbs/02_plots.ipynb #e225cedd
 def image_array(
     images: Tensor,  # (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W) or (H, W), values in [0, 1]
 ) -> np.ndarray:
@@ -160,14 +164,7 @@ def overlay(
         raise ValueError(f"images are {pictures.shape[:3]} (batch, H, W), attributions {maps.shape}; they must agree")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}; it must be between 0 and 1")
-    titles = _titles(titles, len(maps))
-    if ax is not None:
-        if len(maps) != 1:
-            raise ValueError(f"one ax for {len(maps)} maps; give one map, or leave ax out")
-        fig, axes = ax.figure, [ax]
-        ax.set_axis_off()
-    else:
-        fig, axes = _grid(len(maps), columns, size, titles if titles[0] else None)
+    fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, picture, values, title in zip(axes, pictures, maps, titles):
         limit = color_limit(values, percentile)
         grey = .3 + .7 * picture.mean(2)

@@ -57,8 +57,9 @@ def test_every_public_parameter_is_explained():
             assert inspect.getdoc(thing), f"{path.stem}.{name} has no docstring"
             for f in functions:
                 f = inspect.unwrap(f)
-                comments = docments(f, returns=False)
-                silent += [f"{path.stem}.{name}.{f.__name__}({p})" for p, c in comments.items() if p not in ("self", "cls", "args", "kwargs") and not c and not (inspect.isclass(thing) and issubclass(thing, __import__("torch").nn.Module) and f.__name__ == "forward")]
+                named = {p for p, q in inspect.signature(f).parameters.items() if q.kind not in (q.VAR_POSITIONAL, q.VAR_KEYWORD)}
+                comments = {p: c for p, c in docments(f, returns=False).items() if p in named}
+                silent += [f"{path.stem}.{name}.{f.__name__}({p})" for p, c in comments.items() if p not in ("self", "cls") and not c and not (inspect.isclass(thing) and issubclass(thing, __import__("torch").nn.Module) and f.__name__ == "forward")]
     assert not silent, silent
 
 
