@@ -498,7 +498,7 @@ class GeodesicIGKNN(FeatureAttribution):
         additional_forward_args: object = None,  # passed on; tensors (batch, ...) follow their examples, which then need a search each
         n_steps: int = 5,  # quadrature nodes per edge to begin with
         method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about four million input numbers
+        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
         *,

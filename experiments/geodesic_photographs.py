@@ -1,0 +1,104 @@
+"""The photographs of nbs/tutorials/geodesic_images.ipynb: path methods on ImageNet networks, by the paper's measures.
+
+    python experiments/geodesic_photographs.py squeezenet1_0 --weights FILE --photographs FOLDER
+    python experiments/geodesic_photographs.py mobilenet_v2 --weights FILE --mean 0.5 --std 0.5 --photographs FOLDER
+
+Rows go to nbs/tutorials/geodesic_photographs.csv; pictures already there are not explained again. The first 24 pictures
+by name are explained, the next 30 are the pool. The searches are cut short for a CPU, see `methods`.
+"""
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import torch
+from torch.fx.experimental.optimization import fuse
+
+from attrnb.core import ClassScore, CountingForward
+from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
+from attrnb.paths import PathIntegratedGradients, no_cancellation_gap
+from attrnb.samples import load_image, load_model
+
+RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "geodesic_photographs.csv"
+FIELDS = ["network", "image", "method", "comprehensiveness", "log_odds", "gap", "completeness", "length", "gradients"]
+FRACTIONS = [.01, .02, .05, *(round(.05 * k, 2) for k in range(2, 14))]
+
+
+def areas(model, x, target, attribution):
+    "Areas under comprehensiveness and minus log-odds over the fractions of features set to zero"
+    order = attribution.flatten(1).argsort(dim=1, descending=True)
+    masked = x.repeat(len(FRACTIONS), 1, 1, 1).flatten(1)
+    for row, fraction in zip(masked, FRACTIONS):
+        row[order[0, :int(fraction * order.shape[1])]] = 0
+    with torch.no_grad():
+        whole = model(x).log_softmax(1)[0, target]
+        rest = torch.cat([model(part).log_softmax(1)[:, target] for part in masked.view(-1, *x.shape[1:]).split(5)])
+    fractions = torch.tensor(FRACTIONS)
+    return torch.trapezoid(whole.exp() - rest.exp(), fractions).item(), torch.trapezoid(whole - rest, fractions).item()
+
+
+def methods(forward, pool):
+    "Name -> function of input and target that returns attributions and paths"
+    settings = dict(internal_batch_size=8)
+    knn = GeodesicIGKNN(forward, pool, n_neighbors=5)
+    relaxed = GeodesicIGSVI(forward)
+    return {
+        "integrated gradients": lambda x, t: (PathIntegratedGradients(forward).attribute(x, 0, t, **settings), None),
+        "kNN": lambda x, t: knn.attribute(x, 0, t, n_steps=3, tolerance=None, return_paths=True, **settings),
+        "variational, 3 iterations": lambda x, t: relaxed.attribute(x, 0, t, n_steps=6, rounds=0, resolution=7, max_iterations=3, integral_tolerance=1e-2, return_paths=True, **settings),
+        "published, 5 iterations": lambda x, t: relaxed.attribute(x, 0, t, published=True, beta=.1, num_iterations=5, learning_rate=.01, return_paths=True, **settings),
+        "random": lambda x, t: (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)), None),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network")
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--photographs", required=True)
+    parser.add_argument("--mean", type=float)
+    parser.add_argument("--std", type=float)
+    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--out", default=str(RESULTS))
+    options = parser.parse_args()
+    three = lambda value: None if value is None else [value] * 3
+    loaded = load_model(options.network, weights=options.weights, mean=three(options.mean), std=three(options.std))
+    model = fuse(loaded.model).eval().to(memory_format=torch.channels_last)
+    files = sorted(p for p in Path(options.photographs).iterdir() if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
+    pixels = torch.stack([loaded.preprocess(load_image(f)) for f in files[:options.images + 30]])
+    images, pool = pixels[:options.images], pixels[options.images:]
+    counting = CountingForward(ClassScore(model, of="log_probability"))
+    ways = methods(counting, pool)
+    out = Path(options.out)
+    done = set()
+    if out.exists():
+        with out.open(newline="") as f:
+            done = {(r["network"], int(r["image"])) for r in csv.DictReader(f)}
+    for index in range(len(images)):
+        if (options.network, index) in done:
+            continue
+        x, rows = images[index:index + 1], []
+        with torch.no_grad():
+            target = int(model(x).argmax())
+            change = (model(x).log_softmax(1) - model(torch.zeros_like(x)).log_softmax(1))[0, target]
+        size = change.abs().item()
+        for name, way in ways.items():
+            counting.reset()
+            attribution, paths = way(x, target)
+            comprehensiveness, log_odds = areas(model, x, target, attribution)
+            row = dict(
+                comprehensiveness=comprehensiveness, log_odds=log_odds, gap=no_cancellation_gap(attribution, change[None]).item() / size,
+                completeness=abs(attribution.sum().item() - change.item()) / size, length=float("nan") if paths is None else paths.length.item() / size,
+            )
+            rows.append(dict(network=options.network, image=index, method=name, gradients=counting.gradient_rows) | {k: f"{v:.5g}" for k, v in row.items()})
+        new = not out.exists()
+        with out.open("a", newline="") as f:
+            writer = csv.DictWriter(f, FIELDS, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+        print(f"{options.network}: image {index + 1} of {len(images)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
