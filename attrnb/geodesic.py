@@ -13,7 +13,7 @@ import functools
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +27,6 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from attrnb.core import (
-    FeatureAttribution,
     TargetScore,
     TargetType,
     TensorOrTuple,
@@ -36,9 +35,8 @@ from attrnb.core import (
     leave_as_found,
     modules_of,
     random_generator,
-    sum_features,
 )
-from .paths import quadrature
+from .paths import PathAttribution, quadrature
 
 # %% ../nbs/05_geodesic.ipynb #c27493a4
 def _flatten(tensors: tuple[Tensor, ...]) -> Tensor:
@@ -451,7 +449,7 @@ def _paths(web: _Web, route) -> list[_Path]:
 EDGE_WEIGHTS = ("conformal", "w1", "euclidean")
 
 
-class GeodesicIGKNN(FeatureAttribution):
+class GeodesicIGKNN(PathAttribution):
     "Geodesic Integrated Gradients on a graph of nearest neighbours (Salek and Enguehard, 2025, section on the kNN approximation)"
 
     def __init__(
@@ -475,15 +473,6 @@ class GeodesicIGKNN(FeatureAttribution):
             )
         self.pool, self.n_neighbors, self.weight, self.n_steiner, self.direct = pool, n_neighbors, weight, n_steiner, direct
         self.forget()
-
-    @property
-    def multiplies_by_inputs(self):
-        "True: the attribution is an integral over the path, in units of the score."
-        return True
-
-    def has_convergence_delta(self):
-        "True: `attribute` can return the completeness error."
-        return True
 
     def forget(self):
         "Drop the graph and all gradients kept from earlier calls; returns None. Needed only after the pool itself was changed in place."
@@ -903,7 +892,7 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
     return path.transpose(0, 1), attributions
 
 # %% ../nbs/05_geodesic.ipynb #f6bd4d3f
-class GeodesicIGSVI(FeatureAttribution):
+class GeodesicIGSVI(PathAttribution):
     "Geodesic Integrated Gradients along a path found by variational inference (Salek and Enguehard, 2025, energy-based approximation), made sound"
 
     def __init__(
@@ -917,15 +906,6 @@ class GeodesicIGSVI(FeatureAttribution):
         super().__init__(forward_func)
         self.pool = pool
         self.knn = GeodesicIGKNN(forward_func, pool, n_neighbors=n_neighbors) if pool is not None else None
-
-    @property
-    def multiplies_by_inputs(self):
-        "True: the attribution is an integral over the path, in units of the score."
-        return True
-
-    def has_convergence_delta(self):
-        "True: `attribute` can return the completeness error."
-        return True
 
     @log_usage()
     def attribute(

@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from attrnb.core import (
-    ClassScore, CountingForward, TargetScore, check_baselines, check_inputs, gradients, leave_as_found, modules_of,
+    ClassScore, CountingForward, TargetScore, check_baselines, check_inputs, gradients, modules_of,
     normal_noise, random_generator, select_target,
 )
 from attrnb.neflag import NeFLAG

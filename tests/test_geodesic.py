@@ -1,6 +1,5 @@
 "Properties of the geodesic methods across models, dtypes, batches, chunk sizes and bad input, and the numbers of the original program"
 import importlib.util
-import warnings
 
 import numpy as np
 import pytest
