@@ -20,19 +20,46 @@ from attrnb.paths import PathIntegratedGradients, no_cancellation_gap
 from attrnb.samples import load_image, load_model
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "geodesic_photographs.csv"
-FIELDS = ["network", "image", "method", "comprehensiveness", "log_odds", "gap", "completeness", "length", "gradients"]
+MEASURES = ["comprehensiveness", "log_odds", "patch_comprehensiveness", "patch_log_odds", "gap", "completeness", "length"]
+FIELDS = ["network", "image", "method", *MEASURES, "gradients"]
 FRACTIONS = [.01, .02, .05, *(round(.05 * k, 2) for k in range(2, 14))]
+PATCH = 16
 
 
-def areas(model, x, target, attribution):
-    "Areas under comprehensiveness and minus log-odds over the fractions of features set to zero"
-    order = attribution.flatten(1).argsort(dim=1, descending=True)
-    masked = x.repeat(len(FRACTIONS), 1, 1, 1).flatten(1)
-    for row, fraction in zip(masked, FRACTIONS):
-        row[order[0, :int(fraction * order.shape[1])]] = 0
+def guided_path(forward, x, baseline, target, steps=32, fraction=.1):
+    "Guided Integrated Gradients (Kapishnikov et al. 2021, algorithm 1): the features with the smallest gradients move first"
+    point, attribution = baseline.clone(), torch.zeros_like(x)
+    whole = (x - baseline).abs().sum()
+    for step in range(1, steps + 1):
+        leaf = point.clone().requires_grad_()
+        gradient, = torch.autograd.grad(forward(leaf)[0, target], leaf)
+        remaining = whole * (1 - step / steps)
+        while (left := (x - point).abs().sum()) - remaining > 1e-5 * whole:
+            moving = (x - point).abs() > 0
+            size = gradient.abs().masked_fill(~moving, float("inf"))
+            bound = size[moving].kthvalue(max(int(fraction * moving.sum()), 1)).values
+            chosen = size <= bound
+            share = ((left - remaining) / (x - point)[chosen].abs().sum()).clamp(max=1)
+            new = torch.where(chosen, x if share == 1 else torch.lerp(point, x, share), point)
+            attribution += (new - point) * gradient
+            point = new
+    return attribution
+
+
+def areas(model, x, target, attribution, patch=None):
+    "Areas under comprehensiveness and minus log-odds over the fractions of features (or patches) set to zero"
+    importance = attribution if patch is None else torch.nn.functional.avg_pool2d(attribution.sum(1, keepdim=True), patch)
+    order = importance.flatten(1).argsort(dim=1, descending=True)
+    kept = torch.ones(len(FRACTIONS), order.shape[1])
+    for row, fraction in zip(kept, FRACTIONS):
+        row[order[0, :round(fraction * order.shape[1])]] = 0
+    kept = kept.view(-1, *importance.shape[1:])
+    if patch is not None:
+        kept = kept.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+    masked = x * kept
     with torch.no_grad():
         whole = model(x).log_softmax(1)[0, target]
-        rest = torch.cat([model(part).log_softmax(1)[:, target] for part in masked.view(-1, *x.shape[1:]).split(5)])
+        rest = torch.cat([model(part).log_softmax(1)[:, target] for part in masked.split(5)])
     fractions = torch.tensor(FRACTIONS)
     return torch.trapezoid(whole.exp() - rest.exp(), fractions).item(), torch.trapezoid(whole - rest, fractions).item()
 
@@ -44,6 +71,7 @@ def methods(forward, pool):
     relaxed = GeodesicIGSVI(forward)
     return {
         "integrated gradients": lambda x, t: (PathIntegratedGradients(forward).attribute(x, 0, t, **settings), None),
+        "guided integrated gradients": lambda x, t: (guided_path(forward, x, torch.zeros_like(x), t), None),
         "kNN": lambda x, t: knn.attribute(x, 0, t, n_steps=3, tolerance=None, return_paths=True, **settings),
         "variational, 3 iterations": lambda x, t: relaxed.attribute(x, 0, t, n_steps=6, rounds=0, resolution=7, max_iterations=3, integral_tolerance=1e-2, return_paths=True, **settings),
         "published, 5 iterations": lambda x, t: relaxed.attribute(x, 0, t, published=True, beta=.1, num_iterations=5, learning_rate=.01, return_paths=True, **settings),
@@ -86,8 +114,10 @@ def main():
             counting.reset()
             attribution, paths = way(x, target)
             comprehensiveness, log_odds = areas(model, x, target, attribution)
+            patch_comprehensiveness, patch_log_odds = areas(model, x, target, attribution, PATCH)
             row = dict(
-                comprehensiveness=comprehensiveness, log_odds=log_odds, gap=no_cancellation_gap(attribution, change[None]).item() / size,
+                comprehensiveness=comprehensiveness, log_odds=log_odds,
+                patch_comprehensiveness=patch_comprehensiveness, patch_log_odds=patch_log_odds, gap=no_cancellation_gap(attribution, change[None]).item() / size,
                 completeness=abs(attribution.sum().item() - change.item()) / size, length=float("nan") if paths is None else paths.length.item() / size,
             )
             rows.append(dict(network=options.network, image=index, method=name, gradients=counting.gradient_rows) | {k: f"{v:.5g}" for k, v in row.items()})
