@@ -21,7 +21,7 @@ from torch import Tensor, nn
 # %% auto #0
 __all__ = ['TensorOrTuple', 'TargetType', 'ClassScore', 'check_inputs', 'check_baselines', 'select_target', 'modules_of',
            'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices', 'TargetScore', 'gradients',
-           'CountingForward', 'FeatureAttribution', 'sum_features']
+           'CountingForward', 'FeatureAttribution', 'sum_features', 'flatten_features', 'unflatten_features']
 
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
@@ -489,3 +489,22 @@ def sum_features(
     "Sum over everything but the batch, over all tensors of the tuple: shape (batch,), dtype of the first, accumulated in float32 or better."
     total = sum(p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) if p.ndim > 1 else p for p in parts)
     return total.to(parts[0].dtype)
+
+# %% ../nbs/00_core.ipynb #c8de285f
+def flatten_features(
+    tensors: tuple[Tensor, ...],  # one per input, (batch, ...)
+    dtype: torch.dtype | None = None,  # of the rows; None takes the widest of the tensors', single precision at least
+) -> Tensor:  # (batch, features)
+    "All features of an example as one row, detached: (batch, features of all inputs)."
+    if dtype is None:
+        dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
+    return torch.cat([t.detach().reshape(len(t), -1).to(dtype) for t in tensors], 1)
+
+
+def unflatten_features(
+    rows: Tensor,  # (rows, features of all inputs)
+    like: tuple[Tensor, ...],  # the inputs, for their shapes and dtypes
+) -> tuple[Tensor, ...]:
+    "The reverse of `flatten_features`: one tensor (rows, ...) per input, in the inputs' dtypes; gradients flow through. Raises RuntimeError if the number of features differs."
+    parts = rows.split([t[0].numel() for t in like], 1)
+    return tuple(p.reshape(len(rows), *t.shape[1:]).to(t.dtype) for p, t in zip(parts, like))

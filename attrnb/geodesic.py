@@ -32,23 +32,13 @@ from attrnb.core import (
     TensorOrTuple,
     check_baselines,
     check_inputs,
+    flatten_features,
     leave_as_found,
     modules_of,
     random_generator,
+    unflatten_features,
 )
 from .paths import PathAttribution, quadrature
-
-# %% ../nbs/05_geodesic.ipynb #c27493a4
-def _flatten(tensors: tuple[Tensor, ...]) -> Tensor:
-    "Points as rows of one matrix (rows, features), in single precision or better"
-    dtype = torch.promote_types(functools.reduce(torch.promote_types, (t.dtype for t in tensors)), torch.float32)
-    return torch.cat([t.detach().reshape(len(t), -1).to(dtype) for t in tensors], 1)
-
-
-def _unflatten(rows: Tensor, like: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    "The reverse: (rows, features) to one tensor per input, in the inputs' shapes and dtypes"
-    parts = rows.split([t[0].numel() for t in like], 1)
-    return tuple(p.reshape(len(rows), *t.shape[1:]).to(t.dtype) for p, t in zip(parts, like))
 
 # %% ../nbs/05_geodesic.ipynb #cf9f7074
 @dataclass
@@ -93,8 +83,8 @@ def edge_integrals(
         edge, node = row // n_steps, row % n_steps
         start = points[edges[edge, 0]]
         step = points[edges[edge, 1]] - start
-        gradient, _ = score.gradient(_unflatten(start + nodes[node, None] * step, score.inputs), example[edge])
-        gradient = _flatten(gradient).to(points.dtype)
+        gradient, _ = score.gradient(unflatten_features(start + nodes[node, None] * step, score.inputs), example[edge])
+        gradient = flatten_features(gradient).to(points.dtype)
         terms = gradient * step * weights[node, None]
         length.index_add_(0, edge, gradient.norm(dim=1) * step.norm(dim=1) * weights[node])
         w1.index_add_(0, edge, terms.abs().sum(1))
@@ -336,7 +326,7 @@ def _attach(graph, fitted, score, x, b, example, n_neighbors, direct, weigh) -> 
     n, u, q = len(graph), len(baselines), len(x)
     points = torch.cat([graph.points, baselines, x])
     ends = torch.cat([baselines, x])
-    scores = score.scores(_unflatten(ends, score.inputs), torch.full((u + q,), example, device=x.device)).to(points.dtype)
+    scores = score.scores(unflatten_features(ends, score.inputs), torch.full((u + q,), example, device=x.device)).to(points.dtype)
     scores = torch.cat([fitted.scores, scores])
     near_baseline, _ = nearest_points(graph.points, baselines, n_neighbors)
     near_query, _ = nearest_points(graph.points, x, n_neighbors)
@@ -499,7 +489,7 @@ class GeodesicIGKNN(PathAttribution):
         starts = check_baselines(baselines, tensors)
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
         quadrature(n_steps, method)
-        x, b = _flatten(tensors), _flatten(starts)
+        x, b = flatten_features(tensors), flatten_features(starts)
         graph = self._graph_of(tensors)
         total, sums = torch.zeros_like(x), x.new_zeros(3, len(x))  # sums: length, w1, change
         corners = [None] * len(x)
@@ -513,7 +503,7 @@ class GeodesicIGKNN(PathAttribution):
                 for i, path in zip(members, _paths(web, route)):
                     corners[i] = path
         length, w1, change = sums
-        parts = _unflatten(total, tensors)
+        parts = unflatten_features(total, tensors)
         delta = total.sum(1) - change
         result = [parts if is_tuple else parts[0]]
         if return_convergence_delta:
@@ -532,9 +522,9 @@ class GeodesicIGKNN(PathAttribution):
             if self.pool.points.shape[1] != sum(t[0].numel() for t in tensors):
                 features = sum(t[0].numel() for t in tensors)
                 raise ValueError(f"the graph's points have {self.pool.points.shape[1]} features, the inputs {features}; they must agree")
-            graph = replace(self.pool, points=self.pool.points.to(_flatten(tensors)))
+            graph = replace(self.pool, points=self.pool.points.to(flatten_features(tensors)))
         else:
-            graph = neighbour_graph(_flatten(tensors if self.pool is None else _read_pool(self.pool, tensors)), self.n_neighbors, self.n_steiner)
+            graph = neighbour_graph(flatten_features(tensors if self.pool is None else _read_pool(self.pool, tensors)), self.n_neighbors, self.n_steiner)
         if graph.bridges:
             warnings.warn(
                 f"the {self.n_neighbors} nearest neighbours leave {graph.components} separate components of the pool; joined them by "
@@ -570,7 +560,7 @@ class GeodesicIGKNN(PathAttribution):
                     return fitted
         edges = torch.from_numpy(graph.edges)
         owner = torch.full((len(graph),), example, device=graph.points.device)
-        scores = score.scores(_unflatten(graph.points, score.inputs), owner).to(graph.points.dtype)
+        scores = score.scores(unflatten_features(graph.points, score.inputs), owner).to(graph.points.dtype)
         how = dict(example=example, n_steps=n_steps, method=method, tolerance=tolerance, show_progress=show_progress)
         weight = self._weigh(score, graph.points, scores, edges, **how)
         none = graph.points.new_zeros(0)
@@ -582,7 +572,7 @@ class GeodesicIGKNN(PathAttribution):
 
     def _describe(self, graph, corners, tensors, is_tuple, total, length, w1, change, evaluations):
         "GeodesicPaths of one call"
-        coordinates = [_unflatten(path.points, tensors) for path in corners]
+        coordinates = [unflatten_features(path.points, tensors) for path in corners]
         return GeodesicPaths(
             nodes=[torch.from_numpy(np.where(path.nodes < 0, path.nodes, graph.pool_index[np.maximum(path.nodes, 0)])) for path in corners],
             coordinates=coordinates if is_tuple else [c[0] for c in coordinates],
@@ -614,7 +604,7 @@ def path_energy(
             ends = torch.stack([path[owner, place], path[owner, place + 1]]).detach().clone().requires_grad_()
             step = ends[1] - ends[0]
             points = (ends[0][:, None] + nodes[:, None] * step[:, None]).flatten(0, 1)
-            scores = score(_unflatten_with_graph(points, score.inputs), example[owner].repeat_interleave(n_nodes))
+            scores = score(unflatten_features(points, score.inputs), example[owner].repeat_interleave(n_nodes))
             if not scores.requires_grad:
                 raise ValueError("the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, or torch.no_grad inside the forward function?)")
             slope, = torch.autograd.grad(scores.sum(), points, create_graph=True)
@@ -629,11 +619,6 @@ def path_energy(
         gradient.index_put_((owner, place), pull[0], accumulate=True)
         gradient.index_put_((owner, place + 1), pull[1], accumulate=True)
     return energy, gradient
-
-
-def _unflatten_with_graph(rows: Tensor, like: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    parts = rows.split([t[0].numel() for t in like], 1)
-    return tuple(p.reshape(len(rows), *t.shape[1:]).to(t.dtype) for p, t in zip(parts, like))
 
 # %% ../nbs/05_geodesic.ipynb #bd59355d
 def sine_basis(
@@ -848,7 +833,7 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
     everything = TargetScore(score.forward, like, lambda output: output.flatten(1).sum(1), score.args, score.internal_batch_size)
 
     def norms(rows):  # over the last dimension only, then added up
-        return sum(part.norm(dim=-1).flatten(1).sum(1) if part.ndim > 2 else part.norm(dim=-1) for part in _unflatten_with_graph(rows, like))
+        return sum(part.norm(dim=-1).flatten(1).sum(1) if part.ndim > 2 else part.norm(dim=-1) for part in unflatten_features(rows, like))
 
     mean, log_width = torch.zeros_like(line), torch.full_like(line, math.log(.1))
     generator = random_generator(seed)
@@ -863,7 +848,7 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
                 m, w = (v.detach().flatten(0, 1)[s].requires_grad_() for v in (mean, log_width))
                 offset = m + w.exp() * noise.flatten(0, 1)[s]
                 points = line.flatten(0, 1)[s] + offset
-                slope, = torch.autograd.grad(everything(_unflatten_with_graph(points, like), owner[s]).sum(), points, create_graph=True)
+                slope, = torch.autograd.grad(everything(unflatten_features(points, like), owner[s]).sum(), points, create_graph=True)
                 weight = 1 + at_end.repeat_interleave(len(x))[s]
                 energy = (weight * norms(offset) - beta * norms(slope)).sum()
                 part = energy + (.5 * offset.square() - w).sum()  # minus the evidence bound, but for a constant
@@ -887,8 +872,8 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
     attributions = torch.zeros_like(x)
     flat = path.flatten(0, 1)
     for s in score.chunks(len(owner)):
-        slope, _ = score.gradient(_unflatten(flat[s], like), owner[s])
-        attributions.index_add_(0, owner[s], pace.flatten()[s, None] * _flatten(slope).to(x.dtype))
+        slope, _ = score.gradient(unflatten_features(flat[s], like), owner[s])
+        attributions.index_add_(0, owner[s], pace.flatten()[s, None] * flatten_features(slope).to(x.dtype))
     return path.transpose(0, 1), attributions
 
 # %% ../nbs/05_geodesic.ipynb #f6bd4d3f
@@ -955,7 +940,7 @@ class GeodesicIGSVI(PathAttribution):
         for name, value in (("spread", spread), ("temperature", temperature), ("prior_scale", prior_scale)):
             if not value > 0:
                 raise ValueError(f"{name} is {value}; it must be positive")
-        x, b = _flatten(tensors), _flatten(starts)
+        x, b = flatten_features(tensors), flatten_features(starts)
         with leave_as_found(self.forward_func):
             change = (score.scores(tensors) - score.scores(starts)).to(x.dtype)
             if published:
@@ -973,14 +958,14 @@ class GeodesicIGSVI(PathAttribution):
                 if stochastic:
                     path, integrals, spread_of = self._sample(score, path, make, integrate, temperature, prior_scale, n_samples, seed)
                     attributions = integrals.attributions
-        parts = _unflatten(attributions, tensors)
+        parts = unflatten_features(attributions, tensors)
         result = [parts if is_tuple else parts[0]]
         if return_convergence_delta:
             result.append((attributions.sum(1) - change).to(tensors[0].dtype))
         if return_paths:
-            coordinates = [_unflatten(p, tensors) for p in path]
+            coordinates = [unflatten_features(p, tensors) for p in path]
             if spread_of is not None:
-                spread_of = _unflatten(spread_of, tensors)
+                spread_of = unflatten_features(spread_of, tensors)
                 spread_of = spread_of if is_tuple else spread_of[0]
             result.append(GeodesicPaths(
                 nodes=None, coordinates=coordinates if is_tuple else [c[0] for c in coordinates],
@@ -999,7 +984,7 @@ class GeodesicIGSVI(PathAttribution):
             if self.knn is None:
                 raise ValueError("start='graph' needs points to go through; give the constructor a pool")
             _, found = self.knn.attribute(tensors, starts, target, args, method=method, internal_batch_size=internal_batch_size, return_paths=True)
-            return torch.stack([_resample(_flatten(c), n_segments) for c in found.coordinates]), found.gradient_evaluations
+            return torch.stack([_resample(flatten_features(c), n_segments) for c in found.coordinates]), found.gradient_evaluations
         if isinstance(start, str):
             raise ValueError(f"start={start!r} is not known; choose 'straight', 'graph' or give corners (batch or 1, points, ...)")
         corners = start if isinstance(start, tuple) else (start,)
@@ -1007,7 +992,7 @@ class GeodesicIGSVI(PathAttribution):
         if len(corners) != len(tensors) or not all(map(fits, corners, tensors)):
             shapes = [tuple(c.shape) for c in corners], [tuple(t.shape) for t in tensors]
             raise ValueError(f"start has shapes {shapes[0]}; accepted per input: (batch or 1, points, ...) for inputs of {shapes[1]}")
-        paths = [_resample(_flatten(tuple(c[i if len(c) > 1 else 0].to(t) for c, t in zip(corners, tensors))), n_segments) for i in range(len(x))]
+        paths = [_resample(flatten_features(tuple(c[i if len(c) > 1 else 0].to(t) for c, t in zip(corners, tensors))), n_segments) for i in range(len(x))]
         paths = torch.stack(paths)
         paths[:, 0], paths[:, -1] = b, x
         return paths, 0
@@ -1017,7 +1002,7 @@ class GeodesicIGSVI(PathAttribution):
         n_paths, n_corners, features = path.shape
         which = torch.arange(n_paths, device=path.device) if which is None else which
         corners = path.flatten(0, 1)
-        scores = score.scores(_unflatten(corners, score.inputs), which.repeat_interleave(n_corners)).to(path.dtype)
+        scores = score.scores(unflatten_features(corners, score.inputs), which.repeat_interleave(n_corners)).to(path.dtype)
         first = torch.arange(n_paths * n_corners, device=path.device).reshape(n_paths, n_corners)[:, :-1].flatten()
         edges = torch.stack([first, first + 1], 1)
         rise, noise = scores[edges[:, 1]] - scores[edges[:, 0]], 16 * torch.finfo(path.dtype).eps * scores.abs().max()
@@ -1058,7 +1043,7 @@ class GeodesicIGSVI(PathAttribution):
                 candidate = torch.stack([_resample(way, path.shape[1] - 1) for way in ways])
             candidate = self._relax(score, candidate, open_, make, flat[open_], max_iterations, tolerance)
             found = integrate(candidate, which=open_)
-            right = (found.change - change[open_]).abs() <= 1e-3 * change[open_].abs().maximum(.01 * found.length) + noise
+            right = (found.change - change[open_]).abs() <= .01 * change[open_].abs().maximum(.1 * found.length) + noise
             better = (found.length < best.length[open_]) & right
             path = path.clone()
             path[open_[better]] = candidate[better]
@@ -1071,7 +1056,7 @@ class GeodesicIGSVI(PathAttribution):
             return None
         middle = ((path[:, 1:] + path[:, :-1]) / 2).flatten(0, 1)
         owner = which.repeat_interleave(path.shape[1] - 1)
-        parts = [_flatten(score.gradient(_unflatten(middle[s], score.inputs), owner[s])[0]) for s in score.chunks(len(middle))]
+        parts = [flatten_features(score.gradient(unflatten_features(middle[s], score.inputs), owner[s])[0]) for s in score.chunks(len(middle))]
         return torch.cat(parts).to(path.dtype).reshape(len(path), -1, path.shape[2])
 
     def _sample(self, score, path, make, integrate, temperature, prior_scale, n_samples, seed):

@@ -24,9 +24,11 @@ from attrnb.core import (
     TargetType,
     TensorOrTuple,
     check_inputs,
+    flatten_features,
     leave_as_found,
     normal_noise,
     random_generator,
+    unflatten_features,
 )
 
 # %% ../nbs/04_neflag.ipynb #7d839564
@@ -41,19 +43,7 @@ class FluxPoints:
     hits: Tensor  # (batch,) int64, number of points that count
     gradient_evaluations: int  # rows differentiated for the whole call
 
-# %% ../nbs/04_neflag.ipynb #b008ee50
-def _flatten(parts: tuple[Tensor, ...], precision: torch.dtype) -> Tensor:
-    "(rows, all features of all inputs)"
-    flat = [p.reshape(p.shape[0], -1).to(precision) for p in parts]
-    return flat[0] if len(flat) == 1 else torch.cat(flat, 1)
-
-
-def _unflatten(flat: Tensor, like: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    "Back to one tensor per input, (rows, ...), in its dtype"
-    sizes = [x[0].numel() for x in like]
-    return tuple(p.reshape(-1, *x.shape[1:]).to(x.dtype) for p, x in zip(flat.split(sizes, 1), like))
-
-
+# %% ../nbs/04_neflag.ipynb #7cdf49a6
 def _unit_directions(n: int, like: Tensor, seed) -> Tensor:
     "(n, features) directions uniform on the sphere; the first k are the same for every n >= k"
     generator = random_generator(seed)
@@ -120,19 +110,19 @@ class NeFLAG(FeatureAttribution):
                 raise ValueError(f"clamp={clamp}: the lower end must be below the upper, and the inputs must lie inside")
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
         precision = torch.promote_types(tensors[0].dtype, torch.float32)
-        center = _flatten(tuple(x.detach() for x in tensors), precision)
+        center = flatten_features(tuple(x.detach() for x in tensors), precision)
         if directions is None:
             starts = _unit_directions(n_points, center, seed)
         else:
             parts = tuple(directions) if isinstance(directions, (tuple, list)) else (directions,)
             if [tuple(p.shape) for p in parts] != [(n_points, *x.shape[1:]) for x in tensors]:
                 raise ValueError(f"directions have shapes {[tuple(p.shape) for p in parts]}; accepted: {[(n_points, *x.shape[1:]) for x in tensors]}")
-            starts = _flatten(parts, precision).to(center.device)
+            starts = flatten_features(parts, precision).to(center.device)
             starts = starts / starts.norm(dim=1, keepdim=True)
         length = radius * (math.sqrt(center.shape[1]) if radius_unit == "rms" else 1)
         with leave_as_found(self.forward_func):
             total, found = _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress)
-        attributions = _unflatten(total / n_points, tensors)
+        attributions = unflatten_features(total / n_points, tensors)
         missed = (found.hits == 0).nonzero().flatten().tolist()
         if missed:
             warnings.warn(
@@ -145,7 +135,7 @@ class NeFLAG(FeatureAttribution):
         attributions = attributions if is_tuple else attributions[0]
         if not return_flux:
             return attributions
-        places = tuple(p.reshape(len(center), n_points, *x.shape[1:]) for p, x in zip(_unflatten(found.points, tensors), tensors))
+        places = tuple(p.reshape(len(center), n_points, *x.shape[1:]) for p, x in zip(unflatten_features(found.points, tensors), tensors))
         found.points = places if is_tuple else places[0]
         return attributions, found
 
@@ -179,8 +169,8 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
             if clamp is not None:
                 y = y.clamp(*clamp)
                 displacement = y - here
-            gradient, _ = score.gradient(_unflatten(y, score.inputs), example)
-            F = _flatten(gradient, center.dtype)
+            gradient, _ = score.gradient(unflatten_features(y, score.inputs), example)
+            F = flatten_features(gradient, center.dtype)
             distance, slope = displacement.norm(dim=1), F.norm(dim=1)
             flux = (F * displacement).sum(1) / distance.clamp(min=torch.finfo(center.dtype).tiny)
             hit = (flux < 0) & (step >= first_allowed)
