@@ -1,0 +1,145 @@
+"The sliders that are stored in the pages: self-contained, small, and they move in a real browser without a kernel"
+import html.parser
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+METHOD_PAGES = ("03_paths", "04_neflag", "05_geodesic", "06_equilibrium")
+
+
+class Controls(html.parser.HTMLParser):
+    "The slider, its output and its pictures"
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+
+def stored_controls():
+    "(page, HTML of the output) for every control in the pages"
+    found = []
+    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        if any(part[0] in "._" for part in path.relative_to(ROOT).parts):
+            continue
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                text = "".join(output.get("data", {}).get("text/html", ""))
+                if 'class="attrnb-live"' in text:
+                    found.append((path.stem, text))
+    return found
+
+
+CONTROLS = stored_controls()
+NAMES = [f"{page}-{k}" for k, (page, _) in enumerate(CONTROLS)]
+
+
+def test_every_method_page_has_one():
+    assert set(METHOD_PAGES) <= {page for page, _ in CONTROLS}
+
+
+@pytest.mark.parametrize("text", [t for _, t in CONTROLS], ids=NAMES)
+def test_a_stored_control_is_self_contained_and_small(text):
+    assert len(text) < 320_000
+    tags = Controls(text).tags
+    assert {name for name, _ in tags} == {"div", "label", "span", "input", "output", "img"}, "no script, no style sheet, no frame"
+    for name, attributes in tags:
+        for key, value in attributes.items():
+            if key == "src":
+                assert value.startswith(("data:image/jpeg;base64,", "data:image/png;base64,"))
+            else:
+                assert "//" not in value and "url(" not in value
+        assert name != "img" or attributes["alt"].strip()
+
+
+@pytest.mark.parametrize("page", METHOD_PAGES)
+def test_a_picture_stands_for_it_where_html_is_not_shown(page):
+    cells = json.loads((ROOT / "nbs" / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
+    data = [o["data"] for c in cells for o in c.get("outputs", []) if "attrnb-live" in "".join(o.get("data", {}).get("text/html", ""))]
+    assert data and all("text/plain" in d and ({"image/jpeg", "image/png"} & set(d)) for d in data)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser: pip install playwright, and Debian's package chromium")
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if executable is None:
+        pytest.skip("needs a browser: Debian's package chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+def opened(browser, tmp_path, *texts, **settings):
+    "A page with these controls on a disk, what it asked the network for, and what went wrong in it"
+    path = tmp_path / "page.html"
+    path.write_text("<!doctype html><meta charset=utf-8><title>live</title><style>img{display:inline-block}</style>" + "<hr>".join(texts), encoding="utf-8")
+    page = browser.new_context(**settings).new_page()
+    page.asked, page.wrong = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.goto(path.as_uri())
+    return page
+
+
+def shown(box):
+    "Positions of the pictures that can be seen"
+    return box.locator("img").evaluate_all("pictures => pictures.map((p, i) => p.offsetParent !== null && p.naturalWidth > 0 ? i : -1).filter(i => i >= 0)")
+
+
+@pytest.mark.parametrize("text", [t for _, t in CONTROLS], ids=NAMES)
+def test_a_stored_control_moves_without_a_kernel(browser, tmp_path, text):
+    pictures = [a for name, a in Controls(text).tags if name == "img"]
+    start = next(int(a["value"]) for name, a in Controls(text).tags if name == "input")
+    page = opened(browser, tmp_path, text)
+    box, slider = page.locator(".attrnb-live"), page.get_by_role("slider")
+    assert shown(box) == [start]
+    slider.focus()
+    slider.press("Home")
+    seen = [shown(box)]
+    for _ in pictures[1:]:
+        slider.press("ArrowRight")
+        seen.append(shown(box))
+        assert box.locator("output").inner_text() == pictures[seen[-1][0]]["data-label"] == slider.get_attribute("aria-valuetext")
+    assert seen == [[i] for i in range(len(pictures))]
+    slider.press("End")
+    area = slider.bounding_box()
+    page.mouse.click(area["x"] + 3, area["y"] + area["height"] / 2)
+    assert shown(box) == [0]
+    assert page.wrong == [] and all(url.startswith(("file:", "data:")) for url in page.asked)
+    page.context.close()
+
+
+def test_two_controls_on_a_page_do_not_disturb_each_other(browser, tmp_path):
+    (_, first), (_, second) = CONTROLS[0], CONTROLS[-1]
+    page = opened(browser, tmp_path, first, first, second)
+    boxes = [page.locator(".attrnb-live").nth(i) for i in range(3)]
+    before = [shown(box) for box in boxes]
+    slider = boxes[1].get_by_role("slider")
+    slider.focus()
+    slider.press("Home")
+    assert [shown(box) for box in boxes] == [before[0], [0], before[2]]
+    page.context.close()
+
+
+def test_its_name_is_read_out_and_it_fits_a_telephone(browser, tmp_path):
+    page = opened(browser, tmp_path, *(text for _, text in CONTROLS), viewport=dict(width=360, height=700))
+    for slider in page.get_by_role("slider").all():
+        name = slider.evaluate("s => s.labels[0].querySelector('span').textContent")
+        assert name and page.get_by_role("slider", name=name).count() >= 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.context.close()
+
+
+def test_without_scripts_the_first_picture_is_there(browser, tmp_path):
+    page = opened(browser, tmp_path, CONTROLS[0][1], java_script_enabled=False)
+    visible = [picture.is_visible() for picture in page.locator("img").all()]
+    assert sum(visible) == 1
+    page.context.close()
