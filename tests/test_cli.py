@@ -10,7 +10,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from attrnb.cli import METHODS, main
+from attrnb.cli import OURS, main
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_without_arguments_in_a_process_of_its_own_with_the_network_cut(tmp_path
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"MPLBACKEND": "Agg"})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "attrnb-explain.png").stat().st_size > 10_000
-    for method in METHODS:
+    for method in OURS:
         assert method in done.stdout
     assert "positive share inside evidence" in done.stdout and "Traceback" not in done.stderr
 
