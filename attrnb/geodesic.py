@@ -667,7 +667,7 @@ class _Bends:
 def minimise_batch(
     function: Callable,  # (z (rows, ...), rows (rows,)) -> values (rows,), gradients shaped as z
     start: Tensor,  # (problems, ...) one independent problem per row
-    reach: Tensor,  # (problems,) the inverse Hessian begins as reach / value: a squared distance that doubles the value
+    reach: Tensor,  # (problems,) the inverse Hessian begins as reach / value, reach being a squared distance that doubles the value; but no first step aims below zero
     max_iterations: int = 40,  # at most
     tolerance: float = 1e-3,  # a problem is finished after two steps that improve it by less than this fraction
     history: int = 10,  # steps remembered
@@ -676,7 +676,8 @@ def minimise_batch(
     z = start.clone()
     every = torch.arange(len(z), device=z.device)
     value, gradient = function(z, every)
-    first_step = reach / value.clamp(min=torch.finfo(z.dtype).tiny)
+    tiny = torch.finfo(z.dtype).tiny
+    first_step = (reach / value.clamp(min=tiny)).minimum(value / gradient.square().flatten(1).sum(1).clamp(min=tiny))
     memory, slow = [], torch.zeros_like(every)
     active = torch.ones_like(every, dtype=torch.bool)
     def dot(a, b): return (a * b).flatten(1).sum(1)

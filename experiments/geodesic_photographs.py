@@ -3,7 +3,7 @@
     python experiments/geodesic_photographs.py squeezenet1_0 --weights FILE --photographs FOLDER
     python experiments/geodesic_photographs.py mobilenet_v2 --weights FILE --mean 0.5 --std 0.5 --photographs FOLDER
 
-Rows go to nbs/tutorials/geodesic_photographs.csv; pictures already there are not explained again. The first 24 pictures
+Rows go to nbs/tutorials/geodesic_photographs.csv; what is there already is not made again. The first 24 pictures
 by name are explained, the next 30 are the pool. The searches are cut short for a CPU, see `methods`.
 """
 import argparse
@@ -73,7 +73,7 @@ def methods(forward, pool):
         "integrated gradients": lambda x, t: (PathIntegratedGradients(forward).attribute(x, 0, t, **settings), None),
         "guided integrated gradients": lambda x, t: (guided_path(forward, x, torch.zeros_like(x), t), None),
         "kNN": lambda x, t: knn.attribute(x, 0, t, n_steps=3, tolerance=None, return_paths=True, **settings),
-        "variational, 3 iterations": lambda x, t: relaxed.attribute(x, 0, t, n_steps=6, rounds=0, resolution=7, max_iterations=3, integral_tolerance=1e-2, return_paths=True, **settings),
+        "variational": lambda x, t: relaxed.attribute(x, 0, t, n_steps=4, rounds=0, max_iterations=6, integral_tolerance=1e-2, return_paths=True, **settings),
         "published, 5 iterations": lambda x, t: relaxed.attribute(x, 0, t, published=True, beta=.1, num_iterations=5, learning_rate=.01, return_paths=True, **settings),
         "random": lambda x, t: (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)), None),
     }
@@ -101,18 +101,19 @@ def main():
     done = set()
     if out.exists():
         with out.open(newline="") as f:
-            done = {(r["network"], int(r["image"])) for r in csv.DictReader(f)}
+            done = {(r["network"], int(r["image"]), r["method"]) for r in csv.DictReader(f)}
     for index in range(len(images)):
-        if (options.network, index) in done:
+        missing = [name for name in ways if (options.network, index, name) not in done]
+        if not missing:
             continue
         x, rows = images[index:index + 1], []
         with torch.no_grad():
             target = int(model(x).argmax())
             change = (model(x).log_softmax(1) - model(torch.zeros_like(x)).log_softmax(1))[0, target]
         size = change.abs().item()
-        for name, way in ways.items():
+        for name in missing:
             counting.reset()
-            attribution, paths = way(x, target)
+            attribution, paths = ways[name](x, target)
             comprehensiveness, log_odds = areas(model, x, target, attribution)
             patch_comprehensiveness, patch_log_odds = areas(model, x, target, attribution, PATCH)
             row = dict(

@@ -12,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
-from attrnb.core import CountingForward, TargetScore
+from attrnb.core import ClassScore, CountingForward, TargetScore
 from attrnb.geodesic import (
     GeodesicIGKNN,
     GeodesicIGSVI,
@@ -24,7 +24,7 @@ from attrnb.geodesic import (
     neighbour_graph,
     sine_basis,
 )
-from attrnb.samples import half_moons, half_moons_model
+from attrnb.samples import half_moons, half_moons_model, sample_model, shape_images
 
 BASELINE = torch.tensor([[-.5, -.5]])
 
@@ -355,6 +355,30 @@ def test_images():
     bend = path.coordinates[0] - torch.linspace(0, 1, 13, dtype=torch.float64)[:, None, None, None] * x[0]
     assert torch.linalg.matrix_rank(bend.reshape(13, -1)) <= 3
     assert coarse.shape == x.shape
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_relaxation_shortens_paths_of_images(i):
+    "A ReLU network's line integrals are never exact; that must not turn a much shorter path away"
+    x, net = shape_images(2, seed=11).images[i:i + 1], sample_model()
+    settings_ = dict(target=net(x).argmax(1), n_steps=4, rounds=0, integral_tolerance=1e-2, return_convergence_delta=True, return_paths=True)
+    method = GeodesicIGSVI(ClassScore(net, of="log_probability"))
+    _, _, straight = method.attribute(x, 0, max_iterations=0, **settings_)
+    _, delta, path = method.attribute(x, 0, max_iterations=6, **settings_)
+    assert path.length < .4 * straight.length and path.gap < .5 * straight.gap
+    assert delta.abs() <= .01 * path.change.abs().maximum(.1 * path.length) + 1e-4
+    assert path.gradient_evaluations < 500
+
+
+def test_first_step_is_short_enough_for_steep_functions():
+    "Of 0.5 |z|^2 times 10^4, from far away and with a reach that is far too long: progress within three values"
+    evaluations = []
+    def function(z, rows):
+        evaluations.append(len(rows))
+        return 5e3 * z.square().sum(1), 1e4 * z
+    start = torch.full((1, 50), 3., dtype=torch.float64)
+    _, value = minimise_batch(function, start, torch.tensor([1e12], dtype=torch.float64), 2, 0.)
+    assert value < .3 * 5e3 * start.square().sum() and len(evaluations) <= 3
 
 
 def test_constructor_errors():
