@@ -1,12 +1,15 @@
-"""Make README.md from nbs/index.ipynb, without Quarto.
+"""Make README.md from nbs/index.ipynb and nbs/llms.txt from the sidebar, without Quarto.
 
-    python scripts/readme.py                        write README.md
+    python scripts/readme.py                        write README.md and nbs/llms.txt
     python scripts/readme.py --print-command main   print the set-up command that runs the main job
     python scripts/readme.py --print-command tests  print the set-up command that runs the tests
 
 Markdown cells are taken over (front matter and Quarto's attributes left out, links to notebooks pointed at the
 site), code cells and their text output become fenced blocks, stored figures are replaced by nothing: the README's
 pictures are ordinary Markdown images with files in nbs/images.
+
+llms.txt (https://llmstxt.org) lists every page of the sidebar with its description and the address of its Markdown
+twin, which Quarto writes beside each page. nbdev-export leaves a file alone that it did not write.
 """
 import json
 import re
@@ -49,6 +52,27 @@ def readme() -> str:
     return "\n\n".join(b for b in blocks if b) + "\n"
 
 
+def llms() -> str:
+    "The text of nbs/llms.txt: the pages of the sidebar, section by section, in its order"
+    import yaml  # not needed for the README, which CI makes before anything is installed
+
+    def entry(item):
+        first = "".join(json.loads((ROOT / "nbs" / item["href"]).read_text(encoding="utf-8"))["cells"][0]["source"])
+        title, description = re.fullmatch(r"# (.+)\n\n> (.+)", first).groups()
+        description = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", description)
+        return f"- [{title}]({SITE}/{page(item['href'].removesuffix('.ipynb'))}.html.md): {description}"
+
+    website = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]
+    blocks, pages = [f"# {website['title']}", f"> {website['description']}"], []
+    for item in website["sidebar"]["contents"]:
+        if "section" in item:
+            blocks += ["\n".join([f"## {item['section']}", "", *map(entry, item["contents"])])]
+        else:
+            pages.append(entry(item))
+    blocks.insert(2, "\n".join(pages))
+    return "\n\n".join(blocks) + "\n"
+
+
 def set_up_commands(text: str) -> dict:
     "The two set-up commands: the README's lines that begin with `pip install -e`"
     commands = re.findall(r"^pip install -e .*$", text, flags=re.M)
@@ -66,3 +90,4 @@ if __name__ == "__main__":
         print(commands[sys.argv[2]])
     else:
         (ROOT / "README.md").write_text(text, encoding="utf-8")
+        (ROOT / "nbs" / "llms.txt").write_text(llms(), encoding="utf-8")
