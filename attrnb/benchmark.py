@@ -137,7 +137,7 @@ def _equilibrium(scored, **settings):
 
     return attribute
 
-# %% ../nbs/08_benchmark.ipynb #a6f54a4f
+# %% ../nbs/08_benchmark.ipynb #6a73aea2
 def _captum(name, settings_of=None, **constructor):
     "Recipe of a Captum method that takes the module; `settings_of(inputs)` gives defaults that depend on the inputs"
 
@@ -201,11 +201,11 @@ def _grad_cam(scored, layer=None, guided=False, internal_batch_size=None):
 
 def _lrp(scored, internal_batch_size=None, **settings):
     network = copy.deepcopy(scored.network)
-    for module in network.modules():
-        if isinstance(module, (nn.ReLU6, nn.Identity, nn.Flatten, nn.Hardswish, nn.SiLU, nn.GELU, Normalize)):
-            module.rule = IdentityRule()
 
     def attribute(inputs, targets, seed):
+        for module in network.modules():
+            if isinstance(module, (nn.ReLU6, nn.Identity, nn.Flatten, nn.Hardswish, nn.SiLU, nn.GELU, Normalize)):
+                module.rule = IdentityRule()  # each call takes them away
         scored.rows += 2 * len(inputs)
         scored.gradient_rows += len(inputs)
         return captum.attr.LRP(network).attribute(inputs, target=torch.tensor(targets, device=inputs.device), **settings)
@@ -888,7 +888,7 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     names = [str(o) for o in getattr(data, "names", [f"{i:06d}" for i in range(n)])[:n]]
     return model, where, data, names, dict(name=name, weights_sha256=weights_hash(model))
 
-# %% ../nbs/08_benchmark.ipynb #48307008
+# %% ../nbs/08_benchmark.ipynb #096a24e0
 def _benchmark(team, model, data, methods, measures, folder, target, score, annotations, preprocess, images, steps, substrate, unit, rank,
                seed, batch_size, internal_batch_size, device, dtype, keep, reference, retry_failed, show_progress):
     for label, number in dict(batch_size=batch_size, steps=steps, images=images).items():
@@ -919,9 +919,9 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
         raise ValueError(f"target={target!r} is not known; choose 'label', 'predicted', a class number or one per example")
     folder = Path(folder)
     configuration = dict(
-        model=about_model, score=score, target=_plain(target), data=dict(kind=type(data).__name__, examples=n, sha256=_fingerprint(data, n) if team.rank == 0 else None),
+        model=about_model, score=score, target=_plain(target), seed=seed, data=dict(kind=type(data).__name__.lstrip("_"), examples=n, sha256=_fingerprint(data, n) if team.rank == 0 else None),
         methods={label: described for label, (_, _, described) in chosen.items()}, measures={label: described for label, (_, _, described) in wanted.items()},
-        seed=seed, dtype=str(dtype).removeprefix("torch."), keep=keep, versions=_versions(),
+        dtype=str(dtype).removeprefix("torch."), keep=keep, versions=_versions(),
     )
     about = dict(created=datetime.now(timezone.utc).isoformat(timespec="seconds"), device=str(where), processes=team.size, batch_size=batch_size)
     with _locked(folder) if team.rank == 0 else _nothing():
@@ -1122,7 +1122,7 @@ def _results(folder: Path) -> list[dict]:
                 rows[row["index"], row["method"]] = row
     return list(rows.values())
 
-# %% ../nbs/08_benchmark.ipynb #fb7324aa
+# %% ../nbs/08_benchmark.ipynb #b929479d
 class BenchmarkRun:
     "Results of a run folder, finished or not"
 
@@ -1274,7 +1274,7 @@ class BenchmarkRun:
         reference = self.methods[0] if reference is None else reference
         summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
         n, columns = len(self.measures), min(3, len(self.measures))
-        fig = AttributionFigure(figsize=(1.6 + 2.6 * columns, (.7 + .24 * len(self.methods)) * math.ceil(n / columns)), layout="constrained", dpi=90)
+        fig = AttributionFigure(figsize=(1.6 + 2.6 * columns, (.85 + .24 * len(self.methods)) * math.ceil(n / columns)), layout="constrained", dpi=90)
         axes = fig.subplots(math.ceil(n / columns), columns, squeeze=False, sharey=True)
         for ax in axes.flat[n:]:
             ax.set_visible(False)
@@ -1289,7 +1289,7 @@ class BenchmarkRun:
                     ends = [[0], [0]] if r["low"] is None else [[r["mean"] - r["low"]], [r["high"] - r["mean"]]]
                     ax.errorbar([r["mean"]], [y], xerr=ends, color=color, marker=marker, markersize=4.5, linewidth=1.3, capsize=2)
             better = MEASURES[o].better if isinstance(o := self._described("measures")[measure]["measure"], str) and o in MEASURES else None
-            ax.set_title(measure + (f" ({better} is better)" if better else ""), fontsize=9)
+            ax.set_title(measure.replace("_", " ") + (f"\n{better} is better" if better else ""), fontsize=9)
             ax.tick_params(labelsize=8)
             ax.set_yticks(range(len(self.methods)), self.methods)
             ax.set_ylim(len(self.methods) - .5, -.5)

@@ -240,11 +240,33 @@ def _number(text: str):
             pass
     return text
 
-# %% ../nbs/10_cli.ipynb #ef5ad382
+# %% ../nbs/10_cli.ipynb #7b3b60e2
+def _explore(
+    photographs: Sequence[str] = (),  # picture files; without one, embedded images and the embedded network
+    model: str | None = None,  # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
+    weights: str | None = None,  # state file of the model (.pth, .safetensors); default torchvision's own weights
+    labels: str | None = None,  # text file with the class names, one per line; default torchvision's
+    mean: float | None = None,  # normalisation mean of the weights, if not torchvision's
+    std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
+    port: int = 0,  # of localhost; 0 takes a free one
+    application: str = "auto",  # what shows the page: voila, jupyterlab, or auto for the first that is installed
+    no_browser: bool = False,  # print the address instead of opening it
+):
+    "Serve the explorer until it is stopped with Ctrl-C. Raises as attrnb.explore.serve does."
+    from attrnb.explore import serve  # with its widgets, which the other commands don't need
+
+    colours = dict(mean=None if mean is None else [mean] * 3, std=None if std is None else [std] * 3)
+    serve(list(photographs), model, weights, labels, **colours, port=port, open_browser=not no_browser, application=application)
+
+# %% ../nbs/10_cli.ipynb #b235313b
 _COMMANDS = {
     "explain": (explain, "explain embedded images or a photograph", "Explain embedded images whose evidence is known, or a photograph, and write a comparison figure."),
     "bench": (bench, "compare methods over many images", "Run methods times measures over embedded images or a folder of photographs, in a folder that can be gone on with; print a table with intervals."),
+    "explore": (_explore, "compare methods with the mouse", "Open the explorer on localhost, with embedded images or with photographs, until it is stopped with Ctrl-C."),
 }
+
+
+_CHOICES = dict(score=["probability", "logit", "log_probability"], keep=["float32", "float16", "none"], application=["auto", "voila", "jupyterlab"])
 
 
 def _add_command(commands, name: str, function: Callable, short: str, long: str):
@@ -255,11 +277,12 @@ def _add_command(commands, name: str, function: Callable, short: str, long: str)
         text, default = (comment or "").replace("%", "%%"), parameters[option].default
         annotation = str(parameters[option].annotation)
         if option in ("image", "photographs"):
-            sub.add_argument(option, nargs="?", default=None, help=text)
+            many = default == ()
+            sub.add_argument(option, nargs="*" if many else "?", default=[] if many else None, help=text)
         elif isinstance(default, bool):
             sub.add_argument(f"--{option.replace('_', '-')}", action="store_true", help=text)
         else:
-            choices = {"score": ["probability", "logit", "log_probability"], "keep": ["float32", "float16", "none"]}.get(option)
+            choices = _CHOICES.get(option)
             kind = int if "int" in annotation else float if "float" in annotation else str
             sub.add_argument(
                 f"--{option.replace('_', '-')}", default=argparse.SUPPRESS if default is None else default,

@@ -548,7 +548,7 @@ def _small(text: str, color: str = "inherit", size: int = 12) -> str:
     "HTML of a small text, already escaped"
     return f'<span style="font-size:{size}px;line-height:1.35;display:block;color:{color}">{text}</span>'
 
-# %% ../nbs/09_explore.ipynb #9aa27acb
+# %% ../nbs/09_explore.ipynb #0a1e0da3
 @dataclass
 class _Film:
     "Steps with a chart of all and a picture of each"
@@ -593,7 +593,7 @@ class _Scrubber(widgets.VBox):
     def _chart_clicked(self, row, column):
         if self._base is not None:
             ends, places = self._base[1], self._base[3]
-            self.step = int(np.abs(places - (ends[0] + (ends[1] - ends[0]) * (row + column + .5) / self.CELLS)).argmin())
+            self.step = int(np.abs(places - (ends[0] + (ends[1] - ends[0]) * (row + column) / (self.CELLS - 1))).argmin())
 
     @traitlets.validate("step")
     def _in_range(self, proposal):
@@ -761,10 +761,10 @@ def _small_ticks(ax, size=7):
         label.set_size(size)
     ax.xaxis.labelpad = ax.yaxis.labelpad = 1
 
-# %% ../nbs/09_explore.ipynb #082350cd
+# %% ../nbs/09_explore.ipynb #0cff6e6b
 def _curves_film(found: FaithfulnessCurves, x: Tensor, attribution: Tensor, empty: Tensor, kind: str, names: Sequence[str]) -> _Film:
     "The film of a deletion or insertion curve"
-    importance = unit_importance(attribution, 1 if _is_image(x) else "element")
+    importance = unit_importance(torch.nan_to_num(attribution), 1 if _is_image(x) else "element")
     position = importance.argsort(dim=1, descending=True, stable=True).argsort(dim=1).reshape(1, *([1] if _is_image(x) else []), *(x.shape[2:] if _is_image(x) else x.shape[1:]))
     fractions, n = found.fractions.cpu(), importance.shape[1]
     scores = getattr(found, kind)[0].double().cpu().tolist()
@@ -874,7 +874,7 @@ class _Control(widgets.HBox):
         if value is not None and self.inner.value != value:
             self.inner.value = value
 
-# %% ../nbs/09_explore.ipynb #fbc14132
+# %% ../nbs/09_explore.ipynb #7db56242
 class Panel(widgets.VBox):
     "One explanation: heat map, settings, curves, and what the method found. Traits to read and set: `method`, `settings`, `target`, `curve`; to read: `result`, `curves`, `state`, `error`"
 
@@ -914,7 +914,7 @@ class Panel(widgets.VBox):
         self.scrubber = _Scrubber()
         self.scrubber.add_class("attrnb-curves")
         self.inside = widgets.VBox()
-        self._inside = {}
+        self._inside, self._nothing, self._no_settings = {}, widgets.HTML(), widgets.HTML(_small("This method has no settings.", "#777"))
         box = widgets.Layout(width=f"{_INNER}px", max_height="420px", overflow="hidden auto")
         self.pages = [widgets.VBox([self.settings_box], layout=box), widgets.VBox([self.curve_menu, self.scrubber]), self.inside]
         self.tabs = widgets.Tab(self.pages, titles=["Settings", "Curves", "Inside"], selected_index=0, layout=widgets.Layout(width=f"{_PANEL}px", margin="0"))
@@ -979,7 +979,7 @@ class Panel(widgets.VBox):
                 for name, control in self._controls[self.method].items():
                     control.observe(partial(self._on_control, name), "value")
             controls = self._controls[self.method]
-            self.settings_box.children = list(controls.values()) or [widgets.HTML(_small("This method has no settings.", "#777"))]
+            self.settings_box.children = list(controls.values()) or [self._no_settings]
         finally:
             self._quiet = False
 
@@ -1058,7 +1058,7 @@ class Panel(widgets.VBox):
             lines = [_small(html.escape(self.error[:600]), colour)]
         elif self.state == "cancelled":
             lines = [_small("cancelled; change something, or press Again", colour)]
-        elif result is None:
+        elif result is None or self.state == "waiting" or result.request.index != e.index:
             lines = [_small("working ..." if self.state == "working" else "waiting ...", colour)]
         else:
             name = html.escape(e.class_names[result.target])
@@ -1088,7 +1088,8 @@ class Panel(widgets.VBox):
         if steps is None:
             self.tabs.set_title(2, "Inside")
             text = "" if self.result is None else "This method returns nothing but its attribution."
-            self.inside.children = [widgets.HTML(_small(text, '#777'))]
+            self._nothing.value = _small(text, "#777")
+            self.inside.children = [self._nothing]
             return
         film = _steps_film(steps, self.explorer.input(self.result.request.index), self.explorer.feature_names, self.explorer.percentile)
         self.tabs.set_title(2, {"path": "Path", "flux": "Flux", "layers": "Layers"}[steps.kind])

@@ -1,4 +1,4 @@
-"""Does an attribution point at what the model used? One written definition for each measure, one value per example, and a floor and a ceiling to compare with.
+"""Does an attribution point at what the model used? One written definition for each measure, one value per example, and always a floor and a ceiling beside it.
 
 Docs: https://attrnb.github.io/attrnb/measures.html.md"""
 
@@ -8,8 +8,8 @@ Docs: https://attrnb.github.io/attrnb/measures.html.md"""
 __all__ = ['SUBSTRATES', 'HIGHER_IS_BETTER', 'PRESETS', 'SIMILARITIES', 'unit_numbers', 'unit_importance', 'substrate_of',
            'FaithfulnessCurves', 'faithfulness_curves', 'deletion', 'insertion', 'difference', 'comprehensiveness',
            'sufficiency', 'log_odds', 'cross_entropy_after_masking', 'accuracy_after_masking', 'random_map',
-           'random_floor', 'greedy_order', 'greedy_ceiling', 'ProtocolPower', 'protocol_power', 'box_masks',
-           'centre_map', 'uniform_map', 'pointing_game', 'energy_inside', 'outside_inside_ratio',
+           'random_floor', 'greedy_order', 'greedy_ceiling', 'ProtocolPower', 'protocol_power', 'centre_map',
+           'uniform_map', 'box_masks', 'pointing_game', 'energy_inside', 'outside_inside_ratio',
            'intersection_over_union', 'completeness_error', 'cancellation_gap', 'dummy_sensitivity',
            'layer_conservation', 'batch_independence', 'sensitivity_max', 'infidelity', 'rank_correlation',
            'structural_similarity', 'RandomisationCascade', 'randomisation_cascade', 'purity', 'purity_area',
@@ -101,10 +101,10 @@ def _importance(a: Tensor, member: Tensor, rank: str) -> Tensor:
     total.scatter_add_(1, number.flatten(1), a.flatten(1))
     return total if len(units) == 1 else total.masked_fill(torch.arange(total.shape[1], device=a.device) >= units[:, None], -math.inf)
 
-# %% ../nbs/07_measures.ipynb #ca233549
+# %% ../nbs/07_measures.ipynb #75b8f88f
 SUBSTRATES = ("black", "mean", "minimum", "blurred", "blurred_rise", "noise", "inverted")
 
-# %% ../nbs/07_measures.ipynb #393b6793
+
 def substrate_of(
     inputs: Tensor,  # (batch, ...)
     substrate: str | float | Tensor = "black",  # a name of the table above, a number, or a tensor (1 or batch, ...)
@@ -131,7 +131,7 @@ def substrate_of(
         return gaussian_blur(inputs, [size, size], [sigma, sigma])
     raise ValueError(f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))}, a number or a tensor")
 
-# %% ../nbs/07_measures.ipynb #f681542f
+# %% ../nbs/07_measures.ipynb #9d7880ea
 @dataclass
 class _Masking:
     "A batch with its units in order of importance, and the substrate"
@@ -183,39 +183,13 @@ def _masking(inputs, attributions, substrate, unit, rank, ties, seed) -> _Maskin
     units = (member.flatten(1).amax(1, keepdim=True) + 1).cpu()
     return _Masking(x, substrate_of(x, substrate, seed).detach(), place, units)
 
-
-def _masked_scores(
-    score: TargetScore,  # of the forward function
-    masking: _Masking,  # the order
-    counts: Tensor,  # (1 or batch, jobs) how many units count as first
-    inserting: Tensor,  # (jobs,) bool: the first units come from the input and the rest from the substrate; else the reverse
-    show_progress: bool = False,
-    description: str = "masked inputs",
-) -> Tensor:
-    "Scores (batch, jobs) float64 on the inputs' device, without gradients and without waiting for the device between chunks"
-    x, empty, place = masking.x.detach(), masking.empty, masking.place
-    jobs = counts.shape[1]
-    tall = (-1,) + (1,) * (x.ndim - 1)
-    every_count = counts.to(x.device, torch.int32, non_blocking=True).expand(len(x), jobs).reshape(tall)
-    every_kind = inserting.to(x.device, non_blocking=True).expand(len(x), jobs).reshape(tall)
-    values = torch.empty(len(x) * jobs, dtype=torch.float64, device=x.device)
-    with leave_as_found(score.forward), torch.no_grad():
-        for s in tqdm(score.chunks(len(values)), desc=description, leave=False, disable=not show_progress):
-            example = torch.arange(s.start, s.stop) // jobs
-            first, last = s.start // jobs, (s.stop - 1) // jobs
-            pick = slice(first, first + 1) if first == last else example.to(x.device, non_blocking=True)
-            from_input = (place[pick] < every_count[s]) == every_kind[s]
-            values[s] = score((torch.where(from_input, x[pick], empty[pick]),), example).double()
-    values = values.view(len(x), jobs)
-    _refuse_scores(values)
-    return values
-
-
-def _refuse_scores(values: Tensor):
-    "Raise ValueError when a score (batch, ...) is not finite"
-    if not torch.isfinite(values.sum()):
-        bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero().flatten().tolist()
-        raise ValueError(f"the forward function returned NaN or infinity for masked inputs of example(s) {bad[:8]}{' and more' if len(bad) > 8 else ''}")
+# %% ../nbs/07_measures.ipynb #ec36529b
+def _target_score(forward, score, x, target, additional_forward_args, internal_batch_size) -> TargetScore:
+    "The score of a row, in chunks that stay in a processor's cache unless the caller says how many rows"
+    if internal_batch_size is None and x.device.type == "cpu":
+        numbers = x[0].numel()
+        internal_batch_size = max(1, 2**18 // numbers, min(8, 2**20 // numbers))
+    return TargetScore(_scored(forward, score), (x,), target, additional_forward_args, internal_batch_size)
 
 
 def _scored(forward: Callable, score: str | None) -> Callable:
@@ -229,7 +203,56 @@ def _largest(output: Tensor) -> Tensor:
     "Score of the class predicted in each row"
     return output.flatten(1).amax(1) if output.ndim > 1 else output
 
-# %% ../nbs/07_measures.ipynb #59e6e95e
+
+def _masked_scores(
+    score: TargetScore,  # of the forward function
+    masking: _Masking,  # the order
+    counts: Tensor,  # (1 or batch, jobs) how many units count as first
+    inserting: Tensor,  # (jobs,) bool: the first units come from the input and the rest from the substrate; else the reverse
+    show_progress: bool = False,
+    description: str = "masked inputs",
+) -> Tensor:
+    "Scores (batch, jobs) float64 on the inputs' device, without gradients and without waiting for the device between chunks"
+    x, empty, place = masking.x.detach(), masking.empty, masking.place
+    batch, jobs = len(x), counts.shape[1]
+    tall = (1,) * (x.ndim - 1)
+    counts = counts.to(x.device, torch.int32, non_blocking=True).expand(batch, jobs).reshape(batch, jobs, *tall)
+    inserting = inserting.to(x.device, non_blocking=True).view(jobs, *tall)
+    rows = score.chunks(batch * jobs)[0].stop
+    many, some = max(1, rows // jobs), min(jobs, rows)  # examples and jobs of a chunk: whole examples, or a part of one
+    chunks = [(slice(e, e + many), slice(j, j + some)) for e in range(0, batch, many) for j in range(0, jobs, some)]
+    with leave_as_found(score.forward), torch.no_grad():
+        values = torch.empty(batch, jobs, dtype=torch.float64, device=x.device)
+        for e, j in tqdm(chunks, desc=description, leave=False, disable=not show_progress):
+            from_input = (place[e, None] < counts[e, j]) == inserting[j]
+            masked = torch.where(from_input, x[e, None], empty[e, None])
+            examples = torch.arange(batch)[e].repeat_interleave(masked.shape[1])
+            values[e, j] = score((masked.flatten(0, 1),), examples).view(masked.shape[:2]).double()
+    _refuse_scores(values)
+    return values
+
+
+def _refuse_scores(values: Tensor):
+    "Raise ValueError when a score (batch, ...) is not finite"
+    if not torch.isfinite(values.sum()):
+        bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero().flatten().tolist()
+        raise ValueError(f"the forward function returned NaN or infinity for masked inputs of example(s) {bad[:8]}{' and more' if len(bad) > 8 else ''}")
+
+# %% ../nbs/07_measures.ipynb #2d942cf0
+def _area(curve: Tensor, fractions: Tensor, area: str = "trapezoid", start: bool = True) -> Tensor:
+    "One number per curve (batch, points)"
+    if not start:
+        curve, fractions = curve[:, 1:], fractions[..., 1:]
+    if area == "mean":
+        return curve.mean(1)
+    if area == "steps":
+        return torch.trapezoid(curve, dx=1, dim=1)
+    if area != "trapezoid":
+        raise ValueError(f"area={area!r} is not known; choose 'trapezoid', 'mean' or 'steps'")
+    width = fractions[..., -1] - fractions[..., 0]
+    return torch.trapezoid(curve, fractions.to(curve), dim=1) / width
+
+
 @dataclass
 class FaithfulnessCurves:
     "Deletion and insertion curves of a batch, and the areas under them"
@@ -258,21 +281,7 @@ class FaithfulnessCurves:
         "Insertion score minus deletion score, (batch,); higher is better"
         return self.insertion_score - self.deletion_score
 
-
-def _area(curve: Tensor, fractions: Tensor, area: str = "trapezoid", start: bool = True) -> Tensor:
-    "One number per curve (batch, points)"
-    if not start:
-        curve, fractions = curve[:, 1:], fractions[..., 1:]
-    if area == "mean":
-        return curve.mean(1)
-    if area == "steps":
-        return torch.trapezoid(curve, dx=1, dim=1)
-    if area != "trapezoid":
-        raise ValueError(f"area={area!r} is not known; choose 'trapezoid', 'mean' or 'steps'")
-    width = fractions[..., -1] - fractions[..., 0]
-    return torch.trapezoid(curve, fractions.to(curve), dim=1) / width
-
-# %% ../nbs/07_measures.ipynb #6066c8a9
+# %% ../nbs/07_measures.ipynb #409dbe71
 def faithfulness_curves(
     forward: Callable,  # returns scores (rows, classes); ClassScore(model, of="probability") gives the papers' curves
     inputs: Tensor,  # (batch, ...)
@@ -298,7 +307,7 @@ def faithfulness_curves(
         raise ValueError(f"curves={curves!r} is not known; choose 'both', 'deletion' or 'insertion'")
     masking = _masking(inputs, attributions, substrate, unit, rank, ties, seed)
     counts, fractions = _curve_counts(masking.units, steps, until)
-    target_score = TargetScore(_scored(forward, score), (masking.x,), _largest if reselect else target, additional_forward_args, internal_batch_size)
+    target_score = _target_score(forward, score, masking.x, _largest if reselect else target, additional_forward_args, internal_batch_size)
     shared = curves == "both" and until == 1  # each curve ends where the other starts
     points = counts[:, :-1] if shared else counts
     wanted = [curves] if curves != "both" else ["deletion", "insertion"]
@@ -324,7 +333,7 @@ def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tenso
     fractions = counts.double() / units
     return counts, fractions[0] if len(fractions) == 1 else fractions
 
-# %% ../nbs/07_measures.ipynb #b07ffe4d
+# %% ../nbs/07_measures.ipynb #1bead9f3
 @delegates(faithfulness_curves, but=["curves"])
 def deletion(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
@@ -341,7 +350,7 @@ def deletion(
     curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, curves="deletion", **settings)
     return _area(curves.deletion, curves.fractions, area, start)
 
-
+# %% ../nbs/07_measures.ipynb #6af0c944
 @delegates(deletion)
 def insertion(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
@@ -375,7 +384,7 @@ def difference(
     curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, **settings)
     return _area(curves.insertion, curves.fractions, area, start) - _area(curves.deletion, curves.fractions, area, start)
 
-# %% ../nbs/07_measures.ipynb #e5259b1f
+# %% ../nbs/07_measures.ipynb #f18bf066
 def _at_fractions(
     forward, inputs, attributions, target, additional_forward_args, fraction, keep, clean,
     *, substrate="black", unit=1, rank="signed", ties="position", seed=0, internal_batch_size=None, show_progress=False,
@@ -386,7 +395,7 @@ def _at_fractions(
     if not len(fractions) or not ((fractions >= 0) & (fractions <= 1)).all():
         raise ValueError(f"fraction is {fraction!r}; give a number from 0 to 1, or several")
     masking = _masking(inputs, attributions, substrate, unit, rank, ties, seed)
-    score = TargetScore(forward, (masking.x,), target, additional_forward_args, internal_batch_size)
+    score = _target_score(forward, None, masking.x, target, additional_forward_args, internal_batch_size)
     counts = (fractions * masking.units + 1e-9).floor().long()  # 0.29 of 100 units are 29, although 0.29 * 100 < 29
     counts = torch.cat([torch.zeros(len(counts), int(clean), dtype=torch.long), counts], 1)
     inserting = torch.full((counts.shape[1],), keep)
@@ -399,7 +408,7 @@ def _per_example(values: Tensor, single: bool) -> Tensor:
     "(batch,) for one fraction, (batch, fractions) for several"
     return values[:, 0] if single else values
 
-
+# %% ../nbs/07_measures.ipynb #6a28a6f2
 def comprehensiveness(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
     inputs: Tensor,  # (batch, ...)
@@ -439,7 +448,7 @@ def sufficiency(
     masked, clean, single = _at_fractions(_scored(forward, score), inputs, attributions, target, additional_forward_args, fraction, True, True, **settings)
     return _per_example(clean - masked, single)
 
-# %% ../nbs/07_measures.ipynb #d392d381
+# %% ../nbs/07_measures.ipynb #6cf04879
 class _LogProbabilities:
     "A forward function whose outputs are checked to be log-probabilities; the check waits until it is asked for"
 
@@ -469,7 +478,7 @@ def _log_probability(forward: Callable, score: str | None) -> Callable:
         return _scored(forward, "log_probability")
     return _LogProbabilities(forward)
 
-
+# %% ../nbs/07_measures.ipynb #8a025ccf
 @delegates(comprehensiveness)
 def log_odds(
     forward: Callable,  # returns logits (rows, classes), or log-probabilities with score=None
@@ -509,6 +518,21 @@ def cross_entropy_after_masking(
         forward.check()
     return _per_example(-masked, single)
 
+# %% ../nbs/07_measures.ipynb #29d8768b
+class _Predicted:
+    "A forward function that returns 1 for what is predicted and 0 for the rest, in the output's shape"
+
+    def __init__(self, forward: Callable, rule: str):
+        self.forward, self.rule = forward, rule
+
+    def __call__(self, *args):
+        output = self.forward(*args)
+        if self.rule == "half":
+            return (output >= .5).to(output.dtype)
+        if output.ndim < 2 or output.shape[1] == 1:
+            raise ValueError(f"the forward function returned shape {tuple(output.shape)}, one score for a yes/no question; give rule='half'")
+        return torch.zeros_like(output).scatter_(1, output.argmax(1, keepdim=True), 1)
+
 
 @delegates(comprehensiveness)
 def accuracy_after_masking(
@@ -530,22 +554,7 @@ def accuracy_after_masking(
     masked, _, single = _at_fractions(predicted, inputs, attributions, target, additional_forward_args, fraction, False, False, **settings)
     return _per_example(masked, single)
 
-
-class _Predicted:
-    "A forward function that returns 1 for what is predicted and 0 for the rest, in the output's shape"
-
-    def __init__(self, forward: Callable, rule: str):
-        self.forward, self.rule = forward, rule
-
-    def __call__(self, *args):
-        output = self.forward(*args)
-        if self.rule == "half":
-            return (output >= .5).to(output.dtype)
-        if output.ndim < 2 or output.shape[1] == 1:
-            raise ValueError(f"the forward function returned shape {tuple(output.shape)}, one score for a yes/no question; give rule='half'")
-        return torch.zeros_like(output).scatter_(1, output.argmax(1, keepdim=True), 1)
-
-# %% ../nbs/07_measures.ipynb #ef70c359
+# %% ../nbs/07_measures.ipynb #53f110d9
 HIGHER_IS_BETTER = {
     "deletion": False, "insertion": True, "difference": True, "comprehensiveness": True, "sufficiency": False,
     "log_odds": False, "cross_entropy_after_masking": True, "accuracy_after_masking": False,
@@ -553,7 +562,7 @@ HIGHER_IS_BETTER = {
     "completeness_error": False, "cancellation_gap": False, "dummy_sensitivity": False, "sensitivity_max": False, "infidelity": False,
 }
 
-# %% ../nbs/07_measures.ipynb #f284210e
+
 def _measure_named(measure: str | Callable | None) -> Callable:
     "The measure: a function of the common call, its name, or None for the difference"
     if measure is None:
@@ -564,7 +573,7 @@ def _measure_named(measure: str | Callable | None) -> Callable:
         raise ValueError(f"measure={measure!r} is not known; choose one of {', '.join(HIGHER_IS_BETTER)}, or give a function with their call")
     return globals()[measure]
 
-
+# %% ../nbs/07_measures.ipynb #4ae4a7ae
 def random_map(
     inputs: Tensor,  # (batch, ...)
     unit: int | str | Tensor = 1,  # see unit_numbers
@@ -601,7 +610,7 @@ def random_floor(
     maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))
     return torch.stack([measure(forward, x, m, target, additional_forward_args, **settings | {"rank": "signed"}) for m in maps])
 
-# %% ../nbs/07_measures.ipynb #b22707a7
+# %% ../nbs/07_measures.ipynb #153045d5
 def greedy_order(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
@@ -626,7 +635,7 @@ def greedy_order(
     empty, member = substrate_of(x, substrate, seed).detach(), unit_numbers(x, unit)
     member = member.expand(len(x), *member.shape[1:])
     units = member.flatten(1).amax(1) + 1
-    target_score = TargetScore(_scored(forward, score), (x,), target, additional_forward_args, internal_batch_size)
+    target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
     left = torch.arange(int(units.max()), device=x.device) < units[:, None]
     rank = torch.zeros(left.shape, dtype=torch.float64, device=x.device)
     sign = 1 if towards == "deletion" else -1
@@ -655,7 +664,7 @@ def _falls(score: TargetScore, x: Tensor, empty: Tensor, member: Tensor, left: T
     _refuse_scores(fall[:, None])
     return torch.zeros(left.shape, dtype=torch.float64, device=x.device).index_put_((example, unit), fall)
 
-
+# %% ../nbs/07_measures.ipynb #fa08f647
 def greedy_ceiling(
     forward: Callable,  # as in the measure
     inputs: Tensor,  # (batch, ...)
@@ -673,7 +682,7 @@ def greedy_ceiling(
     order = greedy_order(forward, inputs, target, additional_forward_args, towards=towards, rounds=rounds, **{"unit": 1} | own)
     return measure(forward, inputs, order, target, additional_forward_args, **settings | {"rank": "signed"})
 
-# %% ../nbs/07_measures.ipynb #833d87b5
+# %% ../nbs/07_measures.ipynb #1db4daa8
 @dataclass
 class ProtocolPower:
     "A measure between its floor and its ceiling; printing it shows the means"
@@ -701,7 +710,7 @@ class ProtocolPower:
     def __str__(self):
         return f"{self.measure}: floor {self.floor.mean():.3f} (draws ± {self.spread:.3f}), attributions {self.value.mean():.3f}, ceiling {self.ceiling.mean():.3f}; {self.share:.0%} of the way"
 
-
+# %% ../nbs/07_measures.ipynb #993f21b3
 def protocol_power(
     forward: Callable,  # as in the measure
     inputs: Tensor,  # (batch, ...)
@@ -735,7 +744,48 @@ PRESETS = {
     "Quantus PixelFlipping": dict(score="probability", substrate="minimum", unit="element", rank="signed", steps=None, start=False, area="steps"),
 }
 
-# %% ../nbs/07_measures.ipynb #fa4e6575
+# %% ../nbs/07_measures.ipynb #a994f80d
+def centre_map(
+    inputs: Tensor,  # (batch, ..., H, W); only shape, dtype and device are used
+    width: float = .25,  # standard deviation as a fraction of the side
+) -> Tensor:  # (batch, 1, H, W)
+    "The map that looks at nothing: a Gaussian around the middle of the image, (batch, 1, H, W) in the inputs' dtype and device. Raises ValueError for inputs that are no images or a width that is not positive."
+    if inputs.ndim < 3:
+        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; a centre needs (batch, channels, H, W) or (batch, H, W)")
+    if not width > 0:
+        raise ValueError(f"width is {width}; it must be positive")
+    rows, columns = (((torch.arange(side, dtype=torch.float64) + .5) / side - .5) / width for side in inputs.shape[-2:])
+    return torch.exp(-(rows[:, None]**2 + columns**2) / 2).to(inputs).expand(len(inputs), 1, -1, -1)
+
+
+def uniform_map(
+    inputs: Tensor,  # (batch, ..., H, W); only shape, dtype and device are used
+) -> Tensor:  # (batch, 1, H, W)
+    "The map without any opinion: ones, (batch, 1, H, W) in the inputs' dtype and device. Raises ValueError for inputs that are no images."
+    if inputs.ndim < 3:
+        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; a map needs (batch, channels, H, W) or (batch, H, W)")
+    return inputs.new_ones(()).expand(len(inputs), 1, *inputs.shape[-2:])
+
+# %% ../nbs/07_measures.ipynb #7d7d1b2d
+def box_masks(
+    boxes: Sequence | Tensor,  # per example its boxes (boxes, 4) as left, top, right, bottom in pixels; a tensor (batch, 4) has one box each
+    height: int,  # of the masks, in pixels
+    width: int,  # of the masks, in pixels
+) -> Tensor:  # (batch, height, width) bool
+    "True inside any box of the example: where the pixel's centre is, (batch, height, width) bool on the CPU. Boxes are cut off at the border. Raises ValueError for boxes that are not four finite numbers in order."
+    rows, columns = torch.arange(height)[:, None] + .5, torch.arange(width) + .5
+    masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
+    for mask, some in zip(masks, boxes):
+        some = torch.as_tensor(some, dtype=torch.float64).cpu()
+        if some.numel() % 4 or not some.numel() or some.shape[-1] != 4:
+            raise ValueError(f"boxes of an example have shape {tuple(some.shape)}; accepted: (4,) or (boxes, 4)")
+        for left, top, right, bottom in some.view(-1, 4).tolist():
+            if not (left < right and top < bottom and math.isfinite(right - left + bottom - top)):
+                raise ValueError(f"box {[left, top, right, bottom]} must be left, top, right, bottom with left < right and top < bottom")
+            mask |= (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    return masks
+
+# %% ../nbs/07_measures.ipynb #7cd26b92
 def _one_map(attributions: Tensor) -> Tensor:
     "One number per pixel, (batch, H, W) float64: the sum over channels"
     if isinstance(attributions, (tuple, list)):
@@ -767,48 +817,7 @@ def _map_and_mask(attributions: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"the mask of example(s) {empty[:8]}{' and more' if len(empty) > 8 else ''} is empty: nothing could be inside")
     return a, masks.to(a.device)
 
-
-def box_masks(
-    boxes: Sequence | Tensor,  # per example its boxes (boxes, 4) as left, top, right, bottom in pixels; a tensor (batch, 4) has one box each
-    height: int,  # of the masks, in pixels
-    width: int,  # of the masks, in pixels
-) -> Tensor:  # (batch, height, width) bool
-    "True inside any box of the example: where the pixel's centre is, (batch, height, width) bool on the CPU. Boxes are cut off at the border. Raises ValueError for boxes that are not four finite numbers in order."
-    rows, columns = torch.arange(height)[:, None] + .5, torch.arange(width) + .5
-    masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
-    for mask, some in zip(masks, boxes):
-        some = torch.as_tensor(some, dtype=torch.float64).cpu()
-        if some.numel() % 4 or not some.numel() or some.shape[-1] != 4:
-            raise ValueError(f"boxes of an example have shape {tuple(some.shape)}; accepted: (4,) or (boxes, 4)")
-        for left, top, right, bottom in some.view(-1, 4).tolist():
-            if not (left < right and top < bottom and math.isfinite(right - left + bottom - top)):
-                raise ValueError(f"box {[left, top, right, bottom]} must be left, top, right, bottom with left < right and top < bottom")
-            mask |= (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
-    return masks
-
-# %% ../nbs/07_measures.ipynb #a994f80d
-def centre_map(
-    inputs: Tensor,  # (batch, ..., H, W); only shape, dtype and device are used
-    width: float = .25,  # standard deviation as a fraction of the side
-) -> Tensor:  # (batch, 1, H, W)
-    "The map that looks at nothing: a Gaussian around the middle of the image, (batch, 1, H, W) in the inputs' dtype and device. Raises ValueError for inputs that are no images or a width that is not positive."
-    if inputs.ndim < 3:
-        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; a centre needs (batch, channels, H, W) or (batch, H, W)")
-    if not width > 0:
-        raise ValueError(f"width is {width}; it must be positive")
-    rows, columns = (((torch.arange(side, dtype=torch.float64) + .5) / side - .5) / width for side in inputs.shape[-2:])
-    return torch.exp(-(rows[:, None]**2 + columns**2) / 2).to(inputs).expand(len(inputs), 1, -1, -1)
-
-
-def uniform_map(
-    inputs: Tensor,  # (batch, ..., H, W); only shape, dtype and device are used
-) -> Tensor:  # (batch, 1, H, W)
-    "The map without any opinion: ones, (batch, 1, H, W) in the inputs' dtype and device. Raises ValueError for inputs that are no images."
-    if inputs.ndim < 3:
-        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; a map needs (batch, channels, H, W) or (batch, H, W)")
-    return inputs.new_ones(()).expand(len(inputs), 1, *inputs.shape[-2:])
-
-# %% ../nbs/07_measures.ipynb #789ec363
+# %% ../nbs/07_measures.ipynb #aea55388
 def pointing_game(
     attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W); channels are added up
     masks: Tensor,  # (batch, H, W) or (batch, 1, H, W), bool or 0 and 1
@@ -835,7 +844,7 @@ def _widened(masks: Tensor, distance: float) -> Tensor:
         result = result | below | above
     return result
 
-
+# %% ../nbs/07_measures.ipynb #2124a561
 def _positive(a: Tensor) -> Tensor:
     "The positive part (batch, H, W); all ones where there is none: a map without positive evidence has no opinion"
     positive = a.clamp(min=0)
@@ -863,7 +872,7 @@ def outside_inside_ratio(
     inside = (positive * masks).flatten(1).sum(1) / masks.flatten(1).sum(1)
     return outside / inside
 
-
+# %% ../nbs/07_measures.ipynb #90fc090b
 def intersection_over_union(
     attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W); channels are added up
     masks: Tensor,  # (batch, H, W) or (batch, 1, H, W), bool or 0 and 1
@@ -892,11 +901,11 @@ def _iou_of_area(a: Tensor, inside: Tensor) -> Tensor:
     common = ((above + tied * share) * inside).sum(1)
     return common / (2 * size[:, 0] - common)
 
-# %% ../nbs/07_measures.ipynb #b1c1154a
+# %% ../nbs/07_measures.ipynb #e2afd69e
 def _change_of_score(forward, inputs, target, additional_forward_args, baselines, score, internal_batch_size) -> tuple[Tensor, Tensor]:
     "Score of the inputs minus score of the baselines, (batch,) float64, and the inputs"
     x = _one_tensor(inputs)
-    target_score = TargetScore(_scored(forward, score), (x,), target, additional_forward_args, internal_batch_size)
+    target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
     with leave_as_found(forward):
         start = target_score.scores((check_baselines(baselines, (x,))[0],)).double()
         return target_score.scores((x,)).double() - start, x
@@ -937,7 +946,7 @@ def cancellation_gap(
     gap = no_cancellation_gap(_belonging(attributions, x), change)
     return gap / change.abs() if relative else gap
 
-
+# %% ../nbs/07_measures.ipynb #7a8ba929
 def dummy_sensitivity(
     attributions: Tensor,  # (batch, ...)
     dummies: Tensor,  # bool, the attributions' shape with or without the batch: features that the score doesn't depend on
@@ -956,7 +965,7 @@ def dummy_sensitivity(
     magnitude = a.abs().flatten(1)
     return (magnitude * dummies).sum(1) / magnitude.sum(1).clamp(min=torch.finfo(torch.float64).tiny)
 
-
+# %% ../nbs/07_measures.ipynb #f4728e82
 def layer_conservation(
     layers: Mapping[str, Tensor] | Sequence[Tensor],  # relevance per layer, (batch, ...) each, or its totals (batch,); in any order
     expected: Tensor | float | None = None,  # the total that every layer should have, (batch,) or a number; None: the first layer's
@@ -977,7 +986,7 @@ def layer_conservation(
     departure = (totals - wanted[:, None]).abs() / wanted.abs()[:, None]
     return departure if per_layer else departure.amax(1)
 
-
+# %% ../nbs/07_measures.ipynb #7d0b16d3
 def batch_independence(
     attribute: Callable,  # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
     inputs: Tensor,  # (batch, ...), at least two examples
@@ -1002,7 +1011,7 @@ def batch_independence(
     size = together.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float64).tiny)
     return (together - alone).abs().flatten(1).amax(1) / size
 
-# %% ../nbs/07_measures.ipynb #6eb824e5
+# %% ../nbs/07_measures.ipynb #cc93e599
 def sensitivity_max(
     attribute: Callable,  # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
     inputs: Tensor,  # (batch, ...)
@@ -1053,7 +1062,7 @@ def infidelity(
     a = _belonging(attributions, x)
     a = (a if a.shape == x.shape else a.expand_as(x) / x.shape[1]).to(x.dtype)
     empty, member, generator = substrate_of(x, substrate, seed).contiguous(), unit_numbers(x, unit), random_generator(seed)
-    target_score = TargetScore(_scored(forward, score), (x,), target, additional_forward_args, internal_batch_size)
+    target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
 
     def remove(rows, baselines):
         rows, baselines = rows[0] if isinstance(rows, tuple) else rows, baselines[0] if isinstance(baselines, tuple) else baselines
@@ -1072,7 +1081,7 @@ def infidelity(
         )
     return result.detach().double()
 
-# %% ../nbs/07_measures.ipynb #d1b6f298
+# %% ../nbs/07_measures.ipynb #b990e0bf
 def rank_correlation(
     first: Tensor,  # (batch, ...)
     second: Tensor,  # (batch, ...), the same shape
@@ -1096,7 +1105,7 @@ def _mean_ranks(values: Tensor) -> Tensor:
     total, count = (torch.zeros_like(place).scatter_add_(1, group, v) for v in (place, torch.ones_like(place)))
     return torch.empty_like(place).scatter_(1, order, (total / count.clamp(min=1)).gather(1, group))
 
-
+# %% ../nbs/07_measures.ipynb #6c23dd10
 def structural_similarity(
     first: Tensor,  # (batch, channels, H, W) or (batch, H, W); channels are added up
     second: Tensor,  # the same shape
@@ -1121,7 +1130,7 @@ SIMILARITIES = {
     "structural": structural_similarity,
 }
 
-# %% ../nbs/07_measures.ipynb #2ac8fac8
+# %% ../nbs/07_measures.ipynb #6c1c7147
 @dataclass
 class RandomisationCascade:
     "How much attributions resemble the original while the weights are randomised layer by layer"
@@ -1130,7 +1139,7 @@ class RandomisationCascade:
     similarity: Tensor  # (layers, batch) float64, similarity with the original after each step
     attributions: Tensor | None = None  # (layers + 1, batch, ...), the original first, if asked for
 
-
+# %% ../nbs/07_measures.ipynb #9bf5137a
 def randomisation_cascade(
     model: torch.nn.Module,  # the module whose weights are randomised, and restored
     attribute: Callable,  # takes inputs, target and the settings, returns attributions of this very model; as in Saliency(model).attribute
@@ -1176,7 +1185,7 @@ def randomisation_cascade(
             _restore(model, saved)
     return RandomisationCascade(names, torch.stack(found), torch.stack(kept) if return_attributions else None)
 
-
+# %% ../nbs/07_measures.ipynb #2174ded6
 def _restore(model: torch.nn.Module, saved: dict[str, Tensor]):
     "Put the saved numbers back into the very same tensors"
     with torch.no_grad():

@@ -70,6 +70,7 @@ SETTINGS = {
     "format": "html commonmark",
     "format.html": "theme toc toc-depth code-copy code-overflow code-summary",
     "format.html.theme": "light dark",
+    "format.commonmark": "variant",
     "crossref": "eq-prefix fig-prefix tbl-prefix",
 }
 
@@ -125,6 +126,7 @@ def test_the_navigation_bar_leads_to_pages():
 
 
 def test_llms_txt_lists_every_page():
+    pytest.importorskip("nbdev")
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
         import readme
@@ -134,8 +136,9 @@ def test_llms_txt_lists_every_page():
     assert text == readme.llms()
     assert re.match(r"# attrnb\n\n> .+\n", text)
     links = re.findall(r"^- \[[^\]]+\]\((.+?)\): .+$", text, flags=re.M)
-    assert len(links) == len(set(links)) == len(PAGES)
-    assert all(link.startswith(settings()["website"]["site-url"]) and link.endswith(".html.md") for link in links)
+    from nbdev.config import nbpath2html
+
+    assert sorted(links) == sorted(f"{settings()['website']['site-url']}/{nbpath2html(p.relative_to(NBS)).as_posix()}.md" for p in PAGES)
 
 
 # Pages
@@ -301,6 +304,14 @@ def test_links_and_their_anchors_exist(path):
 
 
 @pages
+def test_link_texts_hold_no_code(path):
+    "nbdev makes a link of every public name in backticks; a link inside of a link is broken"
+    for _, source in cells(path, "markdown"):
+        text = re.sub(r"^(```+).*?^\1\s*$", "", source, flags=re.S | re.M)
+        assert not re.search(r"(?<!!)\[[^\]\n]*`[^\]\n]*\]\(", text), source
+
+
+@pages
 def test_fenced_blocks_are_closed(path):
     for _, source in cells(path, "markdown"):
         text = re.sub(r"^(```+).*?^\1\s*$", "", source, flags=re.S | re.M)
@@ -388,6 +399,34 @@ def test_every_public_name_is_documented(path):
             for method in vars(thing):
                 if method == "attribute":
                     assert f"{name}.{method}" in shown, f"{name}.{method} has no show_doc (a hidden one is left out of the page)"
+
+
+@pages
+def test_annotations_are_known_where_they_are_shown(path):
+    "nbdev shows a function right after its cell; a name in its annotations that a later cell defines is an error there"
+    import ast
+    import builtins
+
+    known = set(dir(builtins))
+    for _, source in cells(path, "code"):
+        if not {"export", "exporti"} & {re.match(r"[\w-]+", o)[0] for o in options(source)} and "import" not in source:
+            continue
+        tree = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M))
+        for node in tree.body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                known |= {(a.asname or a.name).split(".")[0] for a in node.names}
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                known.add(node.name)
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+                known |= {n.id for t in (node.targets if isinstance(node, ast.Assign) else [node.target]) for n in ast.walk(t) if isinstance(n, ast.Name)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or not node.name.startswith("_")):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                for annotation in [node.returns, *(a.annotation for a in arguments)]:
+                    for part in ast.walk(annotation) if annotation else ():
+                        text = part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else ""
+                        names = {n.id for n in ast.walk(ast.parse(text, mode="eval")) if isinstance(n, ast.Name)} if text else set()
+                        assert not names - known, f"{node.name}: {names - known} is defined below; leave the annotation out or move the cell"
 
 
 # Words

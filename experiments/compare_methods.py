@@ -1,0 +1,111 @@
+"""The photographs of nbs/tutorials/compare_methods.ipynb: three methods of attrnb, six of Captum and three floors, on ImageNet networks.
+
+    python experiments/coco_annotations.py COCO_FOLDER coco_squeezenet1_0.json --network squeezenet1_0
+    python experiments/compare_methods.py squeezenet1_0 --weights FILE --photographs FOLDER --annotations FILE \\
+        --coco COCO_FOLDER --coco-annotations coco_squeezenet1_0.json --runs RUNS
+    (the same for mobilenet_v2, with --mean 0.5 --std 0.5)
+    python experiments/compare_methods.py --collect --runs RUNS
+
+Run folders per network under RUNS: `faithfulness` (40 photographs, the predicted class, 32 steps of 16-pixel patches), `boxes` (100
+photographs, the labelled class) and `masks` (100 COCO photographs); geodesics, the dearest, explain the first 24 of each for
+localisation. Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes all
+photographs, all methods and 224 steps, for a GPU.
+"""
+import argparse
+import csv
+from pathlib import Path
+
+import torch
+
+from attrnb.benchmark import BenchmarkRun, benchmark
+from attrnb.plots import mean_interval
+from attrnb.samples import load_model
+
+HERE = Path(__file__).resolve().parents[1] / "nbs" / "tutorials"
+METHODS = {
+    "integrated_gradients": dict(n_steps=20),
+    "neflag": dict(n_points=10),
+    "geodesic": dict(n_steps=3, max_iterations=2, integral_tolerance=.05),
+    "equilibrium": {},
+    "saliency": {},
+    "input_x_gradient": {},
+    "gradient_shap": dict(n_samples=5),
+    "deep_lift": {},
+    "guided_backprop": {},
+    "grad_cam": {},
+    "random": {},
+    "centre": {},
+    "uniform": {},
+}
+LOCALISATION = ["pointing_game", "energy_inside", "outside_inside_ratio", "intersection_over_union", "completeness_error"]
+PATCH = 16
+
+
+def point(case, curve, at, steps):
+    "One point of the curves, so that they can be drawn from the results alone"
+    return getattr(case.curves(steps=steps, unit=PATCH), curve)[:, at].double()
+
+
+def faithfulness(steps):
+    "Label -> measure: the areas, and every point of the curves"
+    areas = {name: (name, dict(unit=PATCH)) for name in ("deletion", "insertion", "difference")}
+    return areas | {f"{curve} at {at}": (point, dict(curve=curve, at=at, steps=steps)) for curve in ("deletion", "insertion") for at in range(steps + 1)}
+
+
+def run(words):
+    three = lambda value: None if value is None else [value] * 3
+    network = load_model(words.network, weights=words.weights, mean=three(words.mean), std=three(words.std))
+    network.model.to(words.device, memory_format=torch.channels_last)
+    steps = 224 if words.full else 32
+    some = lambda n: None if words.full else n
+    common = dict(internal_batch_size=256 if words.full else 8, keep=None, show_progress=words.progress)
+    inner = {m: s for m, s in METHODS.items() if m not in ("centre", "uniform")}
+    folder = Path(words.runs) / words.network
+    benchmark(network, words.photographs, inner, faithfulness(steps), folder / "faithfulness", annotations=words.annotations, images=some(40), target="predicted", steps=steps, **common)
+    dear = {} if words.full else {"geodesic": METHODS["geodesic"]}
+    for truth, photographs, annotations in (("boxes", words.photographs, words.annotations), ("masks", f"{words.coco}/images", words.coco_annotations)):
+        for part, methods, images in ((truth, {m: s for m, s in METHODS.items() if m not in dear}, some(100)), (f"{truth}-dear", dear, 24)):
+            if methods:
+                benchmark(network, photographs, methods, LOCALISATION, folder / part, annotations=annotations, images=images, target="label", **common)
+
+
+def collect(words):
+    "One row per network, photograph and method, for curves and for localisation; and the mean curves with their intervals"
+    tables = {"compare_faithfulness.csv": [], "compare_localisation.csv": [], "compare_curves.csv": []}
+    for path in sorted(Path(words.runs).glob("*/*/manifest.json")):
+        finished, network, part = BenchmarkRun(path.parent), path.parent.parent.name, path.parent.name
+        kept = [m for m in finished.measures if " at " not in m]
+        for r in finished.rows:
+            row = dict(network=network) | ({} if part == "faithfulness" else dict(truth=part.removesuffix("-dear"))) | dict(image=r["index"], method=r["method"])
+            row |= {m: "" if r["values"][m] is None else f"{r['values'][m]:.4g}" for m in kept} | dict(gradients=f"{r['gradient_evaluations']:g}")
+            tables["compare_faithfulness.csv" if part == "faithfulness" else "compare_localisation.csv"].append(row)
+        for method in finished.methods if part == "faithfulness" else []:
+            for m in finished.measures:
+                values = torch.tensor(list(finished.values(method, m).values()), dtype=torch.float64)
+                if m not in kept and len(values):
+                    curve, at = m.split(" at ")
+                    mean, low, high = (f"{float(v):.4g}" for v in mean_interval(values))
+                    tables["compare_curves.csv"].append(dict(network=network, method=method, curve=curve, step=at, mean=mean, low=low, high=high))
+    for name, content in tables.items():
+        with (Path(words.out) / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(content[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(content)
+        print(f"{name}: {len(content)} rows")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", nargs="?")
+    parser.add_argument("--runs", required=True, help="where the run folders are kept")
+    for name in ("weights", "photographs", "annotations", "coco", "coco-annotations"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--mean", type=float)
+    parser.add_argument("--std", type=float)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--full", action="store_true", help="all photographs, 224 steps")
+    parser.add_argument("--progress", action="store_true")
+    parser.add_argument("--collect", action="store_true", help="write the CSV files from the run folders")
+    parser.add_argument("--out", default=str(HERE))
+    words = parser.parse_args()
+    collect(words) if words.collect else run(words)

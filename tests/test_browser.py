@@ -1,0 +1,321 @@
+"""The explorer in a real browser: Voila and JupyterLab on localhost, driven as a person would with mouse and keyboard
+
+Needs Chromium (Debian: `apt-get install chromium`; elsewhere set ATTRNB_CHROMIUM to its path), and the packages of the `dev` extra.
+`ATTRNB_PICTURES=nbs/images pytest tests/test_browser.py` also makes the pictures of the pages again.
+"""
+import importlib.util
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = os.environ.get("ATTRNB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MISSING = [m for m in ("playwright", "voila", "jupyterlab") if importlib.util.find_spec(m) is None]
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install -e '.[dev]'"),
+    pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium, or set ATTRNB_CHROMIUM to the path of one"),
+]
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+ROOT = Path(__file__).parents[1]
+PATIENCE = 180_000  # milliseconds; a page of JupyterLab takes long on a busy machine
+
+CELL = """import torch
+torch.set_num_threads(1)
+from attrnb.explore import explore
+from attrnb.neflag import NeFLAG
+from attrnb.paths import PathIntegratedGradients
+from attrnb.samples import SHAPE_CLASSES, sample_model, shape_images
+
+samples = shape_images(24, seed=1)
+explorer = explore(sample_model(), samples.images, labels=samples.targets.tolist(), categories=SHAPE_CLASSES)
+explorer.folder = {folder!r}
+explorer"""
+
+
+def write_notebook(folder: Path, *cells: str) -> Path:
+    path = folder / "explore.ipynb"
+    made = [dict(cell_type="code", id=f"cell{k}", metadata={}, execution_count=None, outputs=[], source=source) for k, source in enumerate(cells)]
+    path.write_text(json.dumps(dict(cells=made, metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python")), nbformat=4, nbformat_minor=5)))
+    return path
+
+
+@contextmanager
+def server(kind: str, notebook: Path):
+    "The server's address, with its token"
+    from attrnb.explore import _server
+
+    folder = notebook.parent
+    settings, config = folder / "settings", folder / "config"
+    settings.mkdir()
+    config.mkdir()
+    (settings / "overrides.json").write_text(json.dumps({  # no news, no kernel dialog, every cell in the page
+        "@jupyterlab/apputils-extension:notification": dict(fetchNews="false", checkForUpdates=False),
+        "@jupyterlab/notebook-extension:tracker": dict(windowingMode="none", autoStartDefaultKernel=True),
+    }))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command, address = _server(notebook, port, "secret", kind)
+    if kind == "jupyterlab":
+        command += ["--LabApp.expose_app_in_browser=True", f"--LabApp.app_settings_dir={settings}"]
+    environment = os.environ | dict(
+        JUPYTER_PLATFORM_DIRS="1", JUPYTER_CONFIG_DIR=str(config), PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    )
+    log = folder / "server.log"
+    with open(log, "w") as out:
+        process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        end = time.monotonic() + PATIENCE / 1000
+        while True:
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Person:
+    "Somebody at the page: looks, clicks, drags, and keeps a picture of every step"
+
+    def __init__(self, page, folder: Path):
+        self.page, self.folder, self.steps = page, folder, 0
+
+    def one(self, css):
+        return self.page.locator(css).first
+
+    def ready(self, panels=1):
+        "Until all panels show results"
+        self.page.wait_for_function(
+            "n => document.querySelectorAll('.attrnb-panel').length == n && document.querySelector('.attrnb-status').innerText.includes('ready')"
+            " && [...document.querySelectorAll('.attrnb-note')].every(e => /insertion|cancelled|Error/.test(e.innerText))", arg=panels, timeout=PATIENCE)
+
+    def explains(self, *words, panel=0):
+        "Until the panel shows a finished result whose text has these words"
+        self.page.wait_for_function(
+            "([words, k]) => { const t = document.querySelectorAll('.attrnb-note')[k].innerText; return t.includes('insertion') && words.every(w => t.includes(w)) }",
+            arg=[list(words), panel], timeout=PATIENCE)
+
+    def text(self, css):
+        return self.one(css).inner_text()
+
+    def source(self, css):
+        return self.one(css).get_attribute("src")
+
+    def changes(self, css, act, what="src"):
+        "Do something, and wait until the picture (or text) changes"
+        read = "c => { const e = document.querySelector(c); return " + ("e.src" if what == "src" else "e.innerText") + " }"
+        before = self.page.evaluate(read, css)
+        act()
+        self.page.wait_for_function(f"([c, before]) => ({read})(c) != before", arg=[css, before], timeout=PATIENCE)
+
+    def drag(self, css, to: float, handle=0):
+        "Drag a slider's handle to a fraction of its width"
+        grip, base = self.page.locator(f"{css} .noUi-handle").nth(handle), self.one(f"{css} .noUi-base")
+        grip.scroll_into_view_if_needed()
+        h, b = grip.bounding_box(), base.bounding_box()
+        y = h["y"] + h["height"] / 2
+        self.page.mouse.move(h["x"] + h["width"] / 2, y)
+        self.page.mouse.down()
+        self.page.mouse.move(b["x"] + b["width"] * to, y, steps=6)
+        self.page.mouse.up()
+
+    def tab(self, name, panel=0):
+        self.page.locator(".attrnb-panel").nth(panel).get_by_role("tab", name=name).click()
+
+    def look(self, name, css=".attrnb-explorer", keep=False):
+        "A picture of the step; of those to keep a small one for the pages"
+        self.page.wait_for_timeout(300)
+        self.steps += 1
+        target = self.one(css)
+        png = target.screenshot(path=self.folder / f"{self.steps:02d}-{name}.png")
+        self.sizes()
+        pictures = os.environ.get("ATTRNB_PICTURES")
+        if keep and pictures:
+            from PIL import Image
+
+            image = Image.open(BytesIO(png)).convert("RGB")
+            image.save(ROOT / pictures / f"explore-{name}.jpg", quality=82, optimize=True)
+
+    def sizes(self):
+        "Nothing is cut off or overlaps: the panels lie side by side, and what is in them fits"
+        boxes = self.page.evaluate("[...document.querySelectorAll('.attrnb-panel')].map(e => { const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom, e.scrollWidth - e.clientWidth] })")
+        for k, (left, top, right, bottom, beyond) in enumerate(boxes):
+            assert beyond <= 1, f"panel {k} is {beyond} pixels too narrow for what is in it"
+            for other in boxes[k + 1:]:
+                assert right <= other[0] + 1 or bottom <= other[1] + 1, "panels overlap"
+        broken = self.page.evaluate("[...document.querySelectorAll('.attrnb-explorer img')].filter(e => e.offsetParent && e.complete && !e.naturalWidth).length")
+        assert broken == 0, f"{broken} pictures are broken"
+
+
+@contextmanager
+def opened(kind: str, tmp_path: Path, *cells):
+    from playwright.sync_api import sync_playwright
+
+    notebook = write_notebook(tmp_path, *cells)
+    with server(kind, notebook) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, headless=True)
+        page = browser.new_page(viewport=dict(width=1340, height=1180))
+        page.set_default_timeout(PATIENCE)
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        if kind == "jupyterlab":
+            page.goto(address, timeout=PATIENCE)
+            page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
+            page.evaluate("""async () => {
+                const w = window.jupyterapp.shell.currentWidget; await w.context.ready; await w.sessionContext.ready;
+                while (w.sessionContext.session?.kernel?.status != 'idle') await new Promise(r => setTimeout(r, 100)) }""")
+            page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+            page.evaluate("() => { window.jupyterapp.commands.execute('application:toggle-left-area') }")
+        else:
+            page.goto(address, timeout=PATIENCE)
+        folder = tmp_path / f"pictures-{kind}"
+        folder.mkdir()
+        person = Person(page, folder)
+        page.wait_for_selector(".attrnb-panel")
+        yield person
+        ours = [e for e in errors if "attrnb" in e or "widget" in e.lower()]
+        browser.close()
+        assert not ours, ours
+
+
+@pytest.mark.parametrize("kind", ["voila", "jupyterlab"])
+def test_a_person_uses_the_explorer(kind, tmp_path):
+    with opened(kind, tmp_path, CELL.format(folder=str(tmp_path / "saved"))) as person:
+        page, keep = person.page, kind == "voila"
+        person.ready()
+        assert "circle" in person.text(".attrnb-note") and "probability" in person.text(".attrnb-note")
+        person.look("start", keep=keep)
+
+        # another input, by its thumbnail
+        person.changes(".attrnb-input img", lambda: page.locator(".attrnb-thumb-3 button").click())
+        person.explains("star")
+        person.look("input")
+
+        # another class, by its button, and by name
+        other = person.text(".attrnb-top-2").split()[0]
+        assert other != "star"
+        page.locator(".attrnb-top-2").click()
+        person.explains(other)
+        page.locator(".attrnb-search input").fill("star")
+        page.keyboard.press("Enter")
+        person.explains("star")
+        person.look("class", keep=keep)
+
+        # a slider of the method, with the mouse and with the keyboard
+        person.changes(".attrnb-map", lambda: person.drag(".attrnb-set-n_points", .3))
+        person.ready()
+        points = int(person.text(".attrnb-set-n_points .widget-readout"))
+        assert points > 10
+        page.locator(".attrnb-set-n_points .noUi-handle").focus()
+        person.changes(".attrnb-map", lambda: page.keyboard.press("ArrowLeft"))
+        person.ready()
+        assert int(person.text(".attrnb-set-n_points .widget-readout")) == points - 1
+        person.look("slider", ".attrnb-panel", keep=keep)
+
+        # the display needs no new result
+        person.changes(".attrnb-map", lambda: person.drag(".attrnb-opacity", .4))
+        person.changes(".attrnb-map", lambda: page.locator(".attrnb-view button", has_text="map").click())
+        person.changes(".attrnb-map", lambda: page.locator(".attrnb-view button", has_text="overlay").click())
+
+        # the flux points, and the curves with their scrubber
+        person.tab("Flux")
+        person.changes(".attrnb-inside .attrnb-caption", lambda: person.drag(".attrnb-inside .attrnb-scrub", .6), "text")
+        person.look("flux", ".attrnb-panel", keep=keep)
+        person.tab("Curves")
+        person.changes(".attrnb-curves .attrnb-frame", lambda: person.drag(".attrnb-curves .attrnb-scrub", .25))
+        person.changes(".attrnb-curves .attrnb-caption", lambda: page.locator(".attrnb-curve button", has_text="insertion").click(), "text")
+        assert "inserted" in person.text(".attrnb-curves .attrnb-caption")
+        person.changes(".attrnb-curves .attrnb-caption", lambda: page.locator(".attrnb-curves .attrnb-cells button").nth(25).click(), "text")
+        share = int(re.search(r"(\d+)%", person.text(".attrnb-curves .attrnb-caption"))[1])
+        assert 65 <= share <= 90, share
+        person.look("curves", ".attrnb-panel", keep=keep)
+
+        # another method; its layers
+        person.changes(".attrnb-map", lambda: page.locator(".attrnb-methods button", has_text="Equilibrium").click())
+        person.ready()
+        person.tab("Layers")
+        person.changes(".attrnb-inside .attrnb-caption", lambda: page.locator(".attrnb-inside .attrnb-cells button").nth(20).click(), "text")
+        person.look("layers", ".attrnb-panel", keep=keep)
+
+        # a region, by two clicks, and by dragging
+        person.changes(".attrnb-note", lambda: page.locator(".attrnb-input .attrnb-cells button").nth(8 * 3 + 2).click(), "text")
+        page.locator(".attrnb-input .attrnb-cells button").nth(8 * 5 + 4).click()
+        page.wait_for_function("/region[^]*probability without it/.test(document.querySelector('.attrnb-note').innerText)", timeout=PATIENCE)
+        assert person.text(".attrnb-region-rows .widget-readout").replace("–", "-").split("-")[0].strip() == "36"
+        before = person.text(".attrnb-note")
+        person.changes(".attrnb-note", lambda: person.drag(".attrnb-region-columns", .9, handle=1), "text")
+        assert person.text(".attrnb-note") != before
+        person.look("region", keep=keep)
+
+        # a second panel with a path, cancelled while it works, then done again
+        page.locator(".attrnb-add").click()
+        page.wait_for_function("document.querySelectorAll('.attrnb-panel').length == 2", timeout=PATIENCE)
+        person.ready(2)
+        second = page.locator(".attrnb-panel").nth(1)
+        second.locator(".attrnb-methods button", has_text="Geodesic IG").click()
+        page.wait_for_function("!document.querySelector('.attrnb-cancel').disabled", timeout=PATIENCE)
+        page.wait_for_function("/Geodesic IG/.test(document.querySelector('.attrnb-status').innerText)", timeout=PATIENCE)
+        person.look("working", keep=keep)
+        page.locator(".attrnb-cancel").click()
+        page.wait_for_function("/cancelled/.test(document.querySelectorAll('.attrnb-note')[1].innerText)", timeout=PATIENCE)
+        assert page.locator(".attrnb-cancel").is_disabled()
+        person.look("cancelled")
+        second.locator(".attrnb-methods button", has_text="Integrated Gradients").click()
+        person.ready(2)
+        person.tab("Path", 1)
+        scrub = second.locator(".attrnb-inside .attrnb-frame")
+        scrub.wait_for()
+        page.wait_for_function("document.querySelectorAll('.attrnb-panel')[1].querySelector('.attrnb-inside .attrnb-caption').innerText.includes('of the way')", timeout=PATIENCE)
+        second.locator(".attrnb-inside .attrnb-cells button").nth(16).click()
+        page.wait_for_function("document.querySelectorAll('.attrnb-panel')[1].querySelector('.attrnb-inside .attrnb-caption').innerText.startsWith('50%')", timeout=PATIENCE)
+        person.look("overview", keep=keep)
+
+        # an own class in one panel only
+        second.locator(".attrnb-class select").select_option(label="circle")
+        page.wait_for_function("document.querySelectorAll('.attrnb-note')[1].innerText.startsWith('circle')", timeout=PATIENCE)
+        assert "star" in person.text(".attrnb-note")
+
+        # save
+        page.locator(".attrnb-save").first.click()
+        page.wait_for_function("document.querySelector('.attrnb-saved').innerText.includes('written')", timeout=PATIENCE)
+        assert sorted(f.suffix for f in (tmp_path / "saved").iterdir()) == [".png", ".py", ".safetensors"]
+        person.look("saved")
+
+        # and the second panel goes
+        second.locator(".attrnb-remove").click()
+        page.wait_for_function("document.querySelectorAll('.attrnb-panel').length == 1", timeout=PATIENCE)
+        person.look("end")
+
+
+def test_the_interface_answers_during_long_work_and_reads_again_after_a_reload(tmp_path):
+    "In JupyterLab: a thumbnail page turns and a display control answers while a long method runs"
+    cell = CELL.format(folder=str(tmp_path)).replace("\nexplorer = explore(", "\nexplorer = explore(").replace("\nexplorer\n", "\n")
+    with opened("jupyterlab", tmp_path, cell) as person:
+        page = person.page
+        person.ready()
+        page.locator(".attrnb-methods button", has_text="Geodesic IG").click()
+        page.wait_for_function("/Geodesic IG/.test(document.querySelector('.attrnb-status').innerText)", timeout=PATIENCE)
+        took = []
+        for k in range(5):
+            begin = time.monotonic()
+            person.changes(".attrnb-map", lambda: page.locator(".attrnb-sign button", has_text=("magnitude", "signed")[k % 2]).click()) if k == -1 else page.locator(".attrnb-input .attrnb-cells button").nth(9 * k).click()
+            page.wait_for_function("k => document.querySelector('.attrnb-region-rows .widget-readout').innerText.replace(/\\s/g, '').length > 2", arg=k, timeout=PATIENCE)
+            took.append(time.monotonic() - begin)
+        page.locator(".attrnb-cancel").click()
+        page.wait_for_function("/cancelled|insertion/.test(document.querySelector('.attrnb-note').innerText)", timeout=PATIENCE)
+        person.look("responsive")
+        assert min(took) < (.2 if os.getloadavg()[0] < os.cpu_count() else 5), took

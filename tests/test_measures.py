@@ -1,0 +1,729 @@
+"Every measure against plain loops, across units, substrates, dtypes and chunks, and what happens to wrong calls"
+import math
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import IntegratedGradients, Saliency
+from hypothesis import given, settings, strategies as st
+from models import TwoInputs, convolutional, mlp, numbers, seeded
+from scipy.stats import spearmanr
+from torch import nn
+from torch.testing import assert_close
+
+from attrnb.core import ClassScore, CountingForward
+from attrnb.measures import (
+    HIGHER_IS_BETTER,
+    PRESETS,
+    accuracy_after_masking,
+    as_quantus,
+    batch_independence,
+    bootstrap_interval,
+    box_masks,
+    cancellation_gap,
+    centre_map,
+    completeness_error,
+    comprehensiveness,
+    cross_entropy_after_masking,
+    deletion,
+    difference,
+    dummy_sensitivity,
+    energy_inside,
+    faithfulness_curves,
+    greedy_ceiling,
+    greedy_order,
+    infidelity,
+    insertion,
+    intersection_over_union,
+    layer_conservation,
+    log_odds,
+    outside_inside_ratio,
+    pointing_game,
+    protocol_power,
+    purity,
+    purity_area,
+    random_floor,
+    random_map,
+    randomisation_cascade,
+    rank_correlation,
+    sensitivity_max,
+    structural_similarity,
+    substrate_of,
+    sufficiency,
+    uniform_map,
+    unit_importance,
+    unit_numbers,
+)
+
+FAITHFULNESS = [deletion, insertion, difference, comprehensiveness, sufficiency, log_odds, cross_entropy_after_masking, accuracy_after_masking]
+LOCALISATION = [pointing_game, energy_inside, outside_inside_ratio, intersection_over_union]
+
+
+def network(*shape):
+    "A curved function of inputs of this shape with three classes, in float64"
+    first, second = numbers(math.prod(shape), 5, seed=1, dtype=torch.float64), numbers(5, 3, seed=2, dtype=torch.float64)
+    return lambda x: (x.flatten(1).double() @ first).tanh() @ second
+
+
+# The slow, obvious way
+
+
+def slow_units(shape, unit):
+    "Unit of every position of one example (channels, H, W), as a dictionary"
+    positions = np.ndindex(*shape)
+    if unit == "element":
+        return {p: k for k, p in enumerate(positions)}
+    if isinstance(unit, torch.Tensor):
+        return {p: int(unit[p[1:]]) for p in positions}
+    across = -(-shape[2] // unit)
+    return {(c, i, j): (i // unit) * across + j // unit for c, i, j in positions}
+
+
+def slow_order(attribution, unit_of, rank):
+    "Units, the most important first, ties by number"
+    size = {}
+    for (c, i, j), u in unit_of.items():
+        a = attribution[c, i, j].item()
+        if rank == "magnitude":
+            a = abs(a)
+        if rank == "channel_mean":
+            a = attribution[:, i, j].mean().item()
+        size[u] = size.get(u, 0) + a
+    return sorted(size, key=lambda u: (-size[u], u))
+
+
+def slow_score(forward, image, substrate, unit_of, chosen, inserting, target):
+    masked = image.clone()
+    for p, u in unit_of.items():
+        if (u in chosen) != inserting:
+            masked[p] = substrate[p]
+    return forward(masked[None])[0, target].item()
+
+
+def slow_curve(forward, x, a, target, unit, rank, substrate, steps, until, inserting):
+    curves = []
+    for image, attribution, empty, t in zip(x, a, substrate, target):
+        unit_of = slow_units(tuple(image.shape), unit)
+        order = slow_order(attribution, unit_of, rank)
+        curves.append([slow_score(forward, image, empty, unit_of, order[:round(k * (len(order) * until) / steps)], inserting, t) for k in range(steps + 1)])
+    return torch.tensor(curves, dtype=torch.float64)
+
+
+@st.composite
+def problems(draw):
+    batch, channels, height, width = (draw(st.integers(1, n)) for n in (3, 3, 5, 6))
+    seed = draw(st.integers(0, 999))
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(batch, channels, height, width, generator=generator, dtype=torch.float64)
+    a = 6. * torch.randint(-3, 4, x.shape, generator=generator)  # few values: many ties, exact sums
+    own = torch.randint(0, 4, (height, width), generator=generator)
+    own = torch.unique(own, return_inverse=True)[1]
+    unit = draw(st.sampled_from([1, 2, 3, "element", own]))
+    target = torch.randint(0, 3, (batch,), generator=generator).tolist()
+    return x, a, unit, target
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    problem=problems(), rank=st.sampled_from(["signed", "magnitude", "channel_mean"]), steps=st.integers(1, 7), until=st.sampled_from([1., .5, .3]),
+    substrate=st.sampled_from(["black", "mean", "minimum", "noise", "inverted", .3]), chunk=st.sampled_from([None, 1, 3, 50]),
+)
+def test_curves_equal_plain_loops(problem, rank, steps, until, substrate, chunk):
+    x, a, unit, target = problem
+    forward, empty = network(*x.shape[1:]), substrate_of(x, substrate)
+    slow = [slow_curve(forward, x, a, target, unit, rank, empty, steps, until, inserting) for inserting in (False, True)]
+    common = dict(unit=unit, rank=rank, steps=steps, until=until, substrate=substrate, internal_batch_size=chunk)
+    curves = faithfulness_curves(forward, x, a, target, **common)
+    assert_close(curves.deletion, slow[0])
+    assert_close(curves.insertion, slow[1])
+    found = [measure(forward, x, a, target, area="mean", **common) for measure in (deletion, insertion, difference)]
+    assert_close(found, [slow[0].mean(1), slow[1].mean(1), (slow[1] - slow[0]).mean(1)])
+    if until == 1:
+        units = max(slow_units(tuple(x.shape[1:]), unit).values()) + 1
+        q = np.array([round(k * units / steps) for k in range(steps + 1)]) / units
+        assert_close(deletion(forward, x, a, target, **common).numpy(), np.trapezoid(slow[0].numpy(), q, axis=1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(problem=problems(), rank=st.sampled_from(["signed", "magnitude"]), fraction=st.floats(0, 1), chunk=st.sampled_from([None, 1, 4]))
+def test_top_fraction_equals_plain_loops(problem, rank, fraction, chunk):
+    x, a, unit, target = problem
+    forward = network(*x.shape[1:])
+    log_p = ClassScore(forward, of="log_probability")
+    expected = {m: [] for m in FAITHFULNESS[3:]}
+    for image, attribution, t in zip(x, a, target):
+        unit_of = slow_units(tuple(image.shape), unit)
+        order = slow_order(attribution, unit_of, rank)
+        top = order[:int(fraction * len(order) + 1e-9)]
+        black = torch.zeros_like(image)
+        without = slow_score(forward, image, black, unit_of, top, False, t)
+        alone = slow_score(forward, image, black, unit_of, top, True, t)
+        log_without = slow_score(log_p, image, black, unit_of, top, False, t)
+        expected[comprehensiveness].append(forward(image[None])[0, t].item() - without)
+        expected[sufficiency].append(forward(image[None])[0, t].item() - alone)
+        expected[log_odds].append(log_without - log_p(image[None])[0, t].item())
+        expected[cross_entropy_after_masking].append(-log_without)
+        others = [slow_score(forward, image, black, unit_of, top, False, c) for c in range(3)]
+        expected[accuracy_after_masking].append(float(others[t] == max(others)))
+    for measure, values in expected.items():
+        score = dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}
+        found = measure(forward, x, a, target, fraction=fraction, unit=unit, rank=rank, internal_batch_size=chunk, **score)
+        assert_close(found, torch.tensor(values, dtype=torch.float64), msg=measure.__name__)
+        several = measure(forward, x, a, target, fraction=[fraction, 0., 1.], unit=unit, rank=rank, **score)
+        assert several.shape == (len(x), 3)
+        assert_close(several[:, 0], found)
+
+
+# Units, ranks and shapes
+
+
+def test_segments_may_differ_between_examples():
+    x, a = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(2, 3, 4, 4)
+    segments = torch.stack([torch.arange(16).view(4, 4) // 8, torch.arange(16).view(4, 4)]) * 3 + 5
+    forward = network(3, 4, 4)
+    together = faithfulness_curves(forward, x, a, 1, unit=segments, steps=2)
+    assert together.fractions.shape == (2, 3)
+    for i in range(2):
+        alone = faithfulness_curves(forward, x[i:i + 1], a[i:i + 1], 1, unit=segments[i], steps=2)
+        assert_close(together.deletion[i], alone.deletion[0])
+        assert_close(together.difference_score[i], alone.difference_score[0])
+    assert_close(unit_importance(a, segments)[0, :2].sum(), a[0].sum().double())
+    with pytest.raises(ValueError, match="different numbers of units"):
+        deletion(forward, x, a, 1, unit=segments, steps=None)
+
+
+def test_maps_without_channels_and_tables_and_sequences():
+    x = torch.rand(2, 3, 6, 6, dtype=torch.float64)
+    forward, maps = network(3, 6, 6), torch.rand(2, 6, 6)
+    expected = deletion(forward, x, maps[:, None].expand(-1, 3, -1, -1), 0)
+    assert_close(deletion(forward, x, maps, 0), expected)
+    assert_close(deletion(forward, x, maps[:, None], 0), expected)
+    assert_close(deletion(forward, x, maps.numpy(), 0), expected)
+    table, net = torch.rand(4, 6), mlp()
+    a = torch.rand(4, 6)
+    assert_close(deletion(net, table, a, 0, unit=1, steps=6), deletion(net, table, a, 0, unit="element", steps=6))
+    groups = torch.tensor([0, 0, 1, 1, 2, 2])
+    assert deletion(net, table, a, 0, unit=groups, steps=3).shape == (4,)
+    sequence = torch.rand(2, 5, 3, dtype=torch.float64)
+    steps = torch.arange(5)[:, None].expand(5, 3)  # all channels of a time step together
+    assert difference(network(5, 3), sequence, torch.rand(2, 5, 3), 0, unit=steps, steps=5).shape == (2,)
+    volume = torch.rand(1, 1, 3, 3, 3, dtype=torch.float64)
+    assert difference(network(1, 3, 3, 3), volume, volume, 0, unit="element", steps=4).shape == (1,)
+    with pytest.raises(ValueError, match="patches need"):
+        deletion(network(1, 3, 3, 3), volume, volume, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_any_dtype_gives_float64(dtype):
+    net = convolutional().to(dtype)
+    x, a = numbers(2, 3, 12, 12, dtype=dtype), numbers(2, 3, 12, 12, dtype=dtype, seed=1)
+    for measure in FAITHFULNESS:
+        found = measure(net, x, a, [0, 1], unit=4, score="log_probability")
+        assert found.dtype == torch.float64 and found.shape == (2,) and torch.isfinite(found).all()
+        reference = measure(convolutional(), x.float(), a.float(), [0, 1], unit=4, score="log_probability")
+        if measure is not accuracy_after_masking:
+            assert_close(found, reference, atol=.05, rtol=.05)
+
+
+def test_integer_maps_and_no_grad_and_inference_tensors():
+    net, x = mlp(), torch.rand(3, 6)
+    a = torch.tensor([[5, 4, 3, 2, 1, 0]] * 3)
+    expected = deletion(net, x, a.float(), 0, steps=6)
+    with torch.inference_mode():
+        assert_close(deletion(net, x.clone(), a, 0, steps=6), expected)
+    assert not deletion(net, x.clone().requires_grad_(), a.float().requires_grad_(), 0).requires_grad
+
+
+def test_batch_equals_each_alone_and_additional_arguments_follow():
+    model = seeded(TwoInputs)
+    x, other, scale = numbers(4, 4), numbers(4, 2, 3, seed=1), torch.tensor([1., -2., .5, 3.])
+    a = numbers(4, 4, seed=2)
+    for measure in (deletion, insertion, difference, comprehensiveness, sufficiency):
+        together = measure(model, x, a, [0, 1, 2, 0], (other, scale))
+        alone = [measure(model, x[i:i + 1], a[i:i + 1], [0, 1, 2, 0][i], (other[i:i + 1], scale[i:i + 1])) for i in range(4)]
+        assert_close(together, torch.cat(alone), atol=1e-6, rtol=1e-5)
+
+
+def test_counted_rows_are_those_of_the_definition():
+    counting, x, a = CountingForward(mlp()), torch.rand(5, 6), torch.rand(5, 6)
+    for measure, rows in ((deletion, 9), (insertion, 9), (difference, 16)):
+        counting.reset()
+        measure(counting, x, a, 0, steps=8, internal_batch_size=7)
+        assert counting.rows == 5 * rows and counting.largest_batch <= 7 and counting.gradient_rows == 0
+    for measure, rows in ((comprehensiveness, 3), (sufficiency, 3), (log_odds, 3), (cross_entropy_after_masking, 2), (accuracy_after_masking, 2)):
+        counting.reset()
+        measure(counting, x, a, 0, fraction=(.2, .5), **({} if measure not in (log_odds, cross_entropy_after_masking) else dict(score="log_probability")))
+        assert counting.rows == 5 * rows
+
+
+def test_model_is_left_as_found():
+    net = convolutional().train()
+    x = numbers(2, 3, 12, 12)
+    state = torch.get_rng_state()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.warns(UserWarning, match="training mode"):
+        deletion(net, x, x, 0, unit=4, substrate="noise", ties="random")
+    assert net.training and all(torch.equal(v, before[k]) for k, v in net.state_dict().items()) and torch.equal(torch.get_rng_state(), state)
+
+
+# Ties, constant maps, wrong calls
+
+
+def test_ties_by_position_or_by_lot():
+    x, forward = torch.rand(400, 1, 4, 4, dtype=torch.float64), lambda x: x[:, 0, 0]  # the first row of pixels matters
+    target = lambda out: out.sum(1)
+    constant = torch.zeros(400, 4, 4)
+    by_position = deletion(forward, x, constant, target, steps=16)
+    assert_close(by_position, deletion(forward, x, -torch.arange(16.).view(1, 4, 4).expand(400, 4, 4), target, steps=16))
+    by_lot = [deletion(forward, x, constant, target, steps=16, ties="random", seed=s).mean().item() for s in (0, 0, 1)]
+    assert by_lot[0] == by_lot[1] != by_lot[2]
+    floor = random_floor(forward, x, target, measure="deletion", steps=16).mean().item()
+    assert abs(by_lot[0] - floor) < .05 * floor
+    negative = deletion(forward, x, constant - 1, target, steps=16)
+    assert_close(negative, by_position)
+
+
+def test_reselect_follows_the_largest_score():
+    net, x, a = mlp(), numbers(3, 6), numbers(3, 6, seed=1)
+    curves = faithfulness_curves(net, x, a, steps=6, reselect=True)
+    each = torch.stack([faithfulness_curves(net, x, a, c, steps=6).deletion for c in range(3)])
+    assert_close(curves.deletion, each.amax(0))
+
+
+@pytest.mark.parametrize("measure", FAITHFULNESS, ids=lambda m: m.__name__)
+def test_wrong_calls_say_what_is_wrong(measure):
+    net, x = convolutional(), numbers(2, 3, 12, 12)
+    a = x.clone()
+    a[1, 0, 0, 0] = float("nan")
+    call = lambda *args, **kw: measure(net, *args, score="log_probability", **kw)
+    with pytest.raises(ValueError, match=r"NaN or infinity in example \[1\]"):
+        call(x, a, 0)
+    with pytest.raises(ValueError, match="NaN"):
+        call(a, x, 0)
+    with pytest.raises(ValueError, match="don't belong"):
+        call(x, x[:, :, :6], 0)
+    with pytest.raises(ValueError, match="don't belong"):
+        call(x, x[:1], 0)
+    with pytest.raises(TypeError, match="tuple"):
+        call((x, x), (x, x), 0)
+    with pytest.raises(TypeError, match="tuple"):
+        call(x, (x,), 0)
+    with pytest.raises(ValueError, match="out of range"):
+        call(x, x, 4)
+    with pytest.raises(ValueError, match="3 targets for 2"):
+        call(x, x, [0, 1, 2])
+    for wrong in (0, -1, 2.5, True, "patch"):
+        with pytest.raises(ValueError, match="unit"):
+            call(x, x, 0, unit=wrong)
+    with pytest.raises(ValueError, match="rank"):
+        call(x, x, 0, rank="absolute")
+    with pytest.raises(ValueError, match="ties"):
+        call(x, x, 0, ties="first")
+    with pytest.raises(ValueError, match="substrate"):
+        call(x, x, 0, substrate="white")
+    with pytest.raises(ValueError, match="baseline 0 has shape"):
+        call(x, x, 0, substrate=torch.zeros(3, 12, 12))
+    with pytest.raises(TypeError):
+        call(x, x, 0, step=3)
+    with pytest.raises(ValueError, match="internal_batch_size"):
+        call(x, x, 0, internal_batch_size=0)
+
+
+@pytest.mark.parametrize("measure", [m for m in FAITHFULNESS if m is not accuracy_after_masking], ids=lambda m: m.__name__)
+def test_scores_that_are_not_finite_are_reported(measure):
+    net, x = convolutional(), numbers(3, 3, 12, 12)
+    x[1] += 10
+    broken = lambda z: net(z).log_softmax(1) * torch.where(z.flatten(1).amax(1) > 5, float("nan"), 1.)[:, None]
+    with pytest.raises(ValueError, match="NaN|log-probabilities"):
+        measure(broken, x, x, 0, unit=4)
+
+
+def test_wrong_curve_and_fraction_arguments():
+    net, x = mlp(), numbers(2, 6)
+    for wrong in (dict(steps=0), dict(steps=2.), dict(steps=True), dict(until=0), dict(until=1.5), dict(area="auc"), dict(score="softmax")):
+        with pytest.raises(ValueError):
+            deletion(net, x, x, 0, **wrong)
+    for wrong in (-.1, 1.1, [], float("nan")):
+        with pytest.raises(ValueError, match="fraction"):
+            comprehensiveness(net, x, x, 0, fraction=wrong)
+    with pytest.raises(ValueError, match="curves"):
+        faithfulness_curves(net, x, x, 0, curves="all")
+    with pytest.raises(ValueError, match="rule"):
+        accuracy_after_masking(net, x, x, 0, rule="top5")
+
+
+def test_log_measures_insist_on_log_probabilities():
+    net, x = mlp(), numbers(3, 6)
+    expected = log_odds(net, x, x, 0, score="log_probability")
+    assert_close(log_odds(ClassScore(net, of="log_probability"), x, x, 0), expected)
+    assert_close(log_odds(ClassScore(net, of="probability"), x, x, 0), expected)
+    assert_close(log_odds(lambda z: net(z).log_softmax(1), x, x, 0), expected)
+    assert_close(log_odds(net, x, x, 0, score="probability"), expected)
+    for forward in (net, lambda z: net(z).softmax(1)):
+        with pytest.raises(ValueError, match="log-probabilities"):
+            log_odds(forward, x, x, 0)
+    with pytest.raises(ValueError, match="logit"):
+        log_odds(net, x, x, 0, score="logit")
+    yes_no = lambda z: net(z)[:, :1]
+    assert log_odds(yes_no, x, x, 0, score="log_probability").shape == (3,)
+    assert set(accuracy_after_masking(yes_no, x, x, 0, rule="half", score="probability").tolist()) <= {0., 1.}
+    with pytest.raises(ValueError, match="rule='half'"):
+        accuracy_after_masking(yes_no, x, x, 0)
+
+
+# Floors, ceilings, presets
+
+
+def test_random_orders_are_fair_for_units_of_any_size():
+    x = torch.zeros(4000, 1, 3, 3)  # patches of 4, 2, 2 and 1 pixels
+    first = unit_importance(random_map(x, 2), 2).argmax(1).bincount() / 4000
+    assert (first - .25).abs().max() < .03
+    assert torch.equal(random_map(x, 2, seed=3), random_map(x, 2, seed=3))
+
+
+@pytest.mark.parametrize("measure", FAITHFULNESS, ids=lambda m: m.__name__)
+def test_floor_measure_and_ceiling_of_every_measure(measure):
+    net, x = convolutional(), numbers(2, 3, 12, 12)
+    a = Saliency(net).attribute(x, target=1)
+    power = protocol_power(net, x, a, 1, measure=measure.__name__, draws=2, rounds=3, unit=4, score="log_probability")
+    assert power.value.shape == power.ceiling.shape == (2,) and power.floor.shape == (2, 2) and power.measure == measure.__name__
+    assert measure.__name__ in str(power)
+    assert_close(power.value, measure(net, x, a, 1, unit=4, score="log_probability"))
+    if measure is not accuracy_after_masking:
+        assert (power.range.mean() > 0) == HIGHER_IS_BETTER[measure.__name__]
+    assert_close(random_floor(net, x, 1, 2, measure=measure, unit=4, score="log_probability"), power.floor)
+    assert_close(greedy_ceiling(net, x, 1, 3, measure=measure, unit=4, score="log_probability"), power.ceiling)
+
+
+def test_greedy_order_is_optimal_for_a_sum_and_counts_its_rows():
+    weights = numbers(8, dtype=torch.float64)
+    forward = CountingForward(lambda x: x @ weights)
+    x = torch.ones(3, 8, dtype=torch.float64)
+    for towards in ("deletion", "insertion"):
+        for rounds, rows in ((8, 36), (1, 8), (3, 8 + 5 + 2), (20, 36)):
+            forward.reset()
+            order = greedy_order(forward, x, towards=towards, rounds=rounds, unit="element")
+            assert order.argsort(1, descending=True).tolist() == [weights.argsort(descending=True).tolist()] * 3
+            assert forward.rows == 3 * rows
+    segments = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 0, 0, 0, 1], [0, 1, 2, 3, 4, 5, 6, 7]])
+    order = greedy_order(forward, x, rounds=20, unit=segments)
+    best = unit_importance(weights.expand(3, 8), segments)
+    assert unit_importance(order, segments).argsort(1, descending=True)[2].tolist() == best.argsort(1, descending=True)[2].tolist()
+    for wrong in (dict(rounds=0), dict(towards="both")):
+        with pytest.raises(ValueError):
+            greedy_order(forward, x, unit="element", **wrong)
+    with pytest.raises(ValueError, match="measure"):
+        random_floor(forward, x, measure="roar")
+    with pytest.raises(ValueError, match="draws"):
+        random_floor(forward, x, draws=0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_settings_of_deletion(name):
+    net, x = convolutional(), torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    for measure in (deletion, insertion, difference):
+        assert torch.isfinite(measure(net, x, x, 0, **PRESETS[name])).all()
+
+
+# Localisation
+
+
+@settings(max_examples=60, deadline=None)
+@given(batch=st.integers(1, 3), height=st.integers(1, 7), width=st.integers(1, 7), seed=st.integers(0, 999), tolerance=st.sampled_from([0, 1, 1.5, 2, 2.3, 3, 20]), few=st.booleans())
+def test_localisation_equals_plain_loops(batch, height, width, seed, tolerance, few):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randint(-2, 3, (batch, 2, height, width), generator=generator).double() if few else torch.randn(batch, 2, height, width, generator=generator).double()
+    masks = torch.rand(batch, height, width, generator=generator) < .4
+    masks[:, torch.randint(height, (1,), generator=generator), torch.randint(width, (1,), generator=generator)] = True
+    hits, energies, ratios, overlaps = [], [], [], {rule: [] for rule in ("area", "mean", .3)}
+    for m, inside in zip(a.sum(1).numpy(), masks.numpy()):
+        places = [p for p in np.ndindex(height, width)]
+        on = [p for p in places if inside[p]]
+        top = [p for p in places if m[p] == m.max()]
+        hits.append(np.mean([min((p[0] - s[0])**2 + (p[1] - s[1])**2 for s in on) <= tolerance**2 for p in top]))
+        positive = np.maximum(m, 0) if (m > 0).any() else np.ones_like(m)
+        energies.append(positive[inside].sum() / positive.sum())
+        outside_mean = positive[~inside].mean() if (~inside).any() else float("nan")
+        ratios.append(outside_mean / positive[inside].mean() if positive[inside].mean() > 0 else float("inf") if outside_mean > 0 else float("nan"))
+        for rule, limit in (("mean", positive.mean()), (.3, .3 * positive.max())):
+            chosen = positive >= limit
+            overlaps[rule].append((chosen & inside).sum() / (chosen | inside).sum())
+        ordered = sorted(m.ravel(), reverse=True)
+        last = ordered[len(on) - 1]
+        share = (len(on) - (m > last).sum()) / (m == last).sum()
+        common = sum((m[p] > last) + share * (m[p] == last) for p in on)
+        overlaps["area"].append(common / (2 * len(on) - common))
+    exact = lambda found, expected: assert_close(found.numpy(), np.array(expected, dtype=float), equal_nan=True)
+    exact(pointing_game(a, masks, tolerance), hits)
+    exact(energy_inside(a, masks), energies)
+    exact(outside_inside_ratio(a, masks), ratios)
+    for rule, expected in overlaps.items():
+        exact(intersection_over_union(a, masks, rule), expected)
+
+
+@pytest.mark.parametrize("measure", LOCALISATION, ids=lambda m: m.__name__)
+def test_localisation_of_odd_maps_and_masks(measure):
+    a, masks = numbers(3, 3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.bool)
+    masks[:, 2:4, 3:6] = True
+    expected = measure(a, masks)
+    assert expected.dtype == torch.float64 and expected.shape == (3,)
+    for same in (masks[:, None], masks.float(), masks.int(), masks.numpy()):
+        assert_close(measure(a, same), expected)
+    assert_close(measure(a.half().float().bfloat16(), masks), expected, atol=.2, rtol=.2)
+    chance = {"pointing_game": 6 / 64, "energy_inside": 6 / 64, "outside_inside_ratio": 1., "intersection_over_union": None}[measure.__name__]
+    for silent in (torch.zeros(3, 8, 8), torch.ones(3, 8, 8), uniform_map(a)):
+        found = measure(silent, masks)
+        assert torch.isfinite(found).all() and (chance is None or torch.allclose(found, torch.full_like(found, chance)))
+    assert torch.isfinite(measure(-a.abs(), masks)).all()
+    empty = masks.clone()
+    empty[1] = False
+    with pytest.raises(ValueError, match=r"example\(s\) \[1\] is empty"):
+        measure(a, empty)
+    with pytest.raises(ValueError, match="must agree"):
+        measure(a, masks[:, :4])
+    with pytest.raises(ValueError, match="must agree"):
+        measure(a, masks[:2])
+    with pytest.raises(ValueError, match="masks > 0"):
+        measure(a, masks * 255)
+    with pytest.raises(ValueError, match="NaN"):
+        measure(a / 0, masks)
+    with pytest.raises(ValueError, match="accepted"):
+        measure(a[0, 0], masks)
+    with pytest.raises(TypeError, match="tuple"):
+        measure((a,), masks)
+    full = measure(a, masks | True)
+    assert full.isnan().all() if measure is outside_inside_ratio else torch.isfinite(full).all()
+
+
+def test_baseline_maps_and_boxes():
+    x = torch.rand(2, 3, 10, 14)
+    centre = centre_map(x)
+    assert centre.shape == uniform_map(x).shape == (2, 1, 10, 14) and centre.dtype == x.dtype
+    assert centre[0, 0].argmax() in (4 * 14 + 6, 4 * 14 + 7, 5 * 14 + 6, 5 * 14 + 7)
+    assert_close(centre, centre.flip(2, 3))
+    middle = box_masks([[6, 4, 7, 5]] * 2, 10, 14)
+    assert_close(pointing_game(centre, middle), torch.full((2,), .25).double())
+    for wrong in (dict(width=0), dict(width=-1)):
+        with pytest.raises(ValueError, match="width"):
+            centre_map(x, **wrong)
+    for f in (centre_map, uniform_map):
+        with pytest.raises(ValueError):
+            f(torch.rand(2, 5))
+    assert box_masks([[-5, -5, 3, 3], [8, 8, 99, 99]], 10, 10).sum((1, 2)).tolist() == [9, 4]
+    for wrong in ([[3, 3, 3, 5]], [[0, 0, float("nan"), 1]], [[1, 2, 3]], [[]]):
+        with pytest.raises(ValueError, match="box"):
+            box_masks(wrong, 10, 10)
+    for wrong in (0, 1.2, "otsu", True):
+        with pytest.raises(ValueError, match="threshold"):
+            intersection_over_union(x, torch.ones(2, 10, 14), wrong)
+    for wrong in (-1, float("inf"), "15"):
+        with pytest.raises(ValueError, match="tolerance"):
+            pointing_game(x, torch.ones(2, 10, 14), wrong)
+
+
+# Axioms
+
+
+def test_axioms_of_integrated_gradients():
+    net, x, target = mlp(smooth=True).double(), numbers(4, 6, dtype=torch.float64), [0, 1, 2, 1]
+    a = IntegratedGradients(net).attribute(x, target=torch.tensor(target), n_steps=60)
+    assert completeness_error(net, x, a, target).max() < 1e-6
+    with torch.no_grad():
+        change = (net(x) - net(torch.full_like(x, .5))).gather(1, torch.tensor(target)[:, None])[:, 0]
+    assert_close(completeness_error(net, x, a, target, baselines=.5), (a.sum(1) - change).abs())
+    assert_close(cancellation_gap(net, x, a, target, baselines=.5, relative=True), a.abs().sum(1) / change.abs() - 1)
+    with pytest.raises(ValueError, match="baseline"):
+        completeness_error(net, x, a, target, baselines=torch.zeros(5, 6))
+
+
+def test_dummies_and_conservation():
+    a = torch.tensor([[1., -3., 0.], [0., 2., 2.]])
+    assert_close(dummy_sensitivity(a, torch.tensor([[True, False, True], [False, False, True]])), torch.tensor([.25, .5]).double())
+    for wrong, error in ((torch.tensor([1, 0, 0]), TypeError), (torch.zeros(3, dtype=torch.bool), ValueError), (torch.ones(2, dtype=torch.bool), ValueError)):
+        with pytest.raises(error):
+            dummy_sensitivity(a, wrong)
+    layers = [torch.tensor([1., 2.]), torch.tensor([[.5, .4], [1., 1.]]), torch.full((2, 1, 2, 2), .25)]
+    assert_close(layer_conservation(layers, per_layer=True), torch.tensor([[0., .1, 0.], [0., 0., .5]]).double(), atol=1e-7, rtol=0)
+    assert_close(layer_conservation(dict(enumerate(layers)), expected=2.), torch.tensor([.55, .5]).double(), atol=1e-7, rtol=0)
+    for wrong in ({}, [torch.ones(2), torch.ones(3)], [torch.zeros(2), torch.ones(2)], [torch.tensor([float("nan")])]):
+        with pytest.raises(ValueError):
+            layer_conservation(wrong)
+
+
+def test_batch_independence_finds_what_mixes():
+    net, x = convolutional(), numbers(3, 3, 12, 12)
+    assert batch_independence(Saliency(net).attribute, x, [0, 1, 2]).max() < 1e-5
+    assert batch_independence(Saliency(net).attribute, x, torch.tensor([0, 1, 2])).max() < 1e-5
+    assert batch_independence(IntegratedGradients(net).attribute, x, 1, n_steps=4, baselines=torch.zeros_like(x)).max() < 1e-5
+    assert batch_independence(lambda z, target: z * z.abs().amax(), x, 0).max() > .01
+    with pytest.raises(ValueError, match="one example"):
+        batch_independence(Saliency(net).attribute, x[:1], 0)
+
+
+# Robustness
+
+
+def test_sensitivity_and_infidelity_are_seeded_and_bounded():
+    net, x = mlp(smooth=True), numbers(3, 6)
+    method = IntegratedGradients(net)
+    state = torch.get_rng_state()
+    found = [sensitivity_max(method.attribute, x, [0, 1, 2], seed=s, samples=6) for s in (0, 0, 1)]
+    assert_close(found[0], found[1])
+    assert not torch.equal(found[0], found[2]) and found[0].shape == (3,) and found[0].dtype == torch.float64
+    assert_close(sensitivity_max(lambda z: z * 0 + 1, x), torch.zeros(3).double())
+    a = method.attribute(x, target=1)
+    settings = dict(unit="element", samples=30)
+    assert_close(infidelity(net, x, a, 1, **settings, internal_batch_size=6), infidelity(net, x, a, 1, **settings, internal_batch_size=6))
+    assert infidelity(net, x, a, 1, **settings).mean() < infidelity(net, x, -a, 1, **settings).mean()
+    image, conv = numbers(2, 3, 12, 12), convolutional()
+    maps = torch.rand(2, 12, 12)
+    spread = maps[:, None].expand(-1, 3, -1, -1) / 3
+    assert_close(infidelity(conv, image, maps, [0, 1], unit=4), infidelity(conv, image, spread, [0, 1], unit=4), atol=1e-6, rtol=1e-4)
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(ValueError, match="share"):
+        infidelity(net, x, a, 1, share=1.)
+
+
+@settings(max_examples=40, deadline=None)
+@given(batch=st.integers(1, 4), size=st.integers(2, 40), levels=st.integers(2, 50), seed=st.integers(0, 999))
+def test_rank_correlation_equals_scipy(batch, size, levels, seed):
+    a, b = torch.randint(0, levels, (2, batch, size), generator=torch.Generator().manual_seed(seed)).double()
+    expected = [0. if len(set(p.tolist())) == 1 or len(set(q.tolist())) == 1 else spearmanr(p, q)[0] for p, q in zip(a, b)]
+    assert_close(rank_correlation(a, b).numpy(), np.array(expected))
+
+
+def test_structural_similarity_against_loops():
+    a, b = numbers(1, 10, 9).abs(), numbers(1, 10, 9, seed=1).abs()
+    p, q = ((m / m.max())[0].double().numpy() for m in (a, b))
+    values = []
+    for i in range(4):
+        for j in range(3):
+            u, v = p[i:i + 7, j:j + 7].ravel(), q[i:i + 7, j:j + 7].ravel()
+            c = np.cov(u, v)
+            values.append((2 * u.mean() * v.mean() + 1e-4) * (2 * c[0, 1] + 9e-4) / ((u.mean()**2 + v.mean()**2 + 1e-4) * (c[0, 0] + c[1, 1] + 9e-4)))
+    assert_close(structural_similarity(a, b).item(), float(np.mean(values)))
+    with pytest.raises(ValueError, match="window"):
+        structural_similarity(a, b, 8)
+
+
+def test_cascade_goes_from_the_top_and_restores_every_bit():
+    net, x = convolutional(), numbers(2, 3, 12, 12)
+    before = {k: (v.clone(), v.data_ptr()) for k, v in net.state_dict(keep_vars=True).items()}
+    unchanged = lambda: all(torch.equal(v, before[k][0]) and v.data_ptr() == before[k][1] for k, v in net.state_dict(keep_vars=True).items())
+    for weights in ("normal", "shuffle"):
+        for cumulative in (True, False):
+            cascade = randomisation_cascade(net, Saliency(net).attribute, x, [0, 1], weights=weights, cumulative=cumulative, return_attributions=True)
+            assert cascade.layers == ["9", "4", "1", "0"] and cascade.similarity.shape == (4, 2) and cascade.attributions.shape == (5, 2, 3, 12, 12)
+            assert unchanged()
+    again = [randomisation_cascade(net, Saliency(net).attribute, x, 0, seed=s).similarity for s in (3, 3, 4)]
+    assert_close(again[0], again[1])
+    assert not torch.equal(again[0], again[2])
+    calls = []
+
+    def fails(inputs, target=None):
+        calls.append(1)
+        net[0].weight.data.add_(0)
+        if len(calls) == 3:
+            raise RuntimeError("stop")
+        return inputs
+
+    with pytest.raises(RuntimeError, match="stop"):
+        randomisation_cascade(net, fails, x)
+    assert unchanged()
+    assert_close(randomisation_cascade(net, lambda z: z, x, similarity=lambda a, b: (a - b).abs().flatten(1).sum(1)).similarity, torch.zeros(4, 2))
+    chosen = randomisation_cascade(net, Saliency(net).attribute, x, 0, layers=["4"])
+    assert chosen.layers == ["4"]
+    for wrong, match in ((dict(layers=["head"]), "head"), (dict(weights="zeros"), "weights"), (dict(similarity="mse"), "similarity")):
+        with pytest.raises(ValueError, match=match):
+            randomisation_cascade(net, Saliency(net).attribute, x, 0, **wrong)
+    with pytest.raises(ValueError, match="no parameters"):
+        randomisation_cascade(nn.ReLU(), lambda z: z, x)
+    with pytest.raises(TypeError, match="Module"):
+        randomisation_cascade(lambda z: z, lambda z: z, x)
+
+
+# Purity, intervals
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(2, 40), seed=st.integers(0, 999))
+def test_purity_equals_plain_loops(n, seed):
+    a, predicted = numbers(n, 2, seed=seed), torch.randint(0, 2, (n,), generator=torch.Generator().manual_seed(seed))
+    smallest = sorted(range(n), key=lambda i: a[i].abs().sum().item())[:n // 2]
+    assert purity(a, predicted) == pytest.approx(np.mean([predicted[i].item() for i in smallest]))
+    assert purity(a.abs().sum(1), predicted) == purity(a, predicted)
+
+
+def test_purity_refuses_what_it_cannot_use():
+    for a, predicted in ((torch.ones(1, 2), torch.ones(1)), (torch.ones(3, 2), torch.ones(2)), (torch.ones(3), torch.tensor([0, 1, 2])), (torch.full((3,), float("nan")), torch.ones(3))):
+        with pytest.raises(ValueError):
+            purity(a, predicted)
+    assert_close(purity_area(torch.tensor([[1., .5], [0., 1.]]), [.1, .3]), torch.tensor([.15, .1]).double())
+    for purities, levels in (([1., 1.], [.3, .1]), ([1.], [.1]), ([1., 1., 1.], [.1, .2])):
+        with pytest.raises(ValueError):
+            purity_area(purities, levels)
+
+
+def test_bootstrap_interval_refuses_too_little():
+    for values, level in ((torch.ones(1), .95), (torch.ones(5), 1.)):
+        with pytest.raises(ValueError):
+            bootstrap_interval(values, level)
+    assert bootstrap_interval(torch.ones(5)) == (1., 1., 1.)
+
+
+# Quantus
+
+
+def test_as_quantus_without_quantus():
+    net, x = convolutional(), numbers(2, 3, 12, 12)
+    plain = Saliency(net).attribute(x, target=torch.tensor([0, 1])).numpy()
+    found = as_quantus(Saliency)(model=net, inputs=x.numpy(), targets=np.array([0, 1]), device="cpu")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, plain)
+    np.testing.assert_array_equal(as_quantus(lambda model: Saliency(model), abs=True)(net, x, torch.tensor([0, 1])), plain)
+    assert as_quantus(lambda model, inputs, target: inputs[:, 0, ::2, ::2])(net, x.numpy(), None).shape == (2, 1, 12, 12)
+    assert (as_quantus(Saliency, abs=True)(net, x.numpy(), [0, 1], abs=False) < 0).any()
+    for wrong in (Saliency(net), "Saliency", None):
+        with pytest.raises(TypeError):
+            as_quantus(wrong)
+    with pytest.raises(TypeError, match="one tensor"):
+        as_quantus(lambda model, inputs, target: (inputs,))(net, x.numpy(), None)
+
+
+def test_quantus_calls_our_function_and_gets_equal_values():
+    quantus = pytest.importorskip("quantus", reason="Quantus is not installed")
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)))
+    x = torch.rand(4, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = net(x).argmax(1).detach()
+    a = Saliency(net).attribute(x.clone(), target=y).detach()
+    flipping = lambda **kw: quantus.PixelFlipping(disable_warnings=True, **kw)
+    theirs = torch.tensor(np.array(flipping(features_in_step=1)(net, x.numpy(), y.numpy(), a.numpy(), device="cpu", softmax=True)), dtype=torch.float64)
+    preset = {k: v for k, v in PRESETS["Quantus PixelFlipping"].items() if k not in ("area", "start")}
+    assert_close(faithfulness_curves(net, x, a, y, curves="deletion", **preset).deletion[:, 1:], theirs, atol=1e-4, rtol=0)
+    assert_close(deletion(net, x, a, y, **PRESETS["Quantus PixelFlipping"]), torch.trapezoid(theirs, dx=1), atol=1e-4 * 128, rtol=0)
+    through = flipping(features_in_step=4)(net, x.numpy(), y.numpy(), None, explain_func=as_quantus(Saliency), device="cpu", softmax=True)
+    direct = flipping(features_in_step=4)(net, x.numpy(), y.numpy(), a.numpy(), device="cpu", softmax=True)
+    np.testing.assert_allclose(np.array(through), np.array(direct), atol=1e-6)
+    assert_close(faithfulness_curves(net, x, a, y, curves="deletion", **preset | {"steps": 32}).deletion[:, 1:], torch.tensor(np.array(direct), dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+# Devices
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_equals_cpu_and_stays_there():
+    net, x = convolutional(), numbers(3, 3, 12, 12)
+    a, masks = numbers(3, 3, 12, 12, seed=1), torch.rand(3, 12, 12) < .3
+    expected = {m: m(net, x, a, [0, 1, 2], unit=4, score="log_probability") for m in FAITHFULNESS}
+    local = {m: m(a, masks) for m in LOCALISATION}
+    floor = random_floor(net, x, [0, 1, 2], unit=4)
+    net = net.cuda()
+    for m, values in expected.items():
+        found = m(net, x.cuda(), a.cuda(), [0, 1, 2], unit=4, score="log_probability")
+        assert found.is_cuda
+        assert_close(found.cpu(), values, atol=1e-4, rtol=1e-3)
+    for m, values in local.items():
+        assert_close(m(a.cuda(), masks).cpu(), values)
+    assert_close(random_floor(net, x.cuda(), [0, 1, 2], unit=4).cpu(), floor, atol=1e-4, rtol=1e-3)
+    assert randomisation_cascade(net, Saliency(net).attribute, x.cuda(), 0).similarity.shape == (4, 3)
+    assert unit_numbers(x.cuda(), 4).is_cuda
