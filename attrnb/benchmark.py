@@ -9,7 +9,7 @@ __all__ = ['METHODS', 'MEASURES', 'DEFAULT_MEASURES', 'DEFAULT_METHODS', 'Method
            'parse_names', 'Case', 'Measure', 'PhotographFolder', 'weights_hash', 'write_atomically', 'example_seed',
            'benchmark', 'BenchmarkRun']
 
-# %% ../nbs/08_benchmark.ipynb #1c0b5ef1
+# %% ../nbs/08_benchmark.ipynb #7902e570
 import ast
 import copy
 import csv
@@ -34,7 +34,7 @@ import captum.attr
 import numpy as np
 import safetensors.torch
 import torch
-from captum.attr._utils.lrp_rules import IdentityRule
+from captum.attr._utils.lrp_rules import EpsilonRule, IdentityRule
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -96,7 +96,7 @@ class _Function(nn.Module):
     def forward(self, *inputs):
         return self.function(*inputs)
 
-# %% ../nbs/08_benchmark.ipynb #89bde1c8
+# %% ../nbs/08_benchmark.ipynb #c177199d
 @dataclass(frozen=True)
 class Method:
     "How a method of the benchmark is made, and what is known of it"
@@ -106,6 +106,10 @@ class Method:
     score: str | None = None  # explains this score, whatever the others explain; None: the common one
     complete: bool = False  # attributions sum to the change of the score from the black image
     kind: str = "other"  # group in figures: "attrnb", "captum", "floor" or "other"
+
+    def __post_init__(self):
+        if self.kind not in ("attrnb", "captum", "floor", "other"):
+            raise ValueError(f"kind={self.kind!r} is not known; choose 'attrnb', 'captum', 'floor' or 'other'")
 
 
 def _integrated_gradients(scored, **settings):
@@ -137,7 +141,7 @@ def _equilibrium(scored, **settings):
 
     return attribute
 
-# %% ../nbs/08_benchmark.ipynb #6a73aea2
+# %% ../nbs/08_benchmark.ipynb #c33ba0c4
 def _captum(name, settings_of=None, **constructor):
     "Recipe of a Captum method that takes the module; `settings_of(inputs)` gives defaults that depend on the inputs"
 
@@ -204,8 +208,10 @@ def _lrp(scored, internal_batch_size=None, **settings):
 
     def attribute(inputs, targets, seed):
         for module in network.modules():
-            if isinstance(module, (nn.ReLU6, nn.Identity, nn.Flatten, nn.Hardswish, nn.SiLU, nn.GELU, Normalize)):
-                module.rule = IdentityRule()  # each call takes them away
+            if isinstance(module, nn.Flatten):
+                module.rule = EpsilonRule()  # each call takes the rules away
+            elif isinstance(module, (nn.ReLU6, nn.Identity, nn.Hardswish, nn.SiLU, nn.GELU, Normalize)):
+                module.rule = IdentityRule()
         scored.rows += 2 * len(inputs)
         scored.gradient_rows += len(inputs)
         return captum.attr.LRP(network).attribute(inputs, target=torch.tensor(targets, device=inputs.device), **settings)
@@ -306,7 +312,7 @@ def parse_names(
         raise ValueError(f"{text!r} can't be read; write names joined by commas, with settings as in 'neflag(n_points=10), saliency'") from None
     return result
 
-# %% ../nbs/08_benchmark.ipynb #dc728fec
+# %% ../nbs/08_benchmark.ipynb #88b649d0
 def _plain(value):
     "A JSON form of a setting that tells equal from different"
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -326,7 +332,7 @@ def _plain(value):
         return f"{value.__module__}.{value.__qualname__} {hashlib.sha256(source.encode()).hexdigest()[:16] if source else ''}".strip()
     if isinstance(value, nn.Module):
         return type(value).__qualname__
-    kept = {k: _plain(v) for k, v in vars(value).items() if isinstance(v, (bool, int, float, str, Tensor))} if hasattr(value, "__dict__") else {}
+    kept = {k: _plain(v) for k, v in vars(value).items() if isinstance(v, (bool, int, float, str, Tensor)) or inspect.isroutine(v)} if hasattr(value, "__dict__") else {}
     return {"type": f"{type(value).__module__}.{type(value).__qualname__}"} | kept
 
 
@@ -844,7 +850,7 @@ def benchmark(
     reference: str | None = None,  # method that the others are compared with; default the first
     retry_failed: bool = False,  # do again what failed in an earlier start
     show_progress: bool = True,  # progress bar with the remaining time
-) -> "BenchmarkRun":
+):
     "The finished BenchmarkRun; writes table.csv, table.md and figure.png into the folder. Failing examples are part of the result. Raises ValueError or TypeError for wrong calls, another configuration in the folder or a folder in use, OSError when the folder can't be written."
     team = _Team()
     try:
@@ -888,7 +894,7 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     names = [str(o) for o in getattr(data, "names", [f"{i:06d}" for i in range(n)])[:n]]
     return model, where, data, names, dict(name=name, weights_sha256=weights_hash(model))
 
-# %% ../nbs/08_benchmark.ipynb #096a24e0
+# %% ../nbs/08_benchmark.ipynb #c6ca6d39
 def _benchmark(team, model, data, methods, measures, folder, target, score, annotations, preprocess, images, steps, substrate, unit, rank,
                seed, batch_size, internal_batch_size, device, dtype, keep, reference, retry_failed, show_progress):
     for label, number in dict(batch_size=batch_size, steps=steps, images=images).items():
@@ -896,7 +902,10 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
             raise ValueError(f"{label} is {number!r}; it must be a positive int")
     if keep not in (None, "float16", "float32", "float64"):
         raise ValueError(f"keep={keep!r} is not known; choose 'float16', 'float32', 'float64' or None")
-    chosen = {label: (_own_method(m), settings, described) for label, (m, settings, described) in _entries(methods, METHODS, "method").items()}
+    chosen = {}
+    for label, (method, settings, described) in _entries(methods, METHODS, "method").items():
+        method = _own_method(method)
+        chosen[label] = (method, settings, described | {"kind": method.kind})
     if reference is not None and reference not in chosen:
         raise ValueError(f"reference {reference!r} is not among the methods {', '.join(chosen)}")
     ClassScore(lambda logits: logits, of=score)
@@ -910,7 +919,7 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
         measure = measure if isinstance(measure, Measure) else Measure(measure)
         common = dict(steps=steps, substrate=substrate, unit=unit, rank=rank)
         settings = {k: common[k] for k in measure.shared} | settings
-        wanted[label] = (measure, settings, described | {"settings": _plain(settings)})
+        wanted[label] = (measure, settings, described | {"settings": _plain(settings), "better": measure.better})
     if isinstance(target, (Tensor, np.ndarray)):
         target = target.tolist()
     if isinstance(target, (list, tuple)) and len(target) != n:
@@ -1122,7 +1131,7 @@ def _results(folder: Path) -> list[dict]:
                 rows[row["index"], row["method"]] = row
     return list(rows.values())
 
-# %% ../nbs/08_benchmark.ipynb #b929479d
+# %% ../nbs/08_benchmark.ipynb #7c4cadc2
 class BenchmarkRun:
     "Results of a run folder, finished or not"
 
@@ -1213,7 +1222,7 @@ class BenchmarkRun:
         "Markdown: means with intervals, then differences to the reference on the same examples, bold where the interval excludes zero, then what failed."
         reference = self.methods[0] if reference is None else reference
         summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
-        arrows = {m: {"higher": " ↑", "lower": " ↓"}.get(MEASURES[o["measure"]].better if o["measure"] in MEASURES and isinstance(o["measure"], str) else None, "") for m, o in self._described("measures").items()}
+        arrows = {m: {"higher": " ↑", "lower": " ↓"}.get(o["better"], "") for m, o in self._described("measures").items()}
         count = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
         head = ["method", "examples", "failed", *(m + arrows[m] for m in self.measures), "gradients", "forward rows"]
         lines = [head]
@@ -1285,10 +1294,10 @@ class BenchmarkRun:
             for y, method in enumerate(self.methods):
                 r = summary[method, measure]
                 if r["mean"] is not None:
-                    color, marker = _LOOK[_kind(self._described("methods")[method])]
+                    color, marker = _LOOK[self._described("methods")[method]["kind"]]
                     ends = [[0], [0]] if r["low"] is None else [[r["mean"] - r["low"]], [r["high"] - r["mean"]]]
                     ax.errorbar([r["mean"]], [y], xerr=ends, color=color, marker=marker, markersize=4.5, linewidth=1.3, capsize=2)
-            better = MEASURES[o].better if isinstance(o := self._described("measures")[measure]["measure"], str) and o in MEASURES else None
+            better = self._described("measures")[measure]["better"]
             ax.set_title(measure.replace("_", " ") + (f"\n{better} is better" if better else ""), fontsize=9)
             ax.tick_params(labelsize=8)
             ax.set_yticks(range(len(self.methods)), self.methods)
@@ -1306,14 +1315,8 @@ class BenchmarkRun:
         self.figure(reference).savefig(picture, format="png", dpi=120)
         write_atomically(self.folder / "figure.png", picture.getvalue())
 
-# %% ../nbs/08_benchmark.ipynb #d17d6077
+# %% ../nbs/08_benchmark.ipynb #7b6a1b7c
 _LOOK = {"attrnb": ("#0072B2", "o"), "captum": ("#D55E00", "^"), "floor": ("#777777", "s"), "other": ("#009E73", "D")}
-
-
-def _kind(described: Mapping) -> str:
-    "Group of a method by its description in the manifest"
-    name = described["method"]
-    return METHODS[name].kind if isinstance(name, str) and name in METHODS else "other"
 
 
 def _interval(values: list[float], level: float) -> tuple:

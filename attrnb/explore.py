@@ -9,7 +9,7 @@ __all__ = ['BASELINES', 'DEFAULT_METHODS', 'SUBSTRATES', 'SCORES', 'Parameter', 
            'Cancelled', 'Worker', 'Watch', 'ResultCache', 'Request', 'Result', 'share_inside', 'Panel', 'Explorer',
            'explore', 'serve']
 
-# %% ../nbs/09_explore.ipynb #eeaa48de
+# %% ../nbs/09_explore.ipynb #d435c2cc
 import atexit
 import html
 import importlib.util
@@ -41,6 +41,7 @@ import PIL.Image
 import torch
 import traitlets
 from captum.attr import Attribution, IntegratedGradients
+from fastcore.basics import patch
 from fastcore.docments import docments
 from matplotlib.patches import Rectangle
 from safetensors.torch import save_file
@@ -92,7 +93,7 @@ def _comments(function: Callable) -> dict[str, str]:
         from_comments = {}
     return from_docstring | {k: c for k, c in from_comments.items() if k not in from_docstring}
 
-# %% ../nbs/09_explore.ipynb #7c71a282
+# %% ../nbs/09_explore.ipynb #e0e1c4ec
 def _number(name: str, start, comment: str, optional: bool, integer: bool) -> Parameter:
     "A slider for a number"
     least = re.search(r"at least (\d+)", comment)
@@ -103,7 +104,7 @@ def _number(name: str, start, comment: str, optional: bool, integer: bool) -> Pa
         high = max(10, 4 * start)
     elif 0 < start < .5:
         exponent = math.floor(math.log10(start))
-        low, high = 10.**(exponent - 2), 10.**(exponent + 3)
+        low, high = 10.**(exponent - 2), 10.**(exponent + 2)
     else:
         low, high = min(0., 2. * start), max(1., 2. * start)
     kind = "integer" if integer else "logarithm" if 0 < start < .5 and low > 0 else "number"
@@ -234,7 +235,7 @@ def baseline(
     "Where a path starts: a tensor shaped as the inputs. Blurred needs images. Raises ValueError for unknown names."
     return torch.ones_like(x) if isinstance(name, str) and name == "white" else substrate_of(x, name).contiguous()
 
-# %% ../nbs/09_explore.ipynb #3c8f42af
+# %% ../nbs/09_explore.ipynb #8730b881
 class Cancelled(Exception):
     "Raised inside a forward pass when the work was cancelled or replaced by newer work"
 
@@ -249,7 +250,7 @@ class Worker:
         "The thread starts with the first job."
         self.patience, self._changed, self._order = patience, threading.Condition(), itertools.count()
         self._jobs, self._running, self._thread, self._closed = {}, None, None, False
-        self._torch_threads = torch.get_num_threads()
+        self.torch_threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1))  # one core is left for the interface
         self.errors: list[BaseException] = []  # what jobs raised besides Cancelled; jobs should handle their own
 
     def submit(
@@ -327,7 +328,7 @@ class Worker:
 
     def _work(self):
         "The thread: job after job"
-        torch.set_num_threads(self._torch_threads)  # OpenMP keeps this number per thread
+        torch.set_num_threads(self.torch_threads)  # OpenMP keeps this number per thread
         while True:
             with self._changed:
                 found = self._next()
@@ -484,7 +485,7 @@ def _pixels(x: Tensor) -> np.ndarray:
     "An input (1, channels, H, W) as pixels (H, W, 3), uint8"
     return (image_array(_visible(x))[0] * 255).round().astype(np.uint8)
 
-# %% ../nbs/09_explore.ipynb #9d8a8767
+# %% ../nbs/09_explore.ipynb #1f5168cd
 _BLANK = _png(np.full((1, 1, 3), 255, dtype=np.uint8))
 
 
@@ -500,15 +501,23 @@ def _visible(x: Tensor) -> Tensor:
     return x if low >= -.01 and high <= 1.01 else (x - low) / (high - low).clamp(min=1e-12)
 
 
-def _draw_values(ax, values: Tensor, names: Sequence[str], label: str):
-    "Bars of a tabular input's features, in their order"
+def _draw_values(ax, values: Tensor, names: Sequence[str], label: str = "", ends: tuple | None = None):
+    "Bars of a tabular input's features, in their order; `ends` fixes the scale"
     values = values.detach().flatten().double().cpu().numpy()[:24]
     ax.barh(range(len(values)), values, color="0.6", height=.75)
     ax.axvline(0, color="black", lw=.8)
     ax.set(ylim=(len(values) - .4, -.6), yticks=range(len(values)))
     ax.set_yticklabels(list(names)[:len(values)], fontsize=7)
     ax.tick_params(axis="x", labelsize=7)
+    if ends is not None and ends[0] < ends[1]:
+        ax.set_xlim(ends)
     ax.set_title(label, fontsize=8)
+
+
+def _ends(values: Tensor) -> tuple[float, float]:
+    "A scale that holds all values and zero"
+    low, high = min(0., values.min().item()), max(0., values.max().item())
+    return low - .03 * (high - low), high + .03 * (high - low)
 
 
 def _outline(ax, region, image_shape):
@@ -707,11 +716,11 @@ def _read_steps(extra, straight: Tensor | None, x: Tensor, score: TargetScore) -
     notes = [f"{k / (len(points) - 1):.0%} of the way ({shape}): score {s:.4g}" for k, s in enumerate(scores.tolist())]
     return _Steps("path", scores.numpy(), list(points.half().cpu() if _is_image(x) else points.cpu()), notes)
 
-# %% ../nbs/09_explore.ipynb #333094e5
+# %% ../nbs/09_explore.ipynb #4fa359b6
 def _steps_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: float) -> _Film:
     "The film of a path, of flux points or of layers"
     image, n = _is_image(x), len(steps.values)
-    square = (0, 0, 1, 1) if image or steps.kind == "layers" else (.3, .16, .66, .7)
+    square = (0, 0, 1, 1) if image or steps.kind == "layers" else (.4, .14, .56, .82)
     if steps.kind == "path":
         place = np.linspace(0, 1, n)
 
@@ -722,7 +731,7 @@ def _steps_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: floa
 
         def picture(k):
             frame = steps.frames[k].float()[None]
-            return _pixels(frame) if image else partial(_draw_values, values=frame, names=names, label="")
+            return _pixels(frame) if image else partial(_draw_values, values=frame, names=names, ends=_ends(torch.stack(steps.frames)))
         return _Film(chart, place, picture, lambda k: html.escape(steps.notes[k]), square=square, start=n - 1)
 
     def drawn_map(k):
@@ -750,7 +759,7 @@ def _steps_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: floa
         _small_ticks(ax, 6)
     return _Film(
         chart, np.arange(n), drawn_map, lambda k: f"<b>{html.escape(steps.names[k])}</b><br>{html.escape(steps.notes[k])}",
-        half_width=.5, area=(.38, .08, .6, .91), height=340, vertical=True,
+        half_width=.5, area=(.38, .09, .6, .9), height=310, vertical=True,
     )
 
 
@@ -761,7 +770,7 @@ def _small_ticks(ax, size=7):
         label.set_size(size)
     ax.xaxis.labelpad = ax.yaxis.labelpad = 1
 
-# %% ../nbs/09_explore.ipynb #0cff6e6b
+# %% ../nbs/09_explore.ipynb #995c4d8f
 def _curves_film(found: FaithfulnessCurves, x: Tensor, attribution: Tensor, empty: Tensor, kind: str, names: Sequence[str]) -> _Film:
     "The film of a deletion or insertion curve"
     importance = unit_importance(torch.nan_to_num(attribution), 1 if _is_image(x) else "element")
@@ -777,12 +786,12 @@ def _curves_film(found: FaithfulnessCurves, x: Tensor, attribution: Tensor, empt
     def picture(k):
         chosen = position < round(float(fractions[k]) * n)
         seen = torch.where(chosen if kind == "insertion" else ~chosen, x, empty)
-        return _pixels(seen) if _is_image(x) else partial(_draw_values, values=seen, names=names, label="")
+        return _pixels(seen) if _is_image(x) else partial(_draw_values, values=seen, names=names, ends=_ends(torch.cat([x, empty])))
 
     def caption(k):
         return f"<b>{fractions[k]:.0%}</b> {'removed' if kind == 'deletion' else 'inserted'}, most important first<br>probability <b>{scores[k]:.3f}</b>"
 
-    return _Film(chart, fractions.numpy(), picture, caption, square=(0, 0, 1, 1) if _is_image(x) else (.3, .1, .66, .85))
+    return _Film(chart, fractions.numpy(), picture, caption, square=(0, 0, 1, 1) if _is_image(x) else (.4, .14, .56, .82))
 
 # %% ../nbs/09_explore.ipynb #dd507408
 @dataclass(frozen=True)
@@ -874,7 +883,7 @@ class _Control(widgets.HBox):
         if value is not None and self.inner.value != value:
             self.inner.value = value
 
-# %% ../nbs/09_explore.ipynb #7db56242
+# %% ../nbs/09_explore.ipynb #055f79d4
 class Panel(widgets.VBox):
     "One explanation: heat map, settings, curves, and what the method found. Traits to read and set: `method`, `settings`, `target`, `curve`; to read: `result`, `curves`, `state`, `error`"
 
@@ -889,7 +898,7 @@ class Panel(widgets.VBox):
 
     def __init__(
         self,
-        explorer: "Explorer",  # whose inputs and methods it shows
+        explorer,  # the Explorer whose inputs and methods it shows
         method: str,  # name of the method to start with
     ):
         "Made by `Explorer.add_panel`."
@@ -1011,6 +1020,12 @@ class Panel(widgets.VBox):
     def _shown(self, request: Request) -> bool:
         return self._request == request and not self.explorer._closed
 
+    def _stale(self) -> bool:
+        "Whether what is shown answers an earlier request"
+        if self.result is None or self._request is None:
+            return True
+        return replace(self._request, target=self.explorer._resolve(self._request)) != self.result.request
+
     def _show(self, result: Result | None):
         "Show a result, or None while there is none"
         self.curves, self.result = None, result
@@ -1039,7 +1054,7 @@ class Panel(widgets.VBox):
             elif not image:
                 values = result.attribution.flatten(1)
                 feature_bars(values.abs() if e.sign == "magnitude" else values, e.feature_names, x.flatten(1), k=12, xlabel=f"attribution ({e.score})", ax=ax)
-                ax.tick_params(labelsize=7)
+                _small_ticks(ax)
             elif e.view == "overlay":
                 overlay(_visible(x), result.attribution, e.sign, e.percentile, e.opacity, ax=ax)
             else:
@@ -1058,7 +1073,7 @@ class Panel(widgets.VBox):
             lines = [_small(html.escape(self.error[:600]), colour)]
         elif self.state == "cancelled":
             lines = [_small("cancelled; change something, or press Again", colour)]
-        elif result is None or self.state == "waiting" or result.request.index != e.index:
+        elif self._stale():
             lines = [_small("working ..." if self.state == "working" else "waiting ...", colour)]
         else:
             name = html.escape(e.class_names[result.target])
@@ -1388,7 +1403,7 @@ def _with_normalisation(model: Callable, normalise) -> Callable:
     device = next((p.device for m in modules_of(model) for p in m.parameters()), "cpu")
     return _Normalised(normalise.to(device), model).eval() if isinstance(model, nn.Module) else lambda x: model(normalise(x))
 
-# %% ../nbs/09_explore.ipynb #37402557
+# %% ../nbs/09_explore.ipynb #a7825f2b
 @contextmanager
 def _seeded_others(method: Method):
     "Methods that draw from the global generators start from the same state every time; numpy's is put back"
@@ -1412,10 +1427,10 @@ DEFAULT_METHODS = {
 }
 
 
-def _read_methods(methods) -> dict[str, Method]:
-    "Methods by name, from None, a sequence or a mapping"
+def _read_methods(methods, images: bool = True) -> dict[str, Method]:
+    "Methods by name, from None (those that fit the inputs), a sequence or a mapping"
     if methods is None:
-        methods = DEFAULT_METHODS
+        methods = {name: what for name, what in DEFAULT_METHODS.items() if images or what is not AttributionEquilibrium}
     if isinstance(methods, Mapping):
         named = [(str(name), what) for name, what in methods.items()]
     else:
@@ -1583,7 +1598,7 @@ def _probabilities(logits: Tensor) -> Tensor:
     "(rows, classes); a single column is the logit of a yes/no question"
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
-# %% ../nbs/09_explore.ipynb #3b9bc1fc
+# %% ../nbs/09_explore.ipynb #4488786a
 _open_explorers = weakref.WeakSet()
 _STYLE = """<style>
 .attrnb-cells button:hover { background: rgba(31, 119, 180, .25) !important; box-shadow: inset 0 0 0 1px rgba(255,255,255,.7) !important; }
@@ -1601,7 +1616,7 @@ def _close_all():
 
 
 class Explorer(_State):
-    "The application that `explore` returns. Its traits are listed in the table below; `panels` holds the Panels, `wait` returns when all results are there"
+    "The application that `explore` returns. Its traits are listed under Scripting it; `panels` holds the Panels, `wait` returns when all results are there"
 
     debounce = .15  # seconds that a slider must rest before its value counts
     _closed = True  # until the constructor is through: a half-made explorer has nothing to close
@@ -1620,7 +1635,7 @@ class Explorer(_State):
         self._lock, self._worker, self.panels = threading.RLock(), Worker(), []
         self.folder, self.model_code, self._expected = Path("."), "", {}
         self._read(model, inputs, labels, targets, categories, normalise)
-        self.methods = _read_methods(methods)
+        self.methods = _read_methods(methods, _is_image(self.input(0)))
         self._build()
         super().__init__([self._style, self._head, self._strip, widgets.HBox([self._side, self._panel_box])], layout=widgets.Layout(padding="4px"))
         self.add_class("attrnb-explorer")
@@ -1835,9 +1850,9 @@ class Explorer(_State):
         self._worker.submit(panel, partial(self._explain, panel, request, self.removed), delay, priority=2)
 
     def cancel(self):
-        "Stop all work, at the model's next call; returns None. Panels without a result say so."
-        self._worker.cancel()
+        "Stop the work of all panels, at the model's next call; returns None. Panels without a result say so."
         for panel in self.panels:
+            self._worker.cancel(panel)
             if panel.state in ("waiting", "working"):
                 panel.state = "cancelled"
         self._idle()
@@ -1890,7 +1905,8 @@ def _close_widgets(widget):
                 model.close()
         widgets.Widget.close(other)
 
-# %% ../nbs/09_explore.ipynb #9c1acc2b
+# %% ../nbs/09_explore.ipynb #1907ae14
+@patch
 def _predict(self: Explorer, stop):
     "Job: probabilities of the current input, and the buttons of the classes"
     try:
@@ -1901,6 +1917,7 @@ def _predict(self: Explorer, stop):
         self._picker.show()
 
 
+@patch
 def _mask(self: Explorer, key: tuple, stop):
     "Job: probabilities with the region masked"
     index, region, removed = key
@@ -1914,6 +1931,7 @@ def _mask(self: Explorer, key: tuple, stop):
             panel._draw_note()
 
 
+@patch
 def _explain(self: Explorer, panel: Panel, request: Request, removed: str, stop):
     "Job: the attribution and the curves of one panel"
     try:
@@ -1946,6 +1964,7 @@ def _explain(self: Explorer, panel: Panel, request: Request, removed: str, stop)
             self._idle()
 
 
+@patch
 def _progress(self: Explorer, watch: Watch, what: tuple, label: str):
     "Count the model's calls on the bar, ten times a second at most; the goal is what the same took last time"
     now = time.monotonic()
@@ -1957,6 +1976,7 @@ def _progress(self: Explorer, watch: Watch, what: tuple, label: str):
         time.sleep(0)
 
 
+@patch
 def _attribute(self: Explorer, request: Request, stop, said: list) -> Result:
     "The result of a request, computed and kept"
     target = self._resolve(request)
@@ -1972,9 +1992,9 @@ def _attribute(self: Explorer, request: Request, stop, said: list) -> Result:
     wanted = None if self._flat_output else target
     what = (request.method, request.settings)
     with leave_as_found(self.model, warn=False):
-        watch = Watch(self.model, stop, lambda: _progress(self, watch, what, request.method))
+        watch = Watch(self.model, stop, lambda: self._progress(watch, what, request.method))
         model = self.model if modules_of(self.model) else _watched(self.model, watch)
-        _progress(self, watch, what, request.method)
+        self._progress(watch, what, request.method)
         with watch, _seeded_others(method):
             attribution, extra = method.run(model, request.score, x.clone(), wanted, settings)
             calls = watch.calls
@@ -1998,6 +2018,7 @@ def _watched(function: Callable, watch: Watch) -> Callable:
     return call
 
 
+@patch
 def _measure(self: Explorer, result: Result, removed: str, stop) -> FaithfulnessCurves:
     "Deletion and insertion curves of a result, computed and kept"
     x = self.input(result.request.index).to(self.device)
@@ -2011,10 +2032,6 @@ def _measure(self: Explorer, result: Result, removed: str, stop) -> Faithfulness
         )
     found = FaithfulnessCurves(found.fractions.cpu(), found.deletion.cpu(), found.insertion.cpu())
     return self._cache.put((result.request, "curves", removed), found)
-
-
-for _function in (_predict, _mask, _explain, _attribute, _measure):
-    setattr(Explorer, _function.__name__, _function)
 
 # %% ../nbs/09_explore.ipynb #ababe156
 def explore(
@@ -2084,7 +2101,7 @@ def _method_lines(method: Method, score: str, settings: Mapping) -> list[str]:
     seed = [] if ours else ["torch.manual_seed(0)", "numpy.random.seed(0)"]
     return lines + ["ADD"] + seed + [f"attribution = {call}"]
 
-# %% ../nbs/09_explore.ipynb #73f6414a
+# %% ../nbs/09_explore.ipynb #bcc6d21c
 def _script(panel: Panel, name: str, folder: Path) -> str:
     "The Python that reproduces a panel"
     explorer, result = panel.explorer, panel.result
@@ -2101,6 +2118,7 @@ def _script(panel: Panel, name: str, folder: Path) -> str:
         "from pathlib import Path", "", *numpy_too, "import torch", "from safetensors.torch import load_file", "",
         *sorted(set(["from attrnb.core import ClassScore", *(i for i in imports if not i.startswith("#"))])), "",
         *(i for i in imports if i.startswith("#")),
+        f"torch.set_num_threads({explorer._worker.torch_threads})  # as in the explorer; with other numbers sums are rounded differently",
         "folder = Path(__file__).parent",
         f"saved = load_file(folder / {name + '.safetensors'!r})",
         *(line for line in model if not line.startswith("from ")),

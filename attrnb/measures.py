@@ -131,7 +131,7 @@ def substrate_of(
         return gaussian_blur(inputs, [size, size], [sigma, sigma])
     raise ValueError(f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))}, a number or a tensor")
 
-# %% ../nbs/07_measures.ipynb #9d7880ea
+# %% ../nbs/07_measures.ipynb #b763c657
 @dataclass
 class _Masking:
     "A batch with its units in order of importance, and the substrate"
@@ -144,10 +144,10 @@ class _Masking:
 
 def _one_tensor(inputs: Tensor) -> Tensor:
     "The inputs, checked"
-    (x,), is_tuple = check_inputs(inputs)
+    tensors, is_tuple = check_inputs(inputs)
     if is_tuple:
         raise TypeError("the measures take one tensor of inputs, not a tuple; hold the other inputs fixed in additional_forward_args")
-    return x
+    return tensors[0]
 
 
 def _belonging(attributions: Tensor, x: Tensor) -> Tensor:
@@ -518,9 +518,9 @@ def cross_entropy_after_masking(
         forward.check()
     return _per_example(-masked, single)
 
-# %% ../nbs/07_measures.ipynb #29d8768b
+# %% ../nbs/07_measures.ipynb #aaafe943
 class _Predicted:
-    "A forward function that returns 1 for what is predicted and 0 for the rest, in the output's shape"
+    "A forward function that returns 1 for what is predicted (classes that tie share it) and 0 for the rest, in the output's shape"
 
     def __init__(self, forward: Callable, rule: str):
         self.forward, self.rule = forward, rule
@@ -531,7 +531,8 @@ class _Predicted:
             return (output >= .5).to(output.dtype)
         if output.ndim < 2 or output.shape[1] == 1:
             raise ValueError(f"the forward function returned shape {tuple(output.shape)}, one score for a yes/no question; give rule='half'")
-        return torch.zeros_like(output).scatter_(1, output.argmax(1, keepdim=True), 1)
+        largest = (output == output.amax(1, keepdim=True)).to(output.dtype)
+        return largest / largest.sum(1, keepdim=True)
 
 
 @delegates(comprehensiveness)
@@ -547,7 +548,7 @@ def accuracy_after_masking(
     score: str | None = None,  # as in comprehensiveness; for rule="half" give "probability" for a model of logits
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
-    "1 where the target is still predicted after the top fraction is removed, else 0, (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls."
+    "1 where the target is still predicted after the top fraction is removed, 0 where not, and 1/k where k classes tie: (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls. Equation: logarithms."
     if rule not in ("largest", "half"):
         raise ValueError(f"rule={rule!r} is not known; choose 'largest' or 'half'")
     predicted = _Predicted(_scored(forward, score), rule)

@@ -777,7 +777,7 @@ def feature_bars(
             panel.set_title(title, fontsize=9)
     return fig
 
-# %% ../nbs/02_plots.ipynb #92f0d2f9
+# %% ../nbs/02_plots.ipynb #e8bc29bb
 def _compressed(frame, quality: int) -> bytes:
     "A figure or picture as JPEG, or as PNG of 256 colours where that is smaller (drawings of lines); bytes as they are"
     if isinstance(frame, (bytes, bytearray)):
@@ -836,11 +836,11 @@ class LivePicture:
             )
         slider = (
             f'<label style="display:flex;align-items:center;gap:.6em;flex-wrap:wrap;max-width:{self.size[0]}px"><span>{html.escape(self.description)}</span>'
-            f'<input type="range" min="0" max="{len(self.frames) - 1}" step="1" value="{now}" autocomplete="off" '
+            f'<input type="range" min="0" max="{len(self.frames) - 1}" step="1" value="{now}" autocomplete="off" data-lm-suppress-shortcuts="true" '
             f'aria-valuetext="{html.escape(self.labels[now])}" oninput="{html.escape(_SHOW_FRAME)}" style="flex:1;min-width:8em">'
             f'<output style="min-width:5em;font-variant-numeric:tabular-nums">{html.escape(self.labels[now])}</output></label>'
         )
-        return f'<div class="attrnb-live" data-lm-suppress-shortcuts="true">{slider}{"".join(pictures)}</div>'
+        return f'<div class="attrnb-live">{slider}{"".join(pictures)}</div>'
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         text = f"{self.alt}; {self.description}: {', '.join(self.labels)}"

@@ -7,8 +7,8 @@
     python experiments/compare_methods.py --collect --runs RUNS
 
 Run folders per network under RUNS: `faithfulness` (40 photographs, the predicted class, 32 steps of 16-pixel patches), `boxes` (100
-photographs, the labelled class) and `masks` (100 COCO photographs); geodesics, the dearest, explain the first 24 of each for
-localisation. Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes all
+photographs, the labelled class) and `masks` (100 COCO photographs); for localisation, integrated gradients and NeFLAG
+take fewer gradients, and geodesics, the dearest, explain the first 24 of each. Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes all
 photographs, all methods and 224 steps, for a GPU.
 """
 import argparse
@@ -62,11 +62,12 @@ def run(words):
     inner = {m: s for m, s in METHODS.items() if m not in ("centre", "uniform")}
     folder = Path(words.runs) / words.network
     benchmark(network, words.photographs, inner, faithfulness(steps), folder / "faithfulness", annotations=words.annotations, images=some(40), target="predicted", steps=steps, **common)
+    lighter = METHODS if words.full else METHODS | {"integrated_gradients": dict(n_steps=16), "neflag": dict(n_points=5)}
     dear = {} if words.full else {"geodesic": METHODS["geodesic"]}
-    for truth, photographs, annotations in (("boxes", words.photographs, words.annotations), ("masks", f"{words.coco}/images", words.coco_annotations)):
-        for part, methods, images in ((truth, {m: s for m, s in METHODS.items() if m not in dear}, some(100)), (f"{truth}-dear", dear, 24)):
-            if methods:
-                benchmark(network, photographs, methods, LOCALISATION, folder / part, annotations=annotations, images=images, target="label", **common)
+    truths = (("boxes", words.photographs, words.annotations), ("masks", f"{words.coco}/images", words.coco_annotations))
+    for name, methods, images in (("{}", {m: s for m, s in lighter.items() if m not in dear}, some(100)), ("{}-dear", dear, 24)):
+        for truth, photographs, annotations in truths if methods else ():
+            benchmark(network, photographs, methods, LOCALISATION, folder / name.format(truth), annotations=annotations, images=images, target="label", **common)
 
 
 def collect(words):

@@ -6,12 +6,13 @@ Needs Chromium (Debian: `apt-get install chromium`; elsewhere set ATTRNB_CHROMIU
 import importlib.util
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -109,6 +110,10 @@ class Person:
             "([words, k]) => { const t = document.querySelectorAll('.attrnb-note')[k].innerText; return t.includes('insertion') && words.every(w => t.includes(w)) }",
             arg=[list(words), panel], timeout=PATIENCE)
 
+    def says(self, css, words):
+        "Until there is this text"
+        self.page.wait_for_function("([css, words]) => document.querySelector(css).innerText.includes(words)", arg=[css, words], timeout=PATIENCE)
+
     def text(self, css):
         return self.one(css).inner_text()
 
@@ -135,6 +140,8 @@ class Person:
 
     def tab(self, name, panel=0):
         self.page.locator(".attrnb-panel").nth(panel).get_by_role("tab", name=name).click()
+        self.page.wait_for_function(  # its chart is drawn when it comes on the screen
+            "k => [...document.querySelectorAll('.attrnb-panel')[k].querySelectorAll('.attrnb-caption')].some(e => e.offsetParent && e.innerText.trim())", arg=panel, timeout=PATIENCE)
 
     def look(self, name, css=".attrnb-explorer", keep=False):
         "A picture of the step; of those to keep a small one for the pages"
@@ -168,7 +175,7 @@ def opened(kind: str, tmp_path: Path, *cells):
     notebook = write_notebook(tmp_path, *cells)
     with server(kind, notebook) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, headless=True)
-        page = browser.new_page(viewport=dict(width=1340, height=1180))
+        page = browser.new_page(viewport=dict(width=1340, height=1440))
         page.set_default_timeout(PATIENCE)
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -217,7 +224,6 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
 
         # a slider of the method, with the mouse and with the keyboard
         person.changes(".attrnb-map", lambda: person.drag(".attrnb-set-n_points", .3))
-        person.ready()
         points = int(person.text(".attrnb-set-n_points .widget-readout"))
         assert points > 10
         page.locator(".attrnb-set-n_points .noUi-handle").focus()
@@ -228,6 +234,7 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
 
         # the display needs no new result
         person.changes(".attrnb-map", lambda: person.drag(".attrnb-opacity", .4))
+        person.changes(".attrnb-map", lambda: person.drag(".attrnb-opacity", .95))
         person.changes(".attrnb-map", lambda: page.locator(".attrnb-view button", has_text="map").click())
         person.changes(".attrnb-map", lambda: page.locator(".attrnb-view button", has_text="overlay").click())
 
@@ -237,11 +244,11 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         person.look("flux", ".attrnb-panel", keep=keep)
         person.tab("Curves")
         person.changes(".attrnb-curves .attrnb-frame", lambda: person.drag(".attrnb-curves .attrnb-scrub", .25))
-        person.changes(".attrnb-curves .attrnb-caption", lambda: page.locator(".attrnb-curve button", has_text="insertion").click(), "text")
-        assert "inserted" in person.text(".attrnb-curves .attrnb-caption")
-        person.changes(".attrnb-curves .attrnb-caption", lambda: page.locator(".attrnb-curves .attrnb-cells button").nth(25).click(), "text")
-        share = int(re.search(r"(\d+)%", person.text(".attrnb-curves .attrnb-caption"))[1])
-        assert 65 <= share <= 90, share
+        person.says(".attrnb-curves .attrnb-caption", "25% removed")
+        page.locator(".attrnb-curve button", has_text="insertion").click()
+        person.says(".attrnb-curves .attrnb-caption", "25% inserted")
+        page.locator(".attrnb-curves .attrnb-cells button").nth(25).click()
+        person.says(".attrnb-curves .attrnb-caption", "78% inserted")
         person.look("curves", ".attrnb-panel", keep=keep)
 
         # another method; its layers
@@ -255,7 +262,7 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         person.changes(".attrnb-note", lambda: page.locator(".attrnb-input .attrnb-cells button").nth(8 * 3 + 2).click(), "text")
         page.locator(".attrnb-input .attrnb-cells button").nth(8 * 5 + 4).click()
         page.wait_for_function("/region[^]*probability without it/.test(document.querySelector('.attrnb-note').innerText)", timeout=PATIENCE)
-        assert person.text(".attrnb-region-rows .widget-readout").replace("–", "-").split("-")[0].strip() == "36"
+        page.wait_for_function("/36.*72/.test(document.querySelector('.attrnb-region-rows .widget-readout').innerText)", timeout=PATIENCE)
         before = person.text(".attrnb-note")
         person.changes(".attrnb-note", lambda: person.drag(".attrnb-region-columns", .9, handle=1), "text")
         assert person.text(".attrnb-note") != before
@@ -301,21 +308,32 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         person.look("end")
 
 
-def test_the_interface_answers_during_long_work_and_reads_again_after_a_reload(tmp_path):
-    "In JupyterLab: a thumbnail page turns and a display control answers while a long method runs"
-    cell = CELL.format(folder=str(tmp_path)).replace("\nexplorer = explore(", "\nexplorer = explore(").replace("\nexplorer\n", "\n")
-    with opened("jupyterlab", tmp_path, cell) as person:
+def test_the_interface_answers_during_long_work(tmp_path):
+    "In JupyterLab: a click into the picture is answered while a long method runs"
+    with opened("jupyterlab", tmp_path, CELL.format(folder=str(tmp_path))) as person:
         page = person.page
         person.ready()
         page.locator(".attrnb-methods button", has_text="Geodesic IG").click()
         page.wait_for_function("/Geodesic IG/.test(document.querySelector('.attrnb-status').innerText)", timeout=PATIENCE)
         took = []
-        for k in range(5):
+        for row in (0, 2, 4, 6):  # two clicks make a region, the third begins another
+            cell = page.locator(".attrnb-input .attrnb-cells button").nth(8 * row)
             begin = time.monotonic()
-            person.changes(".attrnb-map", lambda: page.locator(".attrnb-sign button", has_text=("magnitude", "signed")[k % 2]).click()) if k == -1 else page.locator(".attrnb-input .attrnb-cells button").nth(9 * k).click()
-            page.wait_for_function("k => document.querySelector('.attrnb-region-rows .widget-readout').innerText.replace(/\\s/g, '').length > 2", arg=k, timeout=PATIENCE)
+            person.changes(".attrnb-region-rows .widget-readout", cell.click, "text")
             took.append(time.monotonic() - begin)
+        working = "Geodesic" in person.text(".attrnb-status")
         page.locator(".attrnb-cancel").click()
         page.wait_for_function("/cancelled|insertion/.test(document.querySelector('.attrnb-note').innerText)", timeout=PATIENCE)
         person.look("responsive")
-        assert min(took) < (.2 if os.getloadavg()[0] < os.cpu_count() else 5), took
+        assert not working or min(took) < (.2 if os.getloadavg()[0] <= os.cpu_count() else 5), took
+
+
+@pytest.mark.parametrize("kind", ["voila", "jupyterlab"])
+def test_strangers_without_the_token_are_refused(kind, tmp_path):
+    with server(kind, write_notebook(tmp_path, "1 + 1")) as address:
+        page, _ = address.split("?token=")
+        try:
+            with urllib.request.urlopen(page, timeout=60) as answer:
+                assert "login" in answer.geturl(), "the page was given without the token"
+        except urllib.error.HTTPError as error:
+            assert error.code in (401, 403)

@@ -105,3 +105,59 @@ def test_real_weights_on_a_real_photograph(real_data, name, file, options, capsy
     printed = capsys.readouterr()
     assert code == 0, printed.err
     assert Path(f"{Path(picture).stem}-attrnb.png").exists()
+
+
+def test_bench_on_photographs_goes_on_where_it_was(photo, random_squeezenet, capsys):
+    Path("photos").mkdir()
+    Path(photo).rename("photos/a.jpg")
+    Path("photos/b.jpg").write_bytes(b"not a picture")
+    Path("boxes.json").write_text(json.dumps({name: dict(label=207, boxes=[[20, 20, 120, 120]]) for name in ("a.jpg", "b.jpg")}))
+    words = ["bench", "photos", "--model", "squeezenet1_0", "--weights", random_squeezenet, "--annotations", "boxes.json", "--device", "cpu", "--out", "run", "--quiet"]
+    words += ["--methods", "saliency, grad-cam, random", "--measures", "deletion(steps=2), energy_inside", "--keep", "float16", "--reference", "random"]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    assert "| grad_cam" in first and "energy_inside" in first and "Difference to random" in first and "1 of 2 images could not be used" in first
+    times = {p: p.stat().st_mtime_ns for p in Path("run/results").iterdir()}
+    assert main(words) == 0
+    assert capsys.readouterr().out == first
+    assert {p: p.stat().st_mtime_ns for p in Path("run/results").iterdir()} == times
+    assert main([*words, "--score", "logit"]) == 2
+    errors = capsys.readouterr().err
+    assert "another configuration" in errors and len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words, contains", [
+    (["nowhere"], "nowhere"),
+    (["--model", "resnet18"], "needs photographs"),
+    (["--methods", "magic"], "magic"),
+    (["--methods", "saliency("], "can't be read"),
+    (["--measures", "beauty"], "beauty"),
+    (["--methods", "saliency", "--reference", "neflag"], "neflag"),
+    (["--methods", "saliency", "--target", "zebra"], "zebra"),
+    (["--methods", "saliency", "--steps", "0"], "steps"),
+    (["--methods", "saliency", "--out", "photo.jpg"], "photo.jpg"),
+    (["--device", "quantum"], "quantum"),
+    (["--keep", "int8"], "float16"),
+])
+def test_wrong_bench_calls_are_one_line_and_exit_code_2(words, contains, photo, capsys):
+    try:
+        code = main(["bench", *words, "--quiet"])
+    except SystemExit as stop:
+        code = stop.code
+    errors = capsys.readouterr().err
+    assert code == 2 and contains in errors and "Traceback" not in errors
+    assert len([line for line in errors.splitlines() if line.startswith("attrnb")]) == 1
+
+
+def test_explore_hands_over_to_the_explorer(photo, monkeypatch, capsys):
+    import attrnb.explore
+
+    given = {}
+    monkeypatch.setattr(attrnb.explore, "serve", lambda *words, **options: given.update(words=words, **options))
+    assert main(["explore", photo, "--model", "resnet18", "--mean", "0.5", "--port", "8899", "--no-browser"]) == 0
+    assert given == dict(words=([photo], "resnet18", None, None), mean=[.5] * 3, std=None, port=8899, open_browser=False, application="auto")
+
+
+def test_any_method_of_the_benchmark_can_be_explained(capsys):
+    assert main(["explain", "--images", "1", "--method", "grad-cam,neflag(n_points=2)", "--quiet"]) == 0
+    assert "neflag(n_points=2)" in capsys.readouterr().out

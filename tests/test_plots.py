@@ -402,6 +402,7 @@ def test_the_slider_is_self_contained_and_labelled():
     slider, = parts.all("input")
     assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "3", "2")
     assert slider["aria-valuetext"] == '<2> & "k"'
+    assert slider["data-lm-suppress-shortcuts"] == "true", "JupyterLab would take the arrow keys"
     assert [a["data-label"] for a in parts.all("img")] == list(some_frames())
     assert [("display:block" in a["style"]) for a in parts.all("img")] == [False, False, True, False]
     assert all(a["alt"].startswith('a <picture>; what "it" is: <') for a in parts.all("img"))
