@@ -836,7 +836,7 @@ def share_inside(
     shares[1] = ((part.clamp(max=0).sum() / total).item() if (total := values.clamp(max=0).sum()) < 0 else math.nan)
     return shares[0], shares[1], part.numel() / values.numel()
 
-# %% ../nbs/09_explore.ipynb #a2801f35
+# %% ../nbs/09_explore.ipynb #696d2fd2
 class _Control(widgets.HBox):
     "The control of one parameter; `value` is the setting"
 
@@ -844,7 +844,7 @@ class _Control(widgets.HBox):
 
     def __init__(self, parameter: Parameter, value):
         self.parameter = p = parameter
-        shared = dict(description=p.name, tooltip=p.help, style=dict(description_width="92px"), layout=widgets.Layout(width=f"{_INNER - 4}px", min_width="0"))
+        shared = dict(description=p.name, tooltip=p.help, style=dict(description_width="106px"), layout=widgets.Layout(width=f"{_INNER - 4}px", min_width="0"))
         start = value if value is not None else p.low
         if p.kind == "switch":
             inner = widgets.Checkbox(value=bool(value), indent=True, **shared)
@@ -861,8 +861,8 @@ class _Control(widgets.HBox):
         inner.add_class(f"attrnb-set-{p.name}")
         self.inner, self.automatic, children = inner, None, [inner]
         if p.optional:
-            inner.layout.width = f"{_INNER - 92}px"
-            self.automatic = widgets.Checkbox(value=value is None, description="automatic", indent=False, layout=widgets.Layout(width="88px", min_width="0"))
+            inner.layout.width = f"{_INNER - 62}px"
+            self.automatic = widgets.Checkbox(value=value is None, description="auto", tooltip="let the method decide", indent=False, layout=widgets.Layout(width="56px", min_width="0"))
             inner.disabled = value is None
             self.automatic.observe(self._read, "value")
             children.append(self.automatic)
@@ -883,7 +883,7 @@ class _Control(widgets.HBox):
         if value is not None and self.inner.value != value:
             self.inner.value = value
 
-# %% ../nbs/09_explore.ipynb #055f79d4
+# %% ../nbs/09_explore.ipynb #5e18d4da
 class Panel(widgets.VBox):
     "One explanation: heat map, settings, curves, and what the method found. Traits to read and set: `method`, `settings`, `target`, `curve`; to read: `result`, `curves`, `state`, `error`"
 
@@ -1067,6 +1067,10 @@ class Panel(widgets.VBox):
     def _draw_note(self):
         "Title and the lines under the heat map"
         e, result = self.explorer, self.result
+        if self.state in ("waiting", "working") and self._stale():
+            self.map.add_class("attrnb-stale")
+        else:
+            self.map.remove_class("attrnb-stale")
         self.title.value = f'<b style="font-size:14px">{html.escape(self.method)}</b>'
         colour = {"failed": "#b2182b", "cancelled": "#b35900"}.get(self.state, "#777")
         if self.state == "failed":
@@ -1598,13 +1602,13 @@ def _probabilities(logits: Tensor) -> Tensor:
     "(rows, classes); a single column is the logit of a yes/no question"
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
-# %% ../nbs/09_explore.ipynb #4488786a
+# %% ../nbs/09_explore.ipynb #57c03b48
 _open_explorers = weakref.WeakSet()
 _STYLE = """<style>
 .attrnb-cells button:hover { background: rgba(31, 119, 180, .25) !important; box-shadow: inset 0 0 0 1px rgba(255,255,255,.7) !important; }
 .attrnb-cells button { border-radius: 0 !important; }
 .attrnb-methods button, .attrnb-curve button { padding: 0 8px; height: 26px; line-height: 26px; margin: 1px; }
-.attrnb-explorer img { image-rendering: auto; }
+.attrnb-stale { opacity: .35; }
 .attrnb-explorer .widget-html-content { line-height: 1.35; }
 </style>"""
 

@@ -1012,7 +1012,7 @@ def batch_independence(
     size = together.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float64).tiny)
     return (together - alone).abs().flatten(1).amax(1) / size
 
-# %% ../nbs/07_measures.ipynb #cc93e599
+# %% ../nbs/07_measures.ipynb #9d4ed6fb
 def sensitivity_max(
     attribute: Callable,  # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
     inputs: Tensor,  # (batch, ...)
@@ -1021,15 +1021,14 @@ def sensitivity_max(
     radius: float = .02,  # largest change of any number of the input, in its own unit; Captum's default
     samples: int = 10,  # random changes tried; the maximum grows with their number
     seed: int = 0,  # of the changes
-    internal_batch_size: int | None = None,  # rows per call of `attribute` at most
+    internal_batch_size: int | None = None,  # rows per call of `attribute` at most, but never less than the batch
     **settings,  # further arguments of `attribute`
 ) -> Tensor:  # (batch,)
     "Largest relative change of the attributions under small random changes of the input, (batch,) float64; lower is steadier. Raises as `attribute` does. Computed by captum.metrics.sensitivity_max. Source: Yeh et al., 2019; equation: sensitivity."
     x, generator = _one_tensor(inputs).detach(), random_generator(seed)
 
     def shake(inputs, perturb_radius):
-        noise = torch.rand(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
-        return inputs + perturb_radius * (2 * noise - 1)
+        return inputs + perturb_radius * (2 * _draws(x.shape, len(inputs) // len(x), generator).to(inputs) - 1)
 
     def explain(inputs, **arguments):
         return (attribute(inputs[0], **arguments),) if isinstance(inputs, tuple) else attribute(inputs, **arguments)
@@ -1038,6 +1037,11 @@ def sensitivity_max(
     return captum.metrics.sensitivity_max(
         explain, x, shake, perturb_radius=radius, n_perturb_samples=samples, max_examples_per_batch=internal_batch_size, **arguments
     ).detach().double()
+
+
+def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Tensor:
+    "Uniform numbers for every example, `draws` times, each example's draws together: the same whatever the size of a chunk"
+    return torch.stack([torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(draws)], 1).flatten(0, 1)
 
 
 def infidelity(
@@ -1054,7 +1058,7 @@ def infidelity(
     contributions: bool = True,  # True: attributions add up to changes of the score; False: they are slopes, as gradients are
     samples: int = 20,  # random removals; the mean of their squared errors is returned
     seed: int = 0,  # of the removals and of the noise substrate
-    internal_batch_size: int | None = None,  # rows per forward pass at most
+    internal_batch_size: int | None = None,  # rows per forward pass at most, but never less than the batch
 ) -> Tensor:  # (batch,)
     "Mean squared error of the attributions as a prediction of what removing random units costs, (batch,) float64; lower is better, in squared units of the score. Raises TypeError or ValueError for wrong calls. Computed by captum.metrics.infidelity. Source: Yeh et al., 2019; equation: infidelity."
     x = _one_tensor(inputs).detach()
@@ -1063,12 +1067,14 @@ def infidelity(
     a = _belonging(attributions, x)
     a = (a if a.shape == x.shape else a.expand_as(x) / x.shape[1]).to(x.dtype)
     empty, member, generator = substrate_of(x, substrate, seed).contiguous(), unit_numbers(x, unit), random_generator(seed)
+    units = int(member.max()) + 1
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
 
     def remove(rows, baselines):
         rows, baselines = rows[0] if isinstance(rows, tuple) else rows, baselines[0] if isinstance(baselines, tuple) else baselines
-        number = member.expand(len(x), *member.shape[1:]).repeat_interleave(len(rows) // len(x), 0)
-        gone = torch.rand(len(rows), int(member.max()) + 1, generator=generator, dtype=torch.float64).to(x.device) < share
+        draws = len(rows) // len(x)
+        number = member.expand(len(x), *member.shape[1:]).repeat_interleave(draws, 0)
+        gone = _draws((len(x), units), draws, generator).to(x.device) < share
         mask = gone.gather(1, number.flatten(1)).view(number.shape).expand_as(rows).to(rows.dtype)
         return mask if contributions else mask * (rows - baselines), torch.where(mask > 0, baselines, rows)
 

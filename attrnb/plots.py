@@ -89,6 +89,10 @@ def color_limit(
 class AttributionFigure(Figure):
     "A matplotlib Figure that shows itself in notebooks also when pyplot was never imported"
 
+    def __init__(self, *args, **settings):
+        "Takes what matplotlib's Figure takes."
+        super().__init__(*args, **settings)
+
     def _repr_png_(self):
         if "IPython" in sys.modules:
             shell = sys.modules["IPython"].get_ipython()

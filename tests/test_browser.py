@@ -155,7 +155,7 @@ class Person:
             from PIL import Image
 
             image = Image.open(BytesIO(png)).convert("RGB")
-            image.save(ROOT / pictures / f"explore-{name}.jpg", quality=82, optimize=True)
+            image.save(ROOT / pictures / f"explore-{name}.jpg", quality=76, optimize=True)
 
     def sizes(self):
         "Nothing is cut off or overlaps: the panels lie side by side, and what is in them fits"

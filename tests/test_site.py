@@ -430,6 +430,22 @@ def test_annotations_are_known_where_they_are_shown(path):
                         assert not names - known, f"{node.name}: {names - known} is defined below; leave the annotation out or move the cell"
 
 
+@pages
+def test_cells_import_or_work(path):
+    "nbdev runs every cell with an import when it builds a page of a module, and none of the cells in between"
+    import ast
+
+    if not any("default_exp" in "".join(options(s)) for _, s in cells(path, "code")):
+        return
+    for _, source in cells(path, "code"):
+        words = {re.match(r"[\w-]+", o)[0] for o in options(source)}
+        if words & {"export", "exporti", "slow"}:
+            continue
+        tree = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M))
+        if any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree)):
+            assert all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body), f"imports belong in a cell of their own:\n{source}"
+
+
 # Words
 
 WORDS = "docments,nam,blurr,fo"  # names that codespell takes for mistakes
