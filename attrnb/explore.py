@@ -1028,16 +1028,20 @@ class Panel(widgets.VBox):
 
     def _show(self, result: Result | None):
         "Show a result, or None while there is none"
-        self.curves, self.result = None, result
         with self.explorer._lock:
+            if self._request is None:  # the panel was removed meanwhile: make no more widgets
+                return
+            self.curves, self.result = None, result
             self._draw_map()
             self._draw_note()
             self._draw_inside()
             self._draw_curves()
 
     def _show_curves(self, found: FaithfulnessCurves):
-        self.curves = found
         with self.explorer._lock:
+            if self._request is None:
+                return
+            self.curves = found
             self._draw_curves()
             self._draw_note()
 
@@ -1752,10 +1756,11 @@ class Explorer(_State):
         "Remove the panel and stop its work; returns None. The last one stays."
         if panel in self.panels and len(self.panels) > 1:
             self._worker.cancel(panel)
-            panel._request = None
-            self.panels.remove(panel)
-            self._arrange()
-            _close_widgets(panel)
+            with self._lock:
+                panel._request = None
+                self.panels.remove(panel)
+                self._arrange()
+                _close_widgets(panel)
 
     def _arrange(self):
         self._panel_box.children = list(self.panels)
