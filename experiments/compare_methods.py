@@ -6,10 +6,11 @@
     (the same for mobilenet_v2, with --mean 0.5 --std 0.5)
     python experiments/compare_methods.py --collect --runs RUNS
 
-Run folders per network under RUNS: `faithfulness` (40 photographs, the predicted class, 32 steps of 16-pixel patches), `boxes` (100
-photographs, the labelled class) and `masks` (100 COCO photographs); for localisation, integrated gradients and NeFLAG
-take fewer gradients, and geodesics, the dearest, explain the first 24 of each. Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes all
-photographs, all methods and 224 steps, for a GPU.
+Run folders per network under RUNS: `faithfulness` (40 photographs, the predicted class, 32 steps of 16-pixel patches), `magnitude` (the
+same, with integrated gradients ranked by magnitude), `boxes` (100 photographs, the labelled class) and `masks` (100 COCO photographs);
+for localisation, integrated gradients and NeFLAG take fewer gradients, and geodesics, the dearest, explain the first 24 of each.
+Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes all photographs, all
+methods and 224 steps, for a GPU.
 """
 import argparse
 import csv
@@ -62,6 +63,9 @@ def run(words):
     inner = {m: s for m, s in METHODS.items() if m not in ("centre", "uniform")}
     folder = Path(words.runs) / words.network
     benchmark(network, words.photographs, inner, faithfulness(steps), folder / "faithfulness", annotations=words.annotations, images=some(40), target="predicted", steps=steps, **common)
+    by_size = {name: (name, dict(unit=PATCH, rank="magnitude")) for name in ("deletion", "insertion", "difference")}
+    signed = {"integrated_gradients": METHODS["integrated_gradients"]}
+    benchmark(network, words.photographs, signed, by_size, folder / "magnitude", annotations=words.annotations, images=some(40), target="predicted", steps=steps, **common)
     lighter = METHODS if words.full else METHODS | {"integrated_gradients": dict(n_steps=16), "neflag": dict(n_points=5)}
     dear = {} if words.full else {"geodesic": METHODS["geodesic"]}
     truths = (("boxes", words.photographs, words.annotations), ("masks", f"{words.coco}/images", words.coco_annotations))
@@ -77,9 +81,11 @@ def collect(words):
         finished, network, part = BenchmarkRun(path.parent), path.parent.parent.name, path.parent.name
         kept = [m for m in finished.measures if " at " not in m]
         for r in finished.rows:
-            row = dict(network=network) | ({} if part == "faithfulness" else dict(truth=part.removesuffix("-dear"))) | dict(image=r["index"], method=r["method"])
+            ranked = part in ("faithfulness", "magnitude")
+            row = dict(network=network) | ({} if ranked else dict(truth=part.removesuffix("-dear")))
+            row |= dict(image=r["index"], method=r["method"] + (", by magnitude" if part == "magnitude" else ""))
             row |= {m: "" if r["values"][m] is None else f"{r['values'][m]:.4g}" for m in kept} | dict(gradients=f"{r['gradient_evaluations']:g}")
-            tables["compare_faithfulness.csv" if part == "faithfulness" else "compare_localisation.csv"].append(row)
+            tables["compare_faithfulness.csv" if ranked else "compare_localisation.csv"].append(row)
         for method in finished.methods if part == "faithfulness" else []:
             for m in finished.measures:
                 values = torch.tensor(list(finished.values(method, m).values()), dtype=torch.float64)
