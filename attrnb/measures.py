@@ -329,7 +329,7 @@ def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tenso
         steps = max(1, round(int(units[0]) * until))
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps is {steps!r}; it must be a positive int, or None for one unit a step")
-    counts = (torch.arange(steps + 1, dtype=torch.float64) * (units * until) / steps).round().long()
+    counts = (torch.arange(steps + 1, dtype=torch.float64) * (units.double() * until) / steps).round().long()
     fractions = counts.double() / units
     return counts, fractions[0] if len(fractions) == 1 else fractions
 

@@ -324,7 +324,7 @@ def test_what_the_manifest_holds():
     kept = run.manifest["configuration"]
     assert kept["model"] == dict(name="Sequential", weights_sha256=weights_hash(convolutional()))
     assert set(kept["versions"]) == {"attrnb", "torch", "torchvision", "captum", "numpy"}
-    assert kept["seed"] == 0 and kept["methods"]["neflag(n_points=2)"] == {"method": "neflag", "settings": {"n_points": 2}}
+    assert kept["seed"] == 0 and kept["methods"]["neflag(n_points=2)"] == {"method": "neflag", "settings": {"n_points": 2}, "kind": "attrnb"}
     assert run.manifest["examples"] == [f"{i:06d}" for i in range(6)]
 
 

@@ -727,3 +727,11 @@ def test_cuda_equals_cpu_and_stays_there():
     assert_close(random_floor(net, x.cuda(), [0, 1, 2], unit=4).cpu(), floor, atol=1e-4, rtol=1e-3)
     assert randomisation_cascade(net, Saliency(net).attribute, x.cuda(), 0).similarity.shape == (4, 3)
     assert unit_numbers(x.cuda(), 4).is_cuda
+
+
+def test_curve_counts_round_in_double_precision():
+    from attrnb.measures import _curve_counts
+
+    for units, until, steps in ((18, .3, 6), (50176, .7, 224), (196, .3, 32)):
+        counts, _ = _curve_counts(torch.tensor([units]), steps, until)
+        assert counts.flatten().tolist() == [round(k * (units * until) / steps) for k in range(steps + 1)]
