@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from .core import ClassScore, leave_as_found
+from .core import ClassScore, class_scores, leave_as_found
 from .equilibrium import AttributionEquilibrium
 from .geodesic import GeodesicIGSVI
 from attrnb.measures import (
@@ -73,7 +73,6 @@ class _Scored(nn.Module):
         super().__init__()
         self.network, self.of = model, of
         self.link = {"logit": None, "probability": nn.Softmax(1), "log_probability": nn.LogSoftmax(1)}[of]
-        self.score = ClassScore(lambda logits: logits, of=of)
         self.training = False
         if self.link is not None:
             self.link.training = False
@@ -83,7 +82,7 @@ class _Scored(nn.Module):
         self.rows += len(inputs[0])
         self.gradient_rows += len(inputs[0]) * torch.is_grad_enabled()
         logits = self.network(*inputs)
-        return self.link(logits) if self.link is not None and logits.ndim > 1 and logits.shape[1] > 1 else self.score(logits)
+        return self.link(logits) if self.link is not None and logits.ndim > 1 and logits.shape[1] > 1 else class_scores(logits, self.of)
 
 
 class _Function(nn.Module):
@@ -1034,7 +1033,7 @@ def _load(data, names, indices, model, where, dtype, target, measured) -> dict[i
             logits = model(x)
         if logits.ndim != 2:
             raise ValueError(f"the model returned shape {tuple(logits.shape)}; the benchmark needs logits (images, classes)")
-        chances = logits.double().softmax(1) if logits.shape[1] > 1 else logits.double().sigmoid()
+        chances = class_scores(logits.double(), "probability")
         for e, row in zip(group, chances.cpu()):
             e.predicted = int(row.argmax())
             if isinstance(target, (list, tuple)):

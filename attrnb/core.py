@@ -19,14 +19,34 @@ from captum.attr import GradientAttribution
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['TensorOrTuple', 'TargetType', 'ClassScore', 'check_inputs', 'check_baselines', 'select_target', 'modules_of',
-           'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices', 'TargetScore', 'gradients',
-           'CountingForward', 'FeatureAttribution', 'sum_features', 'flatten_features', 'unflatten_features']
+__all__ = ['TensorOrTuple', 'TargetType', 'class_scores', 'ClassScore', 'check_inputs', 'check_baselines', 'select_target',
+           'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices', 'TargetScore',
+           'gradients', 'CountingForward', 'FeatureAttribution', 'sum_features', 'flatten_features',
+           'unflatten_features']
 
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
 
 # %% ../nbs/00_core.ipynb #b9d64f8b
+def _check_score(of: str):
+    if of not in ("logit", "probability", "log_probability"):
+        raise ValueError(f"of={of!r} is not known; choose 'logit', 'probability' or 'log_probability'")
+
+
+def class_scores(
+    logits: Tensor,  # (rows, classes, ...), or (rows,) and (rows, 1) for a yes/no question
+    of: str,  # "logit", "probability" or "log_probability"
+) -> Tensor:  # same shape and dtype
+    "Logits as the scores that are explained. A single output column is read as the logit of a yes/no question (sigmoid). Raises ValueError for an unknown `of`. Equation: class score."
+    _check_score(of)
+    if of == "logit":
+        return logits
+    log = of == "log_probability"
+    if logits.ndim < 2 or logits.shape[1] == 1:
+        return nn.functional.logsigmoid(logits) if log else logits.sigmoid()
+    return logits.log_softmax(1) if log else logits.softmax(1)
+
+
 class ClassScore:
     "A model as a forward function that returns logits, probabilities or log-probabilities of the classes"
 
@@ -38,22 +58,15 @@ class ClassScore:
         "Returns a callable with the model's signature. Raises ValueError for an unknown `of`, TypeError if `model` can't be called. Equation: class score."
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
-        if of not in ("logit", "probability", "log_probability"):
-            raise ValueError(f"of={of!r} is not known; choose 'logit', 'probability' or 'log_probability'")
+        _check_score(of)
         self.model, self.of = model, of
 
     def __call__(
         self,
         *inputs,  # what the model takes: tensors (rows, ...) and further arguments
     ) -> Tensor:  # same shape as the model's output
-        "The scores of all classes, in the model's output shape and dtype. A single output column is read as the logit of a yes/no question (sigmoid)."
-        logits = self.model(*inputs)
-        if self.of == "logit":
-            return logits
-        log = self.of == "log_probability"
-        if logits.ndim < 2 or logits.shape[1] == 1:
-            return nn.functional.logsigmoid(logits) if log else logits.sigmoid()
-        return logits.log_softmax(1) if log else logits.softmax(1)
+        "The scores of all classes, in the model's output shape and dtype, see class_scores."
+        return class_scores(self.model(*inputs), self.of)
 
     def __repr__(self):
         name = type(self.model).__name__ if isinstance(self.model, nn.Module) else getattr(self.model, "__name__", repr(self.model))

@@ -48,7 +48,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import attrnb
-from .core import ClassScore, TargetScore, leave_as_found, modules_of
+from .core import ClassScore, TargetScore, class_scores, leave_as_found, modules_of
 from .equilibrium import AttributionEquilibrium, LayerRelevance
 from .geodesic import GeodesicIGSVI, GeodesicPaths
 from .measures import FaithfulnessCurves, faithfulness_curves, substrate_of, unit_importance
@@ -1570,7 +1570,7 @@ class _State(widgets.VBox):
     def probabilities(self) -> Tensor | None:
         "Of the classes for the current input, (classes,); None while the model has not seen it"
         outputs = self._cache.get(("outputs", self.index))
-        return None if outputs is None else _probabilities(outputs)[0]
+        return None if outputs is None else class_scores(outputs, "probability")[0]
 
     @property
     def explained_class(self) -> int | None:
@@ -1585,7 +1585,7 @@ class _State(widgets.VBox):
     def _masked_probability(self, target: int) -> float | None:
         "Probability of a class when the region is masked; None while it is not known"
         outputs = self._cache.get(("masked", self.index, self.region, self.removed))
-        return None if outputs is None else float(_probabilities(outputs)[0, target])
+        return None if outputs is None else float(class_scores(outputs, "probability")[0, target])
 
     def masked(
         self,
@@ -1600,11 +1600,6 @@ class _State(widgets.VBox):
         else:
             inside.view(-1)[region[0]:region[1]] = True
         return torch.where(inside, empty, x)
-
-
-def _probabilities(logits: Tensor) -> Tensor:
-    "(rows, classes); a single column is the logit of a yes/no question"
-    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 # %% ../nbs/09_explore.ipynb #57c03b48
 _open_explorers = weakref.WeakSet()
@@ -2015,7 +2010,7 @@ def _attribute(self: Explorer, request: Request, stop, said: list) -> Result:
     notes = [str(w.message) for w in said if not re.search("required_grads|forward, backward hooks|torch.jit", str(w.message))]
     if not torch.isfinite(attribution).all():
         notes.append("the attribution holds NaN or infinity")
-    result = Result(request, attribution.cpu(), target, at_input, _probabilities(logits)[0, target].item(), calls, list(dict.fromkeys(notes)), steps)
+    result = Result(request, attribution.cpu(), target, at_input, class_scores(logits, "probability")[0, target].item(), calls, list(dict.fromkeys(notes)), steps)
     return self._cache.put(request, result)
 
 

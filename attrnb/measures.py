@@ -478,6 +478,15 @@ def _log_probability(forward: Callable, score: str | None) -> Callable:
         return _scored(forward, "log_probability")
     return _LogProbabilities(forward)
 
+
+def _log_probabilities_at(forward, score, inputs, attributions, target, additional_forward_args, fraction, clean, **settings):
+    "`_at_fractions` with the top removed, of log-probabilities; ValueError when the outputs are none"
+    forward = _log_probability(forward, score)
+    found = _at_fractions(forward, inputs, attributions, target, additional_forward_args, fraction, False, clean, **settings)
+    if isinstance(forward, _LogProbabilities):
+        forward.check()
+    return found
+
 # %% ../nbs/07_measures.ipynb #8a025ccf
 @delegates(comprehensiveness)
 def log_odds(
@@ -492,10 +501,7 @@ def log_odds(
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
     "Change of the log-probability when the top fraction is removed, (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls, and when the outputs are no log-probabilities. Equation: logarithms."
-    forward = _log_probability(forward, score)
-    masked, clean, single = _at_fractions(forward, inputs, attributions, target, additional_forward_args, fraction, False, True, **settings)
-    if isinstance(forward, _LogProbabilities):
-        forward.check()
+    masked, clean, single = _log_probabilities_at(forward, score, inputs, attributions, target, additional_forward_args, fraction, True, **settings)
     return _per_example(masked - clean, single)
 
 
@@ -512,10 +518,7 @@ def cross_entropy_after_masking(
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
     "Minus the log-probability after the top fraction is removed, (batch,) float64; higher is better. Raises TypeError or ValueError for wrong calls, and when the outputs are no log-probabilities. Equation: logarithms."
-    forward = _log_probability(forward, score)
-    masked, _, single = _at_fractions(forward, inputs, attributions, target, additional_forward_args, fraction, False, False, **settings)
-    if isinstance(forward, _LogProbabilities):
-        forward.check()
+    masked, _, single = _log_probabilities_at(forward, score, inputs, attributions, target, additional_forward_args, fraction, False, **settings)
     return _per_example(-masked, single)
 
 # %% ../nbs/07_measures.ipynb #aaafe943

@@ -91,12 +91,7 @@ def test_metadata_is_said_once():
     assert f"## {ini['DEFAULT']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_readme_follows_the_index():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import readme
-    finally:
-        sys.path.pop(0)
+def test_readme_follows_the_index(readme):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text == readme.readme()
     assert readme.set_up_commands(text) == {"main": "pip install -e . && attrnb explain", "tests": "pip install -e '.[dev]' && pytest"}

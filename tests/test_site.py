@@ -125,13 +125,8 @@ def test_the_navigation_bar_leads_to_pages():
     assert [i["text"] for i in bar["left"]] == "Home|Get started|Methods|Measure|Explore|Benchmark|Tutorials|Reference|About".split("|")
 
 
-def test_llms_txt_lists_every_page():
+def test_llms_txt_lists_every_page(readme):
     pytest.importorskip("nbdev")
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import readme
-    finally:
-        sys.path.pop(0)
     text = (NBS / "llms.txt").read_text(encoding="utf-8")
     assert text == readme.llms()
     assert re.match(r"# attrnb\n\n> .+\n", text)
