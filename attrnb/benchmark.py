@@ -40,12 +40,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from .core import ClassScore, class_scores, leave_as_found
+from .core import ClassScore, bootstrap_interval, class_scores, leave_as_found, whole_number
 from .equilibrium import AttributionEquilibrium
 from .geodesic import GeodesicIGSVI
 from attrnb.measures import (
     accuracy_after_masking,
-    bootstrap_interval,
     centre_map,
     completeness_error,
     comprehensiveness,
@@ -897,8 +896,8 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
 def _benchmark(team, model, data, methods, measures, folder, target, score, annotations, preprocess, images, steps, substrate, unit, rank,
                seed, batch_size, internal_batch_size, device, dtype, keep, reference, retry_failed, show_progress):
     for label, number in dict(batch_size=batch_size, steps=steps, images=images).items():
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-            raise ValueError(f"{label} is {number!r}; it must be a positive int")
+        if number is not None:
+            whole_number(number, label)
     if keep not in (None, "float16", "float32", "float64"):
         raise ValueError(f"keep={keep!r} is not known; choose 'float16', 'float32', 'float64' or None")
     chosen = {}

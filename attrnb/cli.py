@@ -25,6 +25,7 @@ from torch import Tensor
 import attrnb
 from .benchmark import DEFAULT_METHODS, METHODS, BenchmarkRun, attribute_by_name, benchmark, parse_names
 from .core import ClassScore, FeatureAttribution
+from .measures import energy_inside
 from .plots import AttributionFigure, compare
 from .samples import load_image, load_model, shape_images
 
@@ -86,12 +87,6 @@ class Explanation:
     figure: AttributionFigure  # the comparison
 
 
-def _share_inside(attribution: Tensor, evidence: Tensor) -> float:
-    "Mean over images: part of the positive attribution (channels summed) that lies inside the evidence"
-    positive = attribution.sum(1).clamp(min=0).flatten(1).double()
-    inside = (positive * evidence.flatten(1)).sum(1)
-    return (inside / positive.sum(1).clamp(min=torch.finfo(torch.float64).tiny)).mean().item()
-
 # %% ../nbs/10_cli.ipynb #dd59402d
 def explain(
     image: str | None = None,  # a photograph; without one, embedded images whose evidence is known are explained
@@ -119,7 +114,7 @@ def explain(
     name = model or ("shapes" if image is None else "resnet50")
     if image is None and name != "shapes":
         raise ValueError(f"--model {name} needs a photograph: attrnb explain photo.jpg --model {name}")
-    loaded = load_model(name, weights=weights, mean=None if mean is None else [mean] * 3, std=None if std is None else [std] * 3, device=where)
+    loaded = load_model(name, weights=weights, mean=mean, std=std, device=where)
     evidence = None
     if photograph is None:
         samples = shape_images(images, seed=seed + 1_000_003)  # not the images that the network was trained on
@@ -149,7 +144,7 @@ def explain(
             seconds=seconds,
             gradient_evaluations=cost["gradient_rows"],
             completeness_error=None if delta is None else delta.abs().mean().item(),
-            inside_evidence=None if evidence is None else _share_inside(attribution, evidence),
+            inside_evidence=None if evidence is None else energy_inside(attribution, evidence).mean().item(),
         ))
         attributions[label] = attribution.cpu()
     print(_table(rows))
@@ -217,7 +212,7 @@ def bench(
     if photographs is not None and not Path(photographs).is_dir():
         raise FileNotFoundError(f"there is no folder {photographs}")
     chosen, wanted = parse_names(methods.lower()), None if measures is None else parse_names(measures.lower())
-    loaded = load_model(name, weights=weights, mean=None if mean is None else [mean] * 3, std=None if std is None else [std] * 3)
+    loaded = load_model(name, weights=weights, mean=mean, std=std)
     if target not in (None, "label", "predicted"):
         target = find_class(target, loaded.categories)
     run = benchmark(
@@ -255,8 +250,7 @@ def _explore(
     "Serve the explorer until it is stopped with Ctrl-C. Raises as attrnb.explore.serve does."
     from attrnb.explore import serve  # with its widgets, which the other commands don't need
 
-    colours = dict(mean=None if mean is None else [mean] * 3, std=None if std is None else [std] * 3)
-    serve(list(photographs), model, weights, labels, **colours, port=port, open_browser=not no_browser, application=application)
+    serve(list(photographs), model, weights, labels, mean=mean, std=std, port=port, open_browser=not no_browser, application=application)
 
 # %% ../nbs/10_cli.ipynb #b235313b
 _COMMANDS = {

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['TensorOrTuple', 'TargetType', 'class_scores', 'ClassScore', 'check_inputs', 'check_baselines', 'select_target',
-           'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices', 'TargetScore',
-           'gradients', 'CountingForward', 'FeatureAttribution', 'sum_features', 'flatten_features',
-           'unflatten_features']
+           'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'whole_number', 'chunk_slices',
+           'TargetScore', 'gradients', 'CountingForward', 'FeatureAttribution', 'sum_features', 'bootstrap_interval',
+           'flatten_features', 'unflatten_features']
 
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
@@ -325,20 +325,30 @@ def normal_noise(
     return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)
 
 # %% ../nbs/00_core.ipynb #d3191db2
+def whole_number(
+    value: int,  # what the caller gave
+    name: str,  # of the argument, for the message
+    least: int = 1,  # the smallest number that makes sense
+) -> int:
+    "The number as an int. Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least."
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__} {value!r}")
+    if value < least:
+        raise ValueError(f"{name} is {value}; it must be at least {least}")
+    return int(value)
+
+
 def chunk_slices(
     n_rows: int,  # rows to process
     internal_batch_size: int | None,  # rows per chunk at most; None chooses by size
     inputs: tuple[Tensor, ...],  # the inputs, for the size of one row
 ) -> list[slice]:
-    "Consecutive slices that cover all rows, none longer than the bound. Raises ValueError or TypeError for a size that is not a positive int."
+    "Consecutive slices that cover all rows, none longer than the bound. Raises TypeError or ValueError for a size that is not a positive int."
     if internal_batch_size is None:
         numbers = sum(x[0].numel() for x in inputs)
         budget = 2**20 if inputs[0].device.type == "cpu" else 2**23
         internal_batch_size = max(1, budget // max(1, numbers))
-    elif isinstance(internal_batch_size, bool) or not isinstance(internal_batch_size, (int, np.integer)):
-        raise TypeError(f"internal_batch_size must be an int or None, got {type(internal_batch_size).__name__}")
-    elif internal_batch_size < 1:
-        raise ValueError(f"internal_batch_size is {internal_batch_size}; it must be at least 1")
+    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size")
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
 # %% ../nbs/00_core.ipynb #3c369bdf
@@ -502,6 +512,28 @@ def sum_features(
     "Sum over everything but the batch, over all tensors of the tuple: shape (batch,), dtype of the first, accumulated in float32 or better."
     total = sum(p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) if p.ndim > 1 else p for p in parts)
     return total.to(parts[0].dtype)
+
+# %% ../nbs/00_core.ipynb #da0a8c78
+def bootstrap_interval(
+    values: Tensor,  # (examples,) one value per example; for a comparison, the difference of two methods. Or (examples, ...), each column for itself
+    level: float = 0.95,  # coverage of the interval
+    draws: int = 10_000,  # resamples
+    seed: int = 0,  # of the resampling
+) -> tuple:  # mean, lower end, upper end: floats, or tensors (...)
+    "Mean and percentile bootstrap interval over examples: three floats for (examples,), otherwise three float64 tensors (...). Raises ValueError for fewer than two values or a level outside (0, 1), TypeError or ValueError for the number of draws."
+    values = values.detach().double().cpu()
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} value(s); an interval needs at least two examples")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must be between 0 and 1")
+    index = torch.randint(len(values), (whole_number(draws, "draws"), len(values)), generator=random_generator(seed))
+    counts = torch.zeros(index.shape, dtype=torch.float64)  # how often each resample drew each example
+    counts.scatter_add_(1, index, counts.new_ones(()).expand(index.shape))
+    means = counts @ values.reshape(len(values), -1) / len(values)
+    ends = np.quantile(means.numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = torch.from_numpy(ends).view(2, *values.shape[1:])
+    found = values.mean(0), low, high
+    return found if values.ndim > 1 else tuple(v.item() for v in found)
 
 # %% ../nbs/00_core.ipynb #c8de285f
 def flatten_features(

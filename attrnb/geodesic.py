@@ -37,6 +37,7 @@ from attrnb.core import (
     modules_of,
     random_generator,
     unflatten_features,
+    whole_number,
 )
 from .paths import PathAttribution, quadrature
 
@@ -936,8 +937,7 @@ class GeodesicIGSVI(PathAttribution):
         quadrature(2, method)
         n_steps = (50 if published else 12) if n_steps is None else n_steps
         for name, value, least in (("n_steps", n_steps, 2), ("rounds", rounds, 0), ("n_points", n_points, 1), ("dimensions", dimensions, 1), ("n_samples", n_samples, 1)):
-            if value < least:
-                raise ValueError(f"{name} is {value}; it must be at least {least}")
+            whole_number(value, name, least)
         for name, value in (("spread", spread), ("temperature", temperature), ("prior_scale", prior_scale)):
             if not value > 0:
                 raise ValueError(f"{name} is {value}; it must be positive")

@@ -13,7 +13,7 @@ __all__ = ['SUBSTRATES', 'HIGHER_IS_BETTER', 'PRESETS', 'SIMILARITIES', 'unit_nu
            'intersection_over_union', 'completeness_error', 'cancellation_gap', 'dummy_sensitivity',
            'layer_conservation', 'batch_independence', 'sensitivity_max', 'infidelity', 'rank_correlation',
            'structural_similarity', 'RandomisationCascade', 'randomisation_cascade', 'purity', 'purity_area',
-           'as_quantus', 'bootstrap_interval']
+           'as_quantus']
 
 # %% ../nbs/07_measures.ipynb #b16d6554
 import inspect
@@ -29,7 +29,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
-from .core import ClassScore, TargetScore, TargetType, check_baselines, check_inputs, leave_as_found, normal_noise, random_generator
+from .core import ClassScore, TargetScore, TargetType, check_baselines, check_inputs, leave_as_found, normal_noise, random_generator, whole_number
 from .paths import no_cancellation_gap
 
 # %% ../nbs/07_measures.ipynb #f647cc9d
@@ -327,8 +327,7 @@ def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tenso
         if len(units.unique()) > 1:
             raise ValueError("steps=None means one unit a step, but the examples have different numbers of units; give the number of steps")
         steps = max(1, round(int(units[0]) * until))
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is {steps!r}; it must be a positive int, or None for one unit a step")
+    steps = whole_number(steps, "steps")
     counts = (torch.arange(steps + 1, dtype=torch.float64) * (units.double() * until) / steps).round().long()
     fractions = counts.double() / units
     return counts, fractions[0] if len(fractions) == 1 else fractions
@@ -608,8 +607,7 @@ def random_floor(
     **settings,  # further arguments of the measure: score, substrate, unit, steps, fraction, ...
 ) -> Tensor:  # (draws, batch)
     "The measure of random orders, (draws, batch) float64, or (draws, batch, fractions). Raises as the measure does, and ValueError for fewer than one draw."
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise ValueError(f"draws is {draws!r}; it must be a positive int")
+    whole_number(draws, "draws")
     measure, generator, x = _measure_named(measure), random_generator(seed), _one_tensor(inputs)
     maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))
     return torch.stack([measure(forward, x, m, target, additional_forward_args, **settings | {"rank": "signed"}) for m in maps])
@@ -633,8 +631,7 @@ def greedy_order(
     "Attributions that rank the units in the order of a greedy search with the score itself: (batch, ...) float64 as the inputs, or (batch, 1, H, W). About rounds / 2 forward rows per unit. Raises TypeError or ValueError for wrong calls."
     if towards not in ("deletion", "insertion"):
         raise ValueError(f"towards={towards!r} is not known; choose 'deletion' or 'insertion'")
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ValueError(f"rounds is {rounds!r}; it must be a positive int")
+    whole_number(rounds, "rounds")
     x = _one_tensor(inputs).detach()
     empty, member = substrate_of(x, substrate, seed).detach(), unit_numbers(x, unit)
     member = member.expand(len(x), *member.shape[1:])
@@ -1300,22 +1297,3 @@ def _explained(method: Callable, model, x: Tensor, target: Tensor | None, argume
         return method(model, x, target, **arguments)
     own = {k: v for k, v in arguments.items() if k in known}
     return method(model, **own).attribute(x, target=target, **{k: v for k, v in arguments.items() if k not in own})
-
-# %% ../nbs/07_measures.ipynb #da0a8c78
-def bootstrap_interval(
-    values: Tensor,  # (examples,) one value per example; for a comparison, the difference of two methods
-    level: float = 0.95,  # coverage of the interval
-    draws: int = 10_000,  # resamples
-    seed: int = 0,  # of the resampling
-) -> tuple[float, float, float]:  # mean, lower end, upper end
-    "Mean and percentile bootstrap interval over examples. Raises ValueError for fewer than two values or a level outside (0, 1)."
-    values = values.detach().double().flatten().cpu()
-    if len(values) < 2:
-        raise ValueError(f"{len(values)} value(s); an interval needs at least two examples")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1")
-    index = torch.randint(len(values), (draws, len(values)), generator=random_generator(seed))
-    means = values[index].mean(1)
-    tail = (1 - level) / 2
-    low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return values.mean().item(), low, high

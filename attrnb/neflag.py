@@ -29,6 +29,7 @@ from attrnb.core import (
     normal_noise,
     random_generator,
     unflatten_features,
+    whole_number,
 )
 
 # %% ../nbs/04_neflag.ipynb #7d839564
@@ -50,13 +51,6 @@ def _unit_directions(n: int, like: Tensor, seed) -> Tensor:
     directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])
     return directions / directions.norm(dim=1, keepdim=True)
 
-
-def _positive_int(value, name: str, smallest: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-    if value < smallest:
-        raise ValueError(f"{name} is {value}; it must be at least {smallest}")
-    return value
 
 # %% ../nbs/04_neflag.ipynb #bd2c4acf
 class NeFLAG(FeatureAttribution):
@@ -95,8 +89,8 @@ class NeFLAG(FeatureAttribution):
     ):
         "Attributions in the inputs' form, shape, dtype and device; with `return_flux` also a FluxPoints. Warns (UserWarning) and gives zeros for examples without negative flux. Raises TypeError or ValueError for wrong calls and for gradients that are not finite. Equations: search, aggregates."
         tensors, is_tuple = check_inputs(inputs)
-        _positive_int(n_points, "n_points")
-        _positive_int(search_steps, "search_steps", smallest=0)
+        whole_number(n_points, "n_points")
+        whole_number(search_steps, "search_steps", least=0)
         if not radius > 0 or math.isinf(radius):
             raise ValueError(f"radius is {radius}; it must be a positive number")
         if radius_unit not in ("l2", "rms"):

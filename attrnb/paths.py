@@ -27,6 +27,7 @@ from attrnb.core import (
     check_inputs,
     leave_as_found,
     sum_features,
+    whole_number,
 )
 
 # %% ../nbs/03_paths.ipynb #3058d157
@@ -57,9 +58,7 @@ def quadrature(
     method: str = "gausslegendre",  # one of QUADRATURE_METHODS; Gauss-Legendre needs the fewest nodes on smooth scores
 ) -> tuple[Tensor, Tensor]:
     "Nodes in [0, 1] and weights that add up to 1, both float64 (n_steps,), on the CPU; computed once per pair of arguments. Raises ValueError for an unknown method or too few steps."
-    if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)):
-        raise TypeError(f"n_steps must be an int, got {type(n_steps).__name__}")
-    nodes, weights = _quadrature(int(n_steps), method)
+    nodes, weights = _quadrature(whole_number(n_steps, "n_steps"), method)
     return nodes.clone(), weights.clone()
 
 # %% ../nbs/03_paths.ipynb #92c6766b

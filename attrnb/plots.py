@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from .core import TargetScore, TargetType, leave_as_found
+from .core import TargetScore, TargetType, bootstrap_interval, leave_as_found, whole_number
 
 # %% ../nbs/02_plots.ipynb #44cf43f9
 SIGNED_COLORS = "RdBu_r"
@@ -295,13 +295,9 @@ def mean_interval(
         raise ValueError(f"values have shape {array.shape}; accepted: (batch, ...) with at least one example")
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must be between 0 and 1")
-    mean = array.mean(0)
     if len(array) == 1:
-        return mean, mean, mean
-    counts = np.random.default_rng(0).multinomial(len(array), [1 / len(array)] * len(array), size=draws)
-    means = counts @ array.reshape(len(array), -1) / len(array)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).reshape(2, *mean.shape)
-    return mean, low, high
+        return array[0], array[0], array[0]
+    return tuple(np.asarray(v) for v in bootstrap_interval(torch.from_numpy(array), level, draws))
 
 
 def curve_band(
@@ -754,8 +750,7 @@ def feature_bars(
     names = [f"feature {i + 1}" for i in range(n)] if names is None else [str(name) for name in names]
     if len(names) != n:
         raise ValueError(f"{len(names)} names for {n} features; give one per feature")
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k is {k!r}; it must be a whole number of at least 1")
+    k = whole_number(k, "k")
     given = None if values is None else np.atleast_2d(_double(values).numpy())
     if given is not None and given.shape != array.shape:
         raise ValueError(f"values have shape {given.shape}, attributions {array.shape}; they must agree")

@@ -494,8 +494,8 @@ def load_model(
     name:str, # "shapes" for the embedded network, or a torchvision classifier such as "resnet50"
     weights:str|Path|None=None, # state file (.pth, .pt, .safetensors); None takes torchvision's default, downloaded once
     categories:list|None=None, # class names; None for those of the default weights. With `weights`, their number sets the number of logits
-    mean:list|None=None, # mean colour that the network expects to be subtracted, 3 numbers; None for the preset's
-    std:list|None=None, # deviation by which it expects colours to be divided, 3 numbers; None for the preset's
+    mean:float|list|None=None, # mean colour that the network expects to be subtracted, 3 numbers or one for all; None for the preset's
+    std:float|list|None=None, # deviation by which it expects colours to be divided, 3 numbers or one for all; None for the preset's
     device:str|torch.device="cpu", # where the model goes
 ) -> LoadedModel:
     "Load a classifier that takes pixels in [0, 1], the normalisation being its first layer. Returns a `LoadedModel`, in evaluation mode. ValueError for an unknown name (with near matches), a file that cannot be read or does not fit, or a wrong number of categories; FileNotFoundError if the file is not there; OSError if the download fails, with the address."
@@ -517,7 +517,8 @@ def load_model(
         preprocess = _ResizeCrop(preset.resize_size, preset.crop_size, preset.interpolation, preset.antialias)
         mean, std = preset.mean if mean is None else mean, preset.std if std is None else std
     if mean is not None or std is not None:
-        normalize = Normalize([0.]*3 if mean is None else mean, [1.]*3 if std is None else std)
+        mean, std = ([v]*3 if isinstance(v, (int, float)) else v for v in (0. if mean is None else mean, 1. if std is None else std))
+        normalize = Normalize(mean, std)
         network = nn.Sequential(OrderedDict(normalize=normalize, network=network))
     return LoadedModel(network.eval().to(device), preprocess, categories, name)
 

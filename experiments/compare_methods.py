@@ -7,10 +7,9 @@
     python experiments/compare_methods.py --collect --runs RUNS
 
 Run folders per network under RUNS: `faithfulness` (40 photographs, the predicted class, 32 steps of 16-pixel patches), `magnitude` (the
-same, with integrated gradients ranked by magnitude), `boxes` (100 photographs, the labelled class) and `masks` (100 COCO photographs);
-for localisation, integrated gradients and NeFLAG take fewer gradients, and geodesics, the dearest, explain the first 24 of each.
-Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes all photographs, all
-methods and 224 steps, for a GPU.
+same, with integrated gradients ranked by magnitude), `boxes` (100 photographs, the labelled class) and `masks` (100 COCO photographs).
+Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes all photographs and 224
+steps, for a GPU.
 """
 import argparse
 import csv
@@ -54,8 +53,7 @@ def faithfulness(steps):
 
 
 def run(words):
-    three = lambda value: None if value is None else [value] * 3
-    network = load_model(words.network, weights=words.weights, mean=three(words.mean), std=three(words.std))
+    network = load_model(words.network, weights=words.weights, mean=words.mean, std=words.std)
     network.model.to(words.device, memory_format=torch.channels_last)
     steps = 224 if words.full else 32
     some = lambda n: None if words.full else n
@@ -66,12 +64,8 @@ def run(words):
     by_size = {name: (name, dict(unit=PATCH, rank="magnitude")) for name in ("deletion", "insertion", "difference")}
     signed = {"integrated_gradients": METHODS["integrated_gradients"]}
     benchmark(network, words.photographs, signed, by_size, folder / "magnitude", annotations=words.annotations, images=some(40), target="predicted", steps=steps, **common)
-    lighter = METHODS if words.full else METHODS | {"integrated_gradients": dict(n_steps=16), "neflag": dict(n_points=5)}
-    dear = {} if words.full else {"geodesic": METHODS["geodesic"]}
-    truths = (("boxes", words.photographs, words.annotations), ("masks", f"{words.coco}/images", words.coco_annotations))
-    for name, methods, images in (("{}", {m: s for m, s in lighter.items() if m not in dear}, some(100)), ("{}-dear", dear, 24)):
-        for truth, photographs, annotations in truths if methods else ():
-            benchmark(network, photographs, methods, LOCALISATION, folder / name.format(truth), annotations=annotations, images=images, target="label", **common)
+    for truth, photographs, annotations in (("boxes", words.photographs, words.annotations), ("masks", f"{words.coco}/images", words.coco_annotations)):
+        benchmark(network, photographs, METHODS, LOCALISATION, folder / truth, annotations=annotations, images=some(100), target="label", **common)
 
 
 def collect(words):
@@ -82,7 +76,7 @@ def collect(words):
         kept = [m for m in finished.measures if " at " not in m]
         for r in finished.rows:
             ranked = part in ("faithfulness", "magnitude")
-            row = dict(network=network) | ({} if ranked else dict(truth=part.removesuffix("-dear")))
+            row = dict(network=network) | ({} if ranked else dict(truth=part))
             row |= dict(image=r["index"], method=r["method"] + (", by magnitude" if part == "magnitude" else ""))
             row |= {m: "" if r["values"][m] is None else f"{r['values'][m]:.4g}" for m in kept} | dict(gradients=f"{r['gradient_evaluations']:g}")
             tables["compare_faithfulness.csv" if ranked else "compare_localisation.csv"].append(row)

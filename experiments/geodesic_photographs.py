@@ -89,8 +89,7 @@ def main():
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--out", default=str(RESULTS))
     options = parser.parse_args()
-    three = lambda value: None if value is None else [value] * 3
-    loaded = load_model(options.network, weights=options.weights, mean=three(options.mean), std=three(options.std))
+    loaded = load_model(options.network, weights=options.weights, mean=options.mean, std=options.std)
     model = fuse(loaded.model).eval().to(memory_format=torch.channels_last)
     files = sorted(p for p in Path(options.photographs).iterdir() if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
     pixels = torch.stack([loaded.preprocess(load_image(f)) for f in files[:options.images + 30]])

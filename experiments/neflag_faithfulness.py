@@ -111,8 +111,7 @@ def main():
     count = options.images or (12 if part == "power" else 40)
     steps = options.steps or (16 if part == "power" else 32)
     count = max(count, 2)  # expected gradients take the other images as baselines
-    three = lambda value: None if value is None else [value] * 3
-    loaded = load_model(network, weights=options.weights, mean=three(options.mean), std=three(options.std), device=options.device)
+    loaded = load_model(network, weights=options.weights, mean=options.mean, std=options.std, device=options.device)
     model = loaded.model
     if options.device == "cpu":  # the same function, faster: batch normalisation folded into convolutions, channels last
         model = fuse(model).eval().to(memory_format=torch.channels_last)

@@ -155,7 +155,7 @@ def test_explore_hands_over_to_the_explorer(photo, monkeypatch, capsys):
     given = {}
     monkeypatch.setattr(attrnb.explore, "serve", lambda *words, **options: given.update(words=words, **options))
     assert main(["explore", photo, "--model", "resnet18", "--mean", "0.5", "--port", "8899", "--no-browser"]) == 0
-    assert given == dict(words=([photo], "resnet18", None, None), mean=[.5] * 3, std=None, port=8899, open_browser=False, application="auto")
+    assert given == dict(words=([photo], "resnet18", None, None), mean=.5, std=None, port=8899, open_browser=False, application="auto")
 
 
 def test_any_method_of_the_benchmark_can_be_explained(capsys):

@@ -13,8 +13,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from attrnb.core import (
-    ClassScore, CountingForward, TargetScore, check_baselines, check_inputs, gradients, modules_of,
-    normal_noise, random_generator, select_target,
+    ClassScore, CountingForward, TargetScore, bootstrap_interval, check_baselines, check_inputs, gradients, modules_of,
+    normal_noise, random_generator, select_target, whole_number,
 )
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -295,3 +295,39 @@ def test_cuda_agrees_with_cpu(method):
     result = method(net.cuda()).attribute(x.cuda(), target=1)
     assert result.is_cuda
     assert_close(result.cpu(), expected)
+
+
+def test_bootstrap_interval_refuses_too_little():
+    for values, level in ((torch.ones(1), .95), (torch.ones(5), 1.)):
+        with pytest.raises(ValueError):
+            bootstrap_interval(values, level)
+    assert bootstrap_interval(torch.ones(5)) == (1., 1., 1.)
+    with pytest.raises(ValueError, match="draws"):
+        bootstrap_interval(torch.ones(5), draws=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 12), st.integers(0, 5), st.floats(.5, .99))
+def test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column(n, seed, level):
+    values = numbers(n, 2, 3, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randint(n, (200, n), generator=generator)
+    means = torch.stack([torch.stack([values[i] for i in drawn]).double().mean(0) for drawn in index])
+    mean, low, high = bootstrap_interval(values, level, draws=200, seed=seed)
+    assert_close(mean, values.double().mean(0))
+    assert_close(low, means.quantile((1 - level) / 2, dim=0))
+    assert_close(high, means.quantile((1 + level) / 2, dim=0))
+    assert_close(bootstrap_interval(values[:, 1, 2], level, draws=200, seed=seed), (mean[1, 2].item(), low[1, 2].item(), high[1, 2].item()))
+
+
+@pytest.mark.parametrize("value, error, text", [
+    (2., TypeError, "n must be an int, got float 2.0"), (True, TypeError, "bool"), ("3", TypeError, "str"), (None, TypeError, "NoneType"),
+    (0, ValueError, "n is 0; it must be at least 1"), (np.int64(-2), ValueError, "at least 1"),
+])
+def test_whole_number_refuses(value, error, text):
+    with pytest.raises(error, match=text):
+        whole_number(value, "n")
+
+
+def test_whole_number_takes_the_integers_of_numpy():
+    assert type(whole_number(np.int32(7), "n")) is int and whole_number(0, "n", least=0) == 0

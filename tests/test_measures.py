@@ -18,7 +18,6 @@ from attrnb.measures import (
     accuracy_after_masking,
     as_quantus,
     batch_independence,
-    bootstrap_interval,
     box_masks,
     cancellation_gap,
     centre_map,
@@ -340,7 +339,7 @@ def test_scores_that_are_not_finite_are_reported(measure):
 def test_wrong_curve_and_fraction_arguments():
     net, x = mlp(), numbers(2, 6)
     for wrong in (dict(steps=0), dict(steps=2.), dict(steps=True), dict(until=0), dict(until=1.5), dict(area="auc"), dict(score="softmax")):
-        with pytest.raises(ValueError):
+        with pytest.raises((TypeError, ValueError)):
             deletion(net, x, x, 0, **wrong)
     for wrong in (-.1, 1.1, [], float("nan")):
         with pytest.raises(ValueError, match="fraction"):
@@ -662,13 +661,6 @@ def test_purity_refuses_what_it_cannot_use():
     for purities, levels in (([1., 1.], [.3, .1]), ([1.], [.1]), ([1., 1., 1.], [.1, .2])):
         with pytest.raises(ValueError):
             purity_area(purities, levels)
-
-
-def test_bootstrap_interval_refuses_too_little():
-    for values, level in ((torch.ones(1), .95), (torch.ones(5), 1.)):
-        with pytest.raises(ValueError):
-            bootstrap_interval(values, level)
-    assert bootstrap_interval(torch.ones(5)) == (1., 1., 1.)
 
 
 # Quantus

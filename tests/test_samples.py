@@ -181,7 +181,7 @@ def test_state_files(save, mobilenet, tmp_path):
 def test_own_normalisation_and_categories(tmp_path):
     with torch.random.fork_rng(devices=[]): network = torchvision.models.squeezenet1_0(num_classes=3).eval()
     path = save_bare(network.state_dict(), tmp_path/"weights")
-    loaded = load_model("squeezenet1_0", weights=str(path), categories=["a", "b", "c"], mean=[.5]*3, std=[.25]*3)
+    loaded = load_model("squeezenet1_0", weights=str(path), categories=["a", "b", "c"], mean=[.5]*3, std=.25)
     assert loaded.categories == ["a", "b", "c"]
     pixels = loaded.preprocess(photograph())[None]
     with torch.no_grad(): assert_close(loaded.model(pixels), network((pixels - .5)/.25))
