@@ -99,11 +99,12 @@ class _Function(nn.Module):
 class Method:
     "How a method of the benchmark is made, and what is known of it"
 
-    make: Callable  # (module whose output is the score, **settings) -> function (inputs, targets, seed) -> attributions
+    make: Callable  # (module whose output is the score, **settings) -> function (inputs, targets, seed) -> attributions; internal_batch_size is among the settings if it takes it
     random: bool = False  # draws random numbers: called with one example at a time, each with a seed of its own
     score: str | None = None  # explains this score, whatever the others explain; None: the common one
     complete: bool = False  # attributions sum to the change of the score from the black image
     kind: str = "other"  # group in figures: "attrnb", "captum", "floor" or "other"
+    counted: bool = True  # the module counts all its rows; False: they are counted at the network itself, and none seen means that the cost isn't known
 
     def __post_init__(self):
         if self.kind not in ("attrnb", "captum", "floor", "other"):
@@ -189,9 +190,17 @@ def last_feature_map(
     return maps[-1]
 
 
+def _module_named(name: str, network: nn.Module) -> nn.Module:
+    "A module of the network; ValueError if there is none of this name"
+    try:
+        return network.get_submodule(name)
+    except AttributeError:
+        raise ValueError(f"the model has no module named {name!r}; named_modules() lists them") from None
+
+
 def _grad_cam(scored, layer=None, guided=False, internal_batch_size=None):
     def attribute(inputs, targets, seed):
-        where = last_feature_map(scored.network, inputs) if layer is None else scored.network.get_submodule(layer) if isinstance(layer, str) else layer
+        where = last_feature_map(scored.network, inputs) if layer is None else _module_named(layer, scored.network) if isinstance(layer, str) else layer
         targets = torch.tensor(targets, device=inputs.device)
         if guided:
             return captum.attr.GuidedGradCam(scored, where).attribute(inputs.detach().requires_grad_(), target=targets, interpolate_mode="bilinear")
@@ -283,7 +292,7 @@ def attribute_by_name(
     seed: int = 0,  # of methods that draw random numbers
     **settings,  # of the method
 ) -> tuple[Tensor, dict]:
-    "Attributions (batch, channels or 1, H, W), and the rows that passed the network with (`gradient_rows`) and without (`rows` counts both) a gradient. Raises ValueError for an unknown name and what the method raises."
+    "Attributions (batch, channels or 1, H, W), and a dictionary: `rows` that passed the network, `gradient_rows` those among them with a gradient. Raises ValueError for an unknown name and what the method raises."
     method = _known(name, METHODS, "method")
     scored = _Scored(model, method.score or score)
     with leave_as_found(scored, warn=False), _global_seed(seed), warnings.catch_warnings():
@@ -293,10 +302,10 @@ def attribute_by_name(
 
 # %% ../nbs/08_benchmark.ipynb #a57ff4a4
 def parse_names(
-    text: str,  # names joined by commas, each alone or as a call with settings: "saliency, neflag(n_points=10)"
+    text: str,  # names in any case joined by commas, each alone or as a call with settings: "saliency, neflag(n_points=10)"
 ) -> dict[str, tuple[str, dict]]:
-    "Label -> (name, settings), in order; a label is the text of its entry. Raises ValueError for text that can't be read."
-    tidy = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", "_", text)
+    "Label -> (name, settings), in order; a label is the text of its entry, its name in small letters and with underscores. Raises ValueError for text that can't be read."
+    tidy = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?<=[A-Za-z])-(?=[A-Za-z])", lambda found: "_" if found[0] == "-" else found[0], text)  # not within quotes
     try:
         entries = ast.parse(f"[{tidy}]", mode="eval").body.elts
         result = {}
@@ -304,8 +313,10 @@ def parse_names(
             call = isinstance(entry, ast.Call) and isinstance(entry.func, ast.Name) and not entry.args and all(k.arg for k in entry.keywords)
             if not call and not isinstance(entry, ast.Name):
                 raise SyntaxError
+            name = entry.func if call else entry
+            name.id = name.id.lower()
             settings = {k.arg: ast.literal_eval(k.value) for k in entry.keywords} if call else {}
-            result[ast.unparse(entry)] = (entry.func.id if call else entry.id, settings)
+            result[ast.unparse(entry)] = (name.id, settings)
     except (SyntaxError, ValueError):
         raise ValueError(f"{text!r} can't be read; write names joined by commas, with settings as in 'neflag(n_points=10), saliency'") from None
     return result
@@ -358,11 +369,44 @@ def _own_method(given) -> Method:
     "A Method from what users have: an object with `.attribute`, or a function (model, inputs, targets)"
     if isinstance(given, Method):
         return given
-    if hasattr(given, "attribute"):
-        return Method(lambda scored, internal_batch_size=None, **settings: lambda inputs, targets, seed: given.attribute(inputs, target=torch.tensor(targets, device=inputs.device), **settings))
-    if callable(given):
-        return Method(lambda scored, internal_batch_size=None, **settings: lambda inputs, targets, seed: given(scored.network, inputs, torch.tensor(targets, device=inputs.device), **settings))
-    raise TypeError(f"a method must be a name, an object with .attribute, a function (model, inputs, targets) or a Method; got {type(given).__name__}")
+    if not hasattr(given, "attribute") and not callable(given):
+        raise TypeError(f"a method must be a name, an object with .attribute, a function (model, inputs, targets) or a Method; got {type(given).__name__}")
+
+    def make(scored, internal_batch_size=None, **settings):
+        def attribute(inputs, targets, seed):
+            targets = torch.tensor(targets, device=inputs.device)
+            with _counting_at_the_network(scored):
+                if hasattr(given, "attribute"):
+                    return given.attribute(inputs, target=targets, **settings)
+                return given(scored.network, inputs, targets, **settings)
+
+        return attribute
+
+    return Method(make, counted=False)
+
+
+@contextmanager
+def _counting_at_the_network(scored: _Scored):
+    "Count the rows that pass the network although they don't pass the module around it"
+
+    def count(module, arguments, keywords):
+        rows = next((len(a) for a in (*arguments, *keywords.values()) if isinstance(a, Tensor) and a.ndim), 0)
+        scored.rows += rows
+        scored.gradient_rows += rows * torch.is_grad_enabled()
+
+    hook = scored.network.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _made(method: Method, scored: _Scored, internal_batch_size: int | None, settings: Mapping) -> Callable:
+    "The method's function; `internal_batch_size` is passed on to recipes that take it"
+    known = inspect.signature(method.make).parameters
+    takes = "internal_batch_size" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    bound = {} if internal_batch_size is None or not takes else dict(internal_batch_size=internal_batch_size)
+    return method.make(scored, **bound | settings)
 
 # %% ../nbs/08_benchmark.ipynb #31515bc4
 @dataclass
@@ -452,7 +496,7 @@ class PhotographFolder(Dataset):
         preprocess: Callable,  # PIL image -> (3, H, W) in [0, 1], resized and cropped, not normalised; LoadedModel.preprocess
         annotations: str | Path | Mapping | None = None,  # name -> {"label", "boxes" or "boxes_xyxy", "polygons", "mask", "mask_value"}, or a JSON file of it; only the photographs it names are used
     ):
-        "Raises OSError or ValueError for a folder without photographs and annotations that can't be read. Boxes are [x0, y0, x1, y1] and polygons [x0, y0, x1, y1, ...] in pixels of the file; a mask is an image file beside the annotations, other than zero (or equal to mask_value) on the object."
+        "Raises OSError or ValueError for a folder without photographs and annotations that can't be read. Boxes are [x0, y0, x1, y1], where column x1 and row y1 belong to the box, and polygons [x0, y0, x1, y1, ...] in pixels of the file; a mask is an image file beside the annotations, other than zero (or equal to mask_value) on the object."
         self.folder, self.preprocess = Path(folder), preprocess
         if not self.folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")
@@ -512,7 +556,7 @@ class PhotographFolder(Dataset):
         self,
         n: int,  # how many photographs are used
     ) -> str:
-        "SHA-256 over names, files and annotations of the first photographs."
+        "SHA-256 over names, files and annotations of the first photographs, and over up to eight of them as they come out of `preprocess`."
         whole = hashlib.sha256()
         for i, name in enumerate(self.names[:n]):
             whole.update(f"{name}\0{json.dumps(self.entry(i), sort_keys=True)}\0".encode())
@@ -521,7 +565,17 @@ class PhotographFolder(Dataset):
                     whole.update(hashlib.file_digest(file, "sha256").digest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).digest())
             except OSError:
                 whole.update(b"unreadable")
+        for i in _spread(n):
+            try:
+                whole.update(_plain(self.preprocess(load_image(self.folder / self.names[i]))).encode())
+            except Exception as error:  # reported when the example is reached
+                whole.update(type(error).__name__.encode())
         return whole.hexdigest()
+
+
+def _spread(n: int) -> list[int]:
+    "Up to eight positions from the first to the last of n"
+    return sorted({round(k * (n - 1) / 7) for k in range(8)})
 
 # %% ../nbs/08_benchmark.ipynb #a5a53402
 class _Shapes(Dataset):
@@ -560,7 +614,7 @@ def _fingerprint(data, n: int) -> str:
     if hasattr(data, "fingerprint"):
         return data.fingerprint(n)
     whole = hashlib.sha256()
-    for i in sorted({round(k * (n - 1) / 7) for k in range(8)}):
+    for i in _spread(n):
         try:
             whole.update(json.dumps(_plain(list(_item(data, i)))).encode())
         except Exception as error:  # reported when the example is reached
@@ -841,7 +895,7 @@ def benchmark(
     rank: str = "signed",  # of the faithfulness measures, see unit_importance
     seed: int = 0,  # all random numbers follow from it and the example's name
     batch_size: int = 4,  # examples per block
-    internal_batch_size: int | None = None,  # rows per forward pass at most, to bound memory
+    internal_batch_size: int | None = None,  # rows per forward pass at most in our methods and the measures, to bound memory; Captum's methods take a whole block
     device: str | torch.device | None = None,  # default where the model is; "cuda" under torchrun means the local rank's
     dtype: torch.dtype = torch.float32,  # of the images; the model must have it too
     keep: str | None = "float32",  # attributions kept as "float32", "float16" or "float64"; None keeps results only
@@ -971,7 +1025,6 @@ def _work(team, model, where, data, names, chosen, wanted, folder, target, score
     pairs = [(i, label) for block in blocks for i in block for label in chosen]
     measured = ClassScore(model, of=score)
     modules = {of: _Scored(model, of) for of in {score} | {m.score for m, _, _ in chosen.values() if m.score}}
-    bound = {} if internal_batch_size is None else dict(internal_batch_size=internal_batch_size)
     made = {}
     with tqdm(total=len(pairs), initial=sum(p in finished for p in pairs), unit="attribution", disable=not show_progress or team.rank > 0, desc="benchmark") as bar:
         for block in blocks:
@@ -984,7 +1037,7 @@ def _work(team, model, where, data, names, chosen, wanted, folder, target, score
                 scored = modules[method.score or score]
                 if label not in made:
                     try:
-                        made[label] = method.make(scored, **bound | settings)
+                        made[label] = _made(method, scored, internal_batch_size, settings)
                     except Exception as error:
                         made[label] = _failing(error)
                 bar.set_postfix_str(label, refresh=False)
@@ -1070,10 +1123,11 @@ def _one_unit(attribute, method, examples, label, scored, measured, wanted, seed
         before, start = (scored.rows, scored.gradient_rows), time.perf_counter()
         results, words = _attribute(attribute, method, x, targets, seeds, scored)
         spent = (time.perf_counter() - start) / len(group)
-        cost = (scored.rows - before[0]) / len(group), (scored.gradient_rows - before[1]) / len(group)
+        counted = scored.rows - before[0], scored.gradient_rows - before[1]
+        cost = [round(c / len(group), 3) if method.counted or counted[0] else None for c in counted]
         good = []
         for k, (e, result, said) in enumerate(zip(group, results, words)):
-            rows[e.index] |= dict(seconds=spent, forward_rows=round(cost[0], 3), gradient_evaluations=round(cost[1], 3), warnings=sorted(set(said)))
+            rows[e.index] |= dict(seconds=spent, forward_rows=cost[0], gradient_evaluations=cost[1], warnings=sorted(set(said)))
             if isinstance(result, str):
                 rows[e.index]["error"] = result
             else:
@@ -1217,7 +1271,7 @@ class BenchmarkRun:
         reference: str | None = None,  # method that the others are compared with; default the first
         level: float = 0.95,  # of the intervals
     ) -> str:
-        "Markdown: means with intervals, then differences to the reference on the same examples, bold where the interval excludes zero, then what failed."
+        "Markdown: means with intervals and the cost per example (a dash where it isn't known), then differences to the reference on the same examples, bold where the interval excludes zero, then what failed."
         reference = self.methods[0] if reference is None else reference
         summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
         arrows = {m: {"higher": " ↑", "lower": " ↓"}.get(o["better"], "") for m, o in self._described("measures").items()}
@@ -1226,7 +1280,7 @@ class BenchmarkRun:
         lines = [head]
         for m in self.methods:
             good = [r for r in count[m] if not r["error"]]
-            costs = [f"{sum(r[k] for r in good) / len(good):.4g}" if good else "-" for k in ("gradient_evaluations", "forward_rows")]
+            costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
             lines.append([m, str(len(good)), str(len(count[m]) - len(good)), *(_with_interval(*(summary[m, k][c] for c in ("mean", "low", "high"))) for k in self.measures), *costs])
         text = [f"Means over examples with {level:.0%} bootstrap intervals; cost per example.", "", _markdown(lines)]
         if len(self.methods) > 1:
@@ -1269,7 +1323,7 @@ class BenchmarkRun:
         for r in self.rows:
             for m in self.measures:
                 value = r["values"][m]
-                writer.writerow([r["example"], r["target"], r["method"], m, "" if value is None else repr(value), f"{r['seconds']:.6f}", f"{r['gradient_evaluations']:g}", f"{r['forward_rows']:g}", r["error"] or r["errors"].get(m, "")])
+                writer.writerow([r["example"], r["target"], r["method"], m, "" if value is None else repr(value), f"{r['seconds']:.6f}", *("" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")), r["error"] or r["errors"].get(m, "")])
         return text.getvalue()
 
     def figure(
@@ -1324,6 +1378,11 @@ def _interval(values: list[float], level: float) -> tuple:
     if len(values) < 2:
         return values[0], None, None
     return bootstrap_interval(torch.tensor(values, dtype=torch.float64), level, draws=max(500, min(10_000, 20_000_000 // len(values))))
+
+
+def _mean_cost(costs: list[float | None]) -> str:
+    "The mean, or a dash where nothing was counted"
+    return f"{sum(costs) / len(costs):.4g}" if costs and None not in costs else "-"
 
 
 def _with_interval(mean, low, high, signed=False) -> str:

@@ -31,7 +31,7 @@ from .samples import load_image, load_model, shape_images
 
 # %% ../nbs/10_cli.ipynb #94e98f24
 def find_class(
-    text: str,  # a class number, or a name or part of a name, in any case
+    text: str,  # a class number, or a name or part of a name; in any case, unless only the case tells two classes apart
     categories: Sequence[str],  # the model's class names
 ) -> int:
     "The class number. Raises ValueError for a number out of range, an unknown name (with the nearest) or one that fits several classes."
@@ -42,13 +42,14 @@ def find_class(
         return number
     names = [c.lower() for c in categories]
     wanted = text.strip().lower()
+    spelled = [i for i, c in enumerate(categories) if c == text.strip()]
     exact = [i for i, n in enumerate(names) if n == wanted]
-    partial = exact or [i for i, n in enumerate(names) if wanted and wanted in n]
-    if len(partial) == 1 or len(exact) > 1:
-        return partial[0]
-    if partial:
-        some = ", ".join(f"{categories[i]} ({i})" for i in partial[:6])
-        raise ValueError(f"target {text!r} fits {len(partial)} classes: {some}{', ...' if len(partial) > 6 else ''}")
+    fitting = spelled if len(spelled) == 1 else exact or [i for i, n in enumerate(names) if wanted and wanted in n]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        some = ", ".join(f"{categories[i]} ({i})" for i in fitting[:6])
+        raise ValueError(f"target {text!r} fits {len(fitting)} classes: {some}{', ...' if len(fitting) > 6 else ''}; give the number")
     import difflib
 
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=.5)
@@ -83,7 +84,7 @@ class Explanation:
     targets: list[int]  # explained class per image
     categories: list[str]  # class names
     attributions: dict[str, Tensor]  # method -> (batch, 3 or 1, H, W)
-    rows: list[dict]  # method, seconds, gradient evaluations, completeness error, share inside the evidence
+    rows: list[dict]  # per image: method, seconds, gradient evaluations, completeness error, share inside the evidence
     figure: AttributionFigure  # the comparison
 
 
@@ -93,7 +94,7 @@ def explain(
     model: str | None = None,  # a torchvision model name, or "shapes"; default shapes without a photograph, resnet50 with one
     weights: str | None = None,  # state file of the model (.pth, .safetensors); default torchvision's own weights
     target: str | None = None,  # class number or name to explain; default the predicted class
-    method: str = "all",  # a method, several joined by commas, or all for those of this package; settings as in "neflag(n_points=10)"
+    method: str = "all",  # a method, several joined by commas, or all for those of this package that need no further data; settings as in "neflag(n_points=10)"
     score: str = "probability",  # what is explained: probability, logit or log_probability of the class
     device: str = "auto",  # auto, cpu, cuda, mps
     out: str | None = None,  # PNG file of the comparison; default attrnb-explain.png, or the photograph's name
@@ -101,11 +102,11 @@ def explain(
     seed: int = 0,  # of the embedded images and of methods that sample
     mean: float | None = None,  # normalisation mean of the weights, if not torchvision's
     std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
-    internal_batch_size: int | None = None,  # rows per forward pass at most, to bound memory
+    internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package, to bound memory; Captum's take all images at once
     quiet: bool = False,  # no progress bars
 ) -> Explanation:
     "The Explanation; prints a table and writes the figure as PNG. Raises ValueError, OSError or RuntimeError with one clear line for wrong calls, files that can't be read and weights that can't be had."
-    chosen = {name: (name, {}) for name in OURS} if method.strip().lower() == "all" else parse_names(method.lower())
+    chosen = {name: (name, {}) for name in OURS} if method.strip().lower() == "all" else parse_names(method)
     unknown = [name for name, _ in chosen.values() if name not in METHODS]
     if unknown:
         raise ValueError(f"method {unknown[0]!r} is not known; choose from {', '.join(METHODS)}, or all")
@@ -141,8 +142,8 @@ def explain(
             delta = FeatureAttribution(ClassScore(loaded.model, of=score)).compute_convergence_delta(attribution, None, pixels, targets)
         rows.append(dict(
             method=label,
-            seconds=seconds,
-            gradient_evaluations=cost["gradient_rows"],
+            seconds=seconds / len(pixels),
+            gradient_evaluations=cost["gradient_rows"] / len(pixels),
             completeness_error=None if delta is None else delta.abs().mean().item(),
             inside_evidence=None if evidence is None else energy_inside(attribution, evidence).mean().item(),
         ))
@@ -167,12 +168,12 @@ def explain(
 # %% ../nbs/10_cli.ipynb #05c5573d
 def _table(rows: list[dict]) -> str:
     "Aligned text, one line per method; a dash where a number is not defined"
-    head = ["method", "seconds", "gradients", "completeness error", "positive share inside evidence"]
+    head = ["method", "seconds per image", "gradients per image", "completeness error", "positive share inside evidence"]
     lines = [head]
     for r in rows:
         error, inside = r["completeness_error"], r["inside_evidence"]
         lines.append([
-            r["method"], f"{r['seconds']:.2f}", str(r["gradient_evaluations"]),
+            r["method"], f"{r['seconds']:.2f}", f"{r['gradient_evaluations']:.4g}",
             "-" if error is None else f"{error:.1e}", "-" if inside is None else f"{inside:.2f}",
         ])
     widths = [max(len(line[c]) for line in lines) for c in range(len(head))]
@@ -199,7 +200,7 @@ def bench(
     keep: str = "float32",  # attributions kept as float32 or float16; none keeps results only
     seed: int = 0,  # all random numbers follow from it and the example's name
     batch_size: int = 4,  # images at a time
-    internal_batch_size: int | None = None,  # rows per forward pass at most, to bound memory
+    internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package and the measures, to bound memory; Captum's take batch_size images at once, gradient_shap 20 rows of one
     device: str = "auto",  # auto, cpu, cuda, mps; under torchrun cuda is the local rank's
     retry_failed: bool = False,  # do again what failed in an earlier start
     quiet: bool = False,  # no progress bar
@@ -211,7 +212,7 @@ def bench(
         raise ValueError(f"--model {name} needs photographs: attrnb bench FOLDER --model {name}")
     if photographs is not None and not Path(photographs).is_dir():
         raise FileNotFoundError(f"there is no folder {photographs}")
-    chosen, wanted = parse_names(methods.lower()), None if measures is None else parse_names(measures.lower())
+    chosen, wanted = parse_names(methods), None if measures is None else parse_names(measures)
     loaded = load_model(name, weights=weights, mean=mean, std=std)
     if target not in (None, "label", "predicted"):
         target = find_class(target, loaded.categories)

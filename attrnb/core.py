@@ -202,7 +202,10 @@ def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tens
         )
     if target is None:
         if output.numel() != rows:
-            raise ValueError(f"target=None, but the output has shape {shape}: say which entry is explained. {_TARGET_FORMS}")
+            raise ValueError(
+                f"target=None, but the forward function returns {output.numel() // rows} numbers per row (shape {shape} for the {rows} rows of one pass): "
+                f"say which of them is explained. {_TARGET_FORMS}"
+            )
         return output.reshape(rows)
     if callable(target) and not isinstance(target, Tensor):
         score = target(output)
@@ -215,7 +218,8 @@ def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tens
     sizes = torch.tensor(shape[1:])
     wrong = ((target < -sizes) | (target >= sizes)).any(1)
     if wrong.any():
-        raise ValueError(f"target {tuple(target[wrong][0].tolist())} is out of range for an output of shape {shape}: valid are 0 to {', '.join(str(s - 1) for s in shape[1:])}")
+        valid = ", ".join(f"{-s} to {s - 1}" for s in shape[1:])
+        raise ValueError(f"target {tuple(target[wrong][0].tolist())} is out of range for an output of shape {shape}, one row per point of a pass: valid are {valid}")
     columns = (target % sizes).to(output.device, non_blocking=True)
     row = torch.arange(rows, device=output.device)
     return output[(row, *(c.expand(rows) for c in columns.unbind(1)))]
@@ -427,10 +431,10 @@ def gradients(
     target: TargetType = None,  # which output; one for all, or one per example
     additional_forward_args: object = None,  # further arguments; tensors (examples, ...) follow their examples
     *,
-    examples: Tensor | None = None,  # (rows,) which example each point belongs to; default: point r is example r
-    internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
+    examples: Tensor | None = None,  # (rows,) which example each point belongs to; default: point r is example r. There are as many examples as the largest number here says, plus one
+    internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
     return_scores: bool = False,  # also return the scores at the points, which cost nothing
-):
+) -> TensorOrTuple | tuple[TensorOrTuple, Tensor]:  # as inputs; with return_scores also scores (rows,)
     "Gradients of the target score at every point, in the inputs' form, shape, dtype and device; with `return_scores` also the scores (rows,). Raises TypeError or ValueError for wrong calls and for NaN or infinity in inputs or gradients. Equation: sum of rows."
     points, is_tuple = check_inputs(inputs)
     n_rows = points[0].shape[0]

@@ -805,7 +805,7 @@ class AttributionEquilibrium(FeatureAttribution):
         official: bool = False,  # reproduce the published program instead of the repaired one, see the last section
         skip: str = "main",  # addition of branches: "main", all to the deeper branch; "equal", half to each
         rules: Mapping[object, Callable] | None = None,  # rules for this call only: operation -> function (call, relevance)
-        internal_batch_size: int | None = None,  # images per pass at most; None: about a million input numbers, eight on a GPU
+        internal_batch_size: int | None = None,  # images per pass at most; None: images of about a million input numbers together, eight million on a GPU
         return_layers: bool = False,  # also return a LayerRelevance for each node
     ):
         "Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name -> LayerRelevance from the start layer down (module paths; graph node names for functions and modules called more than once). Warns (UserWarning) and gives zeros where the gradient at the start layer vanishes. Raises ValueError or TypeError for wrong calls, NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels."

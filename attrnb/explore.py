@@ -40,7 +40,7 @@ import numpy as np
 import PIL.Image
 import torch
 import traitlets
-from captum.attr import Attribution, IntegratedGradients
+from captum.attr import IntegratedGradients
 from fastcore.basics import patch
 from fastcore.docments import docments
 from matplotlib.patches import Rectangle
@@ -54,7 +54,7 @@ from .geodesic import GeodesicIGSVI, GeodesicPaths
 from .measures import SUBSTRATES, FaithfulnessCurves, faithfulness_curves, substrate_of, unit_importance
 from .neflag import FluxPoints, NeFLAG
 from .paths import QUADRATURE_METHODS, PathIntegratedGradients
-from .plots import ROLE_COLORS, AttributionFigure, compare, curves, feature_bars, heatmap, image_array, overlay, relevance_balance
+from .plots import ROLE_COLORS, AttributionFigure, curves, feature_bars, heatmap, image_array, overlay, relevance_balance
 from .samples import Normalize, sample_model
 
 # %% ../nbs/09_explore.ipynb #93e41c55
@@ -103,8 +103,7 @@ def _number(name: str, start, comment: str, optional: bool, integer: bool) -> Pa
         low = int(least[1]) if least else min(1, start)
         high = max(10, 4 * start)
     elif 0 < start < .5:
-        exponent = math.floor(math.log10(start))
-        low, high = 10.**(exponent - 2), 10.**(exponent + 2)
+        low, high = start / 100, start * 100
     else:
         low, high = min(0., 2. * start), max(1., 2. * start)
     kind = "integer" if integer else "logarithm" if 0 < start < .5 and low > 0 else "number"
@@ -276,7 +275,7 @@ class Worker:
         self,
         key: object = None,  # None: everything
     ) -> list:
-        "Drop waiting jobs and stop the running one at its next call of the model; the keys of those dropped or stopped."
+        "Drop waiting jobs and stop the running one at the model's next layer; the keys of those dropped or stopped."
         with self._changed:
             keys = [k for k in self._jobs if key is None or k == key]
             for k in keys:
@@ -749,7 +748,7 @@ def _steps_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: floa
             ax.axhline(0, color="black", lw=.8)
             ax.set(xlabel="point on the sphere", ylabel="flux", xlim=(.5, n + .5))
             _small_ticks(ax)
-        return _Film(chart, np.arange(n) + 1, drawn_map, lambda k: f"point {k + 1}: {html.escape(steps.notes[k])}. The picture is its distance from the input, per pixel." if image else f"point {k + 1}: {html.escape(steps.notes[k])}", half_width=.5, square=square)
+        return _Film(chart, np.arange(n) + 1, drawn_map, lambda k: f"point {k + 1}: {html.escape(steps.notes[k])}. The picture is its displacement from the input, summed over the colours." if image else f"point {k + 1}: {html.escape(steps.notes[k])}", half_width=.5, square=square)
 
     def chart(ax):
         relevance_balance({name: (mass[:1], mass[1:]) for name, mass in zip(steps.names, steps.values)}, ax=ax)
@@ -779,8 +778,9 @@ def _curves_film(found: FaithfulnessCurves, x: Tensor, attribution: Tensor, empt
     scores = getattr(found, kind)[0].double().cpu().tolist()
 
     def chart(ax):
-        curves(found, ylabel="", ax=ax)
-        ax.set(xlabel="share of the pixels" if _is_image(x) else "share of the features", xlim=(0, 1))
+        curves(found, ylabel="probability", ax=ax)
+        ax.set(xlabel="share of the pixels" if _is_image(x) else "share of the features", xlim=(0, 1), ylim=(-.03, 1.03))
+        ax.legend(loc="center right", fontsize=6, framealpha=.7)
         _small_ticks(ax)
 
     def picture(k):
@@ -853,7 +853,7 @@ class _Control(widgets.HBox):
             inner = widgets.IntSlider(start, int(p.low), int(p.high), **shared)
         elif p.kind == "number":
             step = 10.**(math.floor(math.log10(max(p.high - p.low, 1e-12))) - 2) * 5
-            inner = widgets.FloatSlider(float(start), min=p.low, max=p.high, step=min(step, .05), readout_format=".3g", **shared)
+            inner = widgets.FloatSlider(float(start), min=p.low, max=p.high, step=min(step, .05, abs(p.default or .05)), readout_format=".3g", **shared)
         elif p.kind == "logarithm":
             inner = widgets.FloatLogSlider(float(start), base=10, min=math.log10(p.low), max=math.log10(p.high), step=.05, readout_format=".2g", **shared)
         else:
@@ -1060,7 +1060,7 @@ class Panel(widgets.VBox):
                 feature_bars(values.abs() if e.sign == "magnitude" else values, e.feature_names, x.flatten(1), k=12, xlabel=f"attribution ({e.score})", ax=ax)
                 _small_ticks(ax)
             elif e.view == "overlay":
-                overlay(_visible(x), result.attribution, e.sign, e.percentile, e.opacity, ax=ax)
+                overlay(_visible(x), result.attribution, e.sign, percentile=e.percentile, opacity=e.opacity, ax=ax)
             else:
                 heatmap(result.attribution, e.sign, e.percentile, colorbar=False, ax=ax)
             if image:
@@ -1148,7 +1148,7 @@ class Panel(widgets.VBox):
         self,
         folder: str | Path | None = None,  # where to; default the explorer's `folder`
     ) -> list[Path]:
-        "Write the figure (.png), the attribution with its input (.safetensors) and the Python that reproduces it (.py); the paths. Raises RuntimeError when there is no result, OSError when a file can't be written."
+        "Write the figure (.png), the attribution with its input (.safetensors) and the Python that reproduces it (.py), with a model of one's own also the pickled model (.pt); the paths, in this order. Raises RuntimeError when there is no result, OSError when a file can't be written."
         if self.result is None or self.state == "working":
             raise RuntimeError("there is no result yet")
         return _save_panel(self, Path(folder or self.explorer.folder))
@@ -1853,7 +1853,7 @@ class Explorer(_State):
         self._worker.submit(panel, partial(self._explain, panel, request, self.removed), delay, priority=2)
 
     def cancel(self):
-        "Stop the work of all panels, at the model's next call; returns None. Panels without a result say so."
+        "Stop the work of all panels, at the model's next layer; returns None. Panels without a result say so."
         for panel in self.panels:
             self._worker.cancel(panel)
             if panel.state in ("waiting", "working"):
@@ -2060,13 +2060,12 @@ def _is_sample_model(model) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(v, theirs[k].cpu()) for k, v in mine.items())
 
 
-def _model_lines(explorer: Explorer, folder: Path) -> list[str]:
-    "Python that makes `model`"
+def _model_lines(explorer: Explorer, path: Path) -> list[str]:
+    "Python that makes `model`; a model that must be pickled goes to `path`"
     if explorer.model_code:
         return [explorer.model_code]
     if _is_sample_model(explorer.model):
         return ["from attrnb.samples import sample_model", "model = sample_model()"]
-    path = folder / "attrnb-model.pt"
     try:
         torch.save(explorer.model, path)
     except Exception:  # a lambda, a class made in the notebook
@@ -2105,11 +2104,10 @@ def _method_lines(method: Method, score: str, settings: Mapping) -> list[str]:
     return lines + ["ADD"] + seed + [f"attribution = {call}"]
 
 # %% ../nbs/09_explore.ipynb #bcc6d21c
-def _script(panel: Panel, name: str, folder: Path) -> str:
+def _script(panel: Panel, name: str, model: list[str]) -> str:
     "The Python that reproduces a panel"
     explorer, result = panel.explorer, panel.result
     method, settings = explorer.methods[result.request.method], dict(result.request.settings)
-    model = _model_lines(explorer, folder)
     made = _method_lines(method, result.request.score, settings)
     imports, work = made[:made.index("ADD")], made[made.index("ADD") + 1:]
     imports = [*imports, *(line for line in model if line.startswith("from "))]
@@ -2117,7 +2115,7 @@ def _script(panel: Panel, name: str, folder: Path) -> str:
     target = "None" if explorer._flat_output else repr(result.target)
     numpy_too = ["import numpy"] if any(line.startswith("numpy") for line in work) else []
     return "\n".join([
-        f'"{explorer.class_names[result.target]}, explained by {result.request.method}; written by attrnb {attrnb.__version__}"'.replace("\\", "/"),
+        repr(f"{explorer.class_names[result.target]}, explained by {result.request.method}; written by attrnb {attrnb.__version__}"),
         "from pathlib import Path", "", *numpy_too, "import torch", "from safetensors.torch import load_file", "",
         *sorted(set(["from attrnb.core import ClassScore", *(i for i in imports if not i.startswith("#"))])), "",
         *(i for i in imports if i.startswith("#")),
@@ -2144,8 +2142,9 @@ def _save_panel(panel: Panel, folder: Path) -> list[Path]:
     x = explorer.input(result.request.index)
     about = dict(method=result.request.method, settings=json.dumps(dict(result.request.settings)), target=str(result.target), category=explorer.class_names[result.target], score=result.request.score)
     save_file({"inputs": x.contiguous(), "attribution": result.attribution.contiguous()}, paths[1], metadata=about)
-    paths[2].write_text(_script(panel, name, folder), encoding="utf-8")
-    return paths
+    pickled = folder / f"{name}-model.pt"
+    paths[2].write_text(_script(panel, name, _model_lines(explorer, pickled)), encoding="utf-8")
+    return paths + [pickled] * pickled.exists()
 
 
 def _panel_figure(panel: Panel):
@@ -2162,10 +2161,11 @@ def _panel_figure(panel: Panel):
         else:
             _draw_values(left, x, names, "input")
             feature_bars(result.attribution.flatten(1), names, ax=middle)
-        left.set_title(explorer.class_names[result.target], fontsize=9)
+        left.set_title(f"explained: {explorer.class_names[result.target]}", fontsize=9)
         middle.set_title(result.request.method, fontsize=9)
         if panel.curves is not None:
             curves(panel.curves, ylabel="probability", ax=right)
+            right.set_xlabel("share of the pixels" if _is_image(x) else "share of the features")
         else:
             right.set_axis_off()
     return figure

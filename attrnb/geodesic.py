@@ -449,11 +449,11 @@ class GeodesicIGKNN(PathAttribution):
         pool: object = None,  # stepping stones: tensor (points, ...), tuple, Dataset, DataLoader or NeighbourGraph; None: each call's inputs, as published
         *,
         n_neighbors: int = 15,  # nearest pool points of every point, itself included; 15 as in the paper
-        weight: str = "conformal",  # what an edge costs: "conformal", the tighter "w1", or "euclidean" (which is Enhanced IG)
+        weight: str = "conformal",  # what an edge costs: "conformal", the tighter "w1", or "euclidean" (with direct=False this is Enhanced IG; with the direct edge every path is straight)
         n_steiner: int = 0,  # extra points on the longest edge, proportionally fewer on shorter ones
         direct: bool = True,  # also offer the straight edge, so that no path is longer than it; the published graph doesn't
     ):
-        "Raises TypeError if the forward function can't be called, ValueError for unknown weights or numbers out of range."
+        "Warns (UserWarning) of Euclidean weights with a direct edge. Raises TypeError if the forward function can't be called, ValueError for unknown weights or numbers out of range."
         super().__init__(forward_func)
         if weight not in EDGE_WEIGHTS:
             raise ValueError(f"weight={weight!r} is not known; choose one of {', '.join(EDGE_WEIGHTS)}")
@@ -461,6 +461,11 @@ class GeodesicIGKNN(PathAttribution):
             raise ValueError(
                 f"n_neighbors is {n_neighbors} and n_steiner {n_steiner}; accepted: at least 2 (a point is the first of its own neighbours) "
                 f"and at least 0"
+            )
+        if weight == "euclidean" and direct:
+            warnings.warn(
+                "with weight='euclidean' the direct edge is the shortest path to every input, so this is plain integrated gradients; "
+                "give direct=False for Enhanced IG", UserWarning, stacklevel=2,
             )
         self.pool, self.n_neighbors, self.weight, self.n_steiner, self.direct = pool, n_neighbors, weight, n_steiner, direct
         self.forget()
@@ -478,7 +483,7 @@ class GeodesicIGKNN(PathAttribution):
         additional_forward_args: object = None,  # passed on; tensors (batch, ...) follow their examples, which then need a search each
         n_steps: int = 5,  # quadrature nodes per edge to begin with
         method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
+        internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
         *,
@@ -930,7 +935,7 @@ class GeodesicIGSVI(PathAttribution):
         learning_rate: float = 1e-3,  # published: of Adam
         return_paths: bool = False,  # also return GeodesicPaths
     ):
-        "Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score (batch,), and `GeodesicPaths` with the spread in the stochastic mode. The path is never longer than its start. Raises TypeError or ValueError for wrong calls and for gradients that are not finite. Equations: polyline, energy, evidence bound."
+        "Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score (batch,), and `GeodesicPaths` with the spread in the stochastic mode. Unless `published` or `stochastic`, the path is never longer than its start; `stochastic` returns the attribution of the mean path. Raises TypeError or ValueError for wrong calls and for gradients that are not finite. Equations: polyline, energy, evidence bound."
         tensors, is_tuple = check_inputs(inputs)
         starts = check_baselines(baselines, tensors)
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)

@@ -1,4 +1,4 @@
-"""Does an attribution point at what the model used? One written definition for each measure, one value per example, and always a floor and a ceiling beside it.
+"""Does an attribution point at what the model used? One written definition for each measure, and for faithfulness a floor, and on request a ceiling, beside it.
 
 Docs: https://attrnb.github.io/attrnb/measures.html.md"""
 
@@ -126,10 +126,23 @@ def substrate_of(
     if substrate in ("blurred", "blurred_rise"):
         if inputs.ndim != 4:
             raise ValueError(f"substrate={substrate!r} needs images (batch, channels, H, W), got shape {tuple(inputs.shape)}")
-        sigma = inputs.shape[2] / 20 if substrate == "blurred" else 5.
-        size = min(2 * math.ceil(3 * sigma) + 1 if substrate == "blurred" else 11, 2 * min(inputs.shape[2:]) - 1)
+        if substrate == "blurred_rise":
+            kernel = _rise_kernel().to(inputs).expand(inputs.shape[1], 1, -1, -1)
+            return torch.nn.functional.conv2d(inputs, kernel, padding=kernel.shape[-1] // 2, groups=inputs.shape[1])
+        sigma = inputs.shape[2] / 20
+        size = min(2 * math.ceil(3 * sigma) + 1, 2 * min(inputs.shape[2:]) - 1)
         return gaussian_blur(inputs, [size, size], [sigma, sigma])
     raise ValueError(f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))}, a number or a tensor")
+
+
+def _rise_kernel(size: int = 11, sigma: float = 5., truncate: float = 4.) -> Tensor:
+    "A 1 in the middle of (size, size) zeros, smoothed by a Gaussian that is cut off at `truncate` standard deviations and reflected at the borders; float64, adds up to 1"
+    reach = int(truncate * sigma + .5)
+    bell = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64)**2 / (2 * sigma**2))
+    mirrored = torch.arange(-reach, size + reach) % (2 * size)  # period of the reflected line: 0 ... size-1, size-1 ... 0
+    one = ((mirrored == size // 2) | (mirrored == 2 * size - 1 - size // 2)).double()
+    line = torch.nn.functional.conv1d(one[None, None], (bell / bell.sum())[None, None])[0, 0]
+    return line[:, None] * line
 
 # %% ../nbs/07_measures.ipynb #b763c657
 @dataclass
@@ -263,23 +276,32 @@ class FaithfulnessCurves:
 
     @property
     def deletion_score(self) -> Tensor:
-        "Area under the deletion curve, (batch,); lower is better"
-        return _area(self.deletion, self.fractions)
+        "Area under the deletion curve, (batch,); lower is better. Raises ValueError if the curve was not asked for."
+        return _area(self._asked_for("deletion"), self.fractions)
 
     @property
     def insertion_score(self) -> Tensor:
-        "Area under the insertion curve, (batch,); higher is better"
-        return _area(self.insertion, self.fractions)
+        "Area under the insertion curve, (batch,); higher is better. Raises ValueError if the curve was not asked for."
+        return _area(self._asked_for("insertion"), self.fractions)
 
     @property
     def difference(self) -> Tensor:
-        "Difference curve, (batch, steps + 1): Ins(1 - q) - Del(q)"
+        "Difference curve, (batch, steps + 1): Ins(1 - q) - Del(q), 1 - q to the nearest point of the curve. Raises ValueError without both curves, or if they end before 1."
+        if self.deletion is None or self.insertion is None or (self.fractions[..., -1] < 1).any():
+            raise ValueError("the difference needs both curves up to their end: faithfulness_curves(..., curves='both', until=1)")
         return self.insertion.flip(1) - self.deletion
 
     @property
     def difference_score(self) -> Tensor:
-        "Insertion score minus deletion score, (batch,); higher is better"
+        "Insertion score minus deletion score, (batch,); higher is better. Raises ValueError without both curves."
         return self.insertion_score - self.deletion_score
+
+    def _asked_for(self, name: str) -> Tensor:
+        "The curve of this name; ValueError if there is none"
+        curve = getattr(self, name)
+        if curve is None:
+            raise ValueError(f"the {name} curve was not asked for; call faithfulness_curves with curves='both' or curves={name!r}")
+        return curve
 
 # %% ../nbs/07_measures.ipynb #409dbe71
 def faithfulness_curves(
@@ -299,7 +321,7 @@ def faithfulness_curves(
     reselect: bool = False,  # follow the class predicted at each step, whatever it is, instead of the target
     ties: str = "position",  # units of equal importance go in the order of their numbers, or in "random" order
     seed: int = 0,  # of random ties and of the noise substrate
-    internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
+    internal_batch_size: int | None = None,  # rows per forward pass at most; None: a quarter to one million input numbers per pass on the CPU, eight million on a GPU
     show_progress: bool = False,  # progress bar over chunks
 ) -> FaithfulnessCurves:
     "Deletion and insertion curves, (batch, steps + 1) each, from one pass of forward evaluations without gradients. Raises TypeError or ValueError for wrong calls. Source: Petsiuk, Das and Saenko, RISE, 2018; equations: curves."
@@ -341,7 +363,7 @@ def deletion(
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    area: str = "trapezoid",  # how the curve becomes a number: "trapezoid", "mean" or "steps", see the table above
+    area: str = "trapezoid",  # how the curve becomes a number: "trapezoid", "mean" or "steps", see the equation of areas
     start: bool = True,  # the curve's first point is the untouched input; False begins after the first step
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
@@ -358,7 +380,7 @@ def insertion(
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    area: str = "trapezoid",  # how the curve becomes a number: "trapezoid", "mean" or "steps", see the table above
+    area: str = "trapezoid",  # how the curve becomes a number: "trapezoid", "mean" or "steps", see the equation of areas
     start: bool = True,  # the curve's first point is the substrate; False begins after the first step
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
@@ -375,7 +397,7 @@ def difference(
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    area: str = "trapezoid",  # how the curves become numbers: "trapezoid", "mean" or "steps", see the table above
+    area: str = "trapezoid",  # how the curves become numbers: "trapezoid", "mean" or "steps", see the equation of areas
     start: bool = True,  # both curves have their first point; False begins after the first step
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
@@ -576,6 +598,16 @@ def _measure_named(measure: str | Callable | None) -> Callable:
         raise ValueError(f"measure={measure!r} is not known; choose one of {', '.join(HIGHER_IS_BETTER)}, or give a function with their call")
     return globals()[measure]
 
+
+def _name_of(measure: Callable) -> str:
+    "The name of a measure; of a functools.partial that of its function"
+    return getattr(measure, "__name__", None) or (_name_of(measure.func) if hasattr(measure, "func") else type(measure).__name__)
+
+
+def _with_its_own(measure: Callable, settings: dict) -> dict:
+    "The settings, after those that a functools.partial holds"
+    return dict(getattr(measure, "keywords", {})) | settings
+
 # %% ../nbs/07_measures.ipynb #4ae4a7ae
 def random_map(
     inputs: Tensor,  # (batch, ...)
@@ -609,6 +641,7 @@ def random_floor(
     "The measure of random orders, (draws, batch) float64, or (draws, batch, fractions). Raises as the measure does, and ValueError for fewer than one draw."
     whole_number(draws, "draws")
     measure, generator, x = _measure_named(measure), random_generator(seed), _one_tensor(inputs)
+    settings = _with_its_own(measure, settings)
     maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))
     return torch.stack([measure(forward, x, m, target, additional_forward_args, **settings | {"rank": "signed"}) for m in maps])
 
@@ -628,7 +661,7 @@ def greedy_order(
     internal_batch_size: int | None = None,  # rows per forward pass at most
     show_progress: bool = False,  # progress bar over rounds
 ) -> Tensor:  # (batch, ...) float64
-    "Attributions that rank the units in the order of a greedy search with the score itself: (batch, ...) float64 as the inputs, or (batch, 1, H, W). About rounds / 2 forward rows per unit. Raises TypeError or ValueError for wrong calls."
+    "Attributions that rank the units in the order of a greedy search with the score itself: (batch, ...) float64 as the inputs, or (batch, 1, H, W). About (rounds + 1) / 2 forward rows per unit. Raises TypeError or ValueError for wrong calls."
     if towards not in ("deletion", "insertion"):
         raise ValueError(f"towards={towards!r} is not known; choose 'deletion' or 'insertion'")
     whole_number(rounds, "rounds")
@@ -678,7 +711,8 @@ def greedy_ceiling(
 ) -> Tensor:  # (batch,)
     "The measure of the greedy order, (batch,) float64, or (batch, fractions): what a search with the score itself reaches, no bound. Raises as the measure does."
     measure = _measure_named(measure)
-    towards = "insertion" if measure.__name__ in ("insertion", "sufficiency") else "deletion"
+    settings = _with_its_own(measure, settings)
+    towards = "insertion" if _name_of(measure) in ("insertion", "sufficiency") else "deletion"
     own = {name: settings[name] for name in ("score", "substrate", "unit", "seed", "internal_batch_size") if name in settings}
     order = greedy_order(forward, inputs, target, additional_forward_args, towards=towards, rounds=rounds, **{"unit": 1} | own)
     return measure(forward, inputs, order, target, additional_forward_args, **settings | {"rank": "signed"})
@@ -732,14 +766,14 @@ def protocol_power(
         measure(forward, inputs, attributions, target, additional_forward_args, **settings),
         random_floor(forward, inputs, target, draws, seed, **rest),
         greedy_ceiling(forward, inputs, target, rounds, **rest),
-        measure.__name__,
+        _name_of(measure),
     )
 
 # %% ../nbs/07_measures.ipynb #5697a5c3
 PRESETS = {
     "RISE deletion": dict(score="probability", substrate="black", unit=1, rank="signed", steps=224),
     "RISE insertion": dict(score="probability", substrate="blurred_rise", unit=1, rank="signed", steps=224),
-    "Samek": dict(score="probability", substrate="noise", unit=9, rank="signed", steps=100, until=.157, area="mean"),
+    "Samek": dict(score="probability", substrate="noise", unit=9, rank="signed", steps=100, until=100 / 676, area="mean"),
     "NeFLAG": dict(score="probability", substrate="black", unit=1, rank="signed", steps=224, area="mean"),
     "Geodesic IG": dict(score="probability", substrate="black", unit="element", rank="signed"),
     "Quantus PixelFlipping": dict(score="probability", substrate="minimum", unit="element", rank="signed", steps=None, start=False, area="steps"),
@@ -769,11 +803,11 @@ def uniform_map(
 
 # %% ../nbs/07_measures.ipynb #7d7d1b2d
 def box_masks(
-    boxes: Sequence | Tensor,  # per example its boxes (boxes, 4) as left, top, right, bottom in pixels; a tensor (batch, 4) has one box each
+    boxes: Sequence | Tensor,  # per example its boxes (boxes, 4) as left, top, right, bottom edges in pixels: [0, 0, 2, 1] has two pixels; a tensor (batch, 4) has one box each
     height: int,  # of the masks, in pixels
     width: int,  # of the masks, in pixels
 ) -> Tensor:  # (batch, height, width) bool
-    "True inside any box of the example: where the pixel's centre is, (batch, height, width) bool on the CPU. Boxes are cut off at the border. Raises ValueError for boxes that are not four finite numbers in order."
+    "True inside any box of the example: where the pixel's centre is, (batch, height, width) bool on the CPU. Boxes are cut off at the border. Column `right` and row `bottom` are outside; in the annotations of PhotographFolder the last column and row belong to the box. Raises ValueError for boxes that are not four finite numbers in order."
     rows, columns = torch.arange(height)[:, None] + .5, torch.arange(width) + .5
     masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
     for mask, some in zip(masks, boxes):
@@ -968,7 +1002,7 @@ def dummy_sensitivity(
 
 # %% ../nbs/07_measures.ipynb #f4728e82
 def layer_conservation(
-    layers: Mapping[str, Tensor] | Sequence[Tensor],  # relevance per layer, (batch, ...) each, or its totals (batch,); in any order
+    layers: Mapping[str, Tensor] | Sequence[Tensor],  # relevance per layer, (batch, ...) each, or its totals (batch,); the first is the reference if `expected` is None
     expected: Tensor | float | None = None,  # the total that every layer should have, (batch,) or a number; None: the first layer's
     per_layer: bool = False,  # return every layer's departure instead of the largest
 ) -> Tensor:  # (batch,)
@@ -1265,7 +1299,7 @@ def as_quantus(
     method: Callable,  # a class of attributions (Captum's or ours), a function model -> attribution object, or a function (model, inputs, target) -> tensor
     **settings,  # arguments of the class's constructor and of `attribute`, or of the function
 ) -> Callable:  # explain_func(model, inputs, targets, **kwargs) -> float32 array
-    "The function that Quantus calls as `explain_func`: it returns float32 arrays shaped as the inputs, or with one channel. Arguments given at the call come before `settings`; `device` moves the tensors. Raises TypeError for what can't be called and for an object that is already bound to a model."
+    "The function that Quantus calls as `explain_func`: it returns float32 arrays shaped as the inputs, or with one channel. Arguments given at the call override `settings`; `device` moves the tensors. Raises TypeError for what can't be called and for an object that is already bound to a model."
     if isinstance(method, captum.attr.Attribution):
         name = type(method).__name__
         raise TypeError(f"this {name} is bound to one model, but Quantus passes its own; give the class: as_quantus({name}), or a function: as_quantus(lambda model: {name}(model))")

@@ -65,7 +65,7 @@ class NeFLAG(FeatureAttribution):
 
     @property
     def multiplies_by_inputs(self):
-        "True: the gradient is multiplied by a displacement, so the attribution is in units of the score."
+        "True: the gradient is multiplied by a displacement, so the attribution is in units of the score (per-feature aggregate; the vector one has the gradient's unit)."
         return True
 
     @log_usage()
@@ -83,7 +83,7 @@ class NeFLAG(FeatureAttribution):
         clamp: tuple[float, float] | None = None,  # keep points in this range (0, 1 for pixels); None keeps the sphere round
         seed: int | torch.Generator | None = 0,  # of the random starts, see random_generator
         directions: TensorOrTuple | None = None,  # (n_points, ...) own starts in the inputs' form, instead of random ones
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
+        internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
         return_flux: bool = False,  # also return the FluxPoints
         show_progress: bool = False,  # progress bar over points
     ):

@@ -129,12 +129,13 @@ class PathIntegratedGradients(PathAttribution):
         baselines: TensorOrTuple | float | None = None,  # start of the path; None means zeros, or the first point of `path`
         target: TargetType = None,  # which output is explained
         additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
-        path: TensorOrTuple | None = None,  # corners (batch or 1, points, ...) per input from baseline to input; None is the straight path
         n_steps: int = 50,  # nodes per path, spread evenly over its segments (at least 1 each); 50 as in Captum
         method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million input numbers, eight on a GPU
+        internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
+        *,
+        path: TensorOrTuple | None = None,  # corners (batch or 1, points, ...) per input from baseline to input; None is the straight path
     ):
         "Attributions in the inputs' form, shape, dtype and device; with `return_convergence_delta` also sum minus change of score, shape (batch,). Raises TypeError or ValueError for wrong calls and for gradients that are not finite. Equation: path attribution."
         tensors, is_tuple = check_inputs(inputs)
@@ -163,9 +164,11 @@ def _check_path(path: TensorOrTuple | None, inputs: tuple[Tensor, ...], baseline
     result = []
     starts = None if baselines is None else check_baselines(baselines, inputs)
     for k, (q, x) in enumerate(zip(paths, inputs)):
-        wanted = f"({x.shape[0]} or 1, points, {', '.join(map(str, x.shape[1:]))})"
+        wanted = f"({x.shape[0]}{' or 1' if x.shape[0] > 1 else ''}, points, {', '.join(map(str, x.shape[1:]))})"
         if not isinstance(q, Tensor) or q.ndim != x.ndim + 1 or q.shape[2:] != x.shape[1:] or q.shape[0] not in (1, x.shape[0]):
-            raise ValueError(f"path {k} has shape {tuple(q.shape) if isinstance(q, Tensor) else type(q).__name__}; accepted: {wanted}")
+            given = f"has shape {tuple(q.shape)}" if isinstance(q, Tensor) else f"is a {type(q).__name__}"
+            hint = "; add a batch dimension: path[None]" if isinstance(q, Tensor) and q.ndim == x.ndim and q.shape[1:] == x.shape[1:] else ""
+            raise ValueError(f"path {k} {given}; accepted: {wanted}{hint}")
         if q.shape[1] < 2 or q.shape[1] != paths[0].shape[1]:
             raise ValueError(f"path {k} has {q.shape[1]} points; all paths need the same number, at least 2")
         q = q.detach().to(x).expand(x.shape[0], *q.shape[1:])

@@ -1,4 +1,4 @@
-"""Pictures of attributions: heat maps, overlays, comparison grids, faithfulness curves, paths, flux, relevance and feature bars, and pictures with a slider that need no kernel. Every function returns a matplotlib figure, or draws on the axes it is given.
+"""Pictures of attributions: heat maps, overlays, comparison grids, faithfulness curves, paths, flux, relevance and feature bars, and pictures with a slider that need no kernel. Functions that draw return the matplotlib figure; all but `compare` also draw on axes that are given.
 
 Docs: https://attrnb.github.io/attrnb/plots.html.md"""
 
@@ -54,7 +54,7 @@ def _double(values) -> Tensor:
 
 
 def pixel_map(
-    attributions: Tensor,  # (batch, channels, H, W), (channels, H, W) with 1 or 3 channels, (batch, H, W) or (H, W); any device
+    attributions: Tensor,  # (batch, channels, H, W), (channels, H, W) with 1 or 3 channels, (batch, H, W) or (H, W); any device. 1 or 3 maps (batch, H, W) are read as channels of one: give (batch, 1, H, W) then
     kind: str = "signed",  # "signed" keeps the sign of the channel sum, "magnitude" drops it
 ) -> np.ndarray:
     "One number per pixel, summed over channels: float64 array (batch, H, W). Raises TypeError for other than tensors or arrays, ValueError for other shapes or an unknown kind."
@@ -71,6 +71,12 @@ def pixel_map(
         raise ValueError(f"attributions have shape {tuple(t.shape)}; accepted: (batch, channels, H, W), (channels, H, W), (batch, H, W), (H, W)")
     return (t.abs() if kind == "magnitude" else t).numpy()
 
+
+def _one_per_image(attributions, n: int) -> Tensor:
+    "Maps (n, H, W) of `n` images as (n, 1, H, W), so that 1 or 3 of them are not read as channels"
+    t = torch.as_tensor(attributions)
+    return t[:, None] if t.ndim == 3 and len(t) == n else t
+
 # %% ../nbs/02_plots.ipynb #5cb9465d
 def color_limit(
     values: np.ndarray,  # pixel values of the maps that share a scale
@@ -84,6 +90,13 @@ def color_limit(
     if not magnitudes.size:
         return 1.0
     return float(np.percentile(magnitudes, percentile)) or float(magnitudes.max()) or 1.0
+
+
+def _beyond(values: np.ndarray, limit: float, kind: str) -> str:
+    "At which ends of the colour scale values lie beyond it: matplotlib's `extend`"
+    finite = values[np.isfinite(values)]
+    low, high = kind == "signed" and bool((finite < -limit).any()), bool((finite > limit).any())
+    return "both" if low and high else "min" if low else "max" if high else "neither"
 
 # %% ../nbs/02_plots.ipynb #2d1efe2e
 class AttributionFigure(Figure):
@@ -170,19 +183,20 @@ def heatmap(
     maps = pixel_map(attributions, kind)
     fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, values, title in zip(axes, maps, titles):
-        drawn = panel.imshow(values, **_style(kind, color_limit(maps if shared_scale else values, percentile)))
+        limit = color_limit(maps if shared_scale else values, percentile)
+        drawn = panel.imshow(values, **_style(kind, limit))
         _mark_not_finite(panel, values)
         if title:
             panel.set_title(title, fontsize=9)
         if colorbar:
-            bar = fig.colorbar(drawn, ax=panel, shrink=.8, extend="both" if kind == "signed" else "max")
+            bar = fig.colorbar(drawn, ax=panel, shrink=.8, extend=_beyond(values, limit, kind))
             bar.ax.tick_params(labelsize=7)
             bar.formatter.set_powerlimits((-2, 3))
     return fig
 
 # %% ../nbs/02_plots.ipynb #2eb55eda
 def image_array(
-    images: Tensor,  # (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W) or (H, W), values in [0, 1]
+    images: Tensor,  # (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W) or (H, W), values in [0, 1]; 1 or 3 pictures (batch, H, W) are read as the colours of one: give (batch, 1, H, W) then
 ) -> np.ndarray:
     "Images as float array (batch, H, W, 3) in [0, 1], values outside clipped. Raises ValueError for other shapes and for NaN."
     t = _double(images)
@@ -199,7 +213,7 @@ def image_array(
 
 def overlay(
     images: Tensor,  # see image_array
-    attributions: Tensor,  # see pixel_map; as many as images
+    attributions: Tensor,  # see pixel_map; as many as images, so that (batch, H, W) is always one map per image
     kind: str = "signed",  # "signed" or "magnitude"
     percentile: float = 99.0,  # end of the colour scale, see color_limit
     opacity: float = 0.9,  # of the strongest pixels, 0 to 1
@@ -207,20 +221,24 @@ def overlay(
     columns: int = 4,  # panels per row
     size: float = 2.2,  # panel size in inches
     ax: Axes | None = None,  # draw a single overlay here instead of making a figure
+    limit: float | None = None,  # end of the colour scale itself, one for all examples; None: by `percentile`, each example its own
 ) -> Figure:
     "The figure, one panel per example. Raises ValueError for shapes or arguments that don't fit."
-    pictures, maps = image_array(images), pixel_map(attributions, kind)
+    pictures = image_array(images)
+    maps = pixel_map(_one_per_image(attributions, len(pictures)), kind)
     if pictures.shape[:3] != maps.shape:
         raise ValueError(f"images are {pictures.shape[:3]} (batch, H, W), attributions {maps.shape}; they must agree")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}; it must be between 0 and 1")
+    if limit is not None and not 0 < limit < math.inf:
+        raise ValueError(f"limit is {limit}; it must be positive")
     fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, picture, values, title in zip(axes, pictures, maps, titles):
-        limit = color_limit(values, percentile)
+        end = color_limit(values, percentile) if limit is None else limit
         grey = .3 + .7 * picture.mean(2)
         panel.imshow(grey, cmap="gray", vmin=0, vmax=1)
-        strength = np.where(np.isfinite(values), np.clip(np.abs(values) / limit, 0, 1) * opacity, 1)
-        panel.imshow(values, **_style(kind, limit), alpha=strength)
+        strength = np.where(np.isfinite(values), np.clip(np.abs(values) / end, 0, 1) * opacity, 1)
+        panel.imshow(values, **_style(kind, end), alpha=strength)
         _mark_not_finite(panel, values)
         if title:
             panel.set_title(title, fontsize=9)
@@ -229,7 +247,7 @@ def overlay(
 # %% ../nbs/02_plots.ipynb #d4389a7f
 def compare(
     images: Tensor,  # (batch, 3 or 1, H, W), see image_array
-    attributions: Mapping[str, Tensor],  # name of a method -> its attributions, one per image
+    attributions: Mapping[str, Tensor],  # name of a method -> its attributions, one per image, so that (batch, H, W) is always one map per image
     kind: str | Mapping[str, str] = "signed",  # for all methods, or per method
     titles: Sequence[str] | None = None,  # one per image, written at its left
     percentile: float = 99.0,  # end of the colour scale, see color_limit
@@ -244,7 +262,7 @@ def compare(
     if not names:
         raise ValueError("attributions is empty; give at least one method")
     kinds = {name: kind if isinstance(kind, str) else kind.get(name, "signed") for name in names}
-    maps = {name: pixel_map(attributions[name], kinds[name]) for name in names}
+    maps = {name: pixel_map(_one_per_image(attributions[name], len(pictures)), kinds[name]) for name in names}
     for name, values in maps.items():
         if values.shape != pictures.shape[:3]:
             raise ValueError(f"{name} has maps {values.shape}, the images are {pictures.shape[:3]} (batch, H, W); they must agree")
@@ -260,10 +278,11 @@ def compare(
         together = np.concatenate([maps[name][r].ravel() for name in names])
         for c, name in enumerate(names, 1):
             ax, values = axes[r][c], maps[name][r]
+            limit = color_limit(together if shared_scale else values, percentile)
             if overlaid:
-                overlay(picture.transpose(2, 0, 1), values, kinds[name], percentile, ax=ax)
+                overlay(picture.transpose(2, 0, 1), values, kinds[name], limit=limit, ax=ax)
             else:
-                ax.imshow(values, **_style(kinds[name], color_limit(together if shared_scale else values, percentile)))
+                ax.imshow(values, **_style(kinds[name], limit))
                 _mark_not_finite(ax, values)
                 ax.set_axis_off()
             if r == 0:
@@ -348,8 +367,20 @@ def _read_curves(found, kinds: Sequence[str]) -> tuple[np.ndarray, dict[str, np.
             if x.ndim != 1 or read[name].ndim != 2 or read[name].shape[1] != len(x) or not len(read[name]):
                 raise ValueError(f"fractions have shape {x.shape}, {name} {values.shape}; accepted: (points,) and (batch, points)")
     if "difference" in kinds:
+        if not _whole(x):
+            raise ValueError(f"the difference curve needs fractions from 0 to 1, got {x[0]:g} to {x[-1]:g}; draw deletion and insertion instead")
+        if not np.allclose(x + x[::-1], 1, atol=1e-6, rtol=0):  # such as whole units of an odd number: put the points of 1 - x in
+            grid = np.sort(np.concatenate([x, 1 - x]))
+            grid = grid[np.append(True, np.diff(grid) > 1e-9)]
+            read = {name: np.stack([np.interp(grid, x, v) for v in values]) for name, values in read.items()}
+            x = grid
         read["difference"] = read["insertion"][:, ::-1] - read["deletion"]
     return x, {k: read[k] for k in kinds}
+
+
+def _whole(x: np.ndarray) -> bool:
+    "Whether fractions begin as far above 0 as they end below 1, so that a curve can be read backwards"
+    return len(x) > 0 and abs(x[0] + x[-1] - 1) < 1e-3
 
 
 def _area(x: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -388,7 +419,7 @@ def curves(
     for i, (panel, title) in enumerate(zip(axes, titles)):
         shown = read if average else {k: v[i:i + 1] for k, v in read.items()}
         means = {k: v.mean(0) for k, v in shown.items()}
-        if "deletion" in means and "insertion" in means:
+        if "deletion" in means and "insertion" in means and _whole(x):
             panel.fill_between(x, means["deletion"], means["insertion"], color=ROLE_COLORS["neutral"], alpha=.13, lw=0)
         elif len(means) == 1:
             panel.fill_between(x, means[kinds[0]], color=ROLE_COLORS[kinds[0]], alpha=.1, lw=0)
@@ -399,7 +430,7 @@ def curves(
                 label = f"random {_with_interval(_area(base[0], values), level)}" if len(kinds) == 1 else "random" if kind == kinds[0] else None
                 panel.plot(base[0], values.mean(0), ":", color=ROLE_COLORS["random"], label=label)
         if at is not None:
-            panel.axvline(at, color="black", lw=.8)
+            panel.axvline(at, ymax=1 / 1.4, color="black", lw=.8)  # ends below the legend
             for kind, mean in means.items():
                 panel.plot(at, np.interp(at, x, mean), "o", color=ROLE_COLORS[kind], ms=5)
         panel.axhline(0, color="0.8", lw=.8, zorder=0)
@@ -439,7 +470,7 @@ def compare_curves(
         ax.plot(x, values[kind].mean(0), ":", color=ROLE_COLORS["random"], label=f"random {_with_interval(_area(x, values[kind]), level)}")
     ax.axhline(0, color="0.8", lw=.8, zorder=0)
     bottom, top = ax.get_ylim()
-    ax.set(xlabel="fraction of the units", ylabel=ylabel, ylim=(bottom, top + .09 * (len(found) + 1) * (top - bottom)), title=title)
+    ax.set(xlabel="fraction of the units", ylabel=ylabel, ylim=(bottom, top + .14 * (len(found) + 1) * (top - bottom)), title=title)
     ax.legend(loc="upper center", fontsize=7, title="area under", title_fontsize=7)
     return fig
 
@@ -666,11 +697,11 @@ def flux_points(
         panel.plot(0, 0, "k+", ms=8)
         dots = panel.scatter(*flat.T, c=flux[i], cmap=SIGNED_COLORS, vmin=-limit, vmax=limit, s=26, edgecolors="0.3", linewidths=.4, zorder=3)
         panel.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), xticks=[-1, 0, 1], yticks=[-1, 0, 1], aspect="equal")
-        panel.set_xlabel(f"displacement; the plane holds {kept:.0%} of it", fontsize=7)
+        panel.set_xlabel(f"displacement / farthest\n(plane: {kept:.0%} of squared length)", fontsize=7)
         if title:
             panel.set_title(title, fontsize=9)
     if colorbar:
-        fig.colorbar(dots, ax=axes, label="flux density", shrink=.8)
+        fig.colorbar(dots, ax=axes, label="flux density", shrink=.8, extend=_beyond(flux, limit, "signed"))
     return fig
 
 # %% ../nbs/02_plots.ipynb #2e746bdf

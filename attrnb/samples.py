@@ -390,7 +390,7 @@ def half_moons_model(
 
 # %% ../nbs/01_samples.ipynb #17305eaa
 class Normalize(nn.Module):
-    "Subtract a mean and divide by a standard deviation per channel. Takes float images (n, channels, height, width) and returns the same shape and dtype."
+    "Subtract a mean and divide by a standard deviation per channel. Takes float images (n, channels, height, width) and returns the same shape, in the precision of its buffers (float32) at least."
     def __init__(self,
         mean:list, # one number per channel, on the scale of pixels in [0, 1]
         std:list, # one number per channel

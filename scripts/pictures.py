@@ -1,19 +1,34 @@
-"""Make the site's small pictures in nbs/images: logo.svg, favicon.png and social.png.
+"""Make the site's small pictures in nbs/images: explain.png, logo.svg, favicon.png and social.png.
 
     python scripts/pictures.py
 
-The logo is a bull's-eye on a grid, red for and blue against, in the colours of all heat maps here. The picture for
-links (social.png, 1200 x 630) is made from explain.png, which `attrnb explain --images 3 --out nbs/images/explain.png`
-writes.
+explain.png is what `attrnb explain --images 3` draws, with the methods' names as the pages write them. The logo is a
+bull's-eye on a grid, red for and blue against, in the colours of all heat maps here. The picture for links
+(social.png, 1200 x 630) shows the first two rows of explain.png.
 """
 import math
+import tempfile
 from pathlib import Path
 
 from matplotlib import colormaps, colors
 from PIL import Image, ImageDraw, ImageFont
 
+from attrnb.cli import explain
+from attrnb.plots import compare
+from attrnb.samples import shape_images
+
 IMAGES = Path(__file__).resolve().parents[1] / "nbs" / "images"
 CELLS, SIZE = 9, 64
+NAMES = {"integrated_gradients": "Integrated Gradients", "neflag": "NeFLAG", "geodesic": "Geodesic IG", "equilibrium": "Equilibrium"}
+
+
+def explained(images: int = 3, seed: int = 0):
+    "The figure of `attrnb explain`, with the methods' names"
+    with tempfile.TemporaryDirectory() as folder:
+        found = explain(images=images, seed=seed, out=f"{folder}/explain.png", quiet=True)
+    maps = {NAMES[name]: attribution for name, attribution in found.attributions.items()}
+    evidence = shape_images(images, seed=seed + 1_000_003).evidence  # as in explain
+    return compare(found.images, maps, titles=[found.categories[t] for t in found.targets], outlines=evidence)
 
 
 def squares():
@@ -50,19 +65,18 @@ def social() -> Image.Image:
     "The picture that stands beside a link"
     picture = Image.new("RGB", (1200, 630), "white")
     figure = Image.open(IMAGES / "explain.png").convert("RGB")
-    width = 1140
-    figure = figure.resize((width, round(figure.height * width / figure.width)), Image.LANCZOS)
-    figure = figure.crop((0, 0, width, min(figure.height, 440)))
-    picture.paste(figure, (30, 630 - figure.height - 12))
+    figure = figure.crop((0, 0, figure.width, round(.669 * figure.height)))  # two of the three rows, in their own size: enlarged pixels stay sharp
+    picture.paste(figure, ((1200 - figure.width) // 2, 630 - figure.height - 6))
     mark = logo_pixels(110)
-    picture.paste(mark, (40, 30), mark)
+    picture.paste(mark, (40, 24), mark)
     draw = ImageDraw.Draw(picture)
-    draw.text((175, 18), "attrnb", fill="#222222", font=ImageFont.load_default(size=72))
-    draw.text((178, 106), "What made the network say that? Feature attribution for PyTorch", fill="#555555", font=ImageFont.load_default(size=31))
+    draw.text((175, 12), "attrnb", fill="#222222", font=ImageFont.load_default(size=72))
+    draw.text((178, 100), "What made the network say that? Feature attribution for PyTorch", fill="#555555", font=ImageFont.load_default(size=31))
     return picture
 
 
 if __name__ == "__main__":
+    explained().savefig(IMAGES / "explain.png", dpi=120)
     (IMAGES / "logo.svg").write_text(logo(), encoding="utf-8")
     logo_pixels(64).save(IMAGES / "favicon.png", optimize=True)
-    social().quantize(128).save(IMAGES / "social.png", optimize=True)
+    social().save(IMAGES / "social.png", optimize=True)

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import captum.attr
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -40,6 +41,7 @@ from attrnb.benchmark import (
     weights_hash,
     write_atomically,
 )
+from attrnb.core import ClassScore
 from attrnb.measures import box_masks, faithfulness_curves
 from attrnb.plots import AttributionFigure
 from attrnb.samples import load_model, shape_images
@@ -668,6 +670,18 @@ def test_a_changed_photograph_is_another_configuration(photographs):
         benchmark(load_model("shapes"), photographs, **same)
 
 
+def test_another_preprocess_is_another_configuration(photographs):
+    same = dict(methods=["centre"], measures=["energy_inside"], folder="run", annotations="boxes.json", show_progress=False)
+    loaded = load_model("shapes")
+    benchmark(loaded, photographs, **same)
+    benchmark(loaded, photographs, **same)
+    smaller = lambda picture: nn.functional.avg_pool2d(loaded.preprocess(picture), 2)
+    darker = lambda picture: loaded.preprocess(picture) / 2
+    for preprocess in (smaller, darker):
+        with pytest.raises(ValueError, match="data.sha256"):
+            benchmark(loaded, photographs, preprocess=preprocess, **same)
+
+
 @pytest.mark.parametrize("text, said", [("{", "not JSON"), ("[1]", "must map"), ('{"a.jpg": 3}', "must map")])
 def test_annotations_that_can_not_be_used(photographs, text, said):
     Path("wrong.json").write_text(text)
@@ -707,9 +721,12 @@ def test_names_with_settings_are_read_as_written(entries):
     if any(keyword.iskeyword(n) for name, given_ in entries for n in (name, *given_)):
         return
     text = ", ".join(name + (f"({', '.join(f'{k}={v!r}' for k, v in given_.items())})" if given_ else "") for name, given_ in entries)
-    if any(isinstance(v, str) and "-" in v for _, given_ in entries for v in given_.values()):
-        return  # hyphens between letters become underscores
     assert list(parse_names(text).values()) == list({f"{n}{s}": (n, s) for n, s in entries}.values())
+
+
+def test_only_names_are_made_small_and_lose_their_hyphens():
+    read = parse_names("""Grad-CAM(layer='Mixed-7c.It\\'s-A'), SALIENCY(abs=False)""")
+    assert read == {"""grad_cam(layer="Mixed-7c.It's-A")""": ("grad_cam", dict(layer="Mixed-7c.It's-A")), "saliency(abs=False)": ("saliency", dict(abs=False))}
 
 
 def test_last_feature_map():
@@ -738,6 +755,47 @@ def test_a_method_that_draws_is_called_with_one_example():
     a, b = small("a", methods={"drawn": drawn}), small("b", methods={"drawn": drawn}, batch_size=6)
     assert {n for n, _ in rows} == {1} and len({s for _, s in rows}) == 6
     assert_close(a.attributions("drawn"), b.attributions("drawn"), rtol=0, atol=0)
+
+
+def test_rows_of_ones_own_methods_are_counted_where_they_are_seen():
+    model = convolutional()
+    elsewhere = convolutional()
+
+    def twice(model, inputs, targets):
+        with torch.no_grad():
+            model(inputs)
+        x = inputs.detach().requires_grad_()
+        return torch.autograd.grad(model(x).sum(), x)[0]
+
+    chosen = {
+        "twice": twice, "blind": lambda model, inputs, targets: inputs, "here": captum.attr.Saliency(model), "wrapped": captum.attr.Saliency(ClassScore(model)),
+        "elsewhere": captum.attr.Saliency(elsewhere), "own": Method(lambda scored: lambda x, targets, seed: captum.attr.Saliency(scored).attribute(x, target=torch.tensor(targets))),
+        "centre": None,
+    }
+    run = small(model=model, methods=chosen, measures=["energy_inside"])
+    cost = {r["method"]: (r["gradient_evaluations"], r["forward_rows"]) for r in run.rows}
+    assert not run.failures
+    assert cost == {"twice": (1, 2), "blind": (None, None), "here": (1, 1), "wrapped": (1, 1), "elsewhere": (None, None), "own": (1, 1), "centre": (0, 0)}
+    assert not model._forward_pre_hooks
+    lines = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[-3:-1]] for line in run.table().splitlines()[4:11]}
+    assert lines["twice"] == ["1", "2"] and lines["blind"] == lines["elsewhere"] == ["-", "-"] and lines["centre"] == ["0", "0"]
+    written = {r["method"]: (r["gradient_evaluations"], r["forward_rows"]) for r in csv.DictReader(io.StringIO(run.csv()))}
+    assert written["blind"] == ("", "") and written["twice"] == ("1", "2")
+    DRAW(run)
+
+
+def test_internal_batch_size_goes_to_recipes_that_take_it():
+    given = []
+
+    def takes(scored, internal_batch_size=None):
+        given.append(internal_batch_size)
+        return lambda x, targets, seed: x
+
+    run = small(internal_batch_size=2, methods={
+        "plain": Method(lambda scored: lambda x, targets, seed: x), "takes": Method(takes), "settings": Method(lambda scored, **settings: given.append(settings) or (lambda x, targets, seed: x)),
+        "function": lambda model, x, targets: x, "saliency": None,
+    })
+    assert not run.failures and given == [2, dict(internal_batch_size=2)]
 
 
 def test_embedded_images_are_the_default():

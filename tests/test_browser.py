@@ -259,13 +259,14 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         person.look("layers", ".attrnb-panel", keep=keep)
 
         # a region, by two clicks, and by dragging
-        person.changes(".attrnb-note", lambda: page.locator(".attrnb-input .attrnb-cells button").nth(8 * 3 + 2).click(), "text")
-        page.locator(".attrnb-input .attrnb-cells button").nth(8 * 5 + 4).click()
+        person.changes(".attrnb-note", lambda: page.locator(".attrnb-input .attrnb-cells button").nth(8 * 3 + 1).click(), "text")
+        page.locator(".attrnb-input .attrnb-cells button").nth(8 * 6 + 4).click()
         page.wait_for_function("/region[^]*probability without it/.test(document.querySelector('.attrnb-note').innerText)", timeout=PATIENCE)
-        page.wait_for_function("/36.*72/.test(document.querySelector('.attrnb-region-rows .widget-readout').innerText)", timeout=PATIENCE)
+        page.wait_for_function("/36.*84/.test(document.querySelector('.attrnb-region-rows .widget-readout').innerText)", timeout=PATIENCE)
         before = person.text(".attrnb-note")
-        person.changes(".attrnb-note", lambda: person.drag(".attrnb-region-columns", .9, handle=1), "text")
+        person.changes(".attrnb-note", lambda: person.drag(".attrnb-region-columns", .55, handle=1), "text")
         assert person.text(".attrnb-note") != before
+        person.ready()
         person.look("region", keep=keep)
 
         # a second panel with a path, cancelled while it works, then done again

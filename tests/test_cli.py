@@ -10,7 +10,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from attrnb.cli import OURS, main
+from attrnb.cli import OURS, explain, find_class, main
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +161,26 @@ def test_explore_hands_over_to_the_explorer(photo, monkeypatch, capsys):
 def test_any_method_of_the_benchmark_can_be_explained(capsys):
     assert main(["explain", "--images", "1", "--method", "grad-cam,neflag(n_points=2)", "--quiet"]) == 0
     assert "neflag(n_points=2)" in capsys.readouterr().out
+
+
+def test_settings_keep_their_case(capsys):
+    assert main(["explain", "--images", "1", "--method", "Saliency(abs=False), Grad-CAM", "--quiet"]) == 0
+    assert "saliency(abs=False)" in capsys.readouterr().out
+    assert main(["bench", "--images", "2", "--methods", "saliency(abs=False)", "--measures", "Energy-Inside", "--out", "run", "--quiet"]) == 0
+    assert main(["explain", "--images", "1", "--method", "grad_cam(layer='Mixed_7c')", "--quiet"]) == 2
+    assert "Mixed_7c" in capsys.readouterr().err
+
+
+def test_classes_that_differ_in_their_capital_or_not_at_all():
+    imagenet = ["Cardigan", "cardigan", "crane", "tabby", "crane", "tiger cat"]
+    assert [find_class(t, imagenet) for t in ("cardigan", "Cardigan", "TABBY", "tiger", "4")] == [1, 0, 3, 5, 4]
+    with pytest.raises(ValueError, match=r"fits 2 classes: Cardigan \(0\), cardigan \(1\)"):
+        find_class("CARDIGAN", imagenet)
+    with pytest.raises(ValueError, match=r"crane \(2\), crane \(4\); give the number"):
+        find_class("crane", imagenet)
+
+
+def test_seconds_and_gradients_are_per_image(capsys):
+    rows = [explain(images=n, method="integrated_gradients(n_steps=7)", quiet=True).rows[0] for n in (1, 3)]
+    assert [r["gradient_evaluations"] for r in rows] == [7, 7]
+    assert "gradients per image" in capsys.readouterr().out

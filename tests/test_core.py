@@ -57,10 +57,10 @@ def test_targets_of_class_outputs(target):
 
 
 @pytest.mark.parametrize("target, error, words", [
-    (5, ValueError, "out of range"), (-6, ValueError, "out of range"), (1.0, TypeError, "not understood"), ("cat", TypeError, "not understood"),
+    (5, ValueError, "out of range for an output of shape (4, 5)"), (-6, ValueError, "valid are -5 to 4"), (1.0, TypeError, "not understood"), ("cat", TypeError, "not understood"),
     (True, TypeError, "not understood"), (torch.tensor([1., 2., 3., 4.]), TypeError, "float32"), (torch.tensor([True] * 4), TypeError, "bool"),
     ([0, 1], ValueError, "2 targets for 4 examples"), (torch.zeros(4, 2, dtype=torch.long), ValueError, "(4, 2)"),
-    (None, ValueError, "say which"), ((0, 1), ValueError, "needs 1"), ([(0,), (0, 1), (0,), (0,)], ValueError, "different lengths"),
+    (None, ValueError, "returns 5 numbers per row (shape (4, 5) for the 4 rows of one pass): say which"), ((0, 1), ValueError, "needs 1"), ([(0,), (0, 1), (0,), (0,)], ValueError, "different lengths"),
     (lambda out: out, ValueError, "one number per row"), (lambda out: 3, ValueError, "one number per row"),
 ])
 def test_wrong_targets(target, error, words):

@@ -1,5 +1,6 @@
 "The explorer without browser and kernel: traits are set, buttons clicked, and what is shown is compared with the methods"
 import gc
+import io
 import math
 import os
 import random
@@ -10,6 +11,8 @@ import time
 
 import ipywidgets
 import matplotlib.pyplot
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 import traitlets
@@ -20,7 +23,7 @@ from torch.testing import assert_close
 
 from attrnb.core import ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.explore import Cancelled, Method, ResultCache, Watch, Worker, _server, baseline, describe_parameters, explore, share_inside
+from attrnb.explore import Cancelled, Method, ResultCache, Watch, Worker, _Control, _server, baseline, describe_parameters, explore, share_inside
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -540,11 +543,42 @@ def test_saving_with_a_model_of_ones_own(opened, tmp_path):
     script = explorer.panels[0].save(tmp_path)[2]
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.returncode == 0 and float(done.stdout.split()[-1]) < 1e-5, done.stderr
+    first, second = explorer.panels[0].save(tmp_path), explorer.panels[0].save(tmp_path)
+    assert [p.suffix for p in second] == [".png", ".safetensors", ".py", ".pt"] and not set(first) & set(second), "a model saved before is not overwritten"
     explorer.model_code = "model = make_model()"
-    assert "model = make_model()" in explorer.panels[0].save(tmp_path)[2].read_text()
+    third = explorer.panels[0].save(tmp_path)
+    assert "model = make_model()" in third[2].read_text() and len(third) == 3
     explorer.panels[0].result = None
     with pytest.raises(RuntimeError, match="no result"):
         explorer.panels[0].save(tmp_path)
+
+
+def test_the_saved_program_is_python_whatever_the_class_is_called(opened, tmp_path):
+    explorer = opened(sample_model(), pictures(1), categories=['a "b"', "c\\d", "e", "f", "g", "h\n"], methods=["Equilibrium"])
+    for target in (0, 1, 5):
+        explorer.target = target
+        explorer.wait()
+        compile(explorer.panels[0].save(tmp_path)[2].read_text(), "saved", "exec")
+
+
+@pytest.mark.parametrize("view", ["overlay", "map"])
+def test_the_map_is_seen(opened, view):
+    explorer = opened(sample_model(), shape_images(1).images, methods=["Equilibrium"])
+    explorer.view = view
+    explorer.wait()
+    colours = np.asarray(PIL.Image.open(io.BytesIO(picture_of(explorer.panels[0].map))).convert("RGB"), dtype=int)
+    red, blue = colours[..., 0] - colours[..., 2], colours[..., 2] - colours[..., 0]
+    assert (red > 40).mean() > .02 and blue.max() > 5, "red for the class and some blue against it, over grey"
+
+
+def test_the_default_of_every_slider_lies_on_its_grid():
+    for method in (NeFLAG, AttributionEquilibrium, GeodesicIGSVI, IntegratedGradients):
+        for p in describe_parameters(method.attribute)[0].values():
+            if p.kind in ("number", "logarithm") and p.default:
+                control = _Control(p, p.default)
+                low, step = control.inner.min, control.inner.step
+                place = ((math.log10(p.default) if p.kind == "logarithm" else p.default) - low) / step
+                assert abs(place - round(place)) < 1e-6, (method.__name__, p)
 
 
 # Speed, and 200 interactions

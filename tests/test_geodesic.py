@@ -1,5 +1,6 @@
 "Properties of the geodesic methods across models, dtypes, batches, chunk sizes and bad input, and the numbers of the original program"
 import importlib.util
+import warnings
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from attrnb.geodesic import (
     neighbour_graph,
     sine_basis,
 )
+from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import half_moons, half_moons_model, sample_model, shape_images
 
 BASELINE = torch.tensor([[-.5, -.5]])
@@ -187,7 +189,7 @@ def test_sandwich(seed, activation):
 METHODS = {
     "knn": lambda f, pool: GeodesicIGKNN(f, pool),
     "w1": lambda f, pool: GeodesicIGKNN(f, pool, weight="w1"),
-    "euclidean": lambda f, pool: GeodesicIGKNN(f, pool, weight="euclidean", n_steiner=2),
+    "euclidean": lambda f, pool: GeodesicIGKNN(f, pool, weight="euclidean", n_steiner=2, direct=False),
     "svi": lambda f, pool: GeodesicIGSVI(f),
     "svi with pool": lambda f, pool: GeodesicIGSVI(f, pool),
 }
@@ -316,6 +318,19 @@ def test_scale_invariance_of_paths(moons):
     seven = GeodesicIGKNN(lambda y: 8 * model(y) + 3, points).attribute(x, BASELINE, target, tolerance=None, return_paths=True)
     assert all(torch.equal(a, b) for a, b in zip(one[1].nodes, seven[1].nodes))
     assert_close(8 * one[0], seven[0], atol=1e-4, rtol=1e-4)
+
+
+def test_euclidean_weights_with_a_direct_edge_warn():
+    net, pool, x = network(), cloud(60), cloud(5, seed=1)
+    with pytest.warns(UserWarning, match="Enhanced IG"):
+        straight = GeodesicIGKNN(net, pool, weight="euclidean")
+    A, path = straight.attribute(x, -.5, 1, return_paths=True)
+    assert path.hops.tolist() == [1] * 5
+    assert_close(A, PathIntegratedGradients(net).attribute(x, -.5, 1, n_steps=200), atol=1e-4, rtol=1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for settings_ in (dict(weight="euclidean", direct=False), dict(weight="w1"), dict()):
+            GeodesicIGKNN(net, pool, **settings_)
 
 
 def test_bridges_are_reported():

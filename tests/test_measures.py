@@ -1,4 +1,5 @@
 "Every measure against plain loops, across units, substrates, dtypes and chunks, and what happens to wrong calls"
+import functools
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from captum.attr import IntegratedGradients, Saliency
 from hypothesis import given, settings, strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded
+from scipy.ndimage import convolve, gaussian_filter
 from scipy.stats import spearmanr
 from torch import nn
 from torch.testing import assert_close
@@ -281,6 +283,41 @@ def test_ties_by_position_or_by_lot():
     assert_close(negative, by_position)
 
 
+def test_scores_of_curves_that_were_not_asked_for():
+    net, x = mlp(), numbers(2, 6)
+    both, early = faithfulness_curves(net, x, x, 0, steps=3), faithfulness_curves(net, x, x, 0, steps=3, until=.5)
+    assert_close(both.difference, both.insertion.flip(1) - both.deletion)
+    with pytest.raises(ValueError, match="until=1"):
+        early.difference
+    assert_close(early.difference_score, difference(net, x, x, 0, steps=3, until=.5))
+    for asked, other in (("deletion", "insertion"), ("insertion", "deletion")):
+        one = faithfulness_curves(net, x, x, 0, steps=3, curves=asked)
+        assert_close(getattr(one, f"{asked}_score"), getattr(both, f"{asked}_score"))
+        for missing in (f"{other}_score", "difference_score"):
+            with pytest.raises(ValueError, match=f"the {other} curve was not asked for"):
+                getattr(one, missing)
+        with pytest.raises(ValueError, match="both"):
+            one.difference
+
+
+@pytest.mark.parametrize("height, width", [(40, 30), (4, 7)])
+def test_blur_of_rise_is_its_programs(height, width):
+    x = numbers(2, 3, height, width).double()
+    single = np.zeros((11, 11))
+    single[5, 5] = 1
+    kernel = gaussian_filter(single, 5)
+    expected = np.stack([[convolve(channel, kernel, mode="constant") for channel in image] for image in x.numpy()])
+    assert_close(substrate_of(x, "blurred_rise").numpy(), expected)
+    assert abs(kernel[5, 5] / kernel[0, 0] - 1.14) < .01
+
+
+def test_samek_removes_a_hundred_regions():
+    preset = {k: v for k, v in PRESETS["Samek"].items() if k != "area"}
+    net, x = CountingForward(lambda x: x.mean((1, 2, 3))[:, None] * torch.ones(2)), torch.rand(1, 1, 227, 227, generator=torch.Generator().manual_seed(0))
+    curves = faithfulness_curves(net, x, x, 0, curves="deletion", **preset)
+    assert_close(curves.fractions * 26**2, torch.arange(101).double())
+
+
 def test_reselect_follows_the_largest_score():
     net, x, a = mlp(), numbers(3, 6), numbers(3, 6, seed=1)
     curves = faithfulness_curves(net, x, a, steps=6, reselect=True)
@@ -391,6 +428,17 @@ def test_floor_measure_and_ceiling_of_every_measure(measure):
         assert (power.range.mean() > 0) == HIGHER_IS_BETTER[measure.__name__]
     assert_close(random_floor(net, x, 1, 2, measure=measure, unit=4, score="log_probability"), power.floor)
     assert_close(greedy_ceiling(net, x, 1, 3, measure=measure, unit=4, score="log_probability"), power.ceiling)
+
+
+@pytest.mark.parametrize("measure", [difference, insertion, sufficiency], ids=lambda m: m.__name__)
+def test_a_partial_is_its_function_with_settings(measure):
+    net, x = convolutional(), numbers(2, 3, 12, 12)
+    a, own = Saliency(net).attribute(x, target=1), dict(unit=4, score="probability", substrate="mean")
+    whole = protocol_power(net, x, a, 1, measure=measure, draws=2, rounds=2, **own)
+    power = protocol_power(net, x, a, 1, measure=functools.partial(measure, **own), draws=2, rounds=2)
+    assert power.measure == measure.__name__
+    for mine, theirs in zip((power.value, power.floor, power.ceiling), (whole.value, whole.floor, whole.ceiling)):
+        assert_close(mine, theirs)
 
 
 def test_greedy_order_is_optimal_for_a_sum_and_counts_its_rows():

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded
 from torch.testing import assert_close
 
@@ -43,6 +43,22 @@ def test_unsearched_mean_is_the_surface_integral():
     H = torch.diag(torch.tensor([-4., -2., -1.], dtype=torch.float64))
     attribution = NeFLAG(lambda y: .5 * ((y @ H) * y).sum(1)).attribute(torch.zeros(1, 3, dtype=torch.float64), n_points=20_000, search_steps=0, radius=.3)
     assert_close(attribution[0], -.09 * H.diagonal() / 3, rtol=.03, atol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), features=st.integers(2, 6))
+def test_small_sphere_with_one_step_sees_curvature_along_the_gradient(seed, features):
+    def draw(*shape, k): return numbers(*shape, seed=seed + k, dtype=torch.float64)
+    M, bias, x, u = draw(8, features, k=0), draw(8, k=1), draw(1, features, k=2), draw(200, features, k=3)
+    def f(y): return (y @ M.T + bias).tanh().sum(1) + 3 * y[:, 0]
+    g = torch.func.grad(lambda q: f(q[None])[0])(x[0])
+    Hg = torch.func.hessian(lambda q: f(q[None])[0])(x[0]) @ g
+    assume(g.norm() > .5)
+    errors = []
+    for radius in (1e-2, 1e-3):  # opposite starts, whose odd terms cancel
+        A = NeFLAG(f).attribute(x, n_points=400, directions=torch.cat([u, -u]), search_steps=1, radius=radius)[0] / radius
+        errors.append((A - g**2 / g.norm() + radius * g * Hg / g.norm()**2).abs().max().item())
+    assert errors[1] < errors[0] / 50 + 1e-9
 
 
 @pytest.mark.parametrize("aggregate", ["feature", "vector"])

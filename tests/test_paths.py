@@ -1,4 +1,6 @@
 "Integrated gradients against Captum, along polylines, and in bounded memory"
+import inspect
+
 import pytest
 import torch
 from captum.attr import IntegratedGradients
@@ -78,6 +80,25 @@ def test_inserting_a_corner_on_the_way_changes_nothing():
     assert_close(PathIntegratedGradients(net).attribute(x, path=path, target=0, n_steps=60), PathIntegratedGradients(net).attribute(x, target=0, n_steps=60), atol=1e-10, rtol=1e-8)
 
 
+def test_arguments_by_position_are_those_of_captum():
+    net, x = mlp(), numbers(2, 6)
+    ours, theirs = PathIntegratedGradients(net), IntegratedGradients(net)
+    for given in ((None, 1, None, 20), (.5, [0, 2], None, 7, "riemann_right", 3)):
+        assert_close(ours.attribute(x, *given), theirs.attribute(x, *given), atol=2e-6, rtol=1e-4)
+    captum = [n for n in inspect.signature(IntegratedGradients.attribute).parameters]
+    assert [n for n in inspect.signature(PathIntegratedGradients.attribute).parameters][:len(captum)] == captum
+    assert inspect.signature(PathIntegratedGradients.attribute).parameters["path"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+def test_a_path_without_a_batch_of_one_is_named():
+    with pytest.raises(ValueError) as caught:
+        PathIntegratedGradients(mlp()).attribute(torch.ones(1, 6), path=torch.zeros(3, 6), target=0)
+    assert "accepted: (1, points, 6); add a batch dimension: path[None]" in str(caught.value)
+    with pytest.raises(ValueError) as caught:
+        PathIntegratedGradients(mlp()).attribute(torch.ones(2, 6), path=torch.zeros(2, 3, 5), target=0)
+    assert "path[None]" not in str(caught.value)
+
+
 def test_path_of_a_tuple():
     model = seeded(TwoInputs).double()
     a, b = numbers(2, 4, dtype=torch.float64), numbers(2, 2, 3, dtype=torch.float64)
@@ -88,6 +109,7 @@ def test_path_of_a_tuple():
 
 @pytest.mark.parametrize("path, words", [
     (torch.zeros(2, 3, 5), "shape"), (torch.zeros(2, 1, 6), "at least 2"), (torch.zeros(3, 2, 6), "shape"), (torch.zeros(2, 3, 6), "doesn't end at the input"), ("straight", "str"),
+    (torch.zeros(3, 6), "accepted: (2 or 1, points, 6); add a batch dimension: path[None]"), (torch.zeros(2, 3, 5), "accepted: (2 or 1, points, 6)"),
 ])
 def test_wrong_paths(path, words):
     with pytest.raises(ValueError) as caught:

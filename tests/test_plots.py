@@ -87,6 +87,51 @@ def drawn(fig):
     return buffer.getvalue()
 
 
+# --- maps ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 4), st.booleans(), st.booleans())
+@settings(max_examples=12, deadline=None)
+def test_a_shared_scale_is_shared(batch, overlaid, shared_scale):
+    generator = torch.Generator().manual_seed(batch)
+    images, maps = torch.rand(batch, 3, 5, 6, generator=generator), torch.rand(batch, 5, 6, generator=generator) - .5
+    fig = compare(images, {"one": maps, "ten": 10 * maps}, overlaid=overlaid, shared_scale=shared_scale)
+    ends = torch.tensor([ax.images[-1].get_clim()[1] for ax in fig.axes]).view(batch, 3)[:, 1:]
+    assert_close(ends[:, 1] / ends[:, 0], torch.full((batch,), 1. if shared_scale else 10.))
+
+
+def test_an_overlay_may_be_given_the_end_of_its_scale():
+    images, maps = torch.rand(2, 3, 5, 6), torch.rand(2, 5, 6)
+    assert [ax.images[1].get_clim() for ax in overlay(images, maps, "magnitude", limit=7.).axes] == [(0, 7)] * 2
+    with pytest.raises(ValueError, match="positive"):
+        overlay(images, maps, limit=0.)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+@pytest.mark.parametrize("shape", [(5, 6), (1, 5, 6), (3, 5, 6)])
+def test_every_image_has_its_own_map(batch, shape):
+    images, maps = torch.rand(batch, 3, 5, 6), torch.rand(batch, *shape) - .4
+    expected = maps if maps.ndim == 3 else maps.sum(1)
+    for fig in (overlay(images, maps), compare(images, {"m": maps})):
+        shown = [ax.images[-1].get_array() for ax in fig.axes if ax.images[-1].get_array().ndim == 2]
+        assert_close(np.stack(shown), expected.double().numpy())
+
+
+def test_one_or_three_maps_alone_are_channels():
+    assert [len(heatmap(torch.rand(n, 8, 8), colorbar=False).axes) for n in (1, 2, 3, 4)] == [1, 2, 1, 4]
+    assert len(heatmap(torch.rand(3, 1, 8, 8), colorbar=False).axes) == 3
+
+
+@pytest.mark.parametrize("values, kind, extend", [
+    ([9., 0.], "signed", "max"), ([-9., 0.], "signed", "min"), ([9., -9.], "signed", "both"), ([0., 0.], "signed", "neither"),
+    ([9., 0.], "magnitude", "max"), ([0., 0.], "magnitude", "neither"), ([float("nan"), 0.], "signed", "neither"),
+])
+def test_arrows_stand_where_the_scale_is_exceeded(values, kind, extend):
+    a_map = torch.ones(40, 40)
+    a_map[0, :2] = torch.tensor(values)
+    assert heatmap(a_map, kind).axes[0].images[0].colorbar.extend == extend
+
+
 # --- all of them ---------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +227,31 @@ def test_areas_are_those_of_the_measures():
         assert text.startswith(f"{kind} {getattr(found, kind + '_score').mean():.2f} [")
     line = curves(found, "difference").axes[0].lines[0]
     assert_close(line.get_ydata(), found.difference.double().mean(0).numpy())
+
+
+def test_a_difference_needs_the_whole_curves():
+    found = some_curves(3)
+    half = SimpleNamespace(fractions=found.fractions / 2, deletion=found.deletion, insertion=found.insertion)
+    for call in (lambda: curves(half, "difference"), lambda: compare_curves({"a": half})):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            call()
+    shaded = [len(curves(one, average=False).axes[0].collections) for one in (found, half)]
+    assert shaded[0] == shaded[1] + 1  # the area between curves that stop early is no score
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(0, 99))
+def test_the_difference_of_uneven_fractions_keeps_the_areas(steps, seed):
+    x = torch.tensor([0, *steps]).cumsum(0).double() / sum(steps)
+    generator = torch.Generator().manual_seed(seed)
+    found = dict(fractions=x, deletion=torch.rand(2, len(x), generator=generator), insertion=torch.rand(2, len(x), generator=generator))
+    q, read = plots._read_curves(found, ["deletion", "insertion", "difference"])
+    area = {kind: plots._area(q, values) for kind, values in read.items()}
+    assert_close(area["difference"], area["insertion"] - area["deletion"])
+    for kind in ("deletion", "insertion"):
+        assert_close(area[kind], torch.trapezoid(found[kind].double(), x, dim=1).numpy())
+    back = np.interp(1 - q, x.numpy(), found["insertion"][0].double().numpy()) - np.interp(q, x.numpy(), found["deletion"][0].double().numpy())
+    assert_close(read["difference"][0], back)
 
 
 def test_one_panel_per_example_and_a_marked_fraction():
