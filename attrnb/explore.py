@@ -55,7 +55,7 @@ from .measures import SUBSTRATES, FaithfulnessCurves, faithfulness_curves, subst
 from .neflag import FluxPoints, NeFLAG
 from .paths import QUADRATURE_METHODS, PathIntegratedGradients
 from .plots import ROLE_COLORS, AttributionFigure, curves, feature_bars, heatmap, image_array, overlay, relevance_balance
-from .samples import Normalize, sample_model
+from .samples import Normalize, find_class, sample_model
 
 # %% ../nbs/09_explore.ipynb #93e41c55
 BASELINES = ("black", "mean", "blurred", "noise", "white")
@@ -1555,15 +1555,7 @@ class _State(widgets.VBox):
         text: str,  # a number, a name, or a part of one name
     ) -> int:
         "The class. Raises ValueError if there is none, or several."
-        if text.strip().isdigit() and int(text) < len(self.class_names):
-            return int(text)
-        names, wanted = [name.lower() for name in self.class_names], text.strip().lower()
-        exact = [k for k, name in enumerate(names) if name == wanted]
-        fitting = exact or [k for k, name in enumerate(names) if wanted and wanted in name]
-        if len(fitting) != 1:
-            some = ", ".join(self.class_names[k] for k in fitting[:5])
-            raise ValueError(f"{len(fitting)} classes fit {text!r}: {some}" if fitting else f"no class is called {text!r}")
-        return fitting[0]
+        return find_class(text, self.class_names)
 
     @property
     def probabilities(self) -> Tensor | None:

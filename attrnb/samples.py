@@ -6,7 +6,7 @@ Docs: https://attrnb.github.io/attrnb/samples.html.md"""
 
 # %% auto #0
 __all__ = ['SHAPE_CLASSES', 'ShapeImages', 'shape_images', 'ShapesNet', 'train_shapes_network', 'sample_model', 'half_moons',
-           'half_moons_model', 'Normalize', 'LoadedModel', 'load_model', 'load_image']
+           'half_moons_model', 'Normalize', 'LoadedModel', 'load_model', 'find_class', 'load_image']
 
 # %% ../nbs/01_samples.ipynb #5cbd5937
 import math
@@ -521,6 +521,31 @@ def load_model(
         normalize = Normalize(mean, std)
         network = nn.Sequential(OrderedDict(normalize=normalize, network=network))
     return LoadedModel(network.eval().to(device), preprocess, categories, name)
+
+# %% ../nbs/01_samples.ipynb #94e98f24
+def find_class(
+    text: str,  # a class number, or a name or part of a name; in any case, unless only the case tells two classes apart
+    categories: list[str],  # the model's class names
+) -> int:
+    "The class number. Raises ValueError for a number out of range, an unknown name (with the nearest) or one that fits several classes."
+    text = text.strip()
+    if text.lstrip("-").isdigit():
+        number = int(text)
+        if not 0 <= number < len(categories):
+            raise ValueError(f"class {number} is out of range; the model has classes 0 to {len(categories) - 1}")
+        return number
+    names, wanted = [c.lower() for c in categories], text.lower()
+    spelled = [i for i, c in enumerate(categories) if c == text]
+    exact = [i for i, n in enumerate(names) if n == wanted]
+    fitting = spelled if len(spelled) == 1 else exact or [i for i, n in enumerate(names) if wanted and wanted in n]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        some = ", ".join(f"{categories[i]} ({i})" for i in fitting[:6])
+        raise ValueError(f"{text!r} fits {len(fitting)} classes: {some}{', ...' if len(fitting) > 6 else ''}; give the number")
+    near = get_close_matches(wanted, names, n=3, cutoff=.5)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    raise ValueError(f"no class of the model is called {text!r}{hint}")
 
 # %% ../nbs/01_samples.ipynb #5e074cfe
 def load_image(
