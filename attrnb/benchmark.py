@@ -324,6 +324,8 @@ def parse_names(
 # %% ../nbs/08_benchmark.ipynb #88b649d0
 def _plain(value):
     "A JSON form of a setting that tells equal from different"
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Tensor):
@@ -891,11 +893,11 @@ def benchmark(
     images: int | None = None,  # how many examples, the first ones; default all (12 embedded ones)
     steps: int = 32,  # of the faithfulness curves
     substrate: str | float = "black",  # of the faithfulness measures, see substrate_of
-    unit: int | str = 1,  # of the faithfulness measures, see unit_importance
+    unit: int | str = 1,  # of the faithfulness measures, see unit_numbers
     rank: str = "signed",  # of the faithfulness measures, see unit_importance
     seed: int = 0,  # all random numbers follow from it and the example's name
     batch_size: int = 4,  # examples per block
-    internal_batch_size: int | None = None,  # rows per forward pass at most in our methods and the measures, to bound memory; Captum's methods take a whole block
+    internal_batch_size: int | None = None,  # rows per forward pass at most in our methods and the measures, to bound memory; Captum's take a whole block (deep_lift twice, occlusion 16 times), gradient_shap 20 rows of one image
     device: str | torch.device | None = None,  # default where the model is; "cuda" under torchrun means the local rank's
     dtype: torch.dtype = torch.float32,  # of the images; the model must have it too
     keep: str | None = "float32",  # attributions kept as "float32", "float16" or "float64"; None keeps results only
@@ -949,9 +951,8 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
 # %% ../nbs/08_benchmark.ipynb #c6ca6d39
 def _benchmark(team, model, data, methods, measures, folder, target, score, annotations, preprocess, images, steps, substrate, unit, rank,
                seed, batch_size, internal_batch_size, device, dtype, keep, reference, retry_failed, show_progress):
-    for label, number in dict(batch_size=batch_size, steps=steps, images=images).items():
-        if number is not None:
-            whole_number(number, label)
+    batch_size, steps = whole_number(batch_size, "batch_size"), whole_number(steps, "steps")
+    images = images if images is None else whole_number(images, "images", or_none=True)
     if keep not in (None, "float16", "float32", "float64"):
         raise ValueError(f"keep={keep!r} is not known; choose 'float16', 'float32', 'float64' or None")
     chosen = {}

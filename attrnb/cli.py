@@ -57,7 +57,7 @@ class Explanation:
     targets: list[int]  # explained class per image
     categories: list[str]  # class names
     attributions: dict[str, Tensor]  # method -> (batch, 3 or 1, H, W)
-    rows: list[dict]  # per image: method, seconds, gradient evaluations, completeness error, share inside the evidence
+    rows: list[dict]  # one per method: its name, seconds and gradient evaluations per image, mean completeness error and share inside the evidence
     figure: AttributionFigure  # the comparison
 
 
@@ -75,7 +75,7 @@ def explain(
     seed: int = 0,  # of the embedded images and of methods that sample
     mean: float | None = None,  # normalisation mean of the weights, if not torchvision's
     std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
-    internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package, to bound memory; Captum's take all images at once
+    internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package, to bound memory; Captum's take all images at once, deep_lift 2, occlusion 16, gradient_shap 20 rows of each
     quiet: bool = False,  # no progress bars
 ) -> Explanation:
     "The Explanation; prints a table and writes the figure as PNG. Raises ValueError, OSError or RuntimeError with one clear line for wrong calls, files that can't be read and weights that can't be had."
@@ -173,7 +173,7 @@ def bench(
     keep: str = "float32",  # attributions kept as float32 or float16; none keeps results only
     seed: int = 0,  # all random numbers follow from it and the example's name
     batch_size: int = 4,  # images at a time
-    internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package and the measures, to bound memory; Captum's take batch_size images at once, gradient_shap 20 rows of one
+    internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package and the measures, to bound memory; Captum's take batch_size images at once (deep_lift twice, occlusion 16 times), gradient_shap 20 rows of one
     device: str = "auto",  # auto, cpu, cuda, mps; under torchrun cuda is the local rank's
     retry_failed: bool = False,  # do again what failed in an earlier start
     quiet: bool = False,  # no progress bar
@@ -187,6 +187,7 @@ def bench(
         raise FileNotFoundError(f"there is no folder {photographs}")
     chosen, wanted = parse_names(methods), None if measures is None else parse_names(measures)
     loaded = load_model(name, weights=weights, mean=mean, std=std)
+    reference = None if reference is None else next(iter(parse_names(reference)))
     if target not in (None, "label", "predicted"):
         target = find_class(target, loaded.categories)
     run = benchmark(

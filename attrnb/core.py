@@ -333,10 +333,11 @@ def whole_number(
     value: int,  # what the caller gave
     name: str,  # of the argument, for the message
     least: int = 1,  # the smallest number that makes sense
+    or_none: bool = False,  # say that None is accepted, too; the caller deals with it
 ) -> int:
     "The number as an int. Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least."
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an int, got {type(value).__name__} {value!r}")
+        raise TypeError(f"{name} must be an int{' or None' if or_none else ''}, got {type(value).__name__} {value!r}")
     if value < least:
         raise ValueError(f"{name} is {value}; it must be at least {least}")
     return int(value)
@@ -352,7 +353,7 @@ def chunk_slices(
         numbers = sum(x[0].numel() for x in inputs)
         budget = 2**20 if inputs[0].device.type == "cpu" else 2**23
         internal_batch_size = max(1, budget // max(1, numbers))
-    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size")
+    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
 # %% ../nbs/00_core.ipynb #3c369bdf

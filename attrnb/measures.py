@@ -349,7 +349,7 @@ def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tenso
         if len(units.unique()) > 1:
             raise ValueError("steps=None means one unit a step, but the examples have different numbers of units; give the number of steps")
         steps = max(1, round(int(units[0]) * until))
-    steps = whole_number(steps, "steps")
+    steps = whole_number(steps, "steps", or_none=True)
     counts = (torch.arange(steps + 1, dtype=torch.float64) * (units.double() * until) / steps).round().long()
     fractions = counts.double() / units
     return counts, fractions[0] if len(fractions) == 1 else fractions
@@ -634,11 +634,11 @@ def random_floor(
     draws: int = 3,  # number of random orders
     seed: int = 0,  # of the orders; every example has its own
     *,
-    measure: str | Callable | None = None,  # a measure of this page or its name; None: difference
+    measure: str | Callable | None = None,  # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too), or its name; None: difference
     additional_forward_args: object = None,  # as in the measure
     **settings,  # further arguments of the measure: score, substrate, unit, steps, fraction, ...
 ) -> Tensor:  # (draws, batch)
-    "The measure of random orders, (draws, batch) float64, or (draws, batch, fractions). Raises as the measure does, and ValueError for fewer than one draw."
+    "The measure of random orders, (draws, batch) float64, or (draws, batch, fractions). Raises as the measure does, and TypeError or ValueError for the number of draws."
     whole_number(draws, "draws")
     measure, generator, x = _measure_named(measure), random_generator(seed), _one_tensor(inputs)
     settings = _with_its_own(measure, settings)
@@ -705,7 +705,7 @@ def greedy_ceiling(
     target: TargetType = None,  # as in the measure
     rounds: int = 8,  # searches, see greedy_order
     *,
-    measure: str | Callable | None = None,  # a measure of this page or its name; None: difference
+    measure: str | Callable | None = None,  # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too), or its name; None: difference
     additional_forward_args: object = None,  # as in the measure
     **settings,  # further arguments of the measure: score, substrate, unit, steps, fraction, ...
 ) -> Tensor:  # (batch,)
@@ -753,7 +753,7 @@ def protocol_power(
     target: TargetType = None,  # as in the measure
     additional_forward_args: object = None,  # as in the measure
     *,
-    measure: str | Callable | None = None,  # a measure of this page or its name; None: difference
+    measure: str | Callable | None = None,  # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too), or its name; None: difference
     draws: int = 3,  # random orders for the floor
     rounds: int = 8,  # searches for the ceiling, see greedy_order
     seed: int = 0,  # of the random orders

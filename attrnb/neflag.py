@@ -122,7 +122,7 @@ class NeFLAG(FeatureAttribution):
             warnings.warn(
                 f"no negative flux within {search_steps} steps for example{'s' if len(missed) > 1 else ''} {missed[:8]}"
                 f"{' and more' if len(missed) > 8 else ''}: the score is at a minimum on this scale, or its gradient is zero "
-                f"(a saturated probability; explain the log-probability or the logit). The attribution is zero there.",
+                f"(a saturated probability; explain the logit). The attribution is zero there.",
                 UserWarning,
                 stacklevel=3,
             )

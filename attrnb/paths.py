@@ -57,7 +57,7 @@ def quadrature(
     n_steps: int,  # number of nodes
     method: str = "gausslegendre",  # one of QUADRATURE_METHODS; Gauss-Legendre needs the fewest nodes on smooth scores
 ) -> tuple[Tensor, Tensor]:
-    "Nodes in [0, 1] and weights that add up to 1, both float64 (n_steps,), on the CPU; computed once per pair of arguments. Raises ValueError for an unknown method or too few steps."
+    "Nodes in [0, 1] and weights that add up to 1, both float64 (n_steps,), on the CPU; computed once per pair of arguments. Raises TypeError for steps that are no int, ValueError for an unknown method or too few steps."
     nodes, weights = _quadrature(whole_number(n_steps, "n_steps"), method)
     return nodes.clone(), weights.clone()
 

@@ -231,7 +231,7 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}; it must be between 0 and 1")
     if limit is not None and not 0 < limit < math.inf:
-        raise ValueError(f"limit is {limit}; it must be positive")
+        raise ValueError(f"limit is {limit}; it must be positive and finite")
     fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, picture, values, title in zip(axes, pictures, maps, titles):
         end = color_limit(values, percentile) if limit is None else limit
@@ -773,7 +773,7 @@ def feature_bars(
     size: float = 3.6,  # panel width in inches
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
-    "The figure, one panel per example: the k features of largest magnitude, largest on top, red for and blue against. Raises ValueError for shapes or names that don't fit, k below 1, or NaN."
+    "The figure, one panel per example: the k features of largest magnitude, largest on top, red for and blue against. Raises ValueError for shapes or names that don't fit, k below 1, or NaN, TypeError for a k that is no int."
     array = np.atleast_2d(_finite(attributions, "attributions"))
     if array.ndim != 2 or not array.shape[1]:
         raise ValueError(f"attributions have shape {array.shape}; accepted: (batch, features) or (features,); draw images with heatmap")

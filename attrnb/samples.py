@@ -529,8 +529,9 @@ def find_class(
 ) -> int:
     "The class number. Raises ValueError for a number out of range, an unknown name (with the nearest) or one that fits several classes."
     text = text.strip()
-    if text.lstrip("-").isdigit():
+    if re.fullmatch("-?[0-9]+", text):
         number = int(text)
+        if number >= len(categories) and text in categories: return categories.index(text)   # a class that is called by a number
         if not 0 <= number < len(categories):
             raise ValueError(f"class {number} is out of range; the model has classes 0 to {len(categories) - 1}")
         return number

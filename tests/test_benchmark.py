@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import captum.attr
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -312,6 +313,15 @@ def test_another_configuration_is_refused(changes, said):
         small(**changes)
     assert said in str(caught.value)
     assert Path("run/manifest.json").read_bytes() == kept
+
+
+def test_numbers_of_numpy_are_numbers():
+    run = small(steps=np.int64(4), batch_size=np.int64(2), methods={"neflag": dict(n_points=np.int64(2))})
+    assert not run.failures
+    with pytest.raises(ValueError, match="steps: 4 there, 5 now"):
+        small(steps=np.int64(5), methods={"neflag": dict(n_points=np.int64(2))})
+    with pytest.raises(ValueError, match="n_points: 2 there, 3 now"):
+        small(methods={"neflag": dict(n_points=np.int64(3))})
 
 
 def test_another_version_is_refused(monkeypatch):

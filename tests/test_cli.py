@@ -178,9 +178,19 @@ def test_classes_that_differ_in_their_capital_or_not_at_all():
         find_class("CARDIGAN", imagenet)
     with pytest.raises(ValueError, match=r"crane \(2\), crane \(4\); give the number"):
         find_class("crane", imagenet)
+    for strange in ("\u00b2", "--5", "-1", "999"):
+        with pytest.raises(ValueError, match="no class|out of range"):
+            find_class(strange, imagenet)
 
 
-def test_seconds_and_gradients_are_per_image(capsys):
-    rows = [explain(images=n, method="integrated_gradients(n_steps=7)", quiet=True).rows[0] for n in (1, 3)]
+def test_seconds_and_gradients_are_per_image(capsys, monkeypatch):
+    monkeypatch.setattr("attrnb.cli.time.perf_counter", iter(range(99)).__next__)  # a second between every two looks at the clock
+    rows = [explain(images=n, method="integrated_gradients(n_steps=7)", quiet=True).rows[0] for n in (1, 4)]
     assert [r["gradient_evaluations"] for r in rows] == [7, 7]
+    assert [r["seconds"] for r in rows] == [1, .25]
     assert "gradients per image" in capsys.readouterr().out
+
+
+def test_the_reference_may_be_typed_as_the_methods(tmp_path, capsys):
+    assert main(["bench", "--methods", "Input-X-Gradient,Saliency", "--measures", "energy_inside", "--reference", "Input-X-Gradient", "--images", "2", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    assert "Difference to input_x_gradient" in capsys.readouterr().out

@@ -58,7 +58,7 @@ def test_small_sphere_with_one_step_sees_curvature_along_the_gradient(seed, feat
     for radius in (1e-2, 1e-3):  # opposite starts, whose odd terms cancel
         A = NeFLAG(f).attribute(x, n_points=400, directions=torch.cat([u, -u]), search_steps=1, radius=radius)[0] / radius
         errors.append((A - g**2 / g.norm() + radius * g * Hg / g.norm()**2).abs().max().item())
-    assert errors[1] < errors[0] / 50 + 1e-9
+    assert errors[1] < errors[0] / 20 + 1e-9  # a first-order error would give 10
 
 
 @pytest.mark.parametrize("aggregate", ["feature", "vector"])
@@ -136,11 +136,13 @@ def test_minimum_gives_zeros_and_one_warning():
     assert attribution[[0, 2]].abs().max() == 0 and attribution[1].abs().max() > 0
 
 
-def test_saturated_probability_is_named_in_the_warning():
-    sure = ClassScore(lambda x: torch.stack([x.sum(1) * 1e4, -x.sum(1) * 1e4], 1), of="probability")
-    with pytest.warns(UserWarning, match="saturated"):
-        attribution = NeFLAG(sure).attribute(torch.ones(1, 4), target=0)
+@pytest.mark.parametrize("of", ["probability", "log_probability"])
+def test_saturation_is_named_in_the_warning_and_the_logit_helps(of):
+    def network(x): return torch.stack([x.sum(1) * 1e4, -x.sum(1) * 1e4], 1)
+    with pytest.warns(UserWarning, match="saturated probability; explain the logit"):
+        attribution = NeFLAG(ClassScore(network, of=of)).attribute(torch.ones(1, 4), target=0)
     assert attribution.abs().max() == 0
+    assert NeFLAG(ClassScore(network)).attribute(torch.ones(1, 4), target=0).min() > 0
 
 
 def test_clamp_keeps_points_in_range():
