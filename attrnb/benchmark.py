@@ -1283,7 +1283,8 @@ class BenchmarkRun:
             good = [r for r in count[m] if not r["error"]]
             costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
             lines.append([m, str(len(good)), str(len(count[m]) - len(good)), *(_with_interval(*(summary[m, k][c] for c in ("mean", "low", "high"))) for k in self.measures), *costs])
-        text = [f"Means over examples with {level:.0%} bootstrap intervals; cost per example.", "", _markdown(lines)]
+        few = " With fewer than ten examples such intervals are too narrow." if max(map(len, count.values()), default=0) < 10 else ""
+        text = [f"Means over examples with {level:.0%} bootstrap intervals; cost per example.{few}", "", _markdown(lines)]
         if len(self.methods) > 1:
             lines = [["method", *(m + arrows[m] for m in self.measures)]]
             for m in self.methods:
