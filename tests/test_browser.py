@@ -65,7 +65,10 @@ def server(kind: str, notebook: Path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command, address = _server(notebook, port, "secret", kind)
+    command, address = _server(notebook, port, "secret", "voila" if kind == "voila" else "jupyterlab")
+    if kind == "notebook":
+        command[1], address = "notebook", address.replace("/lab/tree/", "/notebooks/")
+        command += ["--JupyterNotebookApp.expose_app_in_browser=True", f"--JupyterNotebookApp.app_settings_dir={settings}"]
     if kind == "jupyterlab":
         command += ["--LabApp.expose_app_in_browser=True", f"--LabApp.app_settings_dir={settings}"]
     environment = os.environ | dict(
@@ -179,14 +182,15 @@ def opened(kind: str, tmp_path: Path, *cells):
         page.set_default_timeout(PATIENCE)
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        if kind == "jupyterlab":
+        if kind != "voila":
             page.goto(address, timeout=PATIENCE)
             page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
             page.evaluate("""async () => {
                 const w = window.jupyterapp.shell.currentWidget; await w.context.ready; await w.sessionContext.ready;
                 while (w.sessionContext.session?.kernel?.status != 'idle') await new Promise(r => setTimeout(r, 100)) }""")
             page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
-            page.evaluate("() => { window.jupyterapp.commands.execute('application:toggle-left-area') }")
+            if kind == "jupyterlab":
+                page.evaluate("() => { window.jupyterapp.commands.execute('application:toggle-left-area') }")
         else:
             page.goto(address, timeout=PATIENCE)
         folder = tmp_path / f"pictures-{kind}"
@@ -199,7 +203,7 @@ def opened(kind: str, tmp_path: Path, *cells):
         assert not ours, ours
 
 
-@pytest.mark.parametrize("kind", ["voila", "jupyterlab"])
+@pytest.mark.parametrize("kind", ["voila", "jupyterlab", pytest.param("notebook", marks=pytest.mark.skipif(importlib.util.find_spec("notebook") is None, reason="needs Jupyter Notebook"))])
 def test_a_person_uses_the_explorer(kind, tmp_path):
     with opened(kind, tmp_path, CELL.format(folder=str(tmp_path / "saved"))) as person:
         page, keep = person.page, kind == "voila"
@@ -226,8 +230,15 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         person.changes(".attrnb-map", lambda: person.drag(".attrnb-set-n_points", .3))
         points = int(person.text(".attrnb-set-n_points .widget-readout"))
         assert points > 10
-        page.locator(".attrnb-set-n_points .noUi-handle").focus()
-        person.changes(".attrnb-map", lambda: page.keyboard.press("ArrowLeft"))
+        if kind == "notebook":  # the notebook keeps the arrow keys to itself; the number can be typed
+            def act():
+                page.locator(".attrnb-set-n_points .widget-readout").fill(str(points - 1))
+                page.keyboard.press("Enter")
+        else:
+            page.locator(".attrnb-set-n_points .noUi-handle").focus()
+            def act():
+                page.keyboard.press("ArrowLeft")
+        person.changes(".attrnb-map", act)
         person.ready()
         assert int(person.text(".attrnb-set-n_points .widget-readout")) == points - 1
         person.look("slider", ".attrnb-panel", keep=keep)
