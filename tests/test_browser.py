@@ -291,7 +291,7 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         person.look("working", keep=keep)
         page.locator(".attrnb-cancel").click()
         page.wait_for_function("/cancelled/.test(document.querySelectorAll('.attrnb-note')[1].innerText)", timeout=PATIENCE)
-        assert page.locator(".attrnb-cancel").is_disabled()
+        page.wait_for_function("document.querySelector('.attrnb-cancel').disabled", timeout=PATIENCE)
         person.look("cancelled")
         second.locator(".attrnb-methods button", has_text="Integrated Gradients").click()
         person.ready(2)

@@ -85,6 +85,7 @@ def slow_pixels(X, R, W):
     return result
 
 
+ratios = st.floats(0, 3).map(lambda r: round(r, 6))  # none so small that a product with it underflows
 geometries = st.fixed_dictionaries(dict(
     kernel_size=st.tuples(st.integers(1, 3), st.integers(1, 3)), stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
     padding=st.tuples(st.integers(0, 1), st.integers(0, 1)), dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)), groups=st.sampled_from([1, 2, 4]),
@@ -93,7 +94,7 @@ geometries = st.fixed_dictionaries(dict(
 
 
 @settings(max_examples=15, deadline=None)
-@given(geometry=geometries, ratio=st.floats(0, 3), seed=st.integers(0, 1000))
+@given(geometry=geometries, ratio=ratios, seed=st.integers(0, 1000))
 def test_any_convolution_against_matrices(geometry, ratio, seed):
     first = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()), seed).double()
     hidden = seeded(lambda: nn.Conv2d(4, 4, **geometry), seed + 1).double()
@@ -168,7 +169,7 @@ def residual_net(widths, batch_norm, pool):
 @settings(max_examples=20, deadline=None)
 @given(
     make=st.sampled_from([plain_net, residual_net]), widths=st.lists(st.integers(2, 12), min_size=2, max_size=4), batch_norm=st.booleans(), pool=st.booleans(),
-    ratio=st.floats(0, 3), seed=st.integers(0, 10_000), skip=st.sampled_from(["main", "equal"]),
+    ratio=ratios, seed=st.integers(0, 10_000), skip=st.sampled_from(["main", "equal"]),
 )
 def test_law_at_every_hidden_convolution(make, widths, batch_norm, pool, ratio, seed, skip):
     net = seeded(lambda: make(widths, batch_norm, pool), seed)
@@ -195,7 +196,7 @@ def test_simple_law_where_nothing_is_missing(make, ratio, seed):
 
 
 @settings(max_examples=50, deadline=None)
-@given(inputs=st.integers(1, 8), outputs=st.integers(1, 8), ratio=st.floats(0, 3), thin=st.booleans(), seed=st.integers(0, 10_000), sign=st.sampled_from([-1, 0, 1]))
+@given(inputs=st.integers(1, 8), outputs=st.integers(1, 8), ratio=ratios, thin=st.booleans(), seed=st.integers(0, 10_000), sign=st.sampled_from([-1, 0, 1]))
 def test_rule_and_gap_of_one_layer(inputs, outputs, ratio, thin, seed, sign):
     X, R, W = numbers(2, inputs, seed=seed, dtype=torch.float64), numbers(2, outputs, seed=seed + 1, dtype=torch.float64), numbers(outputs, inputs, seed=seed + 2, dtype=torch.float64)
     R = R if sign == 0 else sign * R.abs()
