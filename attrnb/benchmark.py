@@ -952,7 +952,7 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
 def _benchmark(team, model, data, methods, measures, folder, target, score, annotations, preprocess, images, steps, substrate, unit, rank,
                seed, batch_size, internal_batch_size, device, dtype, keep, reference, retry_failed, show_progress):
     batch_size, steps = whole_number(batch_size, "batch_size"), whole_number(steps, "steps")
-    images = images if images is None else whole_number(images, "images", or_none=True)
+    images = whole_number(images, "images", or_none=True)
     if keep not in (None, "float16", "float32", "float64"):
         raise ValueError(f"keep={keep!r} is not known; choose 'float16', 'float32', 'float64' or None")
     chosen = {}

@@ -19,17 +19,20 @@ from captum.attr import GradientAttribution
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['TensorOrTuple', 'TargetType', 'class_scores', 'ClassScore', 'check_inputs', 'check_baselines', 'select_target',
-           'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'whole_number', 'chunk_slices',
-           'TargetScore', 'gradients', 'CountingForward', 'FeatureAttribution', 'sum_features', 'bootstrap_interval',
-           'flatten_features', 'unflatten_features']
+__all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'class_scores', 'ClassScore', 'check_inputs', 'check_baselines',
+           'select_target', 'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'whole_number',
+           'chunk_slices', 'TargetScore', 'gradients', 'CountingForward', 'FeatureAttribution', 'sum_features',
+           'bootstrap_interval', 'flatten_features', 'unflatten_features']
 
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
 
 # %% ../nbs/00_core.ipynb #b9d64f8b
+SCORES = ("logit", "probability", "log_probability")
+
+
 def _check_score(of: str):
-    if of not in ("logit", "probability", "log_probability"):
+    if of not in SCORES:
         raise ValueError(f"of={of!r} is not known; choose 'logit', 'probability' or 'log_probability'")
 
 
@@ -330,12 +333,14 @@ def normal_noise(
 
 # %% ../nbs/00_core.ipynb #d3191db2
 def whole_number(
-    value: int,  # what the caller gave
+    value: int | None,  # what the caller gave
     name: str,  # of the argument, for the message
     least: int = 1,  # the smallest number that makes sense
-    or_none: bool = False,  # say that None is accepted, too; the caller deals with it
-) -> int:
+    or_none: bool = False,  # None is accepted, too, and returned
+) -> int | None:
     "The number as an int. Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least."
+    if or_none and value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an int{' or None' if or_none else ''}, got {type(value).__name__} {value!r}")
     if value < least:
@@ -349,11 +354,11 @@ def chunk_slices(
     inputs: tuple[Tensor, ...],  # the inputs, for the size of one row
 ) -> list[slice]:
     "Consecutive slices that cover all rows, none longer than the bound. Raises TypeError or ValueError for a size that is not a positive int."
+    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     if internal_batch_size is None:
         numbers = sum(x[0].numel() for x in inputs)
         budget = 2**20 if inputs[0].device.type == "cpu" else 2**23
         internal_batch_size = max(1, budget // max(1, numbers))
-    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
 # %% ../nbs/00_core.ipynb #3c369bdf
