@@ -1290,6 +1290,7 @@ def purity_area(
 ) -> Tensor:
     "Area under the purity curve over the noise level, by trapezoids, float64 in the shape without the levels. Raises ValueError for shapes that don't fit or levels that don't rise."
     purities, levels = (torch.as_tensor(v, dtype=torch.float64) for v in (purities, levels))
+    levels = levels.to(purities.device)
     if levels.ndim != 1 or len(levels) < 2 or purities.shape[-1:] != levels.shape or not (levels.diff() > 0).all():
         raise ValueError(f"purities {tuple(purities.shape)} and levels {tuple(levels.shape)} don't fit; give one purity per level, the levels rising")
     return torch.trapezoid(purities, levels, dim=-1)
