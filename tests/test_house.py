@@ -68,9 +68,8 @@ def test_import_has_no_side_effects():
     code = """
 import random, warnings, numpy, torch
 filters, options, state = list(warnings.filters), numpy.get_printoptions(), torch.get_rng_state()
-random_state = random.getstate()
 import captum.attr, sklearn.neighbors, torchvision
-filters = list(warnings.filters)
+filters, random_state = list(warnings.filters), random.getstate()
 import importlib, pkgutil, attrnb
 for m in pkgutil.iter_modules(attrnb.__path__):
     importlib.import_module('attrnb.' + m.name)
