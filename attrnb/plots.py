@@ -6,9 +6,9 @@ Docs: https://attrnb.github.io/attrnb/plots.html.md"""
 
 # %% auto #0
 __all__ = ['SIGNED_COLORS', 'MAGNITUDE_COLORS', 'LANDSCAPE_COLORS', 'STEEPNESS_COLORS', 'NOT_FINITE_COLOR', 'ROLE_COLORS',
-           'pixel_map', 'color_limit', 'AttributionFigure', 'heatmap', 'image_array', 'overlay', 'compare',
-           'mean_interval', 'curve_band', 'curves', 'compare_curves', 'path_landscape', 'vector_field', 'flux_points',
-           'relevance_balance', 'feature_bars', 'LivePicture', 'live']
+           'pixel_map', 'color_limit', 'AttributionFigure', 'heatmap', 'image_array', 'overlay', 'volume_slice',
+           'compare', 'mean_interval', 'curve_band', 'curves', 'compare_curves', 'path_landscape', 'vector_field',
+           'flux_points', 'relevance_balance', 'feature_bars', 'LivePicture', 'live']
 
 # %% ../nbs/02_plots.ipynb #7f53169f
 import base64
@@ -22,11 +22,34 @@ import numpy as np
 import torch
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from .core import TargetScore, TargetType, bootstrap_interval, leave_as_found, whole_number
+
+# %% ../nbs/02_plots.ipynb #d181f94b
+import warnings
+def warn_user(message, category=UserWarning): warnings.warn(message, category, stacklevel=3)
+def real_number(value, name, low=None, high=None, *, open_low=False, open_high=False, or_none=False):
+    "shim"
+    if value is None and or_none: return None
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0: value = value.item()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)): raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+    if not math.isfinite(value): raise ValueError(f"{name} is {value}; it must be finite")
+    if low is not None and (value < low or open_low and value == low): raise ValueError(f"{name} is {value}; it must be {'above' if open_low else 'at least'} {low}")
+    if high is not None and (value > high or open_high and value == high): raise ValueError(f"{name} is {value}; it must be {'below' if open_high else 'at most'} {high}")
+    return float(value)
+def read_tensor(value, name):
+    "shim"
+    if not isinstance(value, Tensor):
+        if isinstance(value, (str, bytes)) or value is None: raise TypeError(f"{name} is a {type(value).__name__}; accepted: a tensor, an array or nested lists of numbers")
+        try: value = torch.as_tensor(np.asarray(value) if not isinstance(value, np.ndarray) else value)
+        except Exception as e: raise TypeError(f"{name} is a {type(value).__name__} that is no array of numbers: {e}") from None
+    if value.is_complex(): raise TypeError(f"{name} is complex; draw its magnitude, x.abs(), or its real and imaginary parts")
+    if value.layout != torch.strided or value.is_meta or value.is_quantized: raise TypeError(f"{name} is sparse, quantised or meta; give a plain tensor")
+    return value
 
 # %% ../nbs/02_plots.ipynb #44cf43f9
 SIGNED_COLORS = "RdBu_r"
@@ -48,44 +71,66 @@ ROLE_COLORS = {
 }
 
 # %% ../nbs/02_plots.ipynb #a92df127
-def _double(values) -> Tensor:
+def _double(values, name: str = "values") -> Tensor:
     "A tensor, array or nested list as float64 on the CPU, without its graph"
-    return torch.as_tensor(values).detach().cpu().double()
+    return read_tensor(values, name).detach().cpu().double()
+
+
+def _refuse_layout(t: Tensor, name: str):
+    "ValueError for what isn't a picture or map, or has its channels last, with the line that mends it"
+    shape = tuple(t.shape)
+    if t.ndim == 5:
+        raise ValueError(f"{name} have shape {shape}: volumes. Draw a slice of them: volume_slice({name}, at=...) gives (batch, channels, H, W)")
+    last = t.ndim in (3, 4) and shape[-1] in (1, 3)
+    if last and t.ndim == 3 and shape[0] not in (1, 3):
+        raise ValueError(
+            f"{name} have shape {shape}: the channels are last. Give {name}.permute(2, 0, 1)[None] (an array: .transpose(2, 0, 1)[None]); "
+            f"if these are {shape[0]} maps of {shape[1]} x {shape[2]} pixels, {name}[:, None]"
+        )
+    if last and t.ndim == 4 and shape[1] not in (1, 3) and shape[2] > 3:
+        raise ValueError(
+            f"{name} have shape {shape}: the channels are last. Give {name}.permute(0, 3, 1, 2) (an array: .transpose(0, 3, 1, 2)); "
+            f"if these are {shape[1]} channels of {shape[2]} x {shape[3]} pixels, {name}.sum(1, keepdim=True)"
+        )
+    if 0 in shape:
+        raise ValueError(f"{name} have shape {shape}: there is nothing to draw; give at least one example and one pixel")
 
 
 def pixel_map(
-    attributions: Tensor,  # (batch, channels, H, W), (channels, H, W) with 1 or 3 channels, (batch, H, W) or (H, W); any device. 1 or 3 maps (batch, H, W) are read as channels of one: give (batch, 1, H, W) then
+    attributions: Tensor,  # (batch, channels, H, W), (batch, H, W) or (H, W); any device
     kind: str = "signed",  # "signed" keeps the sign of the channel sum, "magnitude" drops it
 ) -> np.ndarray:
-    "One number per pixel, summed over channels: float64 array (batch, H, W). Raises TypeError for other than tensors or arrays, ValueError for other shapes or an unknown kind."
+    "One number per pixel, summed over channels: float64 array (batch, H, W). Raises TypeError for other than tensors or arrays of real numbers, ValueError for other shapes, channels that are last, nothing to draw or an unknown kind."
     if kind not in ("signed", "magnitude"):
         raise ValueError(f"kind={kind!r} is not known; choose 'signed' or 'magnitude'")
-    t = _double(attributions)
+    t = _double(attributions, "attributions")
+    _refuse_layout(t, "attributions")
     if t.ndim == 4:
         t = t.sum(1)
-    elif t.ndim == 3 and t.shape[0] in (1, 3):
-        t = t.sum(0, keepdim=True)
     elif t.ndim == 2:
         t = t[None]
     elif t.ndim != 3:
-        raise ValueError(f"attributions have shape {tuple(t.shape)}; accepted: (batch, channels, H, W), (channels, H, W), (batch, H, W), (H, W)")
+        raise ValueError(f"attributions have shape {tuple(t.shape)}; accepted: (batch, channels, H, W), (batch, H, W), (H, W)")
     return (t.abs() if kind == "magnitude" else t).numpy()
 
 
-def _one_per_image(attributions, n: int) -> Tensor:
-    "Maps (n, H, W) of `n` images as (n, 1, H, W), so that 1 or 3 of them are not read as channels"
-    t = torch.as_tensor(attributions)
-    return t[:, None] if t.ndim == 3 and len(t) == n else t
+def _refuse_mismatch(pictures: np.ndarray, maps: np.ndarray, name: str):
+    "ValueError where maps don't fit the pictures (batch, H, W, 3)"
+    if pictures.shape[:3] == maps.shape:
+        return
+    hint = ""
+    if len(pictures) == 1 and len(maps) == 3 and pictures.shape[1:3] == maps.shape[1:]:
+        hint = f". If these are the channels of one map, give {name}[None]; if there are three grey pictures, images[:, None]"
+    raise ValueError(f"{name} have maps {maps.shape}, the images are {pictures.shape[:3]} (batch, H, W); they must agree{hint}")
 
 # %% ../nbs/02_plots.ipynb #5cb9465d
 def color_limit(
     values: np.ndarray,  # pixel values of the maps that share a scale
     percentile: float = 99.0,  # of the magnitudes, in percent; 100 uses the largest
 ) -> float:
-    "The end of the colour scale, a positive float: the percentile, or the largest magnitude if that percentile is zero, or 1 for a map of zeros. Raises ValueError for a percentile outside (0, 100]."
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile is {percentile}; it must be above 0 and at most 100")
-    magnitudes = np.abs(values)
+    "The end of the colour scale, a positive float: the percentile, or the largest magnitude if that percentile is zero, or 1 for a map of zeros. Raises ValueError for a percentile outside (0, 100], TypeError for other than numbers."
+    percentile = real_number(percentile, "percentile", 0, 100, open_low=True)
+    magnitudes = np.abs(_double(values).numpy())
     magnitudes = magnitudes[np.isfinite(magnitudes)]
     if not magnitudes.size:
         return 1.0
@@ -127,11 +172,18 @@ def _grid(n: int, columns: int, width: float, height: float, titles) -> tuple[Fi
     return fig, axes[:n]
 
 
+def _inches(size) -> float:
+    "The size of a panel in inches"
+    return real_number(size, "size", 0, 100, open_low=True)
+
+
 def _panels(n: int, titles, columns: int, size: float, ax: Axes | None, height: float | None = None, frame: bool = False) -> tuple[Figure, list[Axes], list]:
     "Figure, `n` axes and `n` titles; the axes are `ax` when it is given, which fits a single panel only"
     if n < 1:
         raise ValueError("the batch is empty; give at least one example")
-    titles = _titles(titles, n)
+    titles, columns, size = _titles(titles, n), whole_number(columns, "columns"), _inches(size)
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(f"ax is a {type(ax).__name__}; accepted: the axes of a matplotlib figure, or None")
     if ax is None:
         fig, axes = _grid(n, columns, size, height or size, titles if titles[0] else None)
     elif n != 1:
@@ -162,6 +214,8 @@ def _titles(titles, n: int) -> list:
     "One title per panel, or None for each"
     if titles is None:
         return [None] * n
+    if not isinstance(titles, str) and not hasattr(titles, "__iter__"):
+        raise TypeError(f"titles is a {type(titles).__name__}; accepted: a list of str, one per panel, or a str for a single panel")
     titles = [titles] if isinstance(titles, str) else list(titles)
     if len(titles) != n:
         raise ValueError(f"{len(titles)} titles for {n} panels")
@@ -171,67 +225,137 @@ def _titles(titles, n: int) -> list:
 def heatmap(
     attributions: Tensor,  # see pixel_map
     kind: str = "signed",  # "signed": red positive, blue negative; "magnitude": dark to light
-    percentile: float = 99.0,  # end of the colour scale, see color_limit
+    percentile: float = 99.0,  # end of the colour scale, see color_limit; not used where `limit` is given
     titles: str | Sequence[str] | None = None,  # one per example
     shared_scale: bool = False,  # one scale for all examples; False gives each its own
     colorbar: bool = True,  # show the scale
     columns: int = 4,  # panels per row
     size: float = 2.2,  # panel size in inches
     ax: Axes | None = None,  # draw a single map here instead of making a figure
+    limit: float | None = None,  # end of the colour scale itself, one for all examples; None: by `percentile`
 ) -> Figure:
-    "The figure, one panel per example. Raises ValueError for shapes or arguments that don't fit."
+    "The figure, one panel per example. Raises TypeError or ValueError for shapes or arguments that don't fit."
     maps = pixel_map(attributions, kind)
+    limit = real_number(limit, "limit", 0, open_low=True, or_none=True)
+    percentile = real_number(percentile, "percentile", 0, 100, open_low=True)
     fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, values, title in zip(axes, maps, titles):
-        limit = color_limit(maps if shared_scale else values, percentile)
-        drawn = panel.imshow(values, **_style(kind, limit))
+        end = color_limit(maps if shared_scale else values, percentile) if limit is None else limit
+        drawn = panel.imshow(values, **_style(kind, end))
         _mark_not_finite(panel, values)
         if title:
             panel.set_title(title, fontsize=9)
         if colorbar:
-            bar = fig.colorbar(drawn, ax=panel, shrink=.8, extend=_beyond(values, limit, kind))
+            bar = fig.colorbar(drawn, ax=panel, shrink=.8, extend=_beyond(values, end, kind))
             bar.ax.tick_params(labelsize=7)
             bar.formatter.set_powerlimits((-2, 3))
     return fig
 
-# %% ../nbs/02_plots.ipynb #2eb55eda
+# %% ../nbs/02_plots.ipynb #7e0dcaa8
+def _as_numbers(images) -> Tensor:
+    "Pictures as a tensor: PIL images have their channels put first"
+    if isinstance(images, Image.Image):
+        images = [images]
+    if isinstance(images, (list, tuple)) and images and all(isinstance(p, Image.Image) for p in images):
+        for p in images:
+            if p.mode not in ("RGB", "L", "1"):
+                raise ValueError(f"a picture has the mode {p.mode}; accepted: RGB, L and 1. attrnb.samples.to_rgb(picture) converts any mode")
+        if len({p.size for p in images}) > 1:
+            raise ValueError(f"the pictures have different sizes, {sorted({p.size for p in images})}; resize them to one, or draw them one by one")
+        return torch.stack([torch.from_numpy(np.array(p.convert("RGB"))).permute(2, 0, 1) for p in images])
+    return read_tensor(images, "images").detach().cpu()
+
+
+def _channel_numbers(value, name: str, channels: int) -> Tensor:
+    "One number, or one per channel, as (channels or 1, 1, 1)"
+    t = _double(value, name).flatten()
+    if len(t) not in (1, channels) or not t.isfinite().all():
+        raise ValueError(f"{name} is {t.tolist()}; give one finite number, or one for each of the {channels} channels")
+    return t[:, None, None]
+
+
+def _unit_range(t: Tensor) -> Tensor:
+    "Whole numbers as float64 in [0, 1], by their type"
+    if t.dtype == torch.bool:
+        return t.double()
+    kind, t = t.dtype, t.double()
+    low, high = t.min().item(), t.max().item()
+    if kind == torch.uint8 and high == 1:
+        warn_user("the images are bytes of at most 1, read as nearly black (255 is white); if 1 is white, give images.bool() or images.float()")
+    if kind == torch.uint16:
+        return t / 65535
+    if kind != torch.uint8 and 0 <= low and high <= 1:
+        return t
+    if 0 <= low and high <= 255:
+        return t / 255
+    raise ValueError(f"the images hold {kind} from {low:g} to {high:g}; accepted: bytes, 0 to 255, or floats in [0, 1]. Divide by the value that is white")
+
+
 def image_array(
-    images: Tensor,  # (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W) or (H, W), values in [0, 1]; 1 or 3 pictures (batch, H, W) are read as the colours of one: give (batch, 1, H, W) then
+    images: Tensor,  # (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W) or (H, W); a PIL image or a list of them. 1 or 3 pictures (batch, H, W) are read as the colours of one: give (batch, 1, H, W) then
+    mean: float | Sequence[float] | None = None,  # that was subtracted to normalise the images, one number or one per channel; it is undone
+    std: float | Sequence[float] | None = None,  # by which they were divided
+    outside: str = "refuse",  # floats beyond [0, 1]: "refuse", "stretch" each such image from its own range to [0, 1], or "clip"
 ) -> np.ndarray:
-    "Images as float array (batch, H, W, 3) in [0, 1], values outside clipped. Raises ValueError for other shapes and for NaN."
-    t = _double(images)
+    "Images as float64 array (batch, H, W, 3) in [0, 1]: bytes are divided by 255, other whole numbers by what their type or range says, floats taken as they are (up to .01 outside of [0, 1] is clipped). Raises TypeError for other than pictures; ValueError for floats beyond [0, 1] unless `mean` and `std` bring them back or `outside` says what to do, for channels that are last, other shapes, NaN and infinity."
+    if outside not in ("refuse", "stretch", "clip"):
+        raise ValueError(f"outside={outside!r} is not known; choose 'refuse', 'stretch' or 'clip'")
+    t = _as_numbers(images)
+    shape = tuple(t.shape)
+    _refuse_layout(t, "images")
     if t.ndim == 2:
         t = t[None, None]
     elif t.ndim == 3:
         t = t[None] if t.shape[0] in (1, 3) else t[:, None]
     if t.ndim != 4 or t.shape[1] not in (1, 3):
-        raise ValueError(f"images have shape {tuple(torch.as_tensor(images).shape)}; accepted: (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W), (H, W)")
-    if t.isnan().any():
-        raise ValueError("the images hold NaN, which has no colour")
+        raise ValueError(f"images have shape {shape}; accepted: (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W), (H, W)")
+    normalised = mean is not None or std is not None
+    if t.is_floating_point():
+        t = t.double()
+    elif normalised:
+        raise ValueError(f"the images hold {t.dtype}, and mean or std is given; normalised images are floats, and other ones need neither")
+    else:
+        t = _unit_range(t)
+    if not t.isfinite().all():
+        raise ValueError("the images hold NaN or infinite numbers, which have no colour")
+    if std is not None:
+        std = _channel_numbers(std, "std", t.shape[1])
+        if not (std > 0).all():
+            raise ValueError(f"std is {std.flatten().tolist()}; it must be above zero")
+        t = t * std
+    if mean is not None:
+        t = t + _channel_numbers(mean, "mean", t.shape[1])
+    low, high = t.amin((1, 2, 3), keepdim=True), t.amax((1, 2, 3), keepdim=True)
+    if outside != "clip" and (low.min() < -.01 or high.max() > 1.01):
+        if outside == "refuse":
+            least, most = low.min().item(), high.max().item()
+            after = " after mean and std are undone" if normalised else ""
+            mend = "images / 255" if least >= 0 and 2 < most <= 255 else "mean= and std= of the normalisation, or images.clamp(0, 1)"
+            raise ValueError(f"the images range from {least:.3g} to {most:.3g}{after}; a picture is in [0, 1], or bytes. Give {mend}")
+        t = torch.where((low < -.01) | (high > 1.01), (t - low) / (high - low).clamp(min=1e-300), t)
     return t.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).clamp(0, 1).numpy()
 
-
+# %% ../nbs/02_plots.ipynb #2eb55eda
 def overlay(
     images: Tensor,  # see image_array
-    attributions: Tensor,  # see pixel_map; as many as images, so that (batch, H, W) is always one map per image
+    attributions: Tensor,  # see pixel_map; as many maps as images
     kind: str = "signed",  # "signed" or "magnitude"
-    percentile: float = 99.0,  # end of the colour scale, see color_limit
+    percentile: float = 99.0,  # end of the colour scale, see color_limit; not used where `limit` is given
     opacity: float = 0.9,  # of the strongest pixels, 0 to 1
     titles: str | Sequence[str] | None = None,  # one per example
     columns: int = 4,  # panels per row
     size: float = 2.2,  # panel size in inches
     ax: Axes | None = None,  # draw a single overlay here instead of making a figure
     limit: float | None = None,  # end of the colour scale itself, one for all examples; None: by `percentile`, each example its own
+    mean: float | Sequence[float] | None = None,  # of the images' normalisation, see image_array
+    std: float | Sequence[float] | None = None,  # of the images' normalisation
 ) -> Figure:
-    "The figure, one panel per example. Raises ValueError for shapes or arguments that don't fit."
-    pictures = image_array(images)
-    maps = pixel_map(_one_per_image(attributions, len(pictures)), kind)
-    if pictures.shape[:3] != maps.shape:
-        raise ValueError(f"images are {pictures.shape[:3]} (batch, H, W), attributions {maps.shape}; they must agree")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity is {opacity}; it must be between 0 and 1")
-    if limit is not None and not 0 < limit < math.inf:
-        raise ValueError(f"limit is {limit}; it must be positive and finite")
+    "The figure, one panel per example. Raises TypeError or ValueError for shapes or arguments that don't fit."
+    pictures = image_array(images, mean, std)
+    maps = pixel_map(attributions, kind)
+    _refuse_mismatch(pictures, maps, "attributions")
+    opacity, limit = real_number(opacity, "opacity", 0, 1), real_number(limit, "limit", 0, open_low=True, or_none=True)
+    percentile = real_number(percentile, "percentile", 0, 100, open_low=True)
     fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, picture, values, title in zip(axes, pictures, maps, titles):
         end = color_limit(values, percentile) if limit is None else limit
@@ -244,29 +368,71 @@ def overlay(
             panel.set_title(title, fontsize=9)
     return fig
 
+# %% ../nbs/02_plots.ipynb #dd8aec0c
+def volume_slice(
+    volumes: Tensor,  # (batch, channels, depth, height, width), pictures or attributions
+    at: int | None = None,  # position of the plane, from 0; negative from the end; None: the middle
+    axis: int = 2,  # the dimension that is cut: 2 depth, 3 height, 4 width
+) -> Tensor:  # (batch, channels, ., .)
+    "One plane of every volume, as a view. Raises TypeError for other than numbers, ValueError for other shapes, another axis or a plane that isn't there."
+    t = read_tensor(volumes, "volumes")
+    if t.ndim != 5:
+        raise ValueError(f"volumes have shape {tuple(t.shape)}; accepted: (batch, channels, depth, height, width); one volume of one channel needs volume[None, None]")
+    axis = whole_number(axis, "axis", least=-3)
+    if axis % 5 not in (2, 3, 4) or axis > 4:
+        raise ValueError(f"axis is {axis}; accepted: 2 (depth), 3 (height) or 4 (width)")
+    n = t.shape[axis]
+    at = n // 2 if at is None else whole_number(at, "at", least=-n)
+    if at >= n:
+        raise ValueError(f"at is {at}; there are {n} planes along axis {axis}, from 0 to {n - 1}")
+    return t.select(axis, at)
+
 # %% ../nbs/02_plots.ipynb #d4389a7f
+def _outlined(outlines, shape: tuple) -> np.ndarray:
+    "Masks as float64 array (batch, H, W), as large as the pictures"
+    t = _double(outlines, "outlines")
+    given = tuple(t.shape)
+    t = t[:, 0] if t.ndim == 4 and t.shape[1] == 1 else t[None] if t.ndim == 2 else t
+    if tuple(t.shape) != shape:
+        raise ValueError(f"outlines have shape {given}, the images are {shape} (batch, H, W); they must agree: one mask per image, of its size")
+    if not t.isfinite().all():
+        raise ValueError("outlines hold NaN or infinite numbers; a mask is true or false")
+    return t.numpy()
+
+
 def compare(
     images: Tensor,  # (batch, 3 or 1, H, W), see image_array
-    attributions: Mapping[str, Tensor],  # name of a method -> its attributions, one per image, so that (batch, H, W) is always one map per image
+    attributions: Mapping[str, Tensor],  # name of a method -> its attributions, one map per image, see pixel_map
     kind: str | Mapping[str, str] = "signed",  # for all methods, or per method
     titles: Sequence[str] | None = None,  # one per image, written at its left
     percentile: float = 99.0,  # end of the colour scale, see color_limit
     shared_scale: bool = False,  # one scale per image for all methods
     overlaid: bool = False,  # lay the maps over the grey image
-    outlines: Tensor | None = None,  # (batch, H, W) masks whose border is drawn, such as known evidence
+    outlines: Tensor | None = None,  # (batch, H, W) masks whose border is drawn, such as known evidence; as large as the images
     size: float = 1.9,  # panel size in inches
+    limit: float | None = None,  # end of the colour scale itself, one for all maps; None: by `percentile`
+    mean: float | Sequence[float] | None = None,  # of the images' normalisation, see image_array
+    std: float | Sequence[float] | None = None,  # of the images' normalisation
 ) -> Figure:
-    "The figure: one row per image, first the image, then one column per method. Raises ValueError when the numbers or shapes of images and maps differ."
-    pictures = image_array(images)
+    "The figure: one row per image, first the image, then one column per method. Raises TypeError or ValueError when the numbers or shapes of images, maps and outlines differ, or arguments don't fit."
+    pictures = image_array(images, mean, std)
+    if not isinstance(attributions, Mapping):
+        raise TypeError(f"attributions is a {type(attributions).__name__}; accepted: a mapping from the name of a method to its attributions, such as {{'saliency': a}}")
     names = list(attributions)
     if not names:
         raise ValueError("attributions is empty; give at least one method")
+    if not isinstance(kind, (str, Mapping)):
+        raise TypeError(f"kind is a {type(kind).__name__}; accepted: 'signed', 'magnitude', or a mapping from names of methods to these")
+    unknown = [] if isinstance(kind, str) else [name for name in kind if name not in attributions]
+    if unknown:
+        raise ValueError(f"kind names {unknown[0]!r}, which is no method here; there are {', '.join(map(repr, names))}")
     kinds = {name: kind if isinstance(kind, str) else kind.get(name, "signed") for name in names}
-    maps = {name: pixel_map(_one_per_image(attributions[name], len(pictures)), kinds[name]) for name in names}
+    maps = {name: pixel_map(attributions[name], kinds[name]) for name in names}
     for name, values in maps.items():
-        if values.shape != pictures.shape[:3]:
-            raise ValueError(f"{name} has maps {values.shape}, the images are {pictures.shape[:3]} (batch, H, W); they must agree")
-    titles = _titles(titles, len(pictures))
+        _refuse_mismatch(pictures, values, f"attributions[{name!r}]")
+    masks = None if outlines is None else _outlined(outlines, pictures.shape[:3])
+    limit = real_number(limit, "limit", 0, open_low=True, or_none=True)
+    titles, size = _titles(titles, len(pictures)), _inches(size)
     rows, columns = len(pictures), len(names) + 1
     fig = AttributionFigure(figsize=(size * columns, size * rows + .3), layout="constrained", dpi=80)
     axes = fig.subplots(rows, columns, squeeze=False)
@@ -278,17 +444,17 @@ def compare(
         together = np.concatenate([maps[name][r].ravel() for name in names])
         for c, name in enumerate(names, 1):
             ax, values = axes[r][c], maps[name][r]
-            limit = color_limit(together if shared_scale else values, percentile)
+            end = color_limit(together if shared_scale else values, percentile) if limit is None else limit
             if overlaid:
-                overlay(picture.transpose(2, 0, 1), values, kinds[name], limit=limit, ax=ax)
+                overlay(picture.transpose(2, 0, 1), values, kinds[name], limit=end, ax=ax)
             else:
-                ax.imshow(values, **_style(kinds[name], limit))
+                ax.imshow(values, **_style(kinds[name], end))
                 _mark_not_finite(ax, values)
                 ax.set_axis_off()
             if r == 0:
-                ax.set_title(name, fontsize=9)
-        if outlines is not None:
-            mask = _double(outlines).numpy()[r]
+                ax.set_title(str(name), fontsize=9)
+        if masks is not None:
+            mask = masks[r]
             for c in range(columns if mask.min() < .5 < mask.max() else 0):
                 axes[r][c].contour(mask, levels=[.5], colors="black" if c and not overlaid and kinds[names[c - 1]] == "signed" else "white", linewidths=1)
     return fig
@@ -296,7 +462,7 @@ def compare(
 # %% ../nbs/02_plots.ipynb #a52da7fd
 def _finite(values, name: str) -> np.ndarray:
     "As float64 array, refused where it isn't finite"
-    array = _double(values).numpy()
+    array = _double(values, name).numpy()
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         raise ValueError(f"{name} holds {len(wrong)} NaN or infinite value{'s' if len(wrong) > 1 else ''}, the first at {tuple(wrong[0].tolist())}; leave those examples out, or mend what made them")
@@ -308,15 +474,36 @@ def mean_interval(
     level: float = 0.95,  # coverage of the interval
     draws: int = 1000,  # resamples of the batch, with a fixed seed
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # mean, lower and upper end, each (...)
-    "Mean over examples and the bootstrap interval of each of its numbers; for a single example all three are the same. Raises ValueError for NaN, an empty batch or a level outside (0, 1)."
+    "Mean over examples and the bootstrap interval of each of its numbers; for a single example all three are the same. Raises ValueError for NaN, an empty batch or a level outside (0, 1), TypeError for other than numbers."
     array = _finite(values, "values")
     if array.ndim < 1 or not len(array):
         raise ValueError(f"values have shape {array.shape}; accepted: (batch, ...) with at least one example")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1")
+    level, draws = real_number(level, "level", 0, 1, open_low=True, open_high=True), whole_number(draws, "draws")
     if len(array) == 1:
         return array[0], array[0], array[0]
     return tuple(np.asarray(v) for v in bootstrap_interval(torch.from_numpy(array), level, draws))
+
+
+_ROLE_STYLES = {"deletion": "--", "random": ":", "straight": "--"}
+
+
+def _color_of(role):
+    "The colour of a role, or a colour of matplotlib"
+    color = ROLE_COLORS.get(role, role) if isinstance(role, str) else role
+    if not is_color_like(color):
+        raise ValueError(f"role={role!r} is not known; choose one of {', '.join(ROLE_COLORS)}, or a colour of matplotlib")
+    return color
+
+
+def _style_of(style, role) -> str:
+    "A line style that matplotlib knows"
+    style = _ROLE_STYLES.get(role, "-") if style is None and isinstance(role, str) else "-" if style is None else style
+    if style not in ("-", "--", "-.", ":"):
+        try:
+            Figure().subplots().plot([], [], style)
+        except (TypeError, ValueError):
+            raise ValueError(f"style={style!r} is no line style of matplotlib; such as '-', '--', '-.' or ':'") from None
+    return style
 
 
 def curve_band(
@@ -328,21 +515,19 @@ def curve_band(
     level: float = 0.95,  # coverage of the band
     ax: Axes | None = None,  # draw here instead of making a figure
 ) -> Figure:
-    "The figure: the mean curve and the band of its interval. Raises ValueError for shapes that don't agree or NaN."
+    "The figure: the mean curve and the band of its interval. Raises TypeError or ValueError for shapes that don't agree, NaN, or a colour or line style that matplotlib doesn't know."
+    color = _color_of(role)
+    style = _style_of(style, role)
     x, values = _finite(x, "x"), _finite(values, "values")
     values = values[None] if values.ndim == 1 else values
     if x.ndim != 1 or values.ndim != 2 or values.shape[1] != len(x):
         raise ValueError(f"x has shape {x.shape}, values {values.shape}; accepted: (points,) and (batch, points)")
     fig, (ax,), _ = _panels(1, None, 1, 4, ax, 2.8, frame=True)
-    color = ROLE_COLORS.get(role, role)
     mean, low, high = mean_interval(values, level)
     if len(values) > 1:
         ax.fill_between(x, low, high, color=color, alpha=.22, lw=0)
-    ax.plot(x, mean, style or _ROLE_STYLES.get(role, "-"), color=color, label=label)
+    ax.plot(x, mean, style, color=color, label=label)
     return fig
-
-
-_ROLE_STYLES = {"deletion": "--", "random": ":", "straight": "--"}
 
 # %% ../nbs/02_plots.ipynb #58250661
 _CURVES = ("deletion", "insertion", "difference")
@@ -350,6 +535,8 @@ _CURVES = ("deletion", "insertion", "difference")
 
 def _read_curves(found, kinds: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     "Fractions (points,), and for each kind the curves (batch, points)"
+    if not all(isinstance(k, str) for k in kinds):
+        raise TypeError(f"kinds={kinds!r}; accepted: names, some of {', '.join(_CURVES)}")
     wrong = [k for k in kinds if k not in _CURVES]
     if wrong or not kinds:
         raise ValueError(f"kinds={list(kinds)!r} is not known; choose some of {', '.join(_CURVES)}")
@@ -409,13 +596,13 @@ def curves(
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
     "The figure: curves, the area that makes the score shaded, its value in the legend. Raises TypeError or ValueError for what isn't a set of curves, shapes that don't agree, or NaN."
-    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+    kinds = [kinds] if isinstance(kinds, str) or not hasattr(kinds, "__iter__") else list(kinds)
     x, read = _read_curves(found, kinds)
     base = _read_curves(floor, kinds) if floor is not None else None
-    if at is not None and not 0 <= at <= 1:
-        raise ValueError(f"at is {at}; it is a fraction and must be between 0 and 1")
+    at = real_number(at, "at", 0, 1, or_none=True)
+    level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     batch = len(next(iter(read.values())))
-    fig, axes, titles = _panels(1 if average else batch, titles, columns, size, ax, .8 * size, frame=True)
+    fig, axes, titles = _panels(1 if average else batch, titles, columns, size, ax, .8 * _inches(size), frame=True)
     for i, (panel, title) in enumerate(zip(axes, titles)):
         shown = read if average else {k: v[i:i + 1] for k, v in read.items()}
         means = {k: v.mean(0) for k, v in shown.items()}
@@ -458,10 +645,12 @@ def compare_curves(
     ax: Axes | None = None,  # draw here instead of making a figure
 ) -> Figure:
     "The figure: the mean curve of each method with its band, areas in the legend. Raises as curves does, and ValueError without a method."
+    if not isinstance(found, Mapping):
+        raise TypeError(f"found is a {type(found).__name__}; accepted: a mapping from the name of a method to its curves; one set of curves is drawn by curves")
     if not found:
         raise ValueError("found is empty; give at least one method")
     read = {name: _read_curves(one, [kind]) for name, one in found.items()}
-    fig, (ax,), _ = _panels(1, None, 1, size, ax, .7 * size, frame=True)
+    fig, (ax,), _ = _panels(1, None, 1, size, ax, .7 * _inches(size), frame=True)
     for k, (name, (x, values)) in enumerate(read.items()):
         label = f"{name} {_with_interval(_area(x, values[kind]), level)}"
         curve_band(x, values[kind], label, _METHOD_COLORS[k % len(_METHOD_COLORS)], _METHOD_STYLES[k % len(_METHOD_STYLES)], level, ax)
@@ -482,9 +671,9 @@ def _labelled_paths(paths) -> dict[str | None, list[Tensor]]:
     read = {}
     for label, some in paths.items():
         if isinstance(some, (list, tuple)):
-            some = [torch.as_tensor(p) for p in some]
+            some = [read_tensor(p, "a path") for p in some]
         else:
-            some = torch.as_tensor(some)
+            some = read_tensor(some, "paths")
             some = list(some if some.ndim == 3 else some[None])
         for p in some:
             if p.ndim != 2 or p.shape[1] != 2 or not len(p):
@@ -505,10 +694,19 @@ def _window(points: np.ndarray, margin: float = .2) -> tuple[float, float, float
 
 def _limits(limits) -> tuple[float, float, float, float]:
     "Checked limits"
-    limits = tuple(float(v) for v in limits)
+    if not hasattr(limits, "__len__") or isinstance(limits, (str, Mapping)):
+        raise TypeError(f"limits are {limits!r}; accepted: four numbers (left, right, bottom, top)")
+    limits = tuple(real_number(v, "a number of limits") for v in limits)
     if len(limits) != 4 or not limits[0] < limits[1] or not limits[2] < limits[3]:
         raise ValueError(f"limits are {limits}; accepted: (left, right, bottom, top) with left < right and bottom < top")
     return limits
+
+
+def _two_names(names) -> list[str]:
+    "The names of both axes"
+    if isinstance(names, str) or not hasattr(names, "__iter__") or len(names := list(names)) != 2:
+        raise ValueError(f"feature_names is {names!r}; accepted: two names, one for each axis")
+    return [str(name) for name in names]
 
 
 def _grid_points(limits, columns: int, rows: int, like: Tensor) -> Tensor:
@@ -547,25 +745,30 @@ def path_landscape(
     size: float = 3.6,  # width in inches
     ax: Axes | None = None,  # draw here instead of making a figure
 ) -> Figure:
-    "The figure, all paths in one panel. Paths labelled 'straight' are dashed. Raises ValueError for paths that aren't in the plane, NaN in them, an unknown `show`, or limits that are missing or empty."
+    "The figure, all paths in one panel. Paths labelled 'straight' are dashed. Raises ValueError for paths that aren't in the plane, NaN in them, an unknown `show`, or limits that are missing or empty; TypeError for arguments of another kind."
     if show not in ("score", "steepness"):
         raise ValueError(f"show={show!r} is not known; choose 'score' or 'steepness'")
-    read = _labelled_paths(paths)
+    read, resolution = _labelled_paths(paths), whole_number(resolution, "resolution", least=2)
+    feature_names = _two_names(feature_names)
     every = [p for some in read.values() for p in some]
+    if scatter is not None:
+        scatter = _finite(scatter, "scatter")
+        if scatter.ndim != 2 or scatter.shape[1] != 2:
+            raise ValueError(f"scatter has shape {scatter.shape}; accepted: (n, 2)")
     if limits is None and not callable(score):
         raise ValueError("values on a grid need limits=(left, right, bottom, top)")
     if limits is None and not every:
         raise ValueError("without a path give limits=(left, right, bottom, top)")
-    limits = _limits(limits or _window(np.concatenate([_double(p).numpy() for p in every])))
+    limits = _limits(limits if limits is not None else _window(np.concatenate([_double(p).numpy() for p in every])))
     if callable(score):
         points = _grid_points(limits, resolution, resolution, every[0] if every else torch.empty(0))
         slope, values = _look(score, points[:1], target, points, torch.zeros(len(points), dtype=torch.long), show == "steepness")
         values = (values if slope is None else slope.norm(dim=1)).reshape(resolution, resolution).numpy()
     else:
-        values = _double(score).numpy()
+        values = _double(score, "score").numpy()
         if values.ndim != 2 or min(values.shape) < 2:
             raise ValueError(f"the grid has shape {values.shape}; accepted: (rows, columns), at least 2 of each")
-    fig, (ax,), _ = _panels(1, None, 1, size, ax, .82 * size, frame=True)
+    fig, (ax,), _ = _panels(1, None, 1, size, ax, .82 * _inches(size), frame=True)
     x, y = np.linspace(*limits[:2], values.shape[1]), np.linspace(*limits[2:], values.shape[0])
     colors = STEEPNESS_COLORS if show == "steepness" else LANDSCAPE_COLORS
     ax.set_facecolor(NOT_FINITE_COLOR)
@@ -578,7 +781,7 @@ def path_landscape(
     bar = ax.figure.colorbar(filled, ax=ax, label=label or show)
     bar.ax.tick_params(labelsize=7)
     if scatter is not None:
-        ax.scatter(*_finite(scatter, "scatter").T, s=4, c="0.55", linewidths=0)
+        ax.scatter(*scatter.T, s=4, c="0.55", linewidths=0)
     others = iter(_PATH_STYLES)
     for name, some in read.items():
         style, color = ("--", ROLE_COLORS["straight"]) if name == "straight" else next(others, ("-", "0.3"))
@@ -617,19 +820,21 @@ def vector_field(
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
     "The figure, one panel per centre. Flux density is gradient times outward normal. Raises ValueError for a radius that isn't positive, shapes that don't fit, NaN, or a score that can't be differentiated."
-    center = torch.as_tensor(center)
+    if not callable(score):
+        raise TypeError(f"score is a {type(score).__name__}; accepted: a function of points (n, 2)")
+    center = read_tensor(center, "center")
     center = center[None] if center.ndim == 1 else center
     if center.ndim != 2 or center.shape[1] != 2 or not len(center):
         raise ValueError(f"center has shape {tuple(center.shape)}; accepted: (batch, 2) or (2,)")
     _finite(center, "center")
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius is {radius}; it must be positive")
+    radius, arrows = real_number(radius, "radius", 0, open_low=True), whole_number(arrows, "arrows", least=2)
+    columns, feature_names = whole_number(columns, "columns"), _two_names(feature_names)
     center = center.detach() if center.is_floating_point() else center.float()
     middle, angle = _double(center), torch.arange(90) * (2 * math.pi / 90)
     circle = torch.stack([angle.cos(), angle.sin()], 1)
     if points is None:
         points = center[:, None] + radius * circle.to(center)
-    points = torch.as_tensor(points).detach()
+    points = read_tensor(points, "points").detach()
     points = points[None] if points.ndim == 2 else points
     if points.ndim != 3 or points.shape[::2] != center.shape:
         raise ValueError(f"points have shape {tuple(points.shape)}, center {tuple(center.shape)}; accepted: (batch, n, 2) and (batch, 2)")
@@ -638,14 +843,15 @@ def vector_field(
         outward = outward / outward.norm(dim=2, keepdim=True).clamp(min=1e-300)
         slope, _ = _look(score, center, target, points.to(center).flatten(0, 1), torch.arange(len(center)).repeat_interleave(points.shape[1]))
         flux = (slope.view(points.shape) * outward).sum(2)
-    flux = _finite(flux, "flux").reshape(-1, points.shape[1])
-    if len(flux) != len(center):
+    flux = _finite(flux, "flux")
+    flux = flux[None] if flux.ndim == 1 else flux
+    if flux.shape != points.shape[:2]:
         raise ValueError(f"flux has shape {flux.shape}, points {tuple(points.shape)}; accepted: (batch, n) and (batch, n, 2)")
     fig, axes, titles = _panels(len(center), titles, columns, size, ax, frame=True)
     limit = color_limit(flux, 100)
     for i, (panel, title) in enumerate(zip(axes, titles)):
         x, y = middle[i].tolist()
-        window = _limits(limits or (x - 1.8 * radius, x + 1.8 * radius, y - 1.8 * radius, y + 1.8 * radius))
+        window = _limits(limits if limits is not None else (x - 1.8 * radius, x + 1.8 * radius, y - 1.8 * radius, y + 1.8 * radius))
         fine, coarse = _grid_points(window, 50, 50, center), _grid_points(window, arrows, arrows, center)
         height = _look(score, center, target, fine, torch.full((len(fine),), i), False)[1].reshape(50, 50).numpy()
         if np.isfinite(height).all() and np.ptp(height) > 0:
@@ -708,6 +914,8 @@ def flux_points(
 def _masses(value) -> tuple[np.ndarray, np.ndarray]:
     "Positive and negative mass (batch,) of a layer, both as positive numbers"
     if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"a layer has {len(value)} parts; accepted: two, its positive and its negative mass")
         positive, negative = value
     elif hasattr(value, "positive") and not isinstance(value, Tensor):
         positive, negative = value.positive, value.negative
@@ -732,6 +940,9 @@ def relevance_balance(
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
     "The figure: layers from top to bottom in the mapping's order, positive mass to the right, negative to the left, their difference as a diamond. Raises ValueError for no layers, batches that differ, NaN, or masses that don't fit."
+    if not isinstance(layers, Mapping):
+        raise TypeError(f"layers is a {type(layers).__name__}; accepted: a mapping from the name of a layer to its masses or relevances")
+    level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     masses = {name: _masses(value) for name, value in layers.items()}
     if not masses:
         raise ValueError("layers is empty; give at least one layer")
@@ -778,11 +989,13 @@ def feature_bars(
     if array.ndim != 2 or not array.shape[1]:
         raise ValueError(f"attributions have shape {array.shape}; accepted: (batch, features) or (features,); draw images with heatmap")
     n = array.shape[1]
+    if isinstance(names, str) or names is not None and not hasattr(names, "__iter__"):
+        raise TypeError(f"names is a {type(names).__name__}; accepted: a list of str, one per feature")
     names = [f"feature {i + 1}" for i in range(n)] if names is None else [str(name) for name in names]
     if len(names) != n:
         raise ValueError(f"{len(names)} names for {n} features; give one per feature")
     k = whole_number(k, "k")
-    given = None if values is None else np.atleast_2d(_double(values).numpy())
+    given = None if values is None else np.atleast_2d(_double(values, "values").numpy())
     if given is not None and given.shape != array.shape:
         raise ValueError(f"values have shape {given.shape}, attributions {array.shape}; they must agree")
     k = min(k, n)
@@ -811,13 +1024,23 @@ def feature_bars(
 def _compressed(frame, quality: int) -> bytes:
     "A figure or picture as JPEG, or as PNG of 256 colours where that is smaller (drawings of lines); bytes as they are"
     if isinstance(frame, (bytes, bytearray)):
+        try:
+            with Image.open(io.BytesIO(frame), formats=["JPEG", "PNG"]) as opened:
+                opened.load()
+        except Exception as error:
+            raise ValueError(f"a frame of {len(frame)} bytes is no whole JPEG or PNG file: {error}") from None
         return bytes(frame)
     if isinstance(frame, Figure):
         buffer = io.BytesIO()
         frame.savefig(buffer, format="png")
         frame = Image.open(buffer)
     elif isinstance(frame, (Tensor, np.ndarray)):
-        frame = Image.fromarray((image_array(frame)[0] * 255).round().astype(np.uint8))
+        pictures = image_array(frame)
+        if len(pictures) > 1:
+            raise ValueError(f"a frame holds {len(pictures)} pictures; give one picture for each position of the slider")
+        frame = Image.fromarray((pictures[0] * 255).round().astype(np.uint8))
+    elif isinstance(frame, Image.Image) and (frame.mode == "F" or frame.mode.startswith("I")):
+        raise ValueError(f"a frame has the mode {frame.mode}, whose white isn't known; attrnb.samples.to_rgb(frame) converts it")
     elif not isinstance(frame, Image.Image):
         raise TypeError(f"a frame is a {type(frame).__name__}; accepted: a Figure, an image tensor (3 or 1, H, W), a PIL image, or the bytes of a JPEG or PNG file")
     frame, jpeg, png = frame.convert("RGB"), io.BytesIO(), io.BytesIO()
@@ -890,10 +1113,19 @@ def live(
     quality: int = 75,  # of pictures stored as JPEG, 1 to 95
     max_kilobytes: float = 300.0,  # refuse to make the page larger than this
 ) -> LivePicture:
-    "A slider over precomputed frames that works without a kernel; the last expression of a cell shows it. Raises ValueError for no frames, frames of different size, a start that isn't there, or pictures that are too large together; TypeError for things that aren't pictures."
+    "A slider over precomputed frames that works without a kernel; the last expression of a cell shows it. Raises ValueError for no frames, frames of different size, a start that isn't there, a quality outside 1 to 95, bytes that are no JPEG or PNG, or pictures that are too large together; TypeError for things that aren't pictures, and arguments of another kind."
+    if not isinstance(frames, Mapping):
+        raise TypeError(f"frames is a {type(frames).__name__}; accepted: a mapping from the label of a position to its picture")
     if not frames:
         raise ValueError("frames is empty; give at least one picture")
-    if not -len(frames) <= start < len(frames):
+    for text, name in ((description, "description"), (alt, "alt")):
+        if not isinstance(text, str):
+            raise TypeError(f"{name} must be a str, got {type(text).__name__} {text!r}")
+    start, quality = whole_number(start, "start", least=-len(frames)), whole_number(quality, "quality")
+    if quality > 95:
+        raise ValueError(f"quality is {quality}; accepted: 1 to 95")
+    max_kilobytes = real_number(max_kilobytes, "max_kilobytes", 0, open_low=True)
+    if start >= len(frames):
         raise ValueError(f"start is {start}; there are {len(frames)} frames")
     pictures = [_compressed(frame, quality) for frame in frames.values()]
     kilobytes = sum(map(len, pictures)) * 4 / 3 / 1000

@@ -6,28 +6,46 @@ Docs: https://attrnb.github.io/attrnb/samples.html.md"""
 
 # %% auto #0
 __all__ = ['SHAPE_CLASSES', 'ShapeImages', 'shape_images', 'ShapesNet', 'train_shapes_network', 'sample_model', 'half_moons',
-           'half_moons_model', 'Normalize', 'LoadedModel', 'load_model', 'find_class', 'load_image']
+           'half_moons_model', 'Normalize', 'LoadedModel', 'to_rgb', 'load_model', 'find_class', 'load_image']
 
 # %% ../nbs/01_samples.ipynb #5cbd5937
 import math
+import os
 import re
 from collections import OrderedDict
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Callable
 
+import numpy as np
 import safetensors.torch
 import torch
 import torchvision
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 from torchvision.transforms import functional as TF
 from torchvision.transforms import InterpolationMode
 from tqdm.auto import tqdm
+
+from .core import whole_number
+
+# %% ../nbs/01_samples.ipynb #1c0e0728
+import warnings
+def warn_user(message, category=UserWarning): warnings.warn(message, category, stacklevel=3)
+def real_number(value, name, low=None, high=None, *, open_low=False, open_high=False, or_none=False):
+    "shim"
+    if value is None and or_none: return None
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0: value = value.item()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)): raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+    if not math.isfinite(value): raise ValueError(f"{name} is {value}; it must be finite")
+    if low is not None and (value < low or open_low and value == low): raise ValueError(f"{name} is {value}; it must be {'above' if open_low else 'at least'} {low}")
+    if high is not None and (value > high or open_high and value == high): raise ValueError(f"{name} is {value}; it must be {'below' if open_high else 'at most'} {high}")
+    return float(value)
 
 # %% ../nbs/01_samples.ipynb #cd665655
 SHAPE_CLASSES = ("circle", "square", "triangle", "star", "cross", "heart")
@@ -194,15 +212,22 @@ class ShapeImages:
 
     def __iter__(self): return (self[i] for i in range(len(self)))
 
+# %% ../nbs/01_samples.ipynb #f4c0f234
+def _seed_number(seed):
+    "A seed as an int that a generator takes, also three times as large; TypeError or ValueError otherwise"
+    seed = whole_number(seed, "seed", least=-2**61)
+    if seed >= 2**61: raise ValueError(f"seed is {seed}; it must be below 2**61")
+    return seed
+
 # %% ../nbs/01_samples.ipynb #d5c18831
 def shape_images(
     n:int, # number of images; image i has class i modulo 6
     seed:int=0, # which images: the same seed gives the same ones, whatever `n` is
     size:int=96, # height and width in pixels, at least 48; the embedded network is trained at 96
 ) -> ShapeImages:
-    "Pictures of three to five shapes, one of which carries a marker and gives the class. Returns `ShapeImages` with float32 images (n, 3, size, size) in [0, 1], int64 targets (n,) and three bool masks (n, size, size), on the CPU. The global random state is neither read nor changed. ValueError if `n` is below 1 or `size` below 48."
-    if n < 1: raise ValueError(f"n is the number of images and must be at least 1, got {n}")
-    if size < 48: raise ValueError(f"size must be at least 48 pixels so that the marker can be seen, got {size}")
+    "Pictures of three to five shapes, one of which carries a marker and gives the class. Returns `ShapeImages` with float32 images (n, 3, size, size) in [0, 1], int64 targets (n,) and three bool masks (n, size, size), on the CPU. The global random state is neither read nor changed. TypeError if one of the three is no int, ValueError if `n` is below 1 or `size` below 48."
+    n, seed = whole_number(n, "n"), _seed_number(seed)
+    size = whole_number(size, "size", least=48)   # smaller, and the marker can't be seen
     layout_random, ground_random, noise_random = (torch.Generator().manual_seed(3*seed + k) for k in range(3))
     *slots, look = _layout(n, size, layout_random)
     ground = torch.rand(n, 52, generator=ground_random)
@@ -249,7 +274,9 @@ class ShapesNet(nn.Module):
         classes:int=6, # number of logits
     ):
         super().__init__()
-        stem, low, high, last = widths
+        if not isinstance(widths, Sequence) or len(widths) != 4: raise ValueError(f"widths must be four numbers of channels, got {widths!r}")
+        stem, low, high, last = (whole_number(o, "a width") for o in widths)
+        classes = whole_number(classes, "classes")
         self.features = nn.Sequential(
             _convolution(3, stem, stride=2), _convolution(stem, low), nn.MaxPool2d(2), _Residual(low),
             _convolution(low, high), nn.MaxPool2d(2), _Residual(high), _convolution(high, last))
@@ -292,12 +319,21 @@ def _scaffold_loss(model, features, targets, evidence):
     return F.cross_entropy(local, torch.where(here, targets[:, None, None], local.shape[1] - 1), weight=weight)
 
 # %% ../nbs/01_samples.ipynb #3f019f77
-@contextmanager
-def _seeded(seed):
-    "Run the body with torch's CPU generator at `seed`, and put its state back afterwards"
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
+_DRAWING = {Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_, Tensor.exponential_, Tensor.random_,
+    torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial,
+    init.uniform_, init.normal_, init.trunc_normal_, init.kaiming_uniform_, init.kaiming_normal_,
+    init.xavier_uniform_, init.xavier_normal_, init.orthogonal_, init.sparse_}
+
+class _Seeded(TorchFunctionMode):
+    "Run the body with random numbers of its own; only this thread's calls are meant"
+    def __init__(self, seed):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if function in _DRAWING and kwargs.get("generator") is None: kwargs["generator"] = self.generator
+        return function(*args, **kwargs)
 
 # %% ../nbs/01_samples.ipynb #0ad4c2ef
 def train_shapes_network(
@@ -311,13 +347,15 @@ def train_shapes_network(
     on_step:Callable=None, # called as on_step(step, loss) after each step
     show_progress:bool=True, # show a progress bar
 ) -> ShapesNet:
-    "Train a `ShapesNet` on the CPU. Returns it in evaluation mode. The global random state is not changed. Two runs with the same arguments agree on the same machine with the same version and thread count of torch; elsewhere sums are rounded differently, the weights drift apart, and only the accuracy is alike. ValueError if `steps`, `batch_size` or `pool` is below 1."
-    for name, number in dict(steps=steps, batch_size=batch_size, pool=pool).items():
-        if number < 1: raise ValueError(f"{name} must be at least 1, got {number}")
+    "Train a `ShapesNet` on the CPU. Returns it in evaluation mode. The global random state is not changed. Two runs with the same arguments agree on the same machine with the same version and thread count of torch; elsewhere sums are rounded differently, the weights drift apart, and only the accuracy is alike. TypeError or ValueError for arguments that aren't numbers, or are out of their range."
+    steps, batch_size, pool = (whole_number(o, name) for o, name in ((steps, "steps"), (batch_size, "batch_size"), (pool, "pool")))
+    seed = _seed_number(seed)
+    learning_rate = real_number(learning_rate, "learning_rate", 0, open_low=True)
+    scaffold, erase = real_number(scaffold, "scaffold", 0), real_number(erase, "erase", 0, 1)
     data = shape_images(pool, seed=seed + 1_000_000)
     pixels = (data.images*255).round().byte()
     data.images = pixels   # a quarter of the memory
-    with _seeded(seed): model = ShapesNet().to(memory_format=torch.channels_last)
+    with _Seeded(seed): model = ShapesNet().to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=.2)
@@ -343,7 +381,7 @@ def sample_model() -> ShapesNet:
     path = files("attrnb")/"data"/"shapes.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"the weights are missing at {path}; install attrnb again, or write them with train_shapes_network")
-    with _seeded(0): model = ShapesNet()
+    with _Seeded(0): model = ShapesNet()
     model.load_state_dict(safetensors.torch.load(path.read_bytes()))
     return model.eval()
 
@@ -353,10 +391,10 @@ def half_moons(
     noise:float=.1, # standard deviation of the Gaussian noise in both coordinates
     seed:int=0, # of the noise and of the order
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    "Two interleaved half-circles in random order. Returns float32 points (n, 2) and int64 labels (n,), which are 0 for the upper and 1 for the lower moon. The global random state is not changed. ValueError if `n` is below 2 or `noise` negative."
-    if n < 2: raise ValueError(f"n must be at least 2, one point for each moon, got {n}")
-    if noise < 0: raise ValueError(f"noise is a standard deviation and cannot be negative, got {noise}")
-    generator = torch.Generator().manual_seed(seed)
+    "Two interleaved half-circles in random order. Returns float32 points (n, 2) and int64 labels (n,), which are 0 for the upper and 1 for the lower moon. The global random state is not changed. TypeError for other than numbers, ValueError if `n` is below 2 or `noise` negative or not finite."
+    n = whole_number(n, "n", least=2)   # one point for each moon
+    noise = real_number(noise, "noise", 0)
+    generator = torch.Generator().manual_seed(_seed_number(seed))
     upper, lower = torch.linspace(0, math.pi, n//2), torch.linspace(0, math.pi, n - n//2)
     points = torch.cat([torch.stack([upper.cos(), upper.sin()], 1), torch.stack([1 - lower.cos(), .5 - lower.sin()], 1)])
     labels = torch.cat([torch.zeros(n//2, dtype=torch.int64), torch.ones(n - n//2, dtype=torch.int64)])
@@ -373,13 +411,18 @@ def half_moons_model(
     hidden:int=10, # units in each of the two hidden layers
     epochs:int=500, # steps of Adam on all points at once; enough for the default noise
 ) -> nn.Sequential:
-    "Train a perceptron 2-hidden-hidden-2 in about a second. Returns it in evaluation mode: points (n, 2) to float32 logits (n, 2). The global random state is not changed. ValueError for points or labels of another shape or another activation."
+    "Train a perceptron 2-hidden-hidden-2 in about a second. Returns it in evaluation mode: points (n, 2) to float32 logits (n, 2). The global random state is not changed. TypeError or ValueError for points or labels of another shape or kind, another activation, or numbers below 1."
     activations = dict(relu=nn.ReLU, softplus=nn.Softplus)
     if activation not in activations: raise ValueError(f'activation must be "relu" or "softplus", got {activation!r}')
+    for o, name in ((points, "points"), (labels, "labels")):
+        if not isinstance(o, Tensor): raise TypeError(f"{name} must be a tensor, got {type(o).__name__}")
+    hidden, epochs, seed = whole_number(hidden, "hidden"), whole_number(epochs, "epochs"), _seed_number(seed)
     if points.ndim != 2 or points.shape[1] != 2: raise ValueError(f"points must have shape (n, 2), got {tuple(points.shape)}")
     if labels.shape != points.shape[:1]: raise ValueError(f"labels must have shape ({len(points)},), got {tuple(labels.shape)}")
+    if not torch.isfinite(points).all(): raise ValueError("points hold NaN or infinite numbers; leave them out")
+    if not len(points) or not ((labels == 0) | (labels == 1)).all(): raise ValueError("labels must be 0 or 1, and at least one")
     act = activations[activation]
-    with _seeded(seed): model = nn.Sequential(nn.Linear(2, hidden), act(), nn.Linear(hidden, hidden), act(), nn.Linear(hidden, 2))
+    with _Seeded(seed): model = nn.Sequential(nn.Linear(2, hidden), act(), nn.Linear(hidden, hidden), act(), nn.Linear(hidden, 2))
     points, labels = points.detach().float().cpu(), labels.long().cpu()
     optimizer = torch.optim.Adam(model.parameters(), lr=.02)
     for _ in range(epochs):
@@ -389,13 +432,25 @@ def half_moons_model(
     return model.eval()
 
 # %% ../nbs/01_samples.ipynb #17305eaa
+def _per_channel(value, name):
+    "One number for all channels or one for each, as a list of floats; TypeError or ValueError for anything else"
+    if isinstance(value, (Tensor, np.ndarray)): value = value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        if not len(value): raise ValueError(f"{name} is empty; give one number, or one per channel")
+        return [real_number(o, f"a number of {name}") for o in value]
+    return [real_number(value, name)]
+
 class Normalize(nn.Module):
-    "Subtract a mean and divide by a standard deviation per channel. Takes float images (n, channels, height, width) and returns the same shape, in the precision of its buffers (float32) at least."
+    "Subtract a mean and divide by a standard deviation per channel. Takes float images (n, channels, height, width) and returns the same shape, in the precision of its buffers (float32) at least. TypeError or ValueError for other than finite numbers, a deviation that is not above zero, or lists of different length."
     def __init__(self,
-        mean:list, # one number per channel, on the scale of pixels in [0, 1]
-        std:list, # one number per channel
+        mean:float|list, # one number, or one per channel, on the scale of the pixels
+        std:float|list, # one number, or one per channel
     ):
         super().__init__()
+        mean, std = _per_channel(mean, "mean"), _per_channel(std, "std")
+        if len(mean) != len(std) and 1 not in (len(mean), len(std)):
+            raise ValueError(f"mean has {len(mean)} numbers and std {len(std)}; give as many, one per channel")
+        if min(std) <= 0: raise ValueError(f"std is {std}; a deviation must be above zero (1 leaves the scale as it is)")
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
@@ -412,7 +467,60 @@ class LoadedModel:
     categories:list # names of the classes, in the order of the logits
     name:str # as given to `load_model`
 
+# %% ../nbs/01_samples.ipynb #cd7387d5
+def _bytes_of(values, black, white):
+    "Values as bytes, `black` to 0 and `white` to 255, what lies beyond cut off"
+    values = (np.asarray(values, dtype=np.float64) - black)/(white - black)
+    return Image.fromarray(np.rint(255*values.clip(0, 1)).astype(np.uint8))
+
+def _white_of(image, values, named):
+    "The value of white of a picture with more than 8 bits; ValueError where it can't be known"
+    low, high = values.min(), values.max()
+    tags = getattr(image, "tag_v2", {})
+    bits = (tags.get(258) or (16,))[0]
+    if image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM"):
+        white = 2**bits - 1 if bits in (12, 14) else 65535
+        if 0 < high < 4096 and white == 65535: warn_user(f"{named} holds 16-bit numbers of at most {high}, and 65535 is taken for white, "
+            "so it is nearly black. If it was made with fewer bits, give the value of white, such as white=4095 for 12")
+        return white
+    if image.mode == "F" and low >= -1e-3 and high <= 1 + 1e-3: return 1
+    kind = "floating-point numbers" if image.mode == "F" else "32-bit whole numbers"
+    raise ValueError(f"{named} holds {kind} from {low:g} to {high:g}; which of them is white is not written there. "
+        f"Give it, such as white={next((o for o in (1, 255, 4095, 65535) if low >= 0 and high <= o), math.ceil(high))}"
+        f"{f', and black={math.floor(low)}' if low < 0 else ''}")
+
+# %% ../nbs/01_samples.ipynb #1d80caee
+def to_rgb(
+    image:Image.Image, # of any mode
+    black:float|None=None, # the value that is black; None for 0
+    white:float|None=None, # the value that is white; None for that of the type: 255, 65535, or 1 for floating-point numbers
+    named:str="the picture", # what error messages call it
+) -> Image.Image:
+    "The picture in red-green-blue with 8 bits per colour, transparent pixels over white. TypeError for other than a PIL image; ValueError for one without pixels, with NaN, with 32-bit whole numbers or floating-point ones outside [0, 1] unless `white` is given, or of a mode that can't be converted."
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"{named} is a {type(image).__name__}; accepted: a PIL image. Files are opened by load_image(path), arrays by Image.fromarray")
+    if 0 in image.size: raise ValueError(f"{named} has {image.width} x {image.height} pixels; there is nothing in it")
+    black, white = real_number(black, "black", or_none=True), real_number(white, "white", or_none=True)
+    if white is None and black is not None: raise ValueError(f"black={black:g} needs white, the other end of the scale")
+    if white is not None and white == (black or 0): raise ValueError(f"black and white are both {white:g}; give two different values")
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image)
+        if not np.isfinite(values).all(): raise ValueError(f"{named} holds NaN or infinite numbers, which have no colour; replace them first")
+        white = _white_of(image, values, named) if white is None else white
+        black = black or 0
+        if getattr(image, "tag_v2", {}).get(262) == 0: black, white = white, black   # a TIFF whose zero is white
+        return _bytes_of(values, black, white).convert("RGB")
+    try:
+        if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")
+    except Exception as error: raise ValueError(f"{named} has the mode {image.mode}, which can't be converted to red-green-blue: {error}") from error
+    return image if white is None else _bytes_of(image, black or 0, white)
+
 # %% ../nbs/01_samples.ipynb #f37ff4ef
+_MOST_RESIZED = 50_000_000   # pixels of a resized picture before the cut
+
 @dataclass
 class _ResizeCrop:
     "PIL image -> (3, crop, crop) float32 in [0, 1]"
@@ -422,27 +530,55 @@ class _ResizeCrop:
     antialias:bool = True
 
     def __call__(self, image):
-        image = TF.resize(image.convert("RGB"), self.resize, self.interpolation, antialias=self.antialias)
+        image = to_rgb(image)
+        (short, long), side = sorted(image.size), min(self.resize)
+        if side*side*long/short > _MOST_RESIZED:
+            raise ValueError(f"the picture has {image.width} x {image.height} pixels; with its shorter side resized to {side} it would have "
+                f"{side*side*long/short/1e6:,.0f} million. Cut out the part that matters first, with image.crop((left, top, right, bottom))")
+        image = TF.resize(image, self.resize, self.interpolation, antialias=self.antialias)
         return TF.convert_image_dtype(TF.pil_to_tensor(TF.center_crop(image, self.crop)), torch.float32)
 
 # %% ../nbs/01_samples.ipynb #11649b63
+def _path_of(value, what, argument):
+    "A path that a str or Path names; TypeError for anything else"
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise TypeError(f"{argument} must be a str or a Path, the place of a {what}; got {type(value).__name__}")
+    return Path(value)
+
+def _looks_like_safetensors(path):
+    "Whether a file begins as safetensors does: the length of its header, and a brace"
+    with open(path, "rb") as file: start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") + 8 <= path.stat().st_size
+
 def _read_state(path):
     "State dict of a .safetensors, .pth or .pt file, without wrapper and prefixes"
-    path = Path(path)
+    path = _path_of(path, "state file", "weights")
     if not path.is_file(): raise FileNotFoundError(f"there is no weights file at {path}")
     try:
-        if path.suffix == ".safetensors": state = safetensors.torch.load_file(path)
+        if path.suffix == ".safetensors" or _looks_like_safetensors(path): state = safetensors.torch.load_file(path)
         else: state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} cannot be read as a state file (.safetensors, or .pth/.pt holding tensors only): {error}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
-    if not isinstance(state, dict) or not state or not all(isinstance(o, torch.Tensor) for o in state.values()):
+    if not isinstance(state, dict) or not state or not all(isinstance(o, Tensor) for o in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, not a dictionary of tensors; save model.state_dict()")
+    if not all(isinstance(key, str) for key in state): raise ValueError(f"{path} holds tensors under keys that are no names; save model.state_dict()")
     while all(key.startswith("module.") for key in state): state = {key.removeprefix("module."): o for key, o in state.items()}
     return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)", r"\1", key): o for key, o in state.items()}
 
 # %% ../nbs/01_samples.ipynb #9f7a0c0d
+def _fault_of(tensor, key, own):
+    "What is wrong with the numbers of a tensor that fits; None if nothing is"
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized: return "is sparse, quantised or without numbers; save plain tensors"
+    if tensor.is_complex(): return "holds complex numbers"
+    if not own.is_floating_point(): return None
+    if not tensor.is_floating_point(): return f"holds {tensor.dtype} where floating-point numbers belong; save the model before it is quantised"
+    finite = torch.isfinite(tensor.float())
+    if not finite.all(): return f"holds {int((~finite).sum())} NaN or infinite numbers of {finite.numel()}"
+    if key.endswith("running_var") and (tensor.float() < 0).any(): return "holds negative variances"
+    return None
+
 def _fill(network, state, name, path):
     "Load `state`; ValueError with a few keys where it does not fit"
     own = network.state_dict()
@@ -453,6 +589,9 @@ def _fill(network, state, name, path):
     problems = [f"{what} {len(keys)}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped)) if keys]
     if problems: raise ValueError(f"{path} does not fit {name}; " + "; ".join(problems))
+    for key in own:
+        fault = _fault_of(state[key], key, own[key]) if key in state else None
+        if fault: raise ValueError(f"{path} can't be the weights of a model: {key} {fault}")
     network.load_state_dict(state, strict=False)
 
 # %% ../nbs/01_samples.ipynb #1ee12d97
@@ -474,7 +613,7 @@ def _without_auxiliary(network):
 # %% ../nbs/01_samples.ipynb #27fc59d5
 def _downloaded(name, weights):
     try:
-        with _seeded(0): return torchvision.models.get_model(name, weights=weights, progress=False)
+        with _Seeded(0): return torchvision.models.get_model(name, weights=weights, progress=False)
     except (OSError, RuntimeError) as error:
         raise OSError(f"the weights of {name} could not be downloaded ({error}). Download {weights.url} elsewhere "
             f"and call load_model({name!r}, weights=FILE) with the path of that file") from error
@@ -485,9 +624,39 @@ def _from_file(name, path, classes):
     if name in ("inception_v3", "googlenet"):   # torchvision's files expect transform_input
         auxiliary = any(key.lower().startswith("aux") for key in state)
         options = dict(aux_logits=auxiliary, transform_input=True, init_weights=False)
-    with _seeded(0): network = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    with _Seeded(0): network = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
     _fill(network, state, name, path)
     return network
+
+# %% ../nbs/01_samples.ipynb #cc18a88f
+def _colour_scale(value, name):
+    "Three numbers in [0, 1], from three or from one for all; None stays"
+    if value is None: return None
+    numbers = _per_channel(value, name)
+    numbers = numbers*3 if len(numbers) == 1 else numbers
+    if len(numbers) != 3: raise ValueError(f"{name} has {len(numbers)} numbers; give 3, one per colour, or one for all")
+    if min(numbers) < 0 or max(numbers) > 1:
+        hint = "; these look like numbers of the scale 0 to 255: divide them by 255" if 1 < max(numbers) <= 255 and min(numbers) >= 0 else ""
+        raise ValueError(f"{name} is {numbers}; pixels are in [0, 1] here, and so must {name} be{hint}")
+    if name == "std" and min(numbers) == 0: raise ValueError(f"std is {numbers}; a deviation must be above zero (1 leaves the scale as it is)")
+    return numbers
+
+def _device_of(device):
+    "A torch.device on which a model can run; TypeError or ValueError otherwise"
+    if not isinstance(device, (str, torch.device)): raise TypeError(f"device must be a str or a torch.device, got {type(device).__name__} {device!r}")
+    try: found = torch.device(device)
+    except RuntimeError: raise ValueError(f"device={device!r} is not known; accepted are 'cpu', 'cuda', 'cuda:1', 'mps' and other names of torch.device") from None
+    if found.type == "meta": raise ValueError("device='meta' holds no numbers; choose one on which the model can run, such as 'cpu'")
+    return found
+
+def _categories_of(categories):
+    "Names of classes as a list of str; TypeError or ValueError otherwise"
+    if isinstance(categories, str) or not hasattr(categories, "__iter__"): raise TypeError(f"categories must be a list of names, got {categories!r}")
+    categories = list(categories)
+    wrong = [o for o in categories if not isinstance(o, str)]
+    if wrong: raise TypeError(f"categories must be names (str), got {type(wrong[0]).__name__} {wrong[0]!r}")
+    if not categories: raise ValueError("categories is empty; give one name per class")
+    return categories
 
 # %% ../nbs/01_samples.ipynb #4ef320ce
 def load_model(
@@ -498,17 +667,18 @@ def load_model(
     std:float|list|None=None, # deviation by which it expects colours to be divided, 3 numbers or one for all; None for the preset's
     device:str|torch.device="cpu", # where the model goes
 ) -> LoadedModel:
-    "Load a classifier that takes pixels in [0, 1], the normalisation being its first layer. Returns a `LoadedModel`, in evaluation mode. ValueError for an unknown name (with near matches), a file that cannot be read or does not fit, or a wrong number of categories; FileNotFoundError if the file is not there; OSError if the download fails, with the address."
+    "Load a classifier that takes pixels in [0, 1], the normalisation being its first layer. Returns a `LoadedModel`, in evaluation mode. ValueError for an unknown name (with near matches), a file that cannot be read, does not fit or holds NaN, a wrong number of categories, a mean or deviation that isn't on the scale of [0, 1], or a device that isn't there; TypeError for arguments of another kind; FileNotFoundError if the file is not there; OSError if the download fails, with the address."
+    device, mean, std = _device_of(device), _colour_scale(mean, "mean"), _colour_scale(std, "std")
     if name == "shapes": network, preset, names = sample_model(), None, list(SHAPE_CLASSES)
     else:
         default = _known(name)
         preset, names = default.transforms(), list(default.meta["categories"])
-    categories = names if categories is None else list(categories)
+    categories = names if categories is None else _categories_of(categories)
     if weights is None and len(categories) != len(names):
         raise ValueError(f"{name} has {len(names)} classes, got {len(categories)} categories")
     if name == "shapes":
         if weights is not None:
-            with _seeded(0): network = ShapesNet(classes=len(categories))
+            with _Seeded(0): network = ShapesNet(classes=len(categories))
             _fill(network, _read_state(weights), name, weights)
         preprocess = _ResizeCrop([96], [96])
     else:
@@ -517,18 +687,21 @@ def load_model(
         preprocess = _ResizeCrop(preset.resize_size, preset.crop_size, preset.interpolation, preset.antialias)
         mean, std = preset.mean if mean is None else mean, preset.std if std is None else std
     if mean is not None or std is not None:
-        mean, std = ([v]*3 if isinstance(v, (int, float)) else v for v in (0. if mean is None else mean, 1. if std is None else std))
-        normalize = Normalize(mean, std)
+        normalize = Normalize([0.]*3 if mean is None else mean, [1.]*3 if std is None else std)
         network = nn.Sequential(OrderedDict(normalize=normalize, network=network))
-    return LoadedModel(network.eval().to(device), preprocess, categories, name)
+    try: network = network.eval().to(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error: raise ValueError(f"the model can't be moved to {device}: {str(error).splitlines()[0]}") from error
+    return LoadedModel(network, preprocess, categories, name)
 
 # %% ../nbs/01_samples.ipynb #94e98f24
 def find_class(
-    text: str,  # a class number, or a name or part of a name; in any case, unless only the case tells two classes apart
+    text: str | int,  # a class number, or a name or part of a name; in any case, unless only the case tells two classes apart
     categories: list[str],  # the model's class names
 ) -> int:
-    "The class number. Raises ValueError for a number out of range, an unknown name (with the nearest) or one that fits several classes."
-    text = text.strip()
+    "The class number. Raises ValueError for a number out of range, an unknown name (with the nearest) or one that fits several classes, TypeError for other than text or a whole number."
+    if isinstance(text, (int, np.integer)) and not isinstance(text, bool): text = str(int(text))
+    if not isinstance(text, str): raise TypeError(f"a class is given by its number or name, got {type(text).__name__} {text!r}")
+    text, categories = text.strip(), _categories_of(categories)
     if re.fullmatch("-?[0-9]+", text):
         number = int(text)
         if number >= len(categories) and text in categories: return categories.index(text)   # a class that is called by a number
@@ -549,19 +722,40 @@ def find_class(
     raise ValueError(f"no class of the model is called {text!r}{hint}")
 
 # %% ../nbs/01_samples.ipynb #5e074cfe
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")   # where Pillow has them
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+
+def _open_picture(path, max_pixels):
+    "A decoded PIL image as it is stored, and the turn that it asks for; ValueError whatever Pillow raises"
+    Image.init()
+    formats = [o for o in _FORMATS if o in Image.OPEN]
+    try:
+        with Image.open(path, formats=formats) as file:
+            pixels = file.width*file.height
+            if pixels <= max_pixels:
+                frames = getattr(file, "n_frames", 1) if file.format in ("TIFF", "GIF", "WEBP", "PNG") else 1
+                file.load()
+                turn = _TURNS.get(file.getexif().get(274))
+    except UnidentifiedImageError: raise ValueError(f"{path} is no picture that is read here; it must be one of {', '.join(formats)}") from None
+    except Image.DecompressionBombError as error: raise ValueError(f"{path} is too large for Pillow; make it smaller first ({error})") from None
+    except Exception as error: raise ValueError(f"{path} is damaged or can't be decoded: {error or type(error).__name__}") from error
+    if pixels > max_pixels:
+        raise ValueError(f"{path} is too large, {pixels/1e6:,.0f} million pixels; make it smaller first, or give max_pixels (here {max_pixels:,})")
+    if frames > 1: warn_user(f"{path} holds {frames} pictures; the first is read")
+    return file, turn
+
+# %% ../nbs/01_samples.ipynb #99de3d40
 def load_image(
-    path:str|Path, # any file that PIL reads
+    path:str|Path, # a file of JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, JPEG 2000 or AVIF; of several pictures in it the first is read
+    black:float|None=None, # the value that is black, see to_rgb
+    white:float|None=None, # the value that is white; needed for 32-bit whole numbers, and floating-point ones outside [0, 1]
+    max_pixels:int=89_000_000, # larger pictures are refused before they are decoded; a little less than what Pillow warns of
 ) -> Image.Image:
-    "Open a picture upright and in red-green-blue. Returns a PIL image of mode RGB, turned as its EXIF orientation says; transparent pixels lie over white. FileNotFoundError if there is no such file, ValueError if it is no picture or a damaged one."
-    path = Path(path)
+    "Open a picture upright and in red-green-blue. Returns a PIL image of mode RGB, turned as its EXIF orientation says; transparent pixels lie over white. FileNotFoundError if there is no such file; ValueError if it is no picture, a damaged one, too large, or has values of which white is not known; TypeError for other than a path."
+    path, max_pixels = _path_of(path, "picture", "path"), whole_number(max_pixels, "max_pixels")
     if not path.exists(): raise FileNotFoundError(f"there is no picture at {path}")
     if not path.is_file(): raise ValueError(f"{path} is not a file")
-    try:
-        with Image.open(path) as file: image = ImageOps.exif_transpose(file)
-    except UnidentifiedImageError as error: raise ValueError(f"{path} is no picture that PIL can read") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error: raise ValueError(f"{path} is damaged or too large: {error}") from error
-    if image.mode.startswith("I;16"): image = image.point(lambda o: o/256).convert("L")   # 16 bits to 8
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    image, turn = _open_picture(path, max_pixels)
+    image = to_rgb(image, black, white, str(path))
+    return image if turn is None else image.transpose(turn)

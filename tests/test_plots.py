@@ -103,7 +103,7 @@ def test_a_shared_scale_is_shared(batch, overlaid, shared_scale):
 def test_an_overlay_may_be_given_the_end_of_its_scale():
     images, maps = torch.rand(2, 3, 5, 6), torch.rand(2, 5, 6)
     assert [ax.images[1].get_clim() for ax in overlay(images, maps, "magnitude", limit=7.).axes] == [(0, 7)] * 2
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="limit is 0"):
         overlay(images, maps, limit=0.)
 
 
@@ -117,9 +117,10 @@ def test_every_image_has_its_own_map(batch, shape):
         assert_close(np.stack(shown), expected.double().numpy())
 
 
-def test_one_or_three_maps_alone_are_channels():
-    assert [len(heatmap(torch.rand(n, 8, 8), colorbar=False).axes) for n in (1, 2, 3, 4)] == [1, 2, 1, 4]
+def test_a_batch_of_maps_is_one_whatever_its_number():
+    assert [len(heatmap(torch.rand(n, 8, 8), colorbar=False).axes) for n in (1, 2, 3, 4)] == [1, 2, 3, 4]
     assert len(heatmap(torch.rand(3, 1, 8, 8), colorbar=False).axes) == 3
+    assert len(heatmap(torch.rand(3, 8, 8)[None], colorbar=False).axes) == 1
 
 
 @pytest.mark.parametrize("values, kind, extend", [
@@ -280,9 +281,9 @@ def test_wrong_curves(found, kinds, error, text):
 
 
 def test_wrong_fraction_and_level():
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="at is 1.5"):
         curves(some_curves(), at=1.5)
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="level is 1.0"):
         mean_interval(torch.zeros(2, 2), 1.)
 
 
@@ -332,8 +333,8 @@ def test_wrong_landscapes():
         (lambda: path_landscape(bumps, [], limits=(0, 1, 0, 1), show="height"), "'steepness'"),
         (lambda: path_landscape(bumps, torch.tensor([[0., 0.], [float("nan"), 1.]])), "NaN"),
         (lambda: vector_field(bumps, torch.zeros(3), .1), "(2,)"),
-        (lambda: vector_field(bumps, torch.zeros(1, 2), -1), "positive"),
-        (lambda: vector_field(bumps, torch.zeros(1, 2), float("nan")), "positive"),
+        (lambda: vector_field(bumps, torch.zeros(1, 2), -1), "radius is"),
+        (lambda: vector_field(bumps, torch.zeros(1, 2), float("nan")), "radius is"),
         (lambda: vector_field(bumps, torch.zeros(2, 2), 1, points=torch.zeros(1, 3, 2)), "(batch, n, 2)"),
         (lambda: flux_points(torch.zeros(2, 3), torch.zeros(2, 4, 3), torch.zeros(2, 5)), "(batch, n)"),
     ):
