@@ -7,80 +7,269 @@ Docs: https://attrnb.github.io/attrnb/core.html.md"""
 # %% ../nbs/00_core.ipynb #735a3446
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import dis
 import functools
 import inspect
+import itertools
+import math
+import numbers
+import os
+import sys
+import threading
+import types
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+import captum
 import numpy as np
 import torch
 from captum.attr import GradientAttribution
+from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+import attrnb
 
 # %% auto #0
-__all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'class_scores', 'ClassScore', 'check_inputs', 'check_baselines',
-           'select_target', 'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'whole_number',
-           'chunk_slices', 'TargetScore', 'gradients', 'CountingForward', 'FeatureAttribution', 'sum_features',
+__all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'warn_user', 'whole_number', 'real_number', 'read_tensor', 'class_scores',
+           'ClassScore', 'check_inputs', 'refuse_not_finite', 'check_baselines', 'select_target', 'modules_of',
+           'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices', 'shared', 'per_example', 'keywords',
+           'without_probe', 'TargetScore', 'gradients', 'CountingForward', 'FeatureAttribution', 'sum_features',
            'bootstrap_interval', 'flatten_features', 'unflatten_features']
 
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
 
+# %% ../nbs/00_core.ipynb #f2d0505d
+_INSIDE = tuple(os.path.dirname(m.__file__) + os.sep for m in (attrnb, torch, captum)) + (contextlib.__file__, functools.__file__)
+
+
+def warn_user(
+    message: str,  # what may be wrong, and the mend
+    category: type[Warning] = UserWarning,  # the kind of warning
+):
+    "Issue a warning at the first line of the stack outside attrnb, Captum and PyTorch; returns None."
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+# %% ../nbs/00_core.ipynb #07f1d794
+def whole_number(
+    value: int | None,  # what the caller gave
+    name: str,  # of the argument, for the message
+    least: int = 1,  # the smallest number that makes sense
+    or_none: bool = False,  # None is accepted, too, and returned
+) -> int | None:
+    "The number as an int. Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least."
+    if or_none and value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int{' or None' if or_none else ''}, got {type(value).__name__} {value!r}")
+    if value < least:
+        raise ValueError(f"{name} is {value}; it must be at least {least}")
+    return int(value)
+
+
+def real_number(
+    value: float | None,  # what the caller gave
+    name: str,  # of the argument, for the message
+    low: float | None = None,  # the smallest number that makes sense; None: no bound
+    high: float | None = None,  # the largest number that makes sense; None: no bound
+    *,
+    open_low: bool = False,  # the lower bound itself is refused
+    open_high: bool = False,  # the upper bound itself is refused
+    or_none: bool = False,  # None is accepted, too, and returned
+) -> float | None:
+    "The number as a float. Raises TypeError for what is no real number (a bool, a string, an array), ValueError for NaN, infinity and numbers out of range."
+    if or_none and value is None:
+        return None
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        shown = "" if isinstance(value, (Tensor, np.ndarray)) else f" {value!r}"
+        raise TypeError(f"{name} must be a number{' or None' if or_none else ''}, got {type(value).__name__}{shown}")
+    value = float(value)
+    too_low = low is not None and (value <= low if open_low else value < low)
+    too_high = high is not None and (value >= high if open_high else value > high)
+    if not math.isfinite(value) or too_low or too_high:
+        bounds = [] if low is None else [f"{'above' if open_low else 'at least'} {low:g}"]
+        bounds += [] if high is None else [f"{'below' if open_high else 'at most'} {high:g}"]
+        raise ValueError(f"{name} is {value:g}; it must be {' and '.join(bounds) or 'finite'}")
+    return value
+
+# %% ../nbs/00_core.ipynb #690a67bc
+_EIGHT_BITS = {getattr(torch, n) for n in dir(torch) if n.startswith("float8") or n.startswith("float4")}
+
+
+def _refuse_strange(t: Tensor, label: str):
+    "Raise TypeError for tensors that are not plain arrays of real numbers"
+    if t.is_nested:
+        raise TypeError(f"{label} is a nested tensor, whose examples have different shapes; pad them to one shape (t.to_padded_tensor(0.)) or explain them one by one")
+    if t.is_quantized:
+        raise TypeError(f"{label} is a quantised tensor; give real numbers: t.dequantize()")
+    if t.layout is not torch.strided:
+        raise TypeError(f"{label} has the layout {t.layout}; give a dense tensor: t.to_dense()")
+    if t.device.type == "meta":
+        raise TypeError(f"{label} is on the meta device, where tensors have shapes but no numbers; give it on a real device")
+    if t.is_complex():
+        raise TypeError(f"{label} is complex ({t.dtype}); give real and imaginary part as two channels (torch.view_as_real(t), joined again inside the forward function by torch.view_as_complex)")
+    if t.dtype in _EIGHT_BITS:
+        raise TypeError(f"{label} has dtype {t.dtype}, which is for storage; compute in another precision: t.float() or t.bfloat16()")
+
+
+def read_tensor(
+    value: object,  # a tensor, an array, a number or nested lists of numbers
+    name: str,  # of the argument, for the message
+) -> Tensor:
+    "The value as a dense tensor of real numbers or booleans; tensors come back as they are. Raises TypeError for everything else: None, text, pictures, objects, and sparse, nested, quantised or complex tensors."
+    if not isinstance(value, Tensor):
+        if not isinstance(value, (np.ndarray, np.generic, list, tuple, int, float)):
+            raise TypeError(f"{name} must be a tensor or an array of numbers, got {type(value).__name__}")
+        try:
+            value = torch.stack(list(value)) if isinstance(value, (list, tuple)) and value and all(isinstance(v, Tensor) for v in value) else torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name} can't be read as a tensor of numbers: {error}") from None
+    _refuse_strange(value, name)
+    return value
+
 # %% ../nbs/00_core.ipynb #b9d64f8b
-SCORES = ("logit", "probability", "log_probability")
+SCORES = ("logit", "output", "probability", "log_probability", "sigmoid", "log_sigmoid")
+_NORMALISED = ("probability", "log_probability")
 
 
 def _check_score(of: str):
-    if of not in SCORES:
-        raise ValueError(f"of={of!r} is not known; choose 'logit', 'probability' or 'log_probability'")
+    if not isinstance(of, str) or of not in SCORES:
+        raise ValueError(f"of={of!r} is not known; choose one of {', '.join(map(repr, SCORES))}")
+
+
+def _one_tensor(outputs: object) -> Tensor:
+    "Raise TypeError when a model's output is not one tensor"
+    if not isinstance(outputs, Tensor):
+        raise TypeError(f"the forward function returned {type(outputs).__name__}; it must return one tensor (pick it in a lambda: lambda x: model(x).logits)")
+    return outputs
+
+
+def _class_dimension(outputs: Tensor, of: str, dim: int | None) -> int | None:
+    "The dimension that holds the classes, or None for a yes/no question; refuses what would be a guess"
+    if dim is not None:
+        if not -outputs.ndim <= dim < outputs.ndim or dim % outputs.ndim == 0:
+            raise ValueError(f"dim is {dim}, but the model's output has shape {tuple(outputs.shape)}; give a dimension after the first, which is the batch")
+        return None if outputs.shape[dim] == 1 else dim % outputs.ndim
+    if outputs.ndim > 2 and of in _NORMALISED:
+        raise ValueError(
+            f"the model's output has shape {tuple(outputs.shape)}: say which dimension holds the classes, dim=1 for (rows, classes, ...) or dim=-1 for "
+            f"(rows, steps, classes); of='sigmoid' reads every number for itself"
+        )
+    return None if outputs.ndim < 2 or outputs.shape[1] == 1 else 1
+
+
+def _link(outputs: Tensor, of: str, dim: int | None) -> Tensor:
+    "Outputs to scores, without looking at them"
+    if of in ("logit", "output"):
+        return outputs
+    log, classes = of.startswith("log"), _class_dimension(outputs, of, dim)
+    if classes is None or of not in _NORMALISED:
+        return nn.functional.logsigmoid(outputs) if log else outputs.sigmoid()
+    return outputs.log_softmax(classes) if log else outputs.softmax(classes)
+
+# %% ../nbs/00_core.ipynb #6ad71130
+def _between_0_and_1(outputs: Tensor) -> Tensor:
+    return (outputs.detach() >= 0).all() & (outputs.detach() <= 1).all()
+
+
+def _refuse_probabilities(outputs: Tensor, of: str, dim: int | None):
+    "Raise ValueError for outputs whose classes already add up to 1 in every row"
+    if of in ("logit", "output") or not outputs.is_floating_point() or outputs.numel() == 0:
+        return
+    classes = _class_dimension(outputs, of, dim) if of in _NORMALISED or dim is not None or outputs.ndim == 2 else None
+    if classes is None:
+        return
+    near = 1e-4 if outputs.dtype in (torch.float32, torch.float64) else 2e-2
+    if _between_0_and_1(outputs) & ((outputs.detach().sum(classes) - 1).abs() < near).all():
+        raise ValueError(
+            f"the model's outputs are not negative and add up to 1 over the classes in every row, so they are probabilities already, and of={of!r} "
+            f"would normalise them twice; give of='output' (score='output') to take them as they are, or the model without its softmax"
+        )
 
 
 def class_scores(
-    logits: Tensor,  # (rows, classes, ...), or (rows,) and (rows, 1) for a yes/no question
-    of: str,  # "logit", "probability" or "log_probability"
+    logits: Tensor,  # (rows, classes), (rows,) or (rows, 1) for a yes/no question; more dimensions with `dim`
+    of: str,  # one of SCORES
+    dim: int | None = None,  # the dimension of the classes; None: 1, and refused where the output has more than two
 ) -> Tensor:  # same shape and dtype
-    "Logits as the scores that are explained. A single output column is read as the logit of a yes/no question (sigmoid). Raises ValueError for an unknown `of`. Equation: class score."
+    "Outputs as the scores that are explained, in their shape and dtype. A single output column is read as the logit of a yes/no question (sigmoid). Raises ValueError for an unknown `of`, for outputs of more than two dimensions without `dim`, and for outputs that are probabilities already; TypeError for what is no tensor. Equation: class score."
     _check_score(of)
-    if of == "logit":
-        return logits
-    log = of == "log_probability"
-    if logits.ndim < 2 or logits.shape[1] == 1:
-        return nn.functional.logsigmoid(logits) if log else logits.sigmoid()
-    return logits.log_softmax(1) if log else logits.softmax(1)
+    _refuse_probabilities(_one_tensor(logits), of, dim)
+    return _link(logits, of, dim)
 
-
-class ClassScore:
+# %% ../nbs/00_core.ipynb #f2b35b9c
+class ClassScore(nn.Module):
     "A model as a forward function that returns logits, probabilities or log-probabilities of the classes"
 
     def __init__(
         self,
-        model: Callable,  # returns logits of shape (rows, classes, ...); module or any callable
-        of: str = "logit",  # "logit", "probability" or "log_probability"; the logit is what Captum explains by default
+        model: Callable,  # returns outputs of shape (rows, classes), (rows,), or with `dim` of more dimensions; module or any callable
+        of: str = "logit",  # "logit" and "output": the model's outputs as they are, which is what Captum explains by default; "probability", "log_probability": over classes that exclude each other; "sigmoid", "log_sigmoid": each output for itself, for labels that don't
+        dim: int | None = None,  # the dimension of the classes; None: 1, and refused where the output has more than two
     ):
-        "Returns a callable with the model's signature. Raises ValueError for an unknown `of`, TypeError if `model` can't be called. Equation: class score."
+        "Returns a module with the model's signature. Raises ValueError for an unknown `of`, TypeError if `model` can't be called or `dim` is no int. Equation: class score."
+        super().__init__()
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
         _check_score(of)
-        self.model, self.of = model, of
+        if dim is not None and (isinstance(dim, bool) or not isinstance(dim, (int, np.integer))):
+            raise TypeError(f"dim must be an int or None, got {type(dim).__name__} {dim!r}")
+        self.model, self.of, self.dim, self._looked = model, of, dim, of in ("logit", "output")
+        self.training = bool(getattr(model, "training", False))
 
-    def __call__(
+    def forward(
         self,
         *inputs,  # what the model takes: tensors (rows, ...) and further arguments
+        **keywords,  # by name
     ) -> Tensor:  # same shape as the model's output
-        "The scores of all classes, in the model's output shape and dtype, see class_scores."
-        return class_scores(self.model(*inputs), self.of)
+        "The scores of all classes, in the model's output shape and dtype, see class_scores. At the first call it is checked that the outputs are no probabilities yet (UserWarning, ValueError)."
+        outputs = _one_tensor(self.model(*inputs, **keywords))
+        if not self._looked:
+            self._look(outputs, inputs, keywords)
+        return _link(outputs, self.of, self.dim)
 
     def __repr__(self):
         name = type(self.model).__name__ if isinstance(self.model, nn.Module) else getattr(self.model, "__name__", repr(self.model))
-        return f"ClassScore({name}, of={self.of!r})"
+        return f"ClassScore({name}, of={self.of!r}{'' if self.dim is None else f', dim={self.dim}'})"
+
+# %% ../nbs/00_core.ipynb #244b5d60
+@patch
+def _look(self: ClassScore, outputs: Tensor, inputs: tuple, keywords: dict):
+    "Once per object: are the outputs probabilities already?"
+    _refuse_probabilities(outputs, self.of, self.dim)
+    self._looked = True
+    if not outputs.is_floating_point() or not _between_0_and_1(outputs):
+        return
+    with torch.no_grad():
+        for factor in (100, -100):
+            far = (factor * a.detach() if isinstance(a, Tensor) and a.is_floating_point() else a for a in inputs)
+            try:
+                if not _between_0_and_1(_one_tensor(self.model(*far, **keywords))):
+                    return
+            except Exception:  # a model that can't be asked there
+                return
+    warn_user(
+        f"the model's outputs lie between 0 and 1, and stay there for inputs a hundred times as large, so they seem to be probabilities already; of={self.of!r} "
+        f"then squashes them twice: give of='output' (score='output') to take them as they are"
+    )
 
 # %% ../nbs/00_core.ipynb #c4973e4e
 def check_inputs(
     inputs: TensorOrTuple,  # one tensor (batch, ...) or a tuple of them, floating point
     name: str = "inputs",  # how the argument is called in error messages
 ) -> tuple[tuple[Tensor, ...], bool]:  # the inputs as a tuple; whether a tuple was given
-    "The inputs as a tuple, and whether they came as one. Raises TypeError (not a tensor, not floating point) or ValueError (no batch dimension, empty batch, batches of different size, NaN or infinity)."
+    "The inputs as a tuple, and whether they came as one. Raises TypeError (not a tensor, not floating point, sparse, nested, quantised or complex) or ValueError (no batch dimension, empty batch, no features, batches of different size, NaN or infinity)."
     is_tuple = isinstance(inputs, (tuple, list))
     tensors = tuple(inputs) if is_tuple else (inputs,)
     if not tensors:
@@ -89,6 +278,7 @@ def check_inputs(
         label = f"{name}[{k}]" if is_tuple else name
         if not isinstance(t, Tensor):
             raise TypeError(f"{label} must be a torch.Tensor, got {type(t).__name__}; convert arrays with torch.as_tensor")
+        _refuse_strange(t, label)
         if not t.is_floating_point():
             raise TypeError(
                 f"{label} has dtype {t.dtype}, which has no gradient; give floating point values "
@@ -98,18 +288,28 @@ def check_inputs(
             raise ValueError(f"{label} is a single number; its first dimension must be the batch (x[None])")
         if t.shape[0] == 0:
             raise ValueError(f"{label} is an empty batch, shape {tuple(t.shape)}; there is nothing to explain")
+        if t.numel() == 0:
+            raise ValueError(f"{label} has a side of 0, shape {tuple(t.shape)}; there is nothing to explain")
         if t.shape[0] != tensors[0].shape[0]:
             shapes = ", ".join(str(tuple(s.shape)) for s in tensors)
             raise ValueError(f"the tensors of {name} have different batch sizes: {shapes}")
-        _refuse_not_finite(t, label)
+        refuse_not_finite(t, label)
     return tensors, is_tuple
 
-
-def _refuse_not_finite(t: Tensor, label: str, examples: Tensor | None = None):
-    "Raise ValueError naming the examples of `t` that hold NaN or infinity"
-    if torch.isfinite(t.detach().sum(dtype=torch.promote_types(t.dtype, torch.float32))) or torch.isfinite(t).all():
+# %% ../nbs/00_core.ipynb #d98b447d
+def refuse_not_finite(
+    t: Tensor,  # (rows, ...)
+    label: str,  # what the tensor is, for the message
+    examples: Tensor | None = None,  # (rows,) the examples that the rows belong to; default: row r is example r
+):
+    "Raise ValueError naming the examples of `t` that hold NaN or infinity; returns None."
+    t = t.detach()
+    if torch.isfinite(t.sum(dtype=torch.promote_types(t.dtype, torch.float32))) or torch.isfinite(t).all():
         return  # a finite sum has finite terms; one pass less than looking at every number
-    bad = (~torch.isfinite(t.detach())).flatten(1).any(1).nonzero().flatten() if t.ndim > 1 else (~torch.isfinite(t.detach())).nonzero().flatten()
+    strange = ~torch.isfinite(t)
+    if t.ndim == 0:
+        raise ValueError(f"{label} is NaN or infinity")
+    bad = (strange.flatten(1).any(1) if t.ndim > 1 else strange).nonzero().flatten()
     if examples is not None:
         bad = examples[bad].unique()
     first = bad[:8].tolist()
@@ -120,7 +320,7 @@ def check_baselines(
     baselines: TensorOrTuple | float | tuple | None,  # None (zeros), a number, a tensor (1 or batch, ...), or a tuple of these
     inputs: tuple[Tensor, ...],  # checked inputs
 ) -> tuple[Tensor, ...]:  # one tensor per input, in its shape, dtype and device
-    "Baselines broadcast to the inputs' shape. Raises TypeError or ValueError, with both shapes, when they don't fit."
+    "Baselines broadcast to the inputs' shape. Raises TypeError or ValueError, with both shapes, when they don't fit, and for NaN and infinity, as a tensor or as a number."
     many = baselines if isinstance(baselines, (tuple, list)) else (baselines,) * (len(inputs) if baselines is None else 1)
     if len(many) != len(inputs):
         raise ValueError(f"{len(inputs)} inputs but {len(many)} baselines; give one baseline per input, in a tuple")
@@ -129,13 +329,15 @@ def check_baselines(
         if baseline is None:
             baseline = 0
         if isinstance(baseline, Tensor):
+            _refuse_strange(baseline, f"baseline {k}")
             shape, wanted = tuple(baseline.shape), tuple(x.shape)
-            if shape[1:] != wanted[1:] or shape[0] not in (1, wanted[0]):
+            if not shape or shape[1:] != wanted[1:] or shape[0] not in (1, wanted[0]):
                 raise ValueError(f"baseline {k} has shape {shape}, but input {k} has {wanted}; accepted: {wanted} or {(1, *wanted[1:])}")
             baseline = baseline.detach().to(x)
-            _refuse_not_finite(baseline, f"baseline {k}")
+            refuse_not_finite(baseline, f"baseline {k}")
             result.append(baseline.expand_as(x))
-        elif isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
+        elif isinstance(baseline, numbers.Real) and not isinstance(baseline, (bool, np.bool_)):
+            baseline = real_number(baseline, f"baseline {k}")
             result.append(torch.full((1,) * x.ndim, float(baseline), dtype=x.dtype, device=x.device).expand_as(x))
         else:
             raise TypeError(f"baseline {k} must be a tensor or a number, got {type(baseline).__name__}")
@@ -175,7 +377,11 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
         row = tuple(entry) if isinstance(entry, (tuple, list)) else (entry.item() if isinstance(entry, Tensor) and entry.numel() == 1 else entry,)
         if any(isinstance(i, (bool, np.bool_)) or not isinstance(i, (int, np.integer)) for i in row):
             raise TypeError(f"target {target!r} is not understood; {_TARGET_FORMS}")
+        if any(abs(int(i)) >= 2**62 for i in row):
+            raise ValueError(f"target {target!r} is out of range for any output; {_TARGET_FORMS}")
         rows.append(tuple(int(i) for i in row))
+    if not rows:
+        raise ValueError(f"target {target!r} is empty; {_TARGET_FORMS}")
     if per_example and len(rows) != n_examples:
         raise ValueError(f"{len(rows)} targets for {n_examples} examples; {_TARGET_FORMS}")
     if len({len(row) for row in rows}) > 1:
@@ -195,8 +401,9 @@ def select_target(
 
 def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tensor:
     "`select_target` for a target already normalised, with one row or `rows` rows"
-    if not isinstance(output, Tensor):
-        raise TypeError(f"the forward function returned {type(output).__name__}; it must return one tensor (pick it in a lambda: lambda x: model(x).logits)")
+    output = _one_tensor(output)
+    if output.ndim == 0 and rows == 1:
+        output = output.reshape(1)  # one number for one row, as models that end in .squeeze() give it
     shape = tuple(output.shape)
     if output.ndim == 0 or shape[0] != rows:
         raise ValueError(
@@ -228,94 +435,238 @@ def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tens
     return output[(row, *(c.expand(rows) for c in columns.unbind(1)))]
 
 # %% ../nbs/00_core.ipynb #6978e6ff
+def _named_globals(code, scope: dict) -> Iterator[object]:
+    "The globals that a function's code reads, and what it names of the modules (files) among them"
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval in scope:
+            found = scope[instruction.argval]
+            if isinstance(found, types.ModuleType):
+                yield from (vars(found).get(name) for name in code.co_names if name != instruction.argval)
+            else:
+                yield found
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):  # a comprehension, a generator, a function inside
+            yield from _named_globals(constant, scope)
+
+
+def _parts(o: object) -> Iterator[object]:
+    "What an object may hold models in"
+    if isinstance(o, functools.partial):
+        yield from (o.func, *o.args, *o.keywords.values())
+    elif inspect.ismethod(o):
+        yield from (o.__self__, o.__func__)
+    elif inspect.isfunction(o):
+        yield from (getattr(cell, "cell_contents", None) for cell in o.__closure__ or () if _filled(cell))
+        yield from (*(o.__defaults__ or ()), *(o.__kwdefaults__ or {}).values(), *_named_globals(o.__code__, o.__globals__))
+    elif isinstance(o, dict):
+        yield from list(o.values())[:64]
+    elif isinstance(o, (list, tuple, set, frozenset)):
+        yield from list(o)[:64]
+    elif isinstance(o, weakref.ref):
+        yield o()
+    elif not isinstance(o, types.ModuleType):
+        yield from getattr(o, "__dict__", {}).values()
+        yield from (getattr(o, name, None) for name in getattr(type(o), "__slots__", ()) if isinstance(name, str))
+        yield from (v for v in vars(type(o)).values() if isinstance(v, nn.Module))
+
+
+def _filled(cell) -> bool:
+    try:
+        cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
 def modules_of(
     forward: Callable,  # a module or any function that calls one
-    depth: int = 4,  # how many wrappers deep to look
+    depth: int = 8,  # how many wrappers deep to look
 ) -> list[nn.Module]:  # the outermost modules, each once
-    "The modules that `forward` reaches through attributes, partials, bound methods, closures and globals it names."
+    "The modules that `forward` can be seen to hold: through attributes, containers, partials, bound methods, closures and the globals that it names. A hint (which device?), not the truth: what runs is watched, see leave_as_found."
     found, seen = [], set()
 
     def look(o, depth):
-        if id(o) in seen or depth < 0 or isinstance(o, (Tensor, str, bytes, int, float, type(None), type)):
+        plain = isinstance(o, (Tensor, np.ndarray, str, bytes, int, float, complex, type(None), type, types.BuiltinFunctionType))
+        if plain or id(o) in seen or depth < 0 or len(seen) > 4096:
             return
         seen.add(id(o))
-        if isinstance(o, nn.Module):
+        if isinstance(o, nn.Module) and not isinstance(o, ClassScore):
             found.append(o)
-        elif isinstance(o, functools.partial):
-            for v in (o.func, *o.args, *o.keywords.values()):
-                look(v, depth - 1)
-        elif inspect.ismethod(o):
-            look(o.__self__, depth - 1)
-            look(o.__func__, depth - 1)
-        elif inspect.isfunction(o):
-            try:
-                used = inspect.getclosurevars(o)
-            except ValueError:  # a closure cell that is still empty
-                return
-            for v in (*used.nonlocals.values(), *used.globals.values(), *(o.__defaults__ or ())):
-                if isinstance(v, nn.Module) or callable(v):
-                    look(v, depth - 1)
-        elif callable(o) and hasattr(o, "__dict__"):
-            for v in vars(o).values():
-                if isinstance(v, nn.Module) or callable(v):
-                    look(v, depth - 1)
+            return
+        for part in [o.model] if isinstance(o, ClassScore) else _parts(o):
+            look(part, depth - 1)
 
     look(forward, depth)
     return found
 
+# %% ../nbs/00_core.ipynb #73d12a9d
+@dataclass
+class _Held:
+    "A module that is in evaluation mode for a while, and how it was before"
+
+    module: nn.Module
+    training: bool
+    dropout: float | None = None  # of a recurrent layer on an accelerator
+    holders: int = 1
+
+
+_lock = threading.RLock()
+_held: dict[int, _Held] = {}  # modules in evaluation mode for somebody, whichever thread
+_watches: dict[int, list] = {}  # what each thread watches
+_hook = None  # the handle of the one hook, there while anybody watches
+
+
+def _hold(module: nn.Module) -> bool | None:
+    "Put one module into evaluation mode until `_release`; whether that changed it, or None when it has no mode"
+    training = getattr(module, "training", None)
+    if training is None:  # a frozen script has none
+        return None
+    with _lock:
+        held = _held.get(id(module))
+        if held is not None:
+            held.holders += 1
+            return False
+        held = _held[id(module)] = _Held(module, training)
+        on_accelerator = isinstance(module, nn.RNNBase) and any(p.device.type == "cuda" for p in module.parameters(recurse=False))
+        if on_accelerator:  # cuDNN differentiates recurrent layers in training mode only; without dropout it is the same function
+            held.dropout, module.dropout, module.training = module.dropout, 0., True
+        elif training:
+            module.training = False
+        return training
+
+
+def _release(module: nn.Module):
+    "Undo `_hold`; the last holder restores"
+    with _lock:
+        held = _held[id(module)]
+        held.holders -= 1
+        if held.holders:
+            return
+        del _held[id(module)]
+        if held.dropout is not None:
+            module.dropout = held.dropout
+        if module.training != held.training:
+            module.training = held.training
+
+# %% ../nbs/00_core.ipynb #cb4b8427
+class _Watch:
+    "The modules that run in one thread while a body is executed, and how they were before"
+
+    def __init__(self, forward: Callable, warn: bool, restore_gradients: bool):
+        self.forward, self.warn, self.restore_gradients, self.candidates = forward, warn, restore_gradients, None
+        self.roots, self.seen, self.states, self.modules = [], set(), [], []
+
+    def see(self, module: nn.Module):
+        "A module is about to run: hold it, all that it contains, and what contains it"
+        if id(module) in self.seen:
+            return
+        tree = list(module.modules())
+        if self.candidates is None:
+            self.candidates = [m for m in modules_of(self.forward) if id(m) not in self.seen]
+        owners, outermost = [], module
+        if not any(root is module for root in self.candidates):
+            owners = [m for root in self.candidates for m in root.modules() if any(inner is module for inner in m.modules())]
+            outermost = next((root for root in self.candidates if any(m is root for m in owners)), module)
+        if not any(outermost is root for root in self.roots):
+            inside = {id(m) for m in outermost.modules()}
+            self.roots[:] = [root for root in self.roots if id(root) not in inside] + [outermost]
+        new = [m for m in {id(m): m for m in (*owners, *tree)}.values() if id(m) not in self.seen]
+        self.seen.update(map(id, new))
+        changed = False
+        for m in new:
+            self.states.append(_state(m, self.restore_gradients))
+            held = _hold(m)
+            if held is not None:
+                self.modules.append(m)
+            changed |= bool(held) and not isinstance(m, ClassScore)
+        if changed and self.warn:
+            self.warn = False
+            warn_user("the model was in training mode; it is explained in evaluation mode (call model.eval() to silence this)")
+
+    def restore(self):
+        for state in reversed(self.states):
+            _put_back(*state)
+        for m in self.modules:
+            _release(m)
+
+# %% ../nbs/00_core.ipynb #2c5de553
+def _state(m: nn.Module, restore_gradients: bool) -> tuple:
+    "What the forward pass of a module may change, apart from its mode"
+    own = vars(m)
+    hooks = [(d, set(d)) for name, d in own.items() if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and isinstance(d, dict)]
+    parameters = [(p, p.grad, p.requires_grad) for p in (own.get("_parameters") or {}).values() if p is not None]
+    buffers = {k: b for k, b in (own.get("_buffers") or {}).items() if isinstance(b, Tensor) and not nn.parameter.is_lazy(b)}
+    kept = {k: (b, None, None) if b.is_inference() else (b, b._version, b.detach().clone()) for k, b in buffers.items()}
+    if restore_gradients:
+        for p, _, _ in parameters:
+            p.grad = None
+    return m, hooks, parameters, kept, restore_gradients
+
+
+def _put_back(m: nn.Module, hooks: list, parameters: list, buffers: dict, restore_gradients: bool):
+    for d, before in hooks:
+        for key in set(d) - before:
+            del d[key]
+    for p, grad, requires_grad in parameters:
+        if p.requires_grad != requires_grad:
+            p.requires_grad_(requires_grad)
+        if restore_gradients:
+            p.grad = grad
+    for name, (buffer, version, copy) in buffers.items():
+        if m._buffers.get(name) is not buffer:
+            m._buffers[name] = buffer
+        if version is not None and buffer._version != version:
+            with torch.no_grad():
+                buffer.copy_(copy)
+
 # %% ../nbs/00_core.ipynb #1b2107b7
+def _see(module: nn.Module, inputs):
+    for watch in _watches.get(threading.get_ident(), ()):
+        watch.see(module)
+
+
 @contextmanager
 def leave_as_found(
     forward: Callable,  # the module or forward function that will be called
     warn: bool = True,  # say so when the model was in training mode
-) -> Iterator[list[nn.Module]]:  # the modules found
-    "Runs the body with every module of `forward` in evaluation mode and gradients possible; restores mode, hooks, requires_grad, .grad and the state of torch's random number generators on exit, also after an error. Warns (UserWarning) when a module was in training mode."
-    roots = modules_of(forward)
-    modules = list({id(m): m for root in roots for m in root.modules()}.values())
-    parameters = list({id(p): p for root in roots for p in root.parameters()}.values())
-    modes = [(m, m.training) for m in modules]
-    hooks = [(d, set(d)) for m in modules for name, d in vars(m).items() if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and isinstance(d, dict)]
-    grads = [(p, p.grad, p.requires_grad) for p in parameters]
-    devices = {p.device for p in parameters if p.device.type == "cuda"}
-    random_states = [(d, torch.cuda.get_rng_state(d)) for d in devices]
-    cpu_state = torch.get_rng_state()
-    if warn and any(training for _, training in modes):
-        warnings.warn("the model was in training mode; it is explained in evaluation mode (call model.eval() to silence this)", UserWarning, stacklevel=3)
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        if devices and any(isinstance(m, nn.RNNBase) for m in modules):  # cuDNN differentiates recurrent layers in training mode only
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        try:
-            for m in modules:
-                m.training = False
-            for p, grad, _ in grads:
-                p.grad = None
-            yield roots
-        finally:
-            for m, training in modes:
-                m.training = training
-            for d, before in hooks:
-                for key in set(d) - before:
-                    del d[key]
-            for p, grad, requires_grad in grads:
-                p.requires_grad_(requires_grad)
-                p.grad = grad
-            torch.set_rng_state(cpu_state)
-            for d, state in random_states:
-                torch.cuda.set_rng_state(state, d)
+    *,
+    restore_gradients: bool = False,  # also put `.grad` back; for a body that calls backward(), which nothing in attrnb does. Otherwise .grad isn't touched, since another thread may be training
+) -> Iterator[list[nn.Module]]:  # the outermost modules, filled while they run
+    "Runs the body with every module that runs in it, in this thread, in evaluation mode and gradients possible; restores mode, hooks, requires_grad and buffers on exit, if asked also .grad, and also after an error. Random numbers that the model draws itself come from torch's global generator, which isn't touched. Warns (UserWarning) when a module was in training mode."
+    global _hook
+    thread, watch = threading.get_ident(), _Watch(forward, warn, restore_gradients)
+    try:
+        with _lock:
+            _watches[thread] = _watches.get(thread, []) + [watch]
+            if _hook is None:
+                _hook = register_module_forward_pre_hook(_see)
+        if inspect.ismethod(forward) and isinstance(forward.__self__, nn.Module):
+            watch.see(forward.__self__)  # its method runs, although it isn't called itself
+        with torch.inference_mode(False), torch.enable_grad():
+            yield watch.roots
+    finally:
+        with _lock:
+            _watches[thread] = [w for w in _watches.get(thread, []) if w is not watch]
+            if not _watches[thread]:
+                del _watches[thread]
+            if not _watches and _hook is not None:
+                _hook.remove()
+                _hook = None
+        watch.restore()
 
 # %% ../nbs/00_core.ipynb #f4d3376f
 def random_generator(
     seed: int | torch.Generator | None,  # an int; a generator, which is advanced; None for a new unpredictable state
 ) -> torch.Generator:
-    "A torch.Generator made from the seed without touching the global one. Raises TypeError for other seeds."
+    "A torch.Generator made from the seed without touching the global one. Raises TypeError for other seeds, ValueError for ints that don't fit into 64 bits."
     if isinstance(seed, torch.Generator):
         return seed
     generator = torch.Generator()
     if seed is None:
         generator.seed()
     elif isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+        if not -2**63 <= int(seed) < 2**64:
+            raise ValueError(f"seed is {seed}; it must fit into 64 bits")
         generator.manual_seed(int(seed))
     else:
         raise TypeError(f"seed must be an int, a torch.Generator or None, got {type(seed).__name__}")
@@ -332,22 +683,6 @@ def normal_noise(
     return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)
 
 # %% ../nbs/00_core.ipynb #d3191db2
-def whole_number(
-    value: int | None,  # what the caller gave
-    name: str,  # of the argument, for the message
-    least: int = 1,  # the smallest number that makes sense
-    or_none: bool = False,  # None is accepted, too, and returned
-) -> int | None:
-    "The number as an int. Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least."
-    if or_none and value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an int{' or None' if or_none else ''}, got {type(value).__name__} {value!r}")
-    if value < least:
-        raise ValueError(f"{name} is {value}; it must be at least {least}")
-    return int(value)
-
-
 def chunk_slices(
     n_rows: int,  # rows to process
     internal_batch_size: int | None,  # rows per chunk at most; None chooses by size
@@ -361,6 +696,156 @@ def chunk_slices(
         internal_batch_size = max(1, budget // max(1, numbers))
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
+# %% ../nbs/00_core.ipynb #fceaeccf
+@dataclass(frozen=True, eq=False)
+class _Marked:
+    "A further argument whose role the caller has said"
+
+    value: object
+    per_example: bool
+
+
+def shared(
+    value: object,  # a further argument of the forward function
+) -> object:
+    "The argument, marked as belonging to the whole call: it is passed on as it is. For `additional_forward_args`; returns a marker."
+    return _Marked(value, False)
+
+
+def per_example(
+    value: Tensor | list,  # (examples, ...) or a list with an entry per example
+) -> object:
+    "The argument, marked as having one entry per example, which is passed on with each row of that example. For `additional_forward_args`; returns a marker. Raises TypeError for what can't be divided among examples."
+    if isinstance(value, np.ndarray):
+        value = torch.as_tensor(value)
+    if not isinstance(value, (list, tuple)) and not (isinstance(value, Tensor) and value.ndim):
+        raise TypeError(f"per_example takes a tensor (examples, ...) or a list with an entry per example, got {'a single number' if isinstance(value, Tensor) else type(value).__name__}")
+    return _Marked(value, True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Keywords:
+    values: dict
+
+
+def keywords(
+    **values,  # arguments of the forward function, by name; tensors may be marked by `shared` and `per_example`
+) -> object:
+    "Arguments that the forward function takes by name, to stand in (or to be) `additional_forward_args`; returns a marker."
+    return _Keywords(values)
+
+# %% ../nbs/00_core.ipynb #f8bd12d2
+_probe_is_on = contextvars.ContextVar("attrnb_probe", default=True)
+
+
+@contextmanager
+def without_probe() -> Iterator[None]:
+    "Runs the body, in this thread, without the rows by which forward functions are checked. Further arguments that aren't marked then follow their examples when their first dimension is the number of examples."
+    token = _probe_is_on.set(False)
+    try:
+        yield
+    finally:
+        _probe_is_on.reset(token)
+
+
+_TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
+
+
+def _differs(a: Tensor, b: Tensor, scale: Tensor | float = 0.) -> float:
+    "The largest difference between two outputs as a share of their scale, zero where rounding explains it"
+    a, b = a.detach().double(), b.detach().double()
+    scale = torch.maximum(torch.maximum(a.abs().max(), b.abs().max()), torch.as_tensor(scale, dtype=a.dtype, device=a.device))
+    return ((a - b).abs().max() / scale.clamp(min=torch.finfo(torch.float32).tiny)).item()
+
+
+def _tolerance(t: Tensor) -> float:
+    "What rounding may change of an output when the batch has another size"
+    if torch.is_autocast_enabled(t.device.type):
+        return 5e-2
+    return _TOLERANCES.get(t.dtype, 5e-2) * (1 if t.device.type == "cpu" else 10)
+
+# %% ../nbs/00_core.ipynb #d75a3935
+def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:
+    "[tensor or list, role] of everything among the arguments that could belong to examples; True: per example, False: shared, None: not known"
+    found = []
+
+    def look(value, role):
+        if isinstance(value, _Marked):
+            if value.per_example and (len(value.value) < n_examples if at_least else len(value.value) != n_examples):
+                raise ValueError(f"an argument marked per_example has {len(value.value)} entries for {n_examples} examples")
+            if value.per_example:
+                found.append([value.value, True])
+        elif isinstance(value, _Keywords):
+            for v in value.values.values():
+                look(v, role)
+        elif isinstance(value, Tensor):
+            fits = value.ndim > 0 and (value.shape[0] >= n_examples if at_least else value.shape[0] == n_examples)
+            if fits and not any(value is known for known, _ in found):
+                found.append([value, True if n_examples == 1 and not at_least else None])
+        elif isinstance(value, dict):
+            for v in value.values():
+                look(v, role)
+        elif isinstance(value, (list, tuple)):
+            for v in value:
+                look(v, role)
+
+    look(args, None)
+    return found
+
+
+def _holds(value: object, parts: list) -> bool:
+    "Whether a container holds one of the parts, or a marker"
+    if any(value is part for part in parts) or isinstance(value, _Marked):
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return any(_holds(v, parts) for v in inner)
+
+
+def _gathered(value: object, examples: Tensor, parts: list) -> object:
+    "An argument with the entries of `examples` in place of those of its parts that have one per example"
+    if isinstance(value, _Marked):
+        return _gathered(value.value, examples, parts)
+    if any(value is part for part in parts):
+        return value[examples.to(value.device)] if isinstance(value, Tensor) else [value[i] for i in examples.tolist()]
+    if not _holds(value, parts):
+        return value
+    if isinstance(value, dict):
+        return type(value)((k, _gathered(v, examples, parts)) for k, v in value.items())
+    inner = [_gathered(v, examples, parts) for v in value]
+    return type(value)(*inner) if hasattr(value, "_fields") else type(value)(inner)
+
+
+def _arguments(args: tuple, examples: Tensor, parts: list) -> tuple[list, dict]:
+    "Further arguments of one pass: those by place, those by name"
+    placed = [_gathered(a, examples, parts) for a in args if not isinstance(a, _Keywords)]
+    named = {k: _gathered(v, examples, parts) for a in args if isinstance(a, _Keywords) for k, v in a.values.items()}
+    return placed, named
+
+# %% ../nbs/00_core.ipynb #3d93108a
+def _caller() -> str:
+    "The outermost function of attrnb on the stack, as a user calls it"
+    frame, found = sys._getframe(1), "attrnb"
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_INSIDE[0]):
+            owner = frame.f_locals.get("self")
+            name = frame.f_code.co_name
+            if not name.startswith(("_", "<")):
+                found = f"{type(owner).__name__}.{name}" if owner is not None else name
+        frame = frame.f_back
+    return found
+
+
+def _run(forward: Callable, points: tuple[Tensor, ...], args: list, named: dict) -> object:
+    "The forward function's output; an error inside it is passed on with a note that says who called it with what"
+    try:
+        return forward(*points, *args, **named)
+    except Exception as error:
+        if hasattr(error, "add_note") and not any("raised inside the forward function" in note for note in getattr(error, "__notes__", ())):
+            rows = ", ".join(f"{tuple(p.shape)} {p.dtype} on {p.device}" for p in points)
+            further = f" and {len(args) + len(named)} further argument{'s' if len(args) + len(named) > 1 else ''}" if args or named else ""
+            error.add_note(f"raised inside the forward function, which {_caller()} called with rows of shape {rows}{further}")
+        raise
+
 # %% ../nbs/00_core.ipynb #3c369bdf
 class TargetScore:
     "One number per row: the forward function, its further arguments and the target, for rows that belong to examples"
@@ -370,19 +855,27 @@ class TargetScore:
         forward: Callable,  # takes tensors (rows, ...) and the further arguments
         inputs: tuple[Tensor, ...],  # checked inputs, for number of examples, device and size
         target: TargetType = None,  # see select_target
-        additional_forward_args: object = None,  # one argument or a tuple; tensors (batch, ...) follow their examples
+        additional_forward_args: object = None,  # one argument or a tuple; may be marked by `shared`, `per_example` and `keywords`
         internal_batch_size: int | None = None,  # rows per forward pass at most
+        *,
+        n_examples: int | None = None,  # how many examples there are; None: one per row of the inputs
+        at_least: bool = False,  # further arguments may have more entries than `n_examples` says
     ):
-        "Raises TypeError or ValueError for a target that doesn't fit the number of examples, or a forward that can't be called."
+        "Raises TypeError or ValueError for a target or marked argument that doesn't fit the number of examples, or a forward that can't be called."
         if not callable(forward):
             raise TypeError(f"the forward function must be callable, got {type(forward).__name__}")
         self.forward, self.inputs, self.internal_batch_size = forward, inputs, internal_batch_size
-        self.n_examples = inputs[0].shape[0]
+        self.n_examples = inputs[0].shape[0] if n_examples is None else n_examples
         self.target = _normalise_target(target, self.n_examples)
         if additional_forward_args is None:
             additional_forward_args = ()
         self.args = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
         self.gradient_evaluations = 0  # rows differentiated so far
+        self.probe_rows = 0  # rows by which the forward function was checked
+        self._roles = _roles(self.args, self.n_examples, at_least)
+        self._decided = not any(role is None for _, role in self._roles)
+        self._rows_checked = self._dependence_checked = False
+        self._writes = None  # whether the model writes into its inputs; None: not known yet
         chunk_slices(0, internal_batch_size, inputs)
 
     def chunks(
@@ -395,49 +888,223 @@ class TargetScore:
     def __call__(self, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
         "Scores (rows,) of one chunk of points that belong to `examples` (rows,)"
         rows = points[0].shape[0]
-        args = [a[examples.to(a.device)] if isinstance(a, Tensor) and a.ndim and a.shape[0] == self.n_examples else a for a in self.args]
+        args, named = self.arguments_for(examples)
         target = self.target
         if isinstance(target, Tensor) and len(target) > 1:
             target = target[examples.cpu()]
-        return _select(self.forward(*points, *args), target, rows)
+        return _select(_run(self.forward, points, args, named), target, rows)
 
-    def gradient(
-        self,
-        points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
-        examples: Tensor,  # (rows,) int64, which example each row belongs to
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        "Gradients (one tensor per input, shaped as the points) and scores (rows,) of one chunk. Raises ValueError when a gradient is not finite or the score can't be differentiated."
-        with torch.inference_mode(False), torch.enable_grad():
-            points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
-            scores = self(points, examples)
-            if not scores.requires_grad:
-                raise ValueError("the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, or torch.no_grad inside the forward function?)")
-            # the backward pass is one-way (never differentiated again), so the sum may round
-            gradients = torch.autograd.grad(scores.sum(), points, materialize_grads=True)
-        self.gradient_evaluations += len(scores)
-        for k, g in enumerate(gradients):
-            _refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
-        return gradients, scores.detach()
+# %% ../nbs/00_core.ipynb #026d4a78
+@patch
+def arguments_for(
+    self: TargetScore,
+    examples: Tensor,  # (rows,) int64, which example each row belongs to
+) -> tuple[list, dict]:
+    "Further arguments of rows that belong to `examples`: those by place, those by name. Raises ValueError where the role of an argument can't be told."
+    if not self._decided:
+        self._decide()
+    return _arguments(self.args, examples, [part for part, role in self._roles if role])
 
-    def scores(
-        self,
-        points: tuple[Tensor, ...],  # any number of points, (rows, ...) per input
-        examples: Tensor | None = None,  # (rows,) int64; default: row r is example r
-    ) -> Tensor:
-        "Scores (rows,) of any number of points, without gradients, chunk by chunk."
-        n_rows = points[0].shape[0]
-        examples = torch.arange(n_rows, device=points[0].device) if examples is None else examples
+
+@patch(as_prop=True)
+def per_example(self: TargetScore) -> bool:
+    "Whether some further argument has one entry per example, of several."
+    if not self._decided:
+        self._decide()
+    return self.n_examples > 1 and any(role for _, role in self._roles)
+
+
+@patch(as_prop=True)
+def arguments(self: TargetScore) -> list:
+    "The values of all further arguments, without markers."
+    values = [v for a in self.args for v in (a.values.values() if isinstance(a, _Keywords) else (a,))]
+    return [v.value if isinstance(v, _Marked) else v for v in values]
+
+# %% ../nbs/00_core.ipynb #b9ef7161
+@patch
+def _alone(self: TargetScore, parts: list) -> Tensor | None:
+    "The output for the first example alone with these parts gathered, or None when that doesn't give one row"
+    self.probe_rows += 1
+    first = torch.zeros(1, dtype=torch.long, device=self.inputs[0].device)
+    try:
+        with torch.no_grad():
+            output = self.forward(*(x[:1].detach().clone() for x in self.inputs), *(arguments := _arguments(self.args, first, parts))[0], **arguments[1])
+    except Exception:
+        return None
+    fits = isinstance(output, Tensor) and (output.numel() == 1 if output.ndim == 0 else output.shape[0] == 1)
+    return output.reshape(1, -1) if fits and output.is_floating_point() else None
+
+
+@patch
+def _decide(self: TargetScore):
+    "Find the role of further arguments that aren't marked, by one row each"
+    self._decided = True
+    known = [part for part, role in self._roles if role]
+    open_ = [entry for entry in self._roles if entry[1] is None]
+    for entry in open_:
+        entry[1] = True
+    if not open_ or not _probe_is_on.get():
+        return
+    whole = [self._alone(known + [p for p, _ in open_ if p is not part]) for part, _ in open_]
+    if len(open_) > 1 or whole[0] is not None:
+        gathered = self._alone(known + [p for p, _ in open_])
+        for entry, output in zip(open_, whole):
+            if output is not None and (gathered is None or output.shape != gathered.shape or _differs(output, gathered) > _tolerance(output)):
+                entry[1] = False
+        shared_ = [part for part, role in open_ if not role]
+        if gathered is None and not shared_ or len(shared_) > 1 and self._alone(known + [p for p, role in open_ if role]) is None:
+            self._decide_together(known, open_)
+
+
+@patch
+def _decide_together(self: TargetScore, known: list, open_: list):
+    "The smallest set of shared arguments with which the first example can be scored alone, or a refusal"
+    for size in range(2, len(open_) + 1) if len(open_) < 7 else ():
+        working = []
+        for some in itertools.combinations(range(len(open_)), size):
+            if self._alone(known + [part for i, (part, _) in enumerate(open_) if i not in some]) is not None:
+                working.append(some)
+        if len(working) == 1:
+            for i, entry in enumerate(open_):
+                entry[1] = i not in working[0]
+            return
+        if working:
+            break
+    shapes = ", ".join(str(tuple(part.shape)) for part, _ in open_)
+    raise ValueError(
+        f"the role of the further arguments of shape {shapes} can't be told: do they have an entry for each of the {self.n_examples} examples, or belong to the "
+        f"call? Mark them: per_example(tensor) or shared(tensor) (from attrnb.core)"
+    )
+
+# %% ../nbs/00_core.ipynb #1851bb31
+@patch
+def check_rows(
+    self: TargetScore,
+    points: tuple[Tensor, ...],  # the first chunk of points, (rows, ...) per input
+    examples: Tensor,  # (rows,) int64, which example each row belongs to
+    scores: Tensor,  # (rows,) the scores that came of them
+):
+    "Compare the last row's score with its score alone, once per object; costs one forward row, two when they differ. Warns (UserWarning) of a forward function that draws random numbers or keeps a state; raises ValueError for rows that influence each other or can't be scored alone. Returns None."
+    if self._rows_checked or not _probe_is_on.get():
+        return
+    self._rows_checked = True
+    one, example, scores = tuple(p[-1:].detach().clone() for p in points), examples[-1:], scores.detach()
+    if not torch.isfinite(scores).all():
+        return
+    scale, tolerance, n = scores.abs().max(), _tolerance(scores), len(scores)
+
+    def look():
+        self.probe_rows += 1
         with torch.inference_mode(False), torch.no_grad():
-            return torch.cat([self(tuple(p[s] for p in points), examples[s]) for s in self.chunks(n_rows)])
+            return self(tuple(p.clone() for p in one), example)
+
+    try:
+        alone = look()
+    except Exception as error:
+        if n == 1:
+            raise
+        raise ValueError(
+            f"a row can't be scored alone, although it can among {n} rows ({type(error).__name__}: {error}). Rows must not depend on each other: each is an example. "
+            f"Give the nodes of a graph or the steps of a series as one example (x[None], with a forward function that takes the batch dimension off); a model "
+            f"that needs a fixed number of rows can be explained under attrnb.core.without_probe()"
+        ) from error
+    change = _differs(alone, scores[-1:], scale)
+    if not change > tolerance:
+        return
+    again = look()
+    values = f"{scores[-1].item():.4g} {'among ' + str(n) + ' rows' if n > 1 else 'at first'}, {alone.item():.4g} {'alone' if n > 1 else 'then'}"
+    if _differs(again, alone, scale) > tolerance or n == 1:
+        warn_user(
+            f"the forward function is no function: the same row has the score {values}, and {again.item():.4g} when asked again. It draws random numbers (dropout "
+            f"without training=self.training?) or keeps a state between calls; the result belongs to one draw or state"
+        )
+    elif change < .05:
+        warn_user(f"rows influence each other: a row has the score {values}. The result depends on what else is in the batch and on internal_batch_size")
+    else:
+        raise ValueError(
+            f"rows influence each other: a row has the score {values}, so the result would depend on what else is in the batch. Batch statistics in evaluation mode "
+            f"(track_running_stats=False)? Nodes of a graph given as rows? A further argument that belongs to the examples or to the call: mark it by "
+            f"per_example(tensor) or shared(tensor) (from attrnb.core)? If it is meant to be so: internal_batch_size=1, or attrnb.core.without_probe()"
+        )
+
+# %% ../nbs/00_core.ipynb #93988b34
+_NO_PATH = (
+    "the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, torch.no_grad or a quantised layer inside the forward function? "
+    "an argument that it doesn't use?)"
+)
+
+
+@patch
+def _evaluate(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
+    "Scores of one chunk; the model gets copies unless it is known to leave its inputs alone"
+    if self._writes is False:
+        return self(points, examples)
+    copies = tuple(p.clone() for p in points)
+    scores = self(copies, examples)
+    self._writes = bool(self._writes) or any(c._version for c in copies)
+    return scores
+
+
+@patch
+def gradient(
+    self: TargetScore,
+    points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
+    examples: Tensor,  # (rows,) int64, which example each row belongs to
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    "Gradients (one tensor per input, shaped as the points) and scores (rows,) of one chunk. Warns (UserWarning) once when one of several inputs has no influence. Raises ValueError when none has, when a gradient is not finite, or when rows influence each other."
+    with torch.inference_mode(False), torch.enable_grad():
+        points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
+        scores = self._evaluate(points, examples)
+        # the backward pass is one-way (never differentiated again), so the sum may round
+        found = torch.autograd.grad(scores.sum(), points, allow_unused=True) if scores.requires_grad else [None] * len(points)
+    self.check_dependence(found)
+    gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, found))
+    self.gradient_evaluations += len(scores)
+    for k, g in enumerate(gradients):
+        refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
+    self.check_rows(points, examples, scores)
+    return gradients, scores.detach()
+
+# %% ../nbs/00_core.ipynb #8a36ad4a
+@patch
+def check_dependence(
+    self: TargetScore,
+    found: Sequence[Tensor | None],  # gradients with respect to the inputs, None where there is no path
+):
+    "Raise ValueError when no input has a gradient, warn (UserWarning) once per object when one of several has none. Returns None."
+    missing = [k for k, g in enumerate(found) if g is None]
+    if len(missing) == len(found):
+        raise ValueError(_NO_PATH)
+    if missing and not self._dependence_checked:
+        names = f"input{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
+        warn_user(f"the score doesn't depend on {names} of {len(found)} through differentiable operations; the attribution there is zero")
+    self._dependence_checked = True
+
+
+@patch
+def scores(
+    self: TargetScore,
+    points: tuple[Tensor, ...],  # any number of points, (rows, ...) per input
+    examples: Tensor | None = None,  # (rows,) int64; default: row r is example r
+) -> Tensor:
+    "Scores (rows,) of any number of points, without gradients, chunk by chunk. Raises ValueError when rows influence each other."
+    n_rows, found = points[0].shape[0], []
+    examples = torch.arange(n_rows, device=points[0].device) if examples is None else examples
+    with torch.inference_mode(False), torch.no_grad():
+        for s in self.chunks(n_rows):
+            part = tuple(p[s] for p in points)
+            found.append(self._evaluate(part, examples[s]))
+            self.check_rows(part, examples[s], found[-1])
+        return torch.cat(found)
 
 # %% ../nbs/00_core.ipynb #5f515bad
 def gradients(
     forward: Callable,  # a module or any callable that takes the inputs and returns (rows, ...)
     inputs: TensorOrTuple,  # points (rows, ...) at which to differentiate, or a tuple of them
     target: TargetType = None,  # which output; one for all, or one per example
-    additional_forward_args: object = None,  # further arguments; tensors (examples, ...) follow their examples
+    additional_forward_args: object = None,  # further arguments; may be marked by `shared`, `per_example`, `keywords`
     *,
-    examples: Tensor | None = None,  # (rows,) which example each point belongs to; default: point r is example r. There are as many examples as the largest number here says, plus one
+    examples: Tensor | None = None,  # (rows,) which example each point belongs to; default: point r is example r. There are as many examples as targets, or as the largest number here says, plus one
     internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
     return_scores: bool = False,  # also return the scores at the points, which cost nothing
 ) -> TensorOrTuple | tuple[TensorOrTuple, Tensor]:  # as inputs; with return_scores also scores (rows,)
@@ -448,11 +1115,16 @@ def gradients(
         score = TargetScore(forward, points, target, additional_forward_args, internal_batch_size)
         examples = torch.arange(n_rows, device=points[0].device)
     else:
+        examples = read_tensor(examples, "examples").to(points[0].device)
         if examples.shape != (n_rows,):
             raise ValueError(f"examples has shape {tuple(examples.shape)} for {n_rows} points; it must be ({n_rows},)")
-        n_examples = int(examples.max()) + 1
-        representatives = tuple(p[:1].expand(n_examples, *p.shape[1:]) for p in points)
-        score = TargetScore(forward, representatives, target, additional_forward_args, internal_batch_size)
+        if examples.dtype not in (torch.int64, torch.int32) or int(examples.min()) < 0:
+            raise ValueError(f"examples must hold whole numbers from 0 on, got {examples.dtype} with smallest {examples.min().item()}")
+        n_examples = len(target) if isinstance(target, (list, np.ndarray)) or isinstance(target, Tensor) and target.ndim and len(target) > 1 else int(examples.max()) + 1
+        if n_examples <= int(examples.max()):
+            raise ValueError(f"{n_examples} targets, but examples goes up to {int(examples.max())}; give one target per example")
+        first = examples.long().argmin().item()
+        score = TargetScore(forward, tuple(p[first:first + 1] for p in points), target, additional_forward_args, internal_batch_size, n_examples=n_examples, at_least=True)
     with leave_as_found(forward):
         parts = [score.gradient(tuple(p[s] for p in points), examples[s]) for s in score.chunks(n_rows)]
     result = tuple(torch.cat([g[k] for g, _ in parts]) for k in range(len(points)))
@@ -475,14 +1147,14 @@ class CountingForward:
         "Set all counts to zero; returns None."
         self.rows = self.gradient_rows = self.calls = self.largest_batch = 0
 
-    def __call__(self, *args):
+    def __call__(self, *args, **named):
         n = args[0].shape[0]
         self.calls += 1
         self.rows += n
         self.largest_batch = max(self.largest_batch, n)
         if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args):
             self.gradient_rows += n
-        return self.forward(*args)
+        return self.forward(*args, **named)
 
 # %% ../nbs/00_core.ipynb #034854aa
 class FeatureAttribution(GradientAttribution):
@@ -509,7 +1181,13 @@ class FeatureAttribution(GradientAttribution):
         "Sum of the attributions minus the change of the score from start to end, one per example. Raises as `attribute` does."
         inputs, _ = check_inputs(end_point, "end_point")
         baselines = check_baselines(start_point, inputs)
-        parts = attributions if isinstance(attributions, tuple) else (attributions,)
+        parts = tuple(attributions) if isinstance(attributions, (tuple, list)) else (attributions,)
+        parts = tuple(read_tensor(p, "attributions") for p in parts)
+        if [p.shape for p in parts] != [x.shape for x in inputs]:
+            shapes = [tuple(p.shape) for p in parts], [tuple(x.shape) for x in inputs]
+            raise ValueError(f"attributions have the shapes {shapes[0]}, the inputs {shapes[1]}; they must agree")
+        for part in parts:
+            refuse_not_finite(part, "attributions")
         score = TargetScore(self.forward_func, inputs, target, additional_forward_args, internal_batch_size)
         with leave_as_found(self.forward_func):
             change = score.scores(inputs) - score.scores(baselines)
@@ -530,12 +1208,12 @@ def bootstrap_interval(
     draws: int = 10_000,  # resamples
     seed: int = 0,  # of the resampling
 ) -> tuple:  # mean, lower end, upper end: floats, or tensors (...)
-    "Mean and percentile bootstrap interval over examples: three floats for (examples,), otherwise three float64 tensors (...). Raises ValueError for fewer than two values or a level outside (0, 1), TypeError or ValueError for the number of draws."
-    values = values.detach().double().cpu()
-    if len(values) < 2:
-        raise ValueError(f"{len(values)} value(s); an interval needs at least two examples")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1")
+    "Mean and percentile bootstrap interval over examples: three floats for (examples,), otherwise three float64 tensors (...). Raises ValueError for fewer than two values or a level outside (0, 1), NaN or infinity, TypeError or ValueError for the number of draws."
+    values = read_tensor(values, "values").detach().double().cpu()
+    if values.ndim == 0 or len(values) < 2:
+        raise ValueError(f"{values.numel()} value(s); an interval needs at least two examples")
+    refuse_not_finite(values, "values")
+    real_number(level, "level", 0, 1, open_low=True, open_high=True)
     index = torch.randint(len(values), (whole_number(draws, "draws"), len(values)), generator=random_generator(seed))
     counts = torch.zeros(index.shape, dtype=torch.float64)  # how often each resample drew each example
     counts.scatter_add_(1, index, counts.new_ones(()).expand(index.shape))
