@@ -45,7 +45,7 @@ __all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'warn_user', 'whole_number',
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
 
-# %% ../nbs/00_core.ipynb #f2d0505d
+# %% ../nbs/00_core.ipynb #0cecefb9
 _INSIDE = tuple(os.path.dirname(m.__file__) + os.sep for m in (attrnb, torch, captum)) + (contextlib.__file__, functools.__file__)
 
 
@@ -59,7 +59,7 @@ def warn_user(
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 
-# %% ../nbs/00_core.ipynb #07f1d794
+# %% ../nbs/00_core.ipynb #a590f66f
 def whole_number(
     value: int | None,  # what the caller gave
     name: str,  # of the argument, for the message
@@ -103,7 +103,7 @@ def real_number(
         raise ValueError(f"{name} is {value:g}; it must be {' and '.join(bounds) or 'finite'}")
     return value
 
-# %% ../nbs/00_core.ipynb #690a67bc
+# %% ../nbs/00_core.ipynb #36a96fe5
 _EIGHT_BITS = {getattr(torch, n) for n in dir(torch) if n.startswith("float8") or n.startswith("float4")}
 
 
@@ -178,7 +178,7 @@ def _link(outputs: Tensor, of: str, dim: int | None) -> Tensor:
         return nn.functional.logsigmoid(outputs) if log else outputs.sigmoid()
     return outputs.log_softmax(classes) if log else outputs.softmax(classes)
 
-# %% ../nbs/00_core.ipynb #6ad71130
+# %% ../nbs/00_core.ipynb #052638df
 def _between_0_and_1(outputs: Tensor) -> Tensor:
     return (outputs.detach() >= 0).all() & (outputs.detach() <= 1).all()
 
@@ -208,7 +208,7 @@ def class_scores(
     _refuse_probabilities(_one_tensor(logits), of, dim)
     return _link(logits, of, dim)
 
-# %% ../nbs/00_core.ipynb #f2b35b9c
+# %% ../nbs/00_core.ipynb #7dbc055e
 class ClassScore(nn.Module):
     "A model as a forward function that returns logits, probabilities or log-probabilities of the classes"
 
@@ -243,7 +243,7 @@ class ClassScore(nn.Module):
         name = type(self.model).__name__ if isinstance(self.model, nn.Module) else getattr(self.model, "__name__", repr(self.model))
         return f"ClassScore({name}, of={self.of!r}{'' if self.dim is None else f', dim={self.dim}'})"
 
-# %% ../nbs/00_core.ipynb #244b5d60
+# %% ../nbs/00_core.ipynb #54ee2cb7
 @patch
 def _look(self: ClassScore, outputs: Tensor, inputs: tuple, keywords: dict):
     "Once per object: are the outputs probabilities already?"
@@ -296,7 +296,7 @@ def check_inputs(
         refuse_not_finite(t, label)
     return tensors, is_tuple
 
-# %% ../nbs/00_core.ipynb #d98b447d
+# %% ../nbs/00_core.ipynb #c6832dde
 def refuse_not_finite(
     t: Tensor,  # (rows, ...)
     label: str,  # what the tensor is, for the message
@@ -457,7 +457,7 @@ def _parts(o: object) -> Iterator[object]:
         yield from (o.__self__, o.__func__)
     elif inspect.isfunction(o):
         yield from (getattr(cell, "cell_contents", None) for cell in o.__closure__ or () if _filled(cell))
-        yield from (*(o.__defaults__ or ()), *(o.__kwdefaults__ or {}).values(), *_named_globals(o.__code__, o.__globals__))
+        yield from (*(o.__defaults__ or ()), *(o.__kwdefaults__ or {}).values(), *vars(o).values(), *_named_globals(o.__code__, o.__globals__))
     elif isinstance(o, dict):
         yield from list(o.values())[:64]
     elif isinstance(o, (list, tuple, set, frozenset)):
@@ -487,7 +487,7 @@ def modules_of(
 
     def look(o, depth):
         plain = isinstance(o, (Tensor, np.ndarray, str, bytes, int, float, complex, type(None), type, types.BuiltinFunctionType))
-        if plain or id(o) in seen or depth < 0 or len(seen) > 4096:
+        if plain or id(o) in seen or depth < 0 or len(seen) > 1024:
             return
         seen.add(id(o))
         if isinstance(o, nn.Module) and not isinstance(o, ClassScore):
@@ -499,7 +499,7 @@ def modules_of(
     look(forward, depth)
     return found
 
-# %% ../nbs/00_core.ipynb #73d12a9d
+# %% ../nbs/00_core.ipynb #74e18ad8
 @dataclass
 class _Held:
     "A module that is in evaluation mode for a while, and how it was before"
@@ -548,13 +548,14 @@ def _release(module: nn.Module):
         if module.training != held.training:
             module.training = held.training
 
-# %% ../nbs/00_core.ipynb #cb4b8427
+# %% ../nbs/00_core.ipynb #a7229699
 class _Watch:
     "The modules that run in one thread while a body is executed, and how they were before"
 
     def __init__(self, forward: Callable, warn: bool, restore_gradients: bool):
         self.forward, self.warn, self.restore_gradients, self.candidates = forward, warn, restore_gradients, None
         self.roots, self.seen, self.states, self.modules = [], set(), [], []
+        self.replaced, self.ordinary = [], {}
 
     def see(self, module: nn.Module):
         "A module is about to run: hold it, all that it contains, and what contains it"
@@ -574,6 +575,7 @@ class _Watch:
         self.seen.update(map(id, new))
         changed = False
         for m in new:
+            self.replaced += _replace_inference_tensors(m, self.ordinary)
             self.states.append(_state(m, self.restore_gradients))
             held = _hold(m)
             if held is not None:
@@ -586,17 +588,32 @@ class _Watch:
     def restore(self):
         for state in reversed(self.states):
             _put_back(*state)
-        for m in self.modules:
+        for m, name, tensor in self.replaced:
+            setattr(m, name, tensor)
+        for m in reversed(self.modules):  # a wrapper may pass its mode on
             _release(m)
 
-# %% ../nbs/00_core.ipynb #2c5de553
+# %% ../nbs/00_core.ipynb #e16e22d2
+def _replace_inference_tensors(m: nn.Module, ordinary: dict) -> Iterator[tuple]:
+    "Tensors made under torch.inference_mode can't take part in a gradient; ordinary ones of the same values take their place for a while"
+    for kind in ("_parameters", "_buffers"):
+        for name, t in list((vars(m).get(kind) or {}).items()):
+            if isinstance(t, Tensor) and not nn.parameter.is_lazy(t) and t.is_inference():
+                if id(t) not in ordinary:
+                    with torch.inference_mode(False):
+                        copy = t.detach().clone()
+                        ordinary[id(t)] = nn.Parameter(copy, t.requires_grad) if isinstance(t, nn.Parameter) else copy
+                setattr(m, name, ordinary[id(t)])
+                yield m, name, t
+
+
 def _state(m: nn.Module, restore_gradients: bool) -> tuple:
     "What the forward pass of a module may change, apart from its mode"
     own = vars(m)
     hooks = [(d, set(d)) for name, d in own.items() if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and isinstance(d, dict)]
     parameters = [(p, p.grad, p.requires_grad) for p in (own.get("_parameters") or {}).values() if p is not None]
     buffers = {k: b for k, b in (own.get("_buffers") or {}).items() if isinstance(b, Tensor) and not nn.parameter.is_lazy(b)}
-    kept = {k: (b, None, None) if b.is_inference() else (b, b._version, b.detach().clone()) for k, b in buffers.items()}
+    kept = {k: (b, b._version, b.detach().clone()) for k, b in buffers.items()}
     if restore_gradients:
         for p, _, _ in parameters:
             p.grad = None
@@ -615,14 +632,25 @@ def _put_back(m: nn.Module, hooks: list, parameters: list, buffers: dict, restor
     for name, (buffer, version, copy) in buffers.items():
         if m._buffers.get(name) is not buffer:
             m._buffers[name] = buffer
-        if version is not None and buffer._version != version:
-            with torch.no_grad():
+        if buffer._version != version:
+            with torch.inference_mode(False), torch.no_grad():
                 buffer.copy_(copy)
 
 # %% ../nbs/00_core.ipynb #1b2107b7
 def _see(module: nn.Module, inputs):
+    if torch.compiler.is_compiling():
+        return
     for watch in _watches.get(threading.get_ident(), ()):
         watch.see(module)
+
+
+def _compiled(forward: Callable) -> list[nn.Module]:
+    "The modules that a forward function holds, if torch.compile made some of it: a hook would have it compiled anew"
+    if "torch._dynamo" not in sys.modules:
+        return []
+    roots = modules_of(forward)
+    made = any(hasattr(root, "_orig_mod") for root in roots) or any(hasattr(f, "_torchdynamo_orig_callable") for f in (forward, getattr(forward, "model", None)))
+    return roots if made else []
 
 
 @contextmanager
@@ -635,11 +663,14 @@ def leave_as_found(
     "Runs the body with every module that runs in it, in this thread, in evaluation mode and gradients possible; restores mode, hooks, requires_grad and buffers on exit, if asked also .grad, and also after an error. Random numbers that the model draws itself come from torch's global generator, which isn't touched. Warns (UserWarning) when a module was in training mode."
     global _hook
     thread, watch = threading.get_ident(), _Watch(forward, warn, restore_gradients)
+    compiled = _compiled(forward)
     try:
         with _lock:
             _watches[thread] = _watches.get(thread, []) + [watch]
-            if _hook is None:
+            if _hook is None and not compiled:
                 _hook = register_module_forward_pre_hook(_see)
+        for root in compiled:
+            watch.see(root)
         if inspect.ismethod(forward) and isinstance(forward.__self__, nn.Module):
             watch.see(forward.__self__)  # its method runs, although it isn't called itself
         with torch.inference_mode(False), torch.enable_grad():
@@ -696,7 +727,7 @@ def chunk_slices(
         internal_batch_size = max(1, budget // max(1, numbers))
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
-# %% ../nbs/00_core.ipynb #fceaeccf
+# %% ../nbs/00_core.ipynb #1f141619
 @dataclass(frozen=True, eq=False)
 class _Marked:
     "A further argument whose role the caller has said"
@@ -734,7 +765,7 @@ def keywords(
     "Arguments that the forward function takes by name, to stand in (or to be) `additional_forward_args`; returns a marker."
     return _Keywords(values)
 
-# %% ../nbs/00_core.ipynb #f8bd12d2
+# %% ../nbs/00_core.ipynb #4f9a362c
 _probe_is_on = contextvars.ContextVar("attrnb_probe", default=True)
 
 
@@ -764,7 +795,7 @@ def _tolerance(t: Tensor) -> float:
         return 5e-2
     return _TOLERANCES.get(t.dtype, 5e-2) * (1 if t.device.type == "cpu" else 10)
 
-# %% ../nbs/00_core.ipynb #d75a3935
+# %% ../nbs/00_core.ipynb #9b77e11e
 def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:
     "[tensor or list, role] of everything among the arguments that could belong to examples; True: per example, False: shared, None: not known"
     found = []
@@ -821,7 +852,7 @@ def _arguments(args: tuple, examples: Tensor, parts: list) -> tuple[list, dict]:
     named = {k: _gathered(v, examples, parts) for a in args if isinstance(a, _Keywords) for k, v in a.values.items()}
     return placed, named
 
-# %% ../nbs/00_core.ipynb #3d93108a
+# %% ../nbs/00_core.ipynb #4f0caa17
 def _caller() -> str:
     "The outermost function of attrnb on the stack, as a user calls it"
     frame, found = sys._getframe(1), "attrnb"
@@ -894,7 +925,7 @@ class TargetScore:
             target = target[examples.cpu()]
         return _select(_run(self.forward, points, args, named), target, rows)
 
-# %% ../nbs/00_core.ipynb #026d4a78
+# %% ../nbs/00_core.ipynb #0f650be2
 @patch
 def arguments_for(
     self: TargetScore,
@@ -920,7 +951,7 @@ def arguments(self: TargetScore) -> list:
     values = [v for a in self.args for v in (a.values.values() if isinstance(a, _Keywords) else (a,))]
     return [v.value if isinstance(v, _Marked) else v for v in values]
 
-# %% ../nbs/00_core.ipynb #b9ef7161
+# %% ../nbs/00_core.ipynb #7f6a32a0
 @patch
 def _alone(self: TargetScore, parts: list) -> Tensor | None:
     "The output for the first example alone with these parts gathered, or None when that doesn't give one row"
@@ -976,7 +1007,7 @@ def _decide_together(self: TargetScore, known: list, open_: list):
         f"call? Mark them: per_example(tensor) or shared(tensor) (from attrnb.core)"
     )
 
-# %% ../nbs/00_core.ipynb #1851bb31
+# %% ../nbs/00_core.ipynb #48db260d
 @patch
 def check_rows(
     self: TargetScore,
@@ -1027,7 +1058,7 @@ def check_rows(
             f"per_example(tensor) or shared(tensor) (from attrnb.core)? If it is meant to be so: internal_batch_size=1, or attrnb.core.without_probe()"
         )
 
-# %% ../nbs/00_core.ipynb #93988b34
+# %% ../nbs/00_core.ipynb #714bae7a
 _NO_PATH = (
     "the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, torch.no_grad or a quantised layer inside the forward function? "
     "an argument that it doesn't use?)"
@@ -1065,7 +1096,7 @@ def gradient(
     self.check_rows(points, examples, scores)
     return gradients, scores.detach()
 
-# %% ../nbs/00_core.ipynb #8a36ad4a
+# %% ../nbs/00_core.ipynb #132e91dd
 @patch
 def check_dependence(
     self: TargetScore,
