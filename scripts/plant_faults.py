@@ -1,0 +1,368 @@
+"""Plant faults in the package, one at a time, and see whether the suite catches them.
+
+    python scripts/plant_faults.py                      # all faults, two at a time; a table at the end
+    python scripts/plant_faults.py --only core neflag-sign
+    python scripts/plant_faults.py --write              # also put the table into CONTRIBUTING.md
+
+Each fault replaces a piece of a module, and the same piece of the notebook that the module is made from, in a temporary
+copy of the repository; then the tests that should notice run until the first one fails. Nothing in the working tree is
+touched. A fault is caught when a test fails that passes without it, or when nothing can be imported any more.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- planted faults: written by scripts/plant_faults.py -->", "<!-- end of planted faults -->"
+SECONDS = 240  # of one fault at most
+
+NOTEBOOKS = {
+    name: f"nbs/{number:02d}_{name}.ipynb"
+    for number, name in enumerate(("core", "samples", "plots", "paths", "neflag", "geodesic", "equilibrium", "measures", "benchmark", "explore", "cli"))
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    "One mistake that somebody could make"
+
+    id: str  # begins with the module's name
+    what: str  # in words
+    old: str  # the text of the module, which occurs there once
+    new: str  # what stands there instead
+    tests: str = ""  # what runs besides notebook and tests of the module
+
+    @property
+    def module(self) -> str:
+        return self.id.split("-")[0]
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        "What pytest runs"
+        return (*self.tests.split(), f"tests/test_{self.module}.py", NOTEBOOKS[self.module])
+
+
+FAULTS = [
+    # core
+    Fault("core-column", "one logit column read by softmax instead of sigmoid", "return nn.functional.logsigmoid(logits) if log else logits.sigmoid()",
+          "return logits.log_softmax(-1) if log else logits.softmax(-1)"),
+    Fault("core-class-axis", "softmax over the wrong axis", "return logits.log_softmax(1) if log else logits.softmax(1)", "return logits.log_softmax(-1) if log else logits.softmax(-1)"),
+    Fault("core-baseline-batch", "every example starts at the first baseline", "result.append(baseline.expand_as(x))", "result.append(baseline[:1].expand_as(x))"),
+    Fault("core-noise-seed", "the seed of the noise is ignored", "return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)",
+          "return torch.randn(*shape, dtype=torch.float64).to(like)"),
+    Fault("core-last-chunk", "the rows after the last whole chunk are dropped",
+          "return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]",
+          "return [slice(i, i + min(internal_batch_size, n_rows)) for i in range(0, max(1, n_rows - internal_batch_size + 1), internal_batch_size)]"),
+    Fault("core-mean-of-rows", "gradients of the mean of the rows instead of their sum", "gradients = torch.autograd.grad(scores.sum(), points", "gradients = torch.autograd.grad(scores.mean(), points"),
+    Fault("core-count", "gradient evaluations counted by chunk", "self.gradient_evaluations += len(scores)", "self.gradient_evaluations += 1"),
+    Fault("core-negative-target", "target -1 is the first class", "columns = (target % sizes)", "columns = target.clamp(min=0)"),
+    Fault("core-sum-features", "mean over the features instead of the sum", "p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32))", "p.flatten(1).to(torch.promote_types(p.dtype, torch.float32)).mean(1)"),
+    Fault("core-delta-sign", "the convergence error adds the change of score", "return sum_features(parts) - change", "return sum_features(parts) + change"),
+    Fault("core-interval", "a 95 % interval that holds 90 %", "[(1 - level) / 2, (1 + level) / 2]", "[1 - level, level]"),
+    Fault("core-inputs-swapped", "features of several inputs given back in the wrong order", "parts = rows.split([t[0].numel() for t in like], 1)",
+          "parts = rows.flip(1).split([t[0].numel() for t in like], 1)"),
+    # samples
+    Fault("samples-seed", "the seed of the pictures is ignored", "torch.Generator().manual_seed(3*seed + k)", "torch.Generator().manual_seed(k)"),
+    Fault("samples-marker", "the evidence leaves the marker out", "evidence |= marker", "evidence = evidence & ~marker"),
+    Fault("samples-overlap", "distractors overlap the evidence", "distractors & ~evidence, marker", "distractors | marker, marker"),
+    Fault("samples-triangle", "triangles larger than the other shapes", "inradius = (math.pi/27**.5)**.5", "inradius = (math.pi/20**.5)**.5"),
+    Fault("samples-normalise", "multiplied by the standard deviation", "return (x - self.mean)/self.std", "return (x - self.mean)*self.std"),
+    Fault("samples-moons", "both moons in one place", "torch.stack([1 - lower.cos(), .5 - lower.sin()], 1)", "torch.stack([lower.cos(), .5 - lower.sin()], 1)"),
+    Fault("samples-class-range", "one class number too many is accepted", "if not 0 <= number < len(categories):", "if not 0 <= number <= len(categories):"),
+    Fault("samples-crop", "pictures are cropped before they are resized",
+          "return TF.convert_image_dtype(TF.pil_to_tensor(TF.center_crop(image, self.crop)), torch.float32)", "return TF.pil_to_tensor(TF.center_crop(image, self.crop)).float()"),
+    # plots
+    Fault("plots-limits", "signed maps lose their negative half", "vmin=-limit if signed else 0", "vmin=0"),
+    Fault("plots-magnitude", "magnitudes keep their sign", 'return (t.abs() if kind == "magnitude" else t).numpy()', "return t.numpy()"),
+    Fault("plots-clip", "pictures clipped at the wrong range", ".permute(0, 2, 3, 1).clamp(0, 1).numpy()", ".permute(0, 2, 3, 1).clamp(0, .5).numpy()"),
+    Fault("plots-shared", "a shared scale is each map's own", "limit = color_limit(maps if shared_scale else values, percentile)", "limit = color_limit(values, percentile)"),
+    Fault("plots-opacity", "the opacity of an overlay is ignored", "np.clip(np.abs(values) / end, 0, 1) * opacity, 1)", "np.clip(np.abs(values) / end, 0, 1), 1)"),
+    Fault("plots-area", "the area under a curve by its right ends", "return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(x)).sum(1)", "return (values[:, 1:] * np.diff(x)).sum(1)"),
+    Fault("plots-order", "features ordered by value instead of magnitude", 'order = np.argsort(-np.abs(array[i]), kind="stable")', 'order = np.argsort(-array[i], kind="stable")'),
+    Fault("plots-rest", "the bar of the rest leaves one feature out", "shown.append(array[i, order[k:]].sum())", "shown.append(array[i, order[k + 1:]].sum())"),
+    Fault("plots-grid", "a landscape turned on its side", 'torch.meshgrid(x, y, indexing="xy")', 'torch.meshgrid(x, y, indexing="ij")'),
+    Fault("plots-flux", "the flux of the wrong sign", "flux = (slope.view(points.shape) * outward).sum(2)", "flux = -(slope.view(points.shape) * outward).sum(2)"),
+    Fault("plots-note", "the note on NaN pixels is dropped", "wrong = int((~np.isfinite(values)).sum())", "wrong = 0"),
+    Fault("plots-frame", "the slider shows another frame's label", "'data-label=\"{html.escape(label)}\"", "'data-label=\"{html.escape(self.labels[0])}\""),
+    # paths
+    Fault("paths-weights", "Gauss weights that add up to 2", "return torch.from_numpy((1 + nodes) / 2), torch.from_numpy(weights / 2)", "return torch.from_numpy((1 + nodes) / 2), torch.from_numpy(weights)"),
+    Fault("paths-trapezoid", "only one end of the trapezoid rule counts half", "weights[[0, -1]] /= 2", "weights[[0]] /= 2"),
+    Fault("paths-riemann", "left and right Riemann sums swapped", '{"riemann_left": 0, "riemann_right": 1, "riemann_middle": .5}', '{"riemann_left": 1, "riemann_right": 0, "riemann_middle": .5}'),
+    Fault("paths-corner", "every segment ends at the end of the path", "step = q[example, segment + 1].to(p) - start", "step = q[example, -1].to(p) - start"),
+    Fault("paths-sign", "the step without its sign", "total.index_add_(0, example, step * g.to(step.dtype))", "total.index_add_(0, example, step.abs() * g.to(step.dtype))"),
+    Fault("paths-cache", "the cached nodes themselves are handed out", "return nodes.clone(), weights.clone()", "return nodes, weights"),
+    Fault("paths-baseline", "the baseline is ignored", "return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs))", "return tuple(torch.stack([0 * b, x.detach()], 1) for b, x in zip(starts, inputs))"),
+    Fault("paths-steps", "nodes per segment rounded down", "math.ceil(n_steps / segments)", "n_steps // segments"),
+    # neflag
+    Fault("neflag-hit", "points of positive flux count", "hit = (flux < 0) & (step >= first_allowed)", "hit = (flux > 0) & (step >= first_allowed)"),
+    Fault("neflag-first", "one search step too many", "hit = (flux < 0) & (step >= first_allowed)", "hit = (flux < 0) & (step > first_allowed)"),
+    Fault("neflag-sign", "attributions of the wrong sign", "terms = -F * displacement", "terms = F * displacement"),
+    Fault("neflag-uphill", "the search climbs", "u = -F[go_on] / slope[go_on, None]", "u = F[go_on] / slope[go_on, None]"),
+    Fault("neflag-mean", "divided by the points that count", "attributions = unflatten_features(total / n_points, tensors)", "attributions = unflatten_features(total / found.hits.clamp(min=1)[:, None], tensors)"),
+    Fault("neflag-rms", "a radius per feature grows with the number of features", 'math.sqrt(center.shape[1]) if radius_unit == "rms"', 'center.shape[1] if radius_unit == "rms"'),
+    Fault("neflag-seed", "the seed is ignored", "directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])", "directions = torch.stack([normal_noise((like.shape[1],), k, like) for k in range(n)])"),
+    Fault("neflag-unit", "directions are not of unit length", "return directions / directions.norm(dim=1, keepdim=True)", "return directions"),
+    Fault("neflag-clamp", "clamped points keep their unclamped displacement", "displacement = y - here", "displacement = displacement"),
+    Fault("neflag-note", "examples without negative flux are not announced", "if missed:", "if missed and search_steps < 0:"),
+    Fault("neflag-vector", "flux times displacement instead of flux times normal", "terms = (flux / distance.clamp(min=torch.finfo(center.dtype).tiny))[:, None] * displacement", "terms = flux[:, None] * displacement"),
+    # geodesic
+    Fault("geodesic-length", "length of the products instead of product of the lengths", "gradient.norm(dim=1) * step.norm(dim=1) * weights[node])", "terms.norm(dim=1))"),
+    Fault("geodesic-w1", "magnitude of the sum instead of sum of the magnitudes", "w1.index_add_(0, edge, terms.abs().sum(1))", "w1.index_add_(0, edge, terms.sum(1).abs())"),
+    Fault("geodesic-order", "the neighbours of many features are not put in order", "index.gather(1, order)[:, :k].cpu()", "index[:, :k].cpu()"),
+    Fault("geodesic-bridge", "neighbouring components get no bridge", "for b in range(a + 1, n):", "for b in range(a + 2, n):"),
+    Fault("geodesic-loops", "every point is its own neighbour", "pairs = pairs[pairs[:, 0] != pairs[:, 1]]", "pairs = pairs[pairs[:, 0] >= 0]"),
+    Fault("geodesic-steiner", "the first Steiner point lies on the end of its edge", "(number.cumsum(0) - number)[edge] + 1", "(number.cumsum(0) - number)[edge]"),
+    Fault("geodesic-doubling", "nodes are not doubled where the integral is coarse", "n_steps * 2**doubling", "n_steps"),
+    Fault("geodesic-backwards", "edges walked backwards count forwards", "np.where(backwards, -1, 1)", "np.where(backwards, 1, 1)"),
+    Fault("geodesic-reversed", "corners from the end to the start", "mine = order[first[q]:first[q + 1]][::-1]", "mine = order[first[q]:first[q + 1]]"),
+    Fault("geodesic-resample", "the ends of a segment swapped", "result = path[segment] * (1 - fraction) + path[segment + 1] * fraction", "result = path[segment] * fraction + path[segment + 1] * (1 - fraction)"),
+    Fault("geodesic-energy", "the energy without the number of segments", "part = n_segments * ((steepness * weights)", "part = ((steepness * weights)"),
+    Fault("geodesic-pull", "the pull on a corner from one side only", "gradient.index_put_((owner, place + 1), pull[1], accumulate=True)", "gradient.index_put_((owner, place + 1), pull[1], accumulate=False)"),
+    Fault("geodesic-modes", "bends that are not orthonormal", "math.sqrt(2 / n_segments) / (2 *", "math.sqrt(1 / n_segments) / (2 *"),
+    Fault("geodesic-backtracking", "every step of the search is accepted", "accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]", "accepted = trial_value <= math.inf"),
+    Fault("geodesic-better", "the longer path is kept", "better = (found.length < best.length[open_]) & right", "better = (found.length > best.length[open_]) & right"),
+    Fault("geodesic-spread", "the spread is not taken around its own mean", "(squares / n_samples - offset.square()).clamp(min=0).sqrt()", "(squares / n_samples).sqrt()"),
+    Fault("geodesic-beta", "the published energy flees the gradient", "(weight * norms(offset) - beta * norms(slope)).sum()", "(weight * norms(offset) + beta * norms(slope)).sum()"),
+    Fault("geodesic-target", "all examples share the first one's target", "return [((row,), [i for i in range(n) if rows[i] == row]) for row in dict.fromkeys(rows)]", "return [((rows[0],), list(range(n)))]"),
+    # equilibrium
+    Fault("equilibrium-pooling", "the gradient is not averaged over the map", "raw = activation * gradient.mean((2, 3), keepdim=True)", "raw = activation * gradient"),
+    Fault("equilibrium-ratio", "the ratio holds in 1x1 layers too", "alpha=1.0 if thin else ratio)", "alpha=ratio)"),
+    Fault("equilibrium-suppressor", "the suppressor adds", "result.addcmul_(reached, -((mass > 0)", "result.addcmul_(reached, +((mass > 0)"),
+    Fault("equilibrium-pixel", "positive and negative weights swapped at the pixels", "up, down = weight.clamp(min=0), weight.clamp(max=0)", "down, up = weight.clamp(min=0), weight.clamp(max=0)"),
+    Fault("equilibrium-range", "the smallest pixel of the whole batch", "low = inputs.flatten(1).amin(1).view(-1, 1, 1, 1)", "low = inputs.amin().expand(len(inputs)).view(-1, 1, 1, 1)"),
+    Fault("equilibrium-average", "average pooling passes relevance to negative inputs", "x = (call.inputs[0].clamp(min=0) + 1e-9).requires_grad_()", "x = (call.inputs[0].abs() + 1e-9).requires_grad_()"),
+    Fault("equilibrium-branch", "all relevance to the shorter branch", "if d == max(depths) else None", "if d == min(depths) else None"),
+    Fault("equilibrium-half", "each of two branches gets the whole", "return tuple(_fit(relevance / 2, x) for x in call.inputs)", "return tuple(_fit(relevance, x) for x in call.inputs)"),
+    Fault("equilibrium-gate", "the gate gets the relevance", "return tuple(None if g else _fit(relevance, x)", "return tuple(None if not g else _fit(relevance, x)"),
+    Fault("equilibrium-weights", "negative weights are left out", "size, thin = weight.abs(),", "size, thin = weight.clamp(min=0),"),
+    Fault("equilibrium-merge", "where branches meet only one counts", "if isinstance(a, tuple) else a + b", "if isinstance(a, tuple) else a"),
+    Fault("equilibrium-linear", "linear layers are not thin", "lambda s: F.linear(s, size.T), thin=True)", "lambda s: F.linear(s, size.T), thin=False)"),
+    Fault("equilibrium-gap", "the expected gap is off by one", "return (ratio + 1) * p - q - z", "return ratio * p - q - z"),
+    Fault("equilibrium-chunks", "layers of the first chunk only", "return None if many[0] is None else torch.cat(many)", "return None if many[0] is None else many[0]"),
+    Fault("equilibrium-note", "maps of zeros are not announced", "silent += examples[empty.cpu()].tolist()", "silent += []"),
+    # measures
+    Fault("measures-units", "patches numbered by the height", "row[:, None] * math.ceil(width / unit) + column", "row[:, None] * math.ceil(height / unit) + column"),
+    Fault("measures-magnitude", "importance by magnitude keeps the sign", 'if rank == "magnitude":\n        a = a.abs()', 'if rank == "magnitude":\n        a = a + 0'),
+    Fault("measures-count", "one unit too many is removed", "from_input = (place[e, None] < counts[e, j]) == inserting[j]", "from_input = (place[e, None] <= counts[e, j]) == inserting[j]"),
+    Fault("measures-width", "the area is not divided by the width of the curve", "return torch.trapezoid(curve, fractions.to(curve), dim=1) / width", "return torch.trapezoid(curve, fractions.to(curve), dim=1)"),
+    Fault("measures-ends", "a curve ends where it began", "torch.cat([found[name], found[other][:, :1]], 1)", "torch.cat([found[name], found[name][:, :1]], 1)"),
+    Fault("measures-sufficiency", "sufficiency removes what it should keep", "fraction, True, True, **settings)", "fraction, False, True, **settings)"),
+    Fault("measures-floor", "29 % of 100 units are 28", "counts = (fractions * masking.units + 1e-9).floor().long()", "counts = (fractions * masking.units).floor().long()"),
+    Fault("measures-log-odds", "log-odds of the wrong sign", "return _per_example(masked - clean, single)", "return _per_example(clean - masked, single)"),
+    Fault("measures-tie", "classes that tie all count as predicted", "return largest / largest.sum(1, keepdim=True)", "return largest"),
+    Fault("measures-sizes", "large units weigh more in a random order", "return (values / size.clamp(min=1)).gather(1, number)", "return values.gather(1, number)"),
+    Fault("measures-draws", "all random orders are the same", 'maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))', 'maps = (random_map(x, settings.get("unit", 1), seed) for _ in range(draws))'),
+    Fault("measures-greedy", "the greedy search goes the same way for insertion", 'sign = 1 if towards == "deletion" else -1', "sign = 1"),
+    Fault("measures-share", "a mean of ratios instead of a ratio of means", "return ((self.value - self.floor.mean(0)).mean() / self.range.mean()).item()", "return ((self.value - self.floor.mean(0)) / self.range).mean().item()"),
+    Fault("measures-boxes", "pixels without their centres", "rows, columns = torch.arange(height)[:, None] + .5, torch.arange(width) + .5", "rows, columns = torch.arange(height)[:, None] + 0., torch.arange(width) + 0."),
+    Fault("measures-tolerance", "the tolerance is one pixel short", "half = min(int(math.sqrt(distance**2 - shift**2) + 1e-9), masks.shape[2] - 1)", "half = min(int(math.sqrt(distance**2 - shift**2) + 1e-9) - 1, masks.shape[2] - 1) if shift < distance else 0"),
+    Fault("measures-energy", "the share of the outside", "return (positive * masks).flatten(1).sum(1) / positive.flatten(1).sum(1)", "return (positive * ~masks).flatten(1).sum(1) / positive.flatten(1).sum(1)"),
+    Fault("measures-iou", "tied pixels all count", "common = ((above + tied * share) * inside).sum(1)", "common = ((above | tied) * inside).sum(1)"),
+    Fault("measures-complete", "the completeness error adds", "error = (_belonging(attributions, x).flatten(1).sum(1) - change).abs()", "error = (_belonging(attributions, x).flatten(1).sum(1) + change).abs()"),
+    Fault("measures-shake", "inputs are changed in one direction only", "return inputs + perturb_radius * (2 * _draws(x.shape, len(inputs) // len(x), generator).to(inputs) - 1)", "return inputs + perturb_radius * _draws(x.shape, len(inputs) // len(x), generator).to(inputs)"),
+    Fault("measures-infidelity", "the substrate is left out of the perturbation", "return mask if contributions else mask * (rows - baselines)", "return mask if contributions else mask * rows"),
+    Fault("measures-ranks", "equal numbers have different ranks", "(ordered.diff(dim=1) != 0).long()", "(ordered.diff(dim=1) >= 0).long()"),
+    Fault("measures-similarity", "variances of the population", "correction = window**2 / (window**2 - 1)", "correction = 1"),
+    Fault("measures-restored", "the random weights stay", "        finally:\n            _restore(model, saved)\n", "        finally:\n            pass\n"),
+    Fault("measures-cascade", "the first layer is randomised first", "return original, sorted(owners, key=place.get, reverse=True)", "return original, sorted(owners, key=place.get)"),
+    Fault("measures-purity", "the half with the largest attributions", "size.argsort(stable=True)[:len(size) // 2]", "size.argsort(stable=True, descending=True)[:len(size) // 2]"),
+    Fault("measures-noise-seed", "the seed of the noise substrate is ignored", "return torch.rand(inputs.shape[1:], generator=random_generator(seed)", "return torch.rand(inputs.shape[1:], generator=random_generator(0)"),
+    Fault("measures-conservation", "the mean departure of the layers", "return departure if per_layer else departure.amax(1)", "return departure if per_layer else departure.mean(1)"),
+    # benchmark
+    Fault("benchmark-seed", "every example has the same seed", '.sha256(f"{seed}\\0{name}".encode())', '.sha256(f"{seed}".encode())'),
+    Fault("benchmark-better", "lower deletion scores count as worse", '"deletion": _area("deletion", "lower"),', '"deletion": _area("deletion", "higher"),'),
+    Fault("benchmark-difference", "differences of the wrong sign", "pairs = [v - base[e] for e, v in values.items() if e in base]", "pairs = [base[e] - v for e, v in values.items() if e in base]"),
+    Fault("benchmark-predicted", "the least probable class is explained", "e.predicted = int(row.argmax())", "e.predicted = int(row.argmin())"),
+    Fault("benchmark-random", "methods that draw get whole blocks", "if method.random or len(inputs) == 1:", "if len(inputs) == 1:"),
+    Fault("benchmark-nan", "attributions of NaN are kept", "results = [r if isinstance(r, str) or torch.isfinite(r).all() else", "results = [r if isinstance(r, str) or r is not None else"),
+    Fault("benchmark-cost", "the cost of a block for every example", "cost = [round(c / len(group), 3)", "cost = [round(c / 1, 3)"),
+    Fault("benchmark-weights", "weights are told apart by their names only", 'whole.update(data.reshape(-1).view(torch.uint8).numpy().data if data.numel() else b"")', 'whole.update(b"")'),
+    Fault("benchmark-retry", "what failed is never done again", 'if not (retry_failed and row["error"])}', 'if row}'),
+    Fault("benchmark-global-seed", "the global generators are left seeded", "            np.random.set_state(state)\n\n", "            pass\n\n"),
+    Fault("benchmark-masks", "masks of other examples", "masks=None if case.masks is None else case.masks[rows]", "masks=None if case.masks is None else case.masks[:len(rows)]"),
+    # explore
+    Fault("explore-region", "rows and columns of a region swapped", "part = values[top:bottom, left:right]", "part = values[left:right, top:bottom]"),
+    Fault("explore-recent", "what was looked at again is dropped first", "            self._values.move_to_end(key)\n", ""),
+    Fault("explore-replaced", "an outdated job runs to its end", "            if self._running is not None and self._running[0] == key:\n                self._running[1].set()\n", ""),
+    Fault("explore-threads", "calls of other threads are counted", "        if threading.get_ident() != self.thread:\n            return\n", ""),
+    Fault("explore-white", "the white baseline is black", 'return torch.ones_like(x) if isinstance(name, str) and name == "white"', 'return torch.zeros_like(x) if isinstance(name, str) and name == "white"'),
+    Fault("explore-curve", "the pictures of deletion and insertion swapped", 'torch.where(chosen if kind == "insertion" else ~chosen, x, empty)', 'torch.where(chosen if kind == "deletion" else ~chosen, x, empty)'),
+    Fault("explore-corners", "a region ends at the first corner", "max(a[2], cell[2]), max(a[3], cell[3])", "min(a[2], cell[2]), min(a[3], cell[3])"),
+    Fault("explore-along", "points of a path not spread evenly", "points = flat[segment] * (1 - share) + flat[segment + 1] * share", "points = flat[segment] * share + flat[segment + 1] * (1 - share)"),
+    Fault("explore-cancelled", "a cancelled job goes on", "        if self.stop.is_set():\n            raise Cancelled()\n", "        return\n"),
+    # cli
+    Fault("cli-target", "the least probable class is explained", "targets = probabilities.argmax(1).tolist() if target is None", "targets = probabilities.argmin(1).tolist() if target is None"),
+    Fault("cli-error", "errors of both signs cancel in the table", "completeness_error=None if delta is None else delta.abs().mean().item()", "completeness_error=None if delta is None else delta.mean().item()"),
+    Fault("cli-cost", "gradients of all images together", 'gradient_evaluations=cost["gradient_rows"] / len(pixels)', 'gradient_evaluations=cost["gradient_rows"]'),
+    Fault("cli-code", "a wrong call ends with code 0", '        print(f"attrnb: {\' \'.join(str(error).split())}", file=sys.stderr)\n        return 2\n', '        print(f"attrnb: {\' \'.join(str(error).split())}", file=sys.stderr)\n        return 0\n'),
+    Fault("cli-keep", "attributions are kept although none was asked for", 'keep=None if keep == "none" else keep', 'keep="float32" if keep == "none" else keep'),
+    Fault("cli-seed", "the seed of the embedded images is ignored", "samples = shape_images(images, seed=seed + 1_000_003)", "samples = shape_images(images, seed=1_000_003)"),
+]
+
+
+# Where the text stands
+
+
+def exported_cells(notebook: dict) -> list[dict]:
+    "The code cells that become part of a module"
+    return [c for c in notebook["cells"] if c["cell_type"] == "code" and re.search(r"^#\|\s*exporti?\b", "".join(c["source"]), re.MULTILINE)]
+
+
+def occurrences(fault: Fault, root: Path = ROOT) -> tuple[int, int]:
+    "How often the text of a fault stands in the module and in the exported cells of its notebook"
+    module = (root / f"attrnb/{fault.module}.py").read_text(encoding="utf-8")
+    cells = exported_cells(json.loads((root / NOTEBOOKS[fault.module]).read_text(encoding="utf-8")))
+    return module.count(fault.old), sum(("".join(c["source"]) + "\n\n").count(fault.old) for c in cells)
+
+
+def plant(fault: Fault, root: Path):
+    "Write the fault into module and notebook"
+    path, notebook_path = root / f"attrnb/{fault.module}.py", root / NOTEBOOKS[fault.module]
+    notebook = json.loads(notebook_path.read_text(encoding="utf-8"))
+    if occurrences(fault, root) != (1, 1):
+        raise ValueError(f"{fault.id}: the text occurs {occurrences(fault, root)} times in module and notebook, not once in each")
+    path.write_text(path.read_text(encoding="utf-8").replace(fault.old, fault.new), encoding="utf-8")
+    for cell in exported_cells(notebook):
+        source = ("".join(cell["source"]) + "\n\n").replace(fault.old, fault.new).rstrip("\n")
+        cell["source"] = source.splitlines(keepends=True)
+    notebook_path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+# Copies of the repository
+
+
+def copy_repository(target: Path):
+    "Every file that git knows or would add, as it is in the working tree"
+    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+def put_back(root: Path, module: str):
+    for name in (f"attrnb/{module}.py", NOTEBOOKS[module]):
+        shutil.copy2(ROOT / name, root / name)
+
+
+def run_tests(root: Path, selection: tuple[str, ...], seconds: float = SECONDS) -> tuple[int, str, str]:
+    "Exit code of pytest, the first failed test, and the end of what was printed"
+    environment = os.environ | {"PYTHONPATH": str(root), "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-rfE", "-p", "no:cacheprovider", *selection]
+    try:
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as expired:
+        return 1, f"more than {seconds:.0f} seconds", str(expired.stdout)[-2000:]
+    found = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return done.returncode, found[0] if found else "", (done.stdout + done.stderr)[-2000:]
+
+
+def short(test: str) -> str:
+    "A test's name without folders and parameters"
+    file, _, name = re.sub(r"\[.*", "", test).partition("::")
+    return f"{Path(file).name}::{name}" if name and not file.endswith(".ipynb") else Path(file).name if file.startswith(("tests/", "nbs/")) else test
+
+
+def search(faults: list[Fault], workers: int, say=print) -> dict[str, dict]:
+    "Fault -> its outcome: caught, by which test, after how many seconds"
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        copies = Queue()
+        for k in range(workers):
+            copies.put(Path(folder) / str(k))
+            copy_repository(Path(folder) / str(k))
+
+        def one(fault: Fault):
+            root, start = copies.get(), time.perf_counter()
+            try:
+                plant(fault, root)
+                code, test, text = run_tests(root, fault.selection)
+            finally:
+                put_back(root, fault.module)
+                copies.put(root)
+            found[fault.id] = dict(caught=code in (1, 2, 3, 4), by=short(test) if code else "", seconds=round(time.perf_counter() - start, 1))
+            if code and not test:
+                found[fault.id]["by"] = "import" if "rror" in text else f"exit code {code}"
+            say(f"{'caught  ' if code else 'SURVIVED'} {fault.id}: {fault.what} ({found[fault.id]['by']}, {found[fault.id]['seconds']} s)", flush=True)
+
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(one, faults))
+    return found
+
+
+def sound(faults: list[Fault], workers: int, say=print) -> list[str]:
+    "The selections of tests that fail without any fault"
+    wrong = []
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        copy_repository(Path(folder))
+        with ThreadPoolExecutor(workers) as pool:
+            selections = list(dict.fromkeys(f.selection for f in faults))
+            for selection, (code, test, text) in zip(selections, pool.map(lambda s: run_tests(Path(folder), s, 900), selections)):
+                if code:
+                    wrong.append(f"{' '.join(selection)}: {test}\n{text}")
+                say(f"{'fails' if code else 'passes'} without a fault: {' '.join(selection)}", flush=True)
+    return wrong
+
+
+# The table
+
+
+def section(outcomes: dict[str, dict]) -> str:
+    "The table for CONTRIBUTING.md"
+    told = [f for f in FAULTS if f.id in outcomes]
+    caught = sum(outcomes[f.id]["caught"] for f in told)
+    lines = [BEGIN, "", f"{caught} of {len(told)} planted faults are caught ({caught / len(told):.0%}).", "", "| fault | module | what | caught by |", "|---|---|---|---|"]
+    lines += [f"| `{f.id}` | {f.module} | {f.what} | {'`' + outcomes[f.id]['by'] + '`' if outcomes[f.id]['caught'] else '**survives**'} |" for f in told]
+    return "\n".join([*lines, "", END])
+
+
+def write_section(outcomes: dict[str, dict], path: Path = ROOT / "CONTRIBUTING.md"):
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    path.write_text(before + section(outcomes) + rest.split(END)[1], encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", help="ids of faults, or modules")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--results", type=Path, help="JSON file of outcomes; those of faults that don't run now are kept")
+    parser.add_argument("--write", action="store_true", help="put the table into CONTRIBUTING.md")
+    parser.add_argument("--without-check", action="store_true", help="don't run the tests without a fault first")
+    options = parser.parse_args()
+    chosen = [f for f in FAULTS if not options.only or f.id in options.only or f.module in options.only]
+    misplaced = [f"{f.id}: {occurrences(f)}" for f in chosen if occurrences(f) != (1, 1)]
+    if misplaced:
+        print("the text of these faults doesn't occur once in module and notebook:", *misplaced, sep="\n")
+        return 2
+    if not options.without_check:
+        wrong = sound(chosen, options.workers)
+        if wrong:
+            print("these tests fail without a fault:", *wrong, sep="\n")
+            return 2
+    outcomes = json.loads(options.results.read_text()) if options.results and options.results.exists() else {}
+    outcomes |= search(chosen, options.workers)
+    outcomes = {f.id: outcomes[f.id] for f in FAULTS if f.id in outcomes}
+    if options.results:
+        options.results.write_text(json.dumps(outcomes, indent=1) + "\n")
+    if options.write:
+        write_section(outcomes)
+    survivors = [f for f in FAULTS if f.id in outcomes and not outcomes[f.id]["caught"]]
+    print(f"{len(outcomes) - len(survivors)} of {len(outcomes)} caught")
+    for f in survivors:
+        print(f"survived: {f.id}: {f.what}")
+    return 1 if len(survivors) > .05 * len(outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
