@@ -6,25 +6,34 @@
 
 Each fault replaces a piece of a module, and the same piece of the notebook that the module is made from, in a temporary
 copy of the repository; then the tests that should notice run until the first one fails. Nothing in the working tree is
-touched. A fault is caught when a test fails that passes without it, or when nothing can be imported any more.
+touched. A fault is caught when a test fails that passes without it, or when the package can't be imported any more.
+Needs an operating system that forks processes: they share a torch that was loaded once.
 """
 import argparse
+import contextlib
+import importlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- planted faults: written by scripts/plant_faults.py -->", "<!-- end of planted faults -->"
-SECONDS = 240  # of one fault at most
+SECONDS = 300  # of one fault at most
+LOADED = (
+    "torch", "torchvision", "captum.attr", "captum.metrics", "matplotlib.pyplot", "sklearn.neighbors", "scipy.sparse.csgraph", "hypothesis", "ipywidgets", "nbdev.test",
+    "pytest", "_pytest.assertion.rewrite", "PIL.Image", "safetensors.torch", "fastcore.docments", "IPython",
+)  # once, before the processes fork
+_fork = multiprocessing.get_context("fork")
 
 NOTEBOOKS = {
     name: f"nbs/{number:02d}_{name}.ipynb"
@@ -67,7 +76,7 @@ FAULTS = [
     Fault("core-count", "gradient evaluations counted by chunk", "self.gradient_evaluations += len(scores)", "self.gradient_evaluations += 1"),
     Fault("core-negative-target", "target -1 is the first class", "columns = (target % sizes)", "columns = target.clamp(min=0)"),
     Fault("core-sum-features", "mean over the features instead of the sum", "p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32))", "p.flatten(1).to(torch.promote_types(p.dtype, torch.float32)).mean(1)"),
-    Fault("core-delta-sign", "the convergence error adds the change of score", "return sum_features(parts) - change", "return sum_features(parts) + change"),
+    Fault("core-delta-sign", "the convergence error adds the change of score", "return sum_features(parts) - change", "return sum_features(parts) + change", "tests/test_paths.py"),
     Fault("core-interval", "a 95 % interval that holds 90 %", "[(1 - level) / 2, (1 + level) / 2]", "[1 - level, level]"),
     Fault("core-inputs-swapped", "features of several inputs given back in the wrong order", "parts = rows.split([t[0].numel() for t in like], 1)",
           "parts = rows.flip(1).split([t[0].numel() for t in like], 1)"),
@@ -250,68 +259,116 @@ def copy_repository(target: Path):
             shutil.copy2(ROOT / name, target / name)
 
 
-def put_back(root: Path, module: str):
+def put_back(root: Path, module: str, source: Path = ROOT):
+    "Module and notebook as they are in another copy"
     for name in (f"attrnb/{module}.py", NOTEBOOKS[module]):
-        shutil.copy2(ROOT / name, root / name)
+        shutil.copy2(source / name, root / name)
 
 
-def run_tests(root: Path, selection: tuple[str, ...], seconds: float = SECONDS) -> tuple[int, str, str]:
-    "Exit code of pytest, the first failed test, and the end of what was printed"
-    environment = os.environ | {"PYTHONPATH": str(root), "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-rfE", "-p", "no:cacheprovider", *selection]
+def _start(root: Path, selection: tuple[str, ...], out: Path) -> int:
+    "A forked process, which has torch loaded already, that runs pytest in a copy; its number"
+    pid = os.fork()
+    if pid:
+        return pid
     try:
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired as expired:
-        return 1, f"more than {seconds:.0f} seconds", str(expired.stdout)[-2000:]
-    found = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return done.returncode, found[0] if found else "", (done.stdout + done.stderr)[-2000:]
+        os.setsid()
+        with open(out, "wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        os.environ.update(PYTHONPATH=str(root), MPLBACKEND="Agg", OMP_NUM_THREADS="1")
+        sys.dont_write_bytecode = True
+        os.chdir(root)
+        sys.path[:] = [str(root), *(p for p in sys.path if p and Path(p).resolve() not in (ROOT, ROOT / "scripts"))]
+        multiprocessing.get_context = lambda kind: _fork  # the notebooks' processes need not load torch again either
+        import attrnb
+        import pytest
+
+        if Path(attrnb.__file__).parent.parent != root:
+            raise ImportError(f"attrnb came from {attrnb.__file__}")
+        os._exit(pytest.main(["-x", "-q", "--tb=line", "-rfE", "-p", "no:cacheprovider", *selection]))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(3)
+
+
+def _outcome(code: int | None, out: Path) -> tuple[bool, str]:
+    "Whether a run failed, and the first test that did"
+    text = out.read_text(errors="replace")
+    found = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", text, re.MULTILINE)
+    if code is None:
+        return True, f"more than {SECONDS} seconds"
+    return code != 0, short(found[0]) if found else "" if code == 0 else "import"
 
 
 def short(test: str) -> str:
-    "A test's name without folders and parameters"
-    file, _, name = re.sub(r"\[.*", "", test).partition("::")
-    return f"{Path(file).name}::{name}" if name and not file.endswith(".ipynb") else Path(file).name if file.startswith(("tests/", "nbs/")) else test
+    "A test without its parameters; a notebook without the name of its one item"
+    test = re.sub(r"\[.*", "", test)
+    return test.partition("::")[0] if ".ipynb" in test else test
 
 
-def search(faults: list[Fault], workers: int, say=print) -> dict[str, dict]:
-    "Fault -> its outcome: caught, by which test, after how many seconds"
-    found = {}
+def run_all(jobs: list[tuple[str, Fault | None, tuple[str, ...]]], workers: int, tell) -> None:
+    "Do (name, fault, tests) jobs, so many at once, each in a copy of the repository; `tell(name, failed, first failed test, seconds)`"
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
-        copies = Queue()
-        for k in range(workers):
-            copies.put(Path(folder) / str(k))
-            copy_repository(Path(folder) / str(k))
+        whole, copies, running, waiting = Path(folder).resolve() / "whole", [], {}, list(jobs)
+        copy_repository(whole)  # the working tree may change meanwhile
+        for k in range(min(workers, len(jobs))):
+            copies.append(whole.with_name(f"copy{k}"))
+            shutil.copytree(whole, copies[-1])
+        while waiting or running:
+            while waiting and copies:
+                name, fault, selection = waiting.pop(0)
+                root = copies.pop()
+                if fault is not None:
+                    plant(fault, root)
+                out = Path(folder) / f"{name}.txt"
+                running[_start(root, selection, out)] = name, fault, root, out, time.perf_counter()
+            time.sleep(.1)
+            for pid, (name, fault, root, out, start) in list(running.items()):
+                done, status = os.waitpid(pid, os.WNOHANG)
+                seconds, code = time.perf_counter() - start, os.waitstatus_to_exitcode(status)
+                if not done and seconds < SECONDS:
+                    continue
+                if not done:
+                    os.killpg(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    code = None
+                del running[pid]
+                if fault is not None:
+                    put_back(root, fault.module, whole)
+                copies.append(root)
+                tell(name, *_outcome(code, out), seconds)
 
-        def one(fault: Fault):
-            root, start = copies.get(), time.perf_counter()
-            try:
-                plant(fault, root)
-                code, test, text = run_tests(root, fault.selection)
-            finally:
-                put_back(root, fault.module)
-                copies.put(root)
-            found[fault.id] = dict(caught=code in (1, 2, 3, 4), by=short(test) if code else "", seconds=round(time.perf_counter() - start, 1))
-            if code and not test:
-                found[fault.id]["by"] = "import" if "rror" in text else f"exit code {code}"
-            say(f"{'caught  ' if code else 'SURVIVED'} {fault.id}: {fault.what} ({found[fault.id]['by']}, {found[fault.id]['seconds']} s)", flush=True)
 
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(one, faults))
+def search(faults: list[Fault], workers: int, known: dict[str, dict]) -> dict[str, dict]:
+    "Fault -> its outcome: caught, by which test, after how many seconds. Tests that caught a fault before go first"
+    found = {}
+
+    def tell(name, failed, test, seconds):
+        found[name] = dict(caught=failed, by=test, seconds=round(seconds, 1))
+        print(f"{len(found)}/{len(faults)} {'caught  ' if failed else 'SURVIVED'} {name} ({test}{', ' if test else ''}{seconds:.0f} s)", flush=True)
+
+    def selection(fault):
+        before = known.get(fault.id, {}).get("by", "")
+        first = (before,) if before.startswith(("tests/", "nbs/")) else ()
+        return (*first, *(t for t in fault.selection if t not in first))
+
+    run_all([(f.id, f, selection(f)) for f in faults], workers, tell)
+    catching = sorted({o["by"] for o in found.values() if o["by"].startswith(("tests/", "nbs/"))})
+    wrong = {}
+    for test in catching if _fails(catching, workers) else ():
+        wrong[test] = _fails([test], workers)
+    for name, outcome in found.items():
+        if wrong.get(outcome["by"]):
+            print(f"{name}: {outcome['by']} fails without the fault, too")
+            outcome.update(caught=False, by=f"{outcome['by']} (fails without the fault, too)")
     return found
 
 
-def sound(faults: list[Fault], workers: int, say=print) -> list[str]:
-    "The selections of tests that fail without any fault"
-    wrong = []
-    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
-        copy_repository(Path(folder))
-        with ThreadPoolExecutor(workers) as pool:
-            selections = list(dict.fromkeys(f.selection for f in faults))
-            for selection, (code, test, text) in zip(selections, pool.map(lambda s: run_tests(Path(folder), s, 900), selections)):
-                if code:
-                    wrong.append(f"{' '.join(selection)}: {test}\n{text}")
-                say(f"{'fails' if code else 'passes'} without a fault: {' '.join(selection)}", flush=True)
-    return wrong
+def _fails(tests: list[str], workers: int) -> bool:
+    "Whether one of the tests fails in a copy without a fault"
+    found = []
+    run_all([("none", None, tuple(tests))], workers, lambda name, failed, test, seconds: found.append(failed))
+    return found[0]
 
 
 # The table
@@ -338,20 +395,18 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--results", type=Path, help="JSON file of outcomes; those of faults that don't run now are kept")
     parser.add_argument("--write", action="store_true", help="put the table into CONTRIBUTING.md")
-    parser.add_argument("--without-check", action="store_true", help="don't run the tests without a fault first")
     options = parser.parse_args()
     chosen = [f for f in FAULTS if not options.only or f.id in options.only or f.module in options.only]
     misplaced = [f"{f.id}: {occurrences(f)}" for f in chosen if occurrences(f) != (1, 1)]
     if misplaced:
         print("the text of these faults doesn't occur once in module and notebook:", *misplaced, sep="\n")
         return 2
-    if not options.without_check:
-        wrong = sound(chosen, options.workers)
-        if wrong:
-            print("these tests fail without a fault:", *wrong, sep="\n")
-            return 2
+    for name in LOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    sys.modules["torch"].set_num_threads(1)
     outcomes = json.loads(options.results.read_text()) if options.results and options.results.exists() else {}
-    outcomes |= search(chosen, options.workers)
+    outcomes |= search(chosen, options.workers, outcomes)
     outcomes = {f.id: outcomes[f.id] for f in FAULTS if f.id in outcomes}
     if options.results:
         options.results.write_text(json.dumps(outcomes, indent=1) + "\n")
