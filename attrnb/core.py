@@ -401,19 +401,11 @@ def select_target(
 
 def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tensor:
     "`select_target` for a target already normalised, with one row or `rows` rows"
-    output = _one_tensor(output)
-    if output.ndim == 0 and rows == 1:
-        output = output.reshape(1)  # one number for one row, as models that end in .squeeze() give it
-    shape = tuple(output.shape)
-    if output.ndim == 0 or shape[0] != rows:
-        raise ValueError(
-            f"the forward function returned shape {shape} for {rows} rows; it must return one row per example, "
-            f"not one number for the whole batch"
-        )
+    output = _rows_of(output, rows)
     if target is None:
         if output.numel() != rows:
             raise ValueError(
-                f"target=None, but the forward function returns {output.numel() // rows} numbers per row (shape {shape} for the {rows} rows of one pass): "
+                f"target=None, but the forward function returns {output.numel() // rows} numbers per row (shape {tuple(output.shape)} for the {rows} rows of one pass): "
                 f"say which of them is explained. {_TARGET_FORMS}"
             )
         return output.reshape(rows)
@@ -423,16 +415,38 @@ def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tens
             given = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
             raise ValueError(f"the target function returned {given} for {rows} rows; it must return one number per row")
         return score.reshape(rows)
-    if target.shape[1] != output.ndim - 1:
-        raise ValueError(f"a target with {target.shape[1]} position(s) doesn't fit the output's shape {shape}, which needs {output.ndim - 1} (shape without the batch). {_TARGET_FORMS}")
+    return _pick(output, _columns(target, tuple(output.shape)).to(output.device, non_blocking=True))
+
+
+def _rows_of(output: object, rows: int) -> Tensor:
+    "What the forward function returned, (rows, ...); TypeError or ValueError for anything else"
+    output = _one_tensor(output)
+    if output.ndim == 0 and rows == 1:
+        output = output.reshape(1)  # one number for one row, as models that end in .squeeze() give it
+    if output.ndim == 0 or output.shape[0] != rows:
+        raise ValueError(
+            f"the forward function returned shape {tuple(output.shape)} for {rows} rows; it must return one row per example, "
+            f"not one number for the whole batch"
+        )
+    return output
+
+
+def _columns(target: Tensor, shape: tuple[int, ...]) -> Tensor:
+    "Which number of each row a target means, (1 or rows, output dimensions) on the CPU, for an output of this shape"
+    if target.shape[1] != len(shape) - 1:
+        raise ValueError(f"a target with {target.shape[1]} position(s) doesn't fit the output's shape {shape}, which needs {len(shape) - 1} (shape without the batch). {_TARGET_FORMS}")
     sizes = torch.tensor(shape[1:])
     wrong = ((target < -sizes) | (target >= sizes)).any(1)
     if wrong.any():
         valid = ", ".join(f"{-s} to {s - 1}" for s in shape[1:])
         raise ValueError(f"target {tuple(target[wrong][0].tolist())} is out of range for an output of shape {shape}, one row per point of a pass: valid are {valid}")
-    columns = (target % sizes).to(output.device, non_blocking=True)
-    row = torch.arange(rows, device=output.device)
-    return output[(row, *(c.expand(rows) for c in columns.unbind(1)))]
+    return target % sizes
+
+
+def _pick(output: Tensor, columns: Tensor) -> Tensor:
+    "One number of each row, (rows,); columns (1 or rows, output dimensions) on the output's device"
+    row = torch.arange(len(output), device=output.device)
+    return output[(row, *(c.expand(len(output)) for c in columns.unbind(1)))]
 
 # %% ../nbs/00_core.ipynb #6978e6ff
 def _named_globals(code, scope: dict) -> Iterator[object]:
@@ -907,6 +921,7 @@ class TargetScore:
         self._decided = not any(role is None for _, role in self._roles)
         self._rows_checked = self._dependence_checked = False
         self._writes = None  # whether the model writes into its inputs; None: not known yet
+        self._columns = None  # shape and device of the outputs, and which of their numbers the target means
         chunk_slices(0, internal_batch_size, inputs)
 
     def chunks(
@@ -920,10 +935,15 @@ class TargetScore:
         "Scores (rows,) of one chunk of points that belong to `examples` (rows,)"
         rows = points[0].shape[0]
         args, named = self.arguments_for(examples)
-        target = self.target
-        if isinstance(target, Tensor) and len(target) > 1:
-            target = target[examples.cpu()]
-        return _select(_run(self.forward, points, args, named), target, rows)
+        output = _rows_of(_run(self.forward, points, args, named), rows)
+        if not isinstance(self.target, Tensor):
+            return _select(output, self.target, rows)
+        key = output.shape[1:], output.device
+        if self._columns is None or self._columns[0] != key:  # checked, and moved to the device, once
+            with torch.inference_mode(False):
+                self._columns = key, _columns(self.target, tuple(output.shape)).to(output.device)
+        columns = self._columns[1]
+        return _pick(output, columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)])
 
 # %% ../nbs/00_core.ipynb #0f650be2
 @patch
