@@ -1,7 +1,13 @@
 "Scores, targets, gradients in chunks, and the promise that the model is left as it was found"
+import copy
+import dataclasses
 import functools
 import inspect
+import pickle
+import types
 import warnings
+import weakref
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,8 +19,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from attrnb.core import (
-    ClassScore, CountingForward, TargetScore, bootstrap_interval, check_baselines, check_inputs, gradients, modules_of,
-    normal_noise, random_generator, select_target, whole_number,
+    ClassScore, CountingForward, TargetScore, bootstrap_interval, check_baselines, check_inputs, class_scores, gradients, keywords, leave_as_found,
+    modules_of, normal_noise, per_example, random_generator, read_tensor, real_number, select_target, shared, whole_number, without_probe,
 )
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -331,3 +337,386 @@ def test_whole_number_refuses(value, error, text):
 
 def test_whole_number_takes_the_integers_of_numpy():
     assert type(whole_number(np.int32(7), "n")) is int and whole_number(0, "n", least=0) == 0
+
+
+@contextmanager
+def told(words=None):
+    "The one warning of the library's own that the body gives, or none"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+    own = [w for w in caught if issubclass(w.category, UserWarning) and w.filename == __file__]
+    if words is None:
+        assert not own, [str(w.message) for w in own]
+    else:
+        assert len(own) == 1 and words in str(own[0].message), [str(w.message) for w in own]
+
+
+# Roles of further arguments: with n examples, each form of argument gives what the caller's own call with these arguments gives
+
+def _mean(x, mean): return (x - mean).tanh().sum((1, 2)) * x[:, 0, 0]
+def _mask(x, mask): return ((x @ x.mT).masked_fill(mask, -1e9).softmax(-1) @ x).square().sum((1, 2))
+def _edges(x, edges): return x.index_add(1, edges[1], x[:, edges[0]]).tanh().sum((1, 2))
+def _weight(x, weight): return (x.sin() @ weight).sum((1, 2))
+def _scale(x, scale): return x.cos().sum((1, 2)) * scale
+def _padding(x, padding): return (x.tanh() * padding[:, :, None]).sum((1, 2))
+def _label(x, label): return x.exp().sum(2).gather(1, label[:, None])[:, 0]
+def _pairs(x, other): return torch.stack([(a * b).sin().sum() for a, b in zip(x, other)])
+def _table(x, table): return (x * table["scale"][:, None, None] * table["mean"]).sin().sum((1, 2))
+
+
+ROLES = {
+    "mean": (_mean, lambda n: numbers(n, 1), True), "mask": (_mask, lambda n: torch.ones(n, n).triu(1).bool(), True),
+    "edges": (_edges, lambda n: torch.arange(n)[:, None].expand(n, 5).remainder(3).clone(), True), "weight": (_weight, lambda n: numbers(n, 2), True),
+    "scale": (_scale, lambda n: numbers(n), False), "padding": (_padding, lambda n: (numbers(n, n) > 0).float(), False),
+    "label": (_label, lambda n: torch.arange(n), False), "pairs": (_pairs, lambda n: numbers(n, n, n), False),
+    "table": (_table, lambda n: {"scale": numbers(n), "mean": numbers(1, n, seed=3)}, False),
+}
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+@pytest.mark.parametrize("name", ROLES)
+def test_further_arguments_have_the_role_of_the_callers_own_call(name, chunk, n):
+    forward, make, _ = ROLES[name]
+    x, argument = numbers(n, n, n, seed=7), make(n)
+    whole = x.clone().requires_grad_()
+    expected = torch.autograd.grad(forward(whole, argument).sum(), whole)[0]
+    assert_close(gradients(forward, x, None, (argument,), internal_batch_size=chunk), expected)
+    points, examples = x.repeat(2, 1, 1), torch.arange(2 * n) % n
+    score = TargetScore(forward, (x,), None, (argument,), chunk)
+    assert_close(score.scores((points,), examples), forward(x, argument).repeat(2))
+    by_name = {"_mean": "mean", "_mask": "mask", "_edges": "edges", "_weight": "weight", "_scale": "scale", "_padding": "padding", "_label": "label", "_pairs": "other", "_table": "table"}
+    named = keywords(**{by_name[forward.__name__]: argument})
+    assert_close(gradients(forward, x, None, named, internal_batch_size=chunk), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in ROLES if name != "table"])
+def test_a_marked_argument_is_not_probed(name):
+    forward, make, is_shared = ROLES[name]
+    x, argument = numbers(4, 4, 4), make(4)
+    whole = x.clone().requires_grad_()
+    expected = torch.autograd.grad(forward(whole, argument).sum(), whole)[0]
+    counting = CountingForward(forward)
+    assert_close(gradients(counting, x, None, (shared if is_shared else per_example)(argument)), expected)
+    assert counting.rows == 4 + 1  # the check of the last row
+
+
+def test_two_arguments_of_different_roles_and_their_price():
+    def forward(x, mean, scale, deviation): return ((x - mean) / deviation).tanh().sum(1) * scale
+    mean, scale, deviation = numbers(3), numbers(3, seed=1), numbers(3, seed=2).abs() + 1
+    x = numbers(3, 3, seed=5)
+    whole = x.clone().requires_grad_()
+    expected = torch.autograd.grad(forward(whole, mean, scale, deviation).sum(), whole)[0]
+    counting = CountingForward(forward)
+    try:
+        assert_close(gradients(counting, x, None, (mean, scale, deviation)), expected)
+    except ValueError as refusal:
+        assert "Mark them" in str(refusal)
+    assert counting.rows <= 3 + 1 + 5
+    assert_close(gradients(forward, x, None, (shared(mean), per_example(scale), shared(deviation))), expected)
+
+
+def test_what_cannot_be_told_is_refused_and_marks_are_checked():
+    def fixed(x, a):
+        if len(x) != 3:
+            raise RuntimeError("three rows only")
+        return (x * a).sum(1)
+    with pytest.raises(ValueError, match="Mark them: per_example"):
+        TargetScore(lambda x, a, b: fixed(x, a) + fixed(x, b), (numbers(3, 2),), None, (numbers(3, 2), numbers(3, 1))).scores((numbers(3, 2),))
+    with pytest.raises(ValueError, match="2 entries for 3 examples"):
+        gradients(fixed, numbers(3, 2), None, per_example(numbers(2, 2)))
+    with pytest.raises(TypeError, match="single number"):
+        per_example(torch.tensor(1.))
+    with without_probe():
+        assert_close(gradients(fixed, numbers(3, 2), None, numbers(3, 2)), numbers(3, 2))
+
+
+def test_lists_follow_their_examples_when_marked():
+    def forward(x, words): return x.sum(1) * torch.tensor([float(len(w)) for w in words])
+    assert_close(gradients(forward, torch.ones(3, 2), None, per_example(["a", "bb", "ccc"]), internal_batch_size=1), torch.tensor([[1., 1], [2, 2], [3, 3]]))
+
+
+def test_gradients_of_fewer_points_than_examples():
+    x, weight, examples = numbers(3, 1).abs() + .1, torch.tensor([[1.], [2.], [30.]]), torch.tensor([0, 1, 1])
+    assert_close(gradients(lambda z, w: (z * w) ** 2, x, None, (weight,), examples=examples), 2 * x * weight[examples] ** 2)
+    assert_close(gradients(lambda z, w: (z * w).square() @ torch.ones(1, 2), x, [0, 1, 0], (weight,), examples=torch.tensor([1, 2, 2])), 2 * x * weight[[1, 2, 2]] ** 2)
+
+
+# Models are found because they run, wherever they are held
+
+class _Slots:
+    __slots__ = ("network",)
+
+    def __init__(self, network): self.network = network
+    def predict(self, x): return self.network(x)
+
+
+class _Plain:
+    def __init__(self, network): self.parts = {"networks": [network]}
+    def predict(self, x): return self.parts["networks"][0](x)
+    __call__ = predict
+
+
+class _OwnCode(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def encode(self, x): return nn.functional.dropout(self.network(x), .5, self.training)
+
+
+HOLDERS = {
+    "module": lambda n: n, "forward": lambda n: n.forward, "lambda": lambda n: (lambda x: n(x)), "list": lambda n: (lambda x, models=[n]: models[0](x)),
+    "dict": lambda n: (lambda x, models={"a": n}: models["a"](x)), "tuple": lambda n: (lambda x: (n,)[0](x)), "keyword default": lambda n: (lambda x, *, net=n: net(x)),
+    "slots": lambda n: _Slots(n).predict, "plain object": lambda n: _Plain(n), "bound method": lambda n: _Plain(n).predict, "namespace": lambda n: (lambda x, s=types.SimpleNamespace(n=n): s.n(x)),
+    "partial": lambda n: functools.partial(lambda net, x: net(x), n), "weak reference": lambda n: (lambda x, r=weakref.ref(n): r()(x)), "comprehension": lambda n: (lambda x: sum(m(x) for m in [n])),
+    "layers": lambda n: (lambda x: functools.reduce(lambda h, layer: layer(h), n, x)), "class attribute": lambda n: type("Holder", (), {"net": n, "predict": lambda self, x: self.net(x)})().predict,
+    "method of a module": lambda n: _OwnCode(n).encode, "lambda of a method": lambda n: (lambda x, m=_OwnCode(n): m.encode(x)), "seven wrappers": lambda n: functools.reduce(lambda f, _: (lambda x: f(x)), range(7), n),
+    "functional_call": lambda n: (lambda x: torch.func.functional_call(n, dict(n.named_parameters()), (x,))), "class score": lambda n: ClassScore(lambda x: [n][0](x)),
+    "dataclass": lambda n: (lambda x, d=dataclasses.make_dataclass("D", ["net"])(n): d.net(x)), "counting": lambda n: CountingForward(n), "vmap": lambda n: (lambda x: torch.vmap(lambda row: n[3](n[2](torch.relu(n[0](row)))))(x)),
+    "checkpoint": lambda n: (lambda x: torch.utils.checkpoint.checkpoint(n, x, use_reentrant=False)), "compiled": lambda n: torch.compile(n, backend="eager"), "DataParallel": nn.DataParallel,
+}
+
+
+def _dropping():
+    return seeded(lambda: nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Dropout(.5), nn.Linear(16, 3)))
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_model_in_training_mode_is_found_wherever_it_is_held(name):
+    if name == "vmap":
+        net = seeded(lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(.5), nn.Linear(16, 3)))
+    else:
+        net = _dropping()
+    x = numbers(4, 6)
+    expected = PathIntegratedGradients(copy.deepcopy(net)).attribute(x, target=1)
+    net.train()
+    before = snapshot(net)
+    with told("training mode"):
+        assert_close(PathIntegratedGradients(HOLDERS[name](net)).attribute(x, target=1), expected)
+    after = snapshot(net)
+    assert before[0] == after[0] and before[5] == after[5] and all(torch.equal(before[3][k], after[3][k]) for k in before[3])
+    assert not nn.modules.module._global_forward_pre_hooks
+
+
+model = nn.Linear(6, 3).train()  # a global of that name must not be taken for an object's own `model`
+
+
+class _Estimator:
+    def __init__(self): self.model = seeded(lambda: nn.Linear(6, 3))
+    def predict(self, x): return self.model(x)
+
+
+def test_an_unrelated_global_is_left_alone():
+    own = _Estimator()
+    assert modules_of(own.predict) == [own.model]
+    with told():
+        PathIntegratedGradients(own.predict).attribute(numbers(2, 6), target=0)
+    assert model.training
+
+
+def test_modules_made_in_inference_mode_and_their_tensors_are_left():
+    with torch.inference_mode():
+        net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)).eval()
+    weight, mean = net[0].weight, net[1].running_mean
+    ordinary = copy.deepcopy(_ordinary(net))
+    assert_close(PathIntegratedGradients(net).attribute(numbers(2, 6), target=0), PathIntegratedGradients(ordinary).attribute(numbers(2, 6), target=0))
+    assert net[0].weight is weight and net[1].running_mean is mean and weight.is_inference()
+
+
+def _ordinary(net):
+    made = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)).eval()
+    made.load_state_dict({k: v.clone() for k, v in net.state_dict().items()})
+    return made
+
+
+# A function is a function, a row is a row
+
+def test_batch_statistics_are_refused_and_nodes_as_rows():
+    nodes, edges, lin = numbers(6, 4), torch.tensor([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]]), seeded(lambda: nn.Linear(4, 3))
+    for method in METHODS:
+        with pytest.raises(ValueError, match="influence each other"):
+            method(lambda x: lin(x - x.mean(0))).attribute(nodes, target=1)
+        with pytest.raises(ValueError, match="can't be scored alone"):
+            method(lambda x, e: lin(x.index_add(0, e[1], x[e[0]]).tanh())).attribute(nodes, target=1, additional_forward_args=(edges,))
+    with pytest.raises(ValueError, match="influence each other"):
+        TargetScore(lambda x: lin(x - x.mean(0)), (nodes,), 1).scores((nodes,))
+
+
+class _Remembers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, 3)
+        self.register_buffer("level", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        y = self.head((x + self.level).tanh())
+        self.level = self.level + .1
+        self.seen += len(x)
+        return y
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_forward_function_with_a_memory_is_told_of_and_put_back(method):
+    net = seeded(_Remembers)
+    level, seen = net.level, net.seen
+    with told("is no function"):
+        method(net).attribute(numbers(3, 6), target=1)
+    assert net.level is level and net.seen is seen and net.level == 0 and net.seen == 0
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_dropout_that_stays_on_is_told_of(rows):
+    net = mlp()
+    with told("is no function"):
+        PathIntegratedGradients(lambda x: net(nn.functional.dropout(x, .5))).attribute(numbers(rows, 6), target=1)
+
+
+INNOCENT = {
+    "float32": lambda: (mlp(), numbers(3, 6)), "bfloat16": lambda: (mlp().bfloat16(), numbers(3, 6, dtype=torch.bfloat16)), "half": lambda: (mlp().half(), numbers(3, 6, dtype=torch.float16)),
+    "convolutional": lambda: (convolutional(), numbers(3, 3, 8, 8)), "bidirectional": lambda: ((lambda lstm: lambda x: lstm(x)[0].sum(1)[:, :3])(seeded(lambda: nn.LSTM(4, 5, batch_first=True, bidirectional=True))), numbers(3, 7, 4)),
+    "attention": lambda: (seeded(lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(), nn.Linear(20, 3))), numbers(3, 5, 4)),
+    "tiny scores": lambda: ((lambda net: lambda x: 1e-20 * net(x))(mlp()), numbers(3, 6)), "constant": lambda: (lambda x: x * 0, numbers(3, 6)), "autocast": lambda: ((lambda net: lambda x: torch.autocast("cpu", torch.bfloat16)(net)(x))(mlp()), numbers(3, 6)),
+}
+
+
+@pytest.mark.parametrize("name", INNOCENT)
+def test_innocent_models_pass_at_the_price_of_one_row(name):
+    forward, x = INNOCENT[name]()
+    score = TargetScore(forward, (x,), 1)
+    with leave_as_found(forward), told():
+        score.gradient((x,), torch.arange(3))
+        score.scores((x,))
+    assert score.probe_rows == 1
+
+
+def test_the_probe_can_be_switched_off():
+    counting = CountingForward(mlp())
+    with without_probe():
+        gradients(counting, numbers(3, 6), 1)
+    assert counting.rows == 3
+    gradients(counting, numbers(3, 6), 1)
+    assert counting.rows == 3 + 4
+
+
+# Dependence
+
+FROZEN = {
+    "detach": lambda net: (lambda x: net(x.detach())), "ignored": lambda net: (lambda x: net(torch.ones(len(x), 6))), "argmax": lambda net: (lambda x: net(x).argmax(1, keepdim=True).float()),
+    "numpy": lambda net: (lambda x: torch.as_tensor(net(x).detach().numpy())), "no_grad backbone": lambda net: (lambda x: net[2](_without_gradient(net[0], x))), "rounded integers": lambda net: (lambda x: net(x.long().float())),
+}
+
+
+def _without_gradient(layer, x):
+    with torch.no_grad():
+        return layer(x).relu()
+
+
+@pytest.mark.parametrize("name", FROZEN)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_score_without_a_path_to_the_inputs_is_refused(method, name):
+    with pytest.raises(ValueError, match="doesn't depend on the inputs"):
+        method(FROZEN[name](mlp())).attribute(numbers(3, 6), target=0)
+
+
+def test_one_of_several_inputs_unused_is_told_of_once():
+    net = mlp()
+    with told("doesn't depend on input 1 of 2"):
+        a, b = PathIntegratedGradients(lambda x, y: net(x)).attribute((numbers(3, 6), numbers(3, 2)), target=0, internal_batch_size=10)
+    assert not b.any() and a.any()
+
+
+# What outputs mean
+
+def test_sigmoids_and_class_dimensions():
+    outputs = numbers(2, 7, 4)
+    assert_close(class_scores(outputs, "sigmoid"), outputs.sigmoid())
+    assert_close(class_scores(outputs, "log_sigmoid"), nn.functional.logsigmoid(outputs))
+    assert_close(class_scores(outputs, "probability", -1), outputs.softmax(-1))
+    assert_close(class_scores(outputs, "log_probability", 1), outputs.log_softmax(1))
+    assert class_scores(outputs, "logit") is outputs
+    for wrong in (0, 3, -3):
+        with pytest.raises(ValueError, match="dim is"):
+            class_scores(outputs, "probability", wrong)
+    for strange in ("1", True, 1.):
+        with pytest.raises(TypeError, match="dim must be an int"):
+            ClassScore(abs, "probability", strange)
+    for of in ("probability", "log_probability"):
+        with pytest.raises(ValueError, match="which dimension holds the classes"):
+            class_scores(outputs, of)
+
+
+@pytest.mark.parametrize("of", ["probability", "log_probability", "sigmoid"])
+def test_outputs_that_are_probabilities_already(of):
+    net, x = mlp(), numbers(4, 6)
+    with pytest.raises(ValueError, match="probabilities already"):
+        ClassScore(lambda x: net(x).softmax(1), of)(x)
+    with pytest.raises(ValueError, match="probabilities already"):
+        class_scores(net(x).softmax(1), of)
+    with told("stay there for inputs a hundred times"):
+        ClassScore(lambda x: net(x).sigmoid(), of)(x)
+    with told("stay there"):
+        ClassScore(lambda x: net(x)[:, :1].sigmoid(), of)(x)
+    with told():
+        ClassScore(lambda x: .5 + .05 * net(x), of)(x)  # logits that happen to lie there
+        ClassScore(net, of)(x)
+        ClassScore(lambda x: net(x).log_softmax(1), of)(x)
+
+
+def test_a_class_score_is_a_module_that_can_be_kept():
+    score = ClassScore(mlp(), "probability")
+    assert isinstance(score, nn.Module) and not score.training
+    assert_close(pickle.loads(pickle.dumps(score))(numbers(2, 6)), score(numbers(2, 6)))
+    assert repr(copy.deepcopy(score)) == "ClassScore(Sequential, of='probability')"
+    with pytest.raises(TypeError, match="returned dict; it must return one tensor"):
+        ClassScore(lambda x: {"logits": x}, "probability")(numbers(2, 6))
+
+
+# Words
+
+def test_errors_of_the_model_pass_with_a_note():
+    net = mlp()
+    with pytest.raises(RuntimeError) as caught:
+        PathIntegratedGradients(net).attribute(numbers(2, 5), target=0)
+    if hasattr(caught.value, "__notes__"):
+        note, = caught.value.__notes__
+        assert "PathIntegratedGradients.attribute" in note and "(100, 5) torch.float32" in note
+
+
+def test_in_place_models_leave_the_callers_tensors():
+    net, x = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 2)).eval(), numbers(3, 6)
+    before = x.clone()
+    for method in METHODS:
+        a = method(net).attribute(x, target=1)
+        assert_close(a, method(nn.Sequential(nn.ReLU(), net[1])).attribute(x, target=1))
+    PathIntegratedGradients(net).compute_convergence_delta(torch.zeros_like(x), None, x, 1)
+    TargetScore(net, (x,), 1, internal_batch_size=1).scores((x,))
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: torch.zeros(2, 6, dtype=torch.complex64), "view_as_real"), (lambda: torch.eye(6).to_sparse(), "to_dense"), (lambda: torch.eye(6).to_sparse_csr(), "to_dense"),
+    (lambda: torch.empty(2, 6, device="meta"), "meta device"), (lambda: torch.zeros(2, 6).to(torch.float8_e4m3fn), "t.float()"),
+    (lambda: torch.quantize_per_tensor(torch.zeros(2, 6), .1, 0, torch.quint8), "dequantize"), (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "nested"),
+    (lambda: torch.zeros(2, 6).to_mkldnn(), "to_dense"),
+])
+def test_strange_tensors_are_refused_by_name(make, words):
+    with pytest.raises(TypeError) as caught:
+        check_inputs(make())
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("value, error", [("1", TypeError), (None, TypeError), (True, TypeError), ([1], TypeError), (float("nan"), ValueError), (float("inf"), ValueError), (-1, ValueError), (2, ValueError), (0, ValueError), (1j, TypeError)])
+def test_real_number_refuses(value, error):
+    with pytest.raises(error, match="share"):
+        real_number(value, "share", 0, 1, open_low=True)
+
+
+def test_real_number_and_read_tensor_take_what_people_have():
+    assert real_number(np.float32(.5), "share", 0, 1) == .5 and real_number(None, "share", or_none=True) is None and real_number(1, "share", 0, 1) == 1.
+    assert read_tensor(np.arange(3), "a").tolist() == [0, 1, 2] and read_tensor([torch.ones(2)] * 2, "a").shape == (2, 2)
+    for strange in (None, "map", object(), [[1], [1, 2]], {"a": 1}):
+        with pytest.raises(TypeError, match="a "):
+            read_tensor(strange, "a")
