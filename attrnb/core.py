@@ -45,7 +45,7 @@ __all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'warn_user', 'whole_number',
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
 
-# %% ../nbs/00_core.ipynb #0cecefb9
+# %% ../nbs/00_core.ipynb #7ad41ae2
 _INSIDE = tuple(os.path.dirname(m.__file__) + os.sep for m in (attrnb, torch, captum)) + (contextlib.__file__, functools.__file__)
 
 
@@ -59,7 +59,7 @@ def warn_user(
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 
-# %% ../nbs/00_core.ipynb #a590f66f
+# %% ../nbs/00_core.ipynb #fbfceb9c
 def whole_number(
     value: int | None,  # what the caller gave
     name: str,  # of the argument, for the message
@@ -103,7 +103,7 @@ def real_number(
         raise ValueError(f"{name} is {value:g}; it must be {' and '.join(bounds) or 'finite'}")
     return value
 
-# %% ../nbs/00_core.ipynb #36a96fe5
+# %% ../nbs/00_core.ipynb #3ee8647d
 _EIGHT_BITS = {getattr(torch, n) for n in dir(torch) if n.startswith("float8") or n.startswith("float4")}
 
 
@@ -178,7 +178,7 @@ def _link(outputs: Tensor, of: str, dim: int | None) -> Tensor:
         return nn.functional.logsigmoid(outputs) if log else outputs.sigmoid()
     return outputs.log_softmax(classes) if log else outputs.softmax(classes)
 
-# %% ../nbs/00_core.ipynb #052638df
+# %% ../nbs/00_core.ipynb #3750c5e3
 def _between_0_and_1(outputs: Tensor) -> Tensor:
     return (outputs.detach() >= 0).all() & (outputs.detach() <= 1).all()
 
@@ -208,7 +208,7 @@ def class_scores(
     _refuse_probabilities(_one_tensor(logits), of, dim)
     return _link(logits, of, dim)
 
-# %% ../nbs/00_core.ipynb #7dbc055e
+# %% ../nbs/00_core.ipynb #ce2dd859
 class ClassScore(nn.Module):
     "A model as a forward function that returns logits, probabilities or log-probabilities of the classes"
 
@@ -243,7 +243,7 @@ class ClassScore(nn.Module):
         name = type(self.model).__name__ if isinstance(self.model, nn.Module) else getattr(self.model, "__name__", repr(self.model))
         return f"ClassScore({name}, of={self.of!r}{'' if self.dim is None else f', dim={self.dim}'})"
 
-# %% ../nbs/00_core.ipynb #54ee2cb7
+# %% ../nbs/00_core.ipynb #2a4a1ab7
 @patch
 def _look(self: ClassScore, outputs: Tensor, inputs: tuple, keywords: dict):
     "Once per object: are the outputs probabilities already?"
@@ -296,7 +296,7 @@ def check_inputs(
         refuse_not_finite(t, label)
     return tensors, is_tuple
 
-# %% ../nbs/00_core.ipynb #c6832dde
+# %% ../nbs/00_core.ipynb #546365bf
 def refuse_not_finite(
     t: Tensor,  # (rows, ...)
     label: str,  # what the tensor is, for the message
@@ -513,7 +513,7 @@ def modules_of(
     look(forward, depth)
     return found
 
-# %% ../nbs/00_core.ipynb #74e18ad8
+# %% ../nbs/00_core.ipynb #86ebc300
 @dataclass
 class _Held:
     "A module that is in evaluation mode for a while, and how it was before"
@@ -562,7 +562,7 @@ def _release(module: nn.Module):
         if module.training != held.training:
             module.training = held.training
 
-# %% ../nbs/00_core.ipynb #a7229699
+# %% ../nbs/00_core.ipynb #4404c82a
 class _Watch:
     "The modules that run in one thread while a body is executed, and how they were before"
 
@@ -607,7 +607,7 @@ class _Watch:
         for m in reversed(self.modules):  # a wrapper may pass its mode on
             _release(m)
 
-# %% ../nbs/00_core.ipynb #e16e22d2
+# %% ../nbs/00_core.ipynb #40bebdb4
 def _replace_inference_tensors(m: nn.Module, ordinary: dict) -> Iterator[tuple]:
     "Tensors made under torch.inference_mode can't take part in a gradient; ordinary ones of the same values take their place for a while"
     for kind in ("_parameters", "_buffers"):
@@ -741,7 +741,7 @@ def chunk_slices(
         internal_batch_size = max(1, budget // max(1, numbers))
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
-# %% ../nbs/00_core.ipynb #1f141619
+# %% ../nbs/00_core.ipynb #ffdf7361
 @dataclass(frozen=True, eq=False)
 class _Marked:
     "A further argument whose role the caller has said"
@@ -779,7 +779,7 @@ def keywords(
     "Arguments that the forward function takes by name, to stand in (or to be) `additional_forward_args`; returns a marker."
     return _Keywords(values)
 
-# %% ../nbs/00_core.ipynb #4f9a362c
+# %% ../nbs/00_core.ipynb #83553902
 _probe_is_on = contextvars.ContextVar("attrnb_probe", default=True)
 
 
@@ -809,7 +809,7 @@ def _tolerance(t: Tensor) -> float:
         return 5e-2
     return _TOLERANCES.get(t.dtype, 5e-2) * (1 if t.device.type == "cpu" else 10)
 
-# %% ../nbs/00_core.ipynb #9b77e11e
+# %% ../nbs/00_core.ipynb #68857fe6
 def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:
     "[tensor or list, role] of everything among the arguments that could belong to examples; True: per example, False: shared, None: not known"
     found = []
@@ -866,12 +866,12 @@ def _arguments(args: tuple, examples: Tensor, parts: list) -> tuple[list, dict]:
     named = {k: _gathered(v, examples, parts) for a in args if isinstance(a, _Keywords) for k, v in a.values.items()}
     return placed, named
 
-# %% ../nbs/00_core.ipynb #4f0caa17
+# %% ../nbs/00_core.ipynb #484207f0
 def _caller() -> str:
     "The outermost function of attrnb on the stack, as a user calls it"
     frame, found = sys._getframe(1), "attrnb"
     while frame is not None:
-        if frame.f_code.co_filename.startswith(_INSIDE[0]):
+        if frame.f_globals is globals() or frame.f_code.co_filename.startswith(_INSIDE[0]):
             owner = frame.f_locals.get("self")
             name = frame.f_code.co_name
             if not name.startswith(("_", "<")):
@@ -945,7 +945,7 @@ class TargetScore:
         columns = self._columns[1]
         return _pick(output, columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)])
 
-# %% ../nbs/00_core.ipynb #0f650be2
+# %% ../nbs/00_core.ipynb #9718230b
 @patch
 def arguments_for(
     self: TargetScore,
@@ -971,7 +971,7 @@ def arguments(self: TargetScore) -> list:
     values = [v for a in self.args for v in (a.values.values() if isinstance(a, _Keywords) else (a,))]
     return [v.value if isinstance(v, _Marked) else v for v in values]
 
-# %% ../nbs/00_core.ipynb #7f6a32a0
+# %% ../nbs/00_core.ipynb #ee61cc58
 @patch
 def _alone(self: TargetScore, parts: list) -> Tensor | None:
     "The output for the first example alone with these parts gathered, or None when that doesn't give one row"
@@ -1027,7 +1027,7 @@ def _decide_together(self: TargetScore, known: list, open_: list):
         f"call? Mark them: per_example(tensor) or shared(tensor) (from attrnb.core)"
     )
 
-# %% ../nbs/00_core.ipynb #48db260d
+# %% ../nbs/00_core.ipynb #c077de05
 @patch
 def check_rows(
     self: TargetScore,
@@ -1078,7 +1078,7 @@ def check_rows(
             f"per_example(tensor) or shared(tensor) (from attrnb.core)? If it is meant to be so: internal_batch_size=1, or attrnb.core.without_probe()"
         )
 
-# %% ../nbs/00_core.ipynb #714bae7a
+# %% ../nbs/00_core.ipynb #971bf0a7
 _NO_PATH = (
     "the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, torch.no_grad or a quantised layer inside the forward function? "
     "an argument that it doesn't use?)"
@@ -1087,7 +1087,16 @@ _NO_PATH = (
 
 @patch
 def _evaluate(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
-    "Scores of one chunk; the model gets copies unless it is known to leave its inputs alone"
+    "Scores of one chunk; a model that writes into its inputs gets copies"
+    if self._writes is None and torch.is_grad_enabled():
+        try:
+            scores = self(points, examples)
+            self._writes = False
+            return scores
+        except RuntimeError as error:  # autograd refuses before anything is written
+            if "is being used in an in-place operation" not in str(error):
+                raise
+            self._writes = True
     if self._writes is False:
         return self(points, examples)
     copies = tuple(p.clone() for p in points)
@@ -1116,7 +1125,7 @@ def gradient(
     self.check_rows(points, examples, scores)
     return gradients, scores.detach()
 
-# %% ../nbs/00_core.ipynb #132e91dd
+# %% ../nbs/00_core.ipynb #8febb1f2
 @patch
 def check_dependence(
     self: TargetScore,
