@@ -17,6 +17,7 @@ import io
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -27,29 +28,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from .core import TargetScore, TargetType, bootstrap_interval, leave_as_found, whole_number
-
-# %% ../nbs/02_plots.ipynb #d181f94b
-import warnings
-def warn_user(message, category=UserWarning): warnings.warn(message, category, stacklevel=3)
-def real_number(value, name, low=None, high=None, *, open_low=False, open_high=False, or_none=False):
-    "shim"
-    if value is None and or_none: return None
-    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0: value = value.item()
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)): raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-    if not math.isfinite(value): raise ValueError(f"{name} is {value}; it must be finite")
-    if low is not None and (value < low or open_low and value == low): raise ValueError(f"{name} is {value}; it must be {'above' if open_low else 'at least'} {low}")
-    if high is not None and (value > high or open_high and value == high): raise ValueError(f"{name} is {value}; it must be {'below' if open_high else 'at most'} {high}")
-    return float(value)
-def read_tensor(value, name):
-    "shim"
-    if not isinstance(value, Tensor):
-        if isinstance(value, (str, bytes)) or value is None: raise TypeError(f"{name} is a {type(value).__name__}; accepted: a tensor, an array or nested lists of numbers")
-        try: value = torch.as_tensor(np.asarray(value) if not isinstance(value, np.ndarray) else value)
-        except Exception as e: raise TypeError(f"{name} is a {type(value).__name__} that is no array of numbers: {e}") from None
-    if value.is_complex(): raise TypeError(f"{name} is complex; draw its magnitude, x.abs(), or its real and imaginary parts")
-    if value.layout != torch.strided or value.is_meta or value.is_quantized: raise TypeError(f"{name} is sparse, quantised or meta; give a plain tensor")
-    return value
+from .core import TargetScore, TargetType, bootstrap_interval, leave_as_found, read_tensor, real_number, warn_user, whole_number, without_probe
 
 # %% ../nbs/02_plots.ipynb #44cf43f9
 SIGNED_COLORS = "RdBu_r"
@@ -71,8 +50,13 @@ ROLE_COLORS = {
 }
 
 # %% ../nbs/02_plots.ipynb #a92df127
+_COMPLEX = (torch.complex32, torch.complex64, torch.complex128, np.dtype(np.complex64), np.dtype(np.complex128))
+
+
 def _double(values, name: str = "values") -> Tensor:
     "A tensor, array or nested list as float64 on the CPU, without its graph"
+    if getattr(values, "dtype", None) in _COMPLEX:
+        raise TypeError(f"{name} are complex ({values.dtype}); draw their magnitude, {name}.abs(), or real and imaginary part as two maps")
     return read_tensor(values, name).detach().cpu().double()
 
 
@@ -103,6 +87,8 @@ def pixel_map(
     "One number per pixel, summed over channels: float64 array (batch, H, W). Raises TypeError for other than tensors or arrays of real numbers, ValueError for other shapes, channels that are last, nothing to draw or an unknown kind."
     if kind not in ("signed", "magnitude"):
         raise ValueError(f"kind={kind!r} is not known; choose 'signed' or 'magnitude'")
+    if isinstance(attributions, tuple) and all(isinstance(a, Tensor) for a in attributions):
+        raise TypeError(f"attributions is a tuple of {len(attributions)} tensors, one for each input of the model; draw them one by one")
     t = _double(attributions, "attributions")
     _refuse_layout(t, "attributions")
     if t.ndim == 4:
@@ -172,6 +158,13 @@ def _grid(n: int, columns: int, width: float, height: float, titles) -> tuple[Fi
     return fig, axes[:n]
 
 
+def _flag(value, name: str) -> bool:
+    "True or False; TypeError for anything else, since any text would count as True"
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
+    return bool(value)
+
+
 def _inches(size) -> float:
     "The size of a panel in inches"
     return real_number(size, "size", 0, 100, open_low=True)
@@ -238,6 +231,7 @@ def heatmap(
     maps = pixel_map(attributions, kind)
     limit = real_number(limit, "limit", 0, open_low=True, or_none=True)
     percentile = real_number(percentile, "percentile", 0, 100, open_low=True)
+    shared_scale, colorbar = _flag(shared_scale, "shared_scale"), _flag(colorbar, "colorbar")
     fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, values, title in zip(axes, maps, titles):
         end = color_limit(maps if shared_scale else values, percentile) if limit is None else limit
@@ -263,7 +257,7 @@ def _as_numbers(images) -> Tensor:
         if len({p.size for p in images}) > 1:
             raise ValueError(f"the pictures have different sizes, {sorted({p.size for p in images})}; resize them to one, or draw them one by one")
         return torch.stack([torch.from_numpy(np.array(p.convert("RGB"))).permute(2, 0, 1) for p in images])
-    return read_tensor(images, "images").detach().cpu()
+    return _double(images, "images") if getattr(images, "dtype", None) in _COMPLEX else read_tensor(images, "images").detach().cpu()
 
 
 def _channel_numbers(value, name: str, channels: int) -> Tensor:
@@ -433,6 +427,7 @@ def compare(
     masks = None if outlines is None else _outlined(outlines, pictures.shape[:3])
     limit = real_number(limit, "limit", 0, open_low=True, or_none=True)
     titles, size = _titles(titles, len(pictures)), _inches(size)
+    shared_scale, overlaid = _flag(shared_scale, "shared_scale"), _flag(overlaid, "overlaid")
     rows, columns = len(pictures), len(names) + 1
     fig = AttributionFigure(figsize=(size * columns, size * rows + .3), layout="constrained", dpi=80)
     axes = fig.subplots(rows, columns, squeeze=False)
@@ -500,6 +495,8 @@ def _style_of(style, role) -> str:
     style = _ROLE_STYLES.get(role, "-") if style is None and isinstance(role, str) else "-" if style is None else style
     if style not in ("-", "--", "-.", ":"):
         try:
+            if not isinstance(style, str):
+                raise TypeError
             Figure().subplots().plot([], [], style)
         except (TypeError, ValueError):
             raise ValueError(f"style={style!r} is no line style of matplotlib; such as '-', '--', '-.' or ':'") from None
@@ -526,7 +523,7 @@ def curve_band(
     mean, low, high = mean_interval(values, level)
     if len(values) > 1:
         ax.fill_between(x, low, high, color=color, alpha=.22, lw=0)
-    ax.plot(x, mean, style, color=color, label=label)
+    ax.plot(x, mean, style, color=color, label=None if label is None else str(label))
     return fig
 
 # %% ../nbs/02_plots.ipynb #58250661
@@ -599,6 +596,7 @@ def curves(
     kinds = [kinds] if isinstance(kinds, str) or not hasattr(kinds, "__iter__") else list(kinds)
     x, read = _read_curves(found, kinds)
     base = _read_curves(floor, kinds) if floor is not None else None
+    average = _flag(average, "average")
     at = real_number(at, "at", 0, 1, or_none=True)
     level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     batch = len(next(iter(read.values())))
@@ -716,11 +714,13 @@ def _grid_points(limits, columns: int, rows: int, like: Tensor) -> Tensor:
     return points.to(like.device, like.dtype if like.is_floating_point() else torch.float32)
 
 
-def _look(score: Callable, examples: Tensor, target, points: Tensor, owner: Tensor, differentiate: bool = True) -> tuple[Tensor | None, Tensor]:
-    "Gradients (n, 2), if asked for, and scores (n,) in double precision at points that belong to `examples`"
+def _look(
+    score: Callable, examples: Tensor, target, points: Tensor, owner: Tensor, differentiate: bool = True, again: bool = False
+) -> tuple[Tensor | None, Tensor]:
+    "Gradients (n, 2), if asked for, and scores (n,) in double precision at points that belong to `examples`; `again`: neither probed nor warned of a second time"
     one = TargetScore(score, (examples,), target)
     owner = owner.to(points.device)
-    with leave_as_found(score):
+    with leave_as_found(score, warn=not again), without_probe() if again else nullcontext():
         if not differentiate:
             return None, _double(one.scores((points,), owner))
         parts = [one.gradient((points[s],), owner[s]) for s in one.chunks(len(points))]
@@ -778,7 +778,7 @@ def path_landscape(
         filled = ax.contourf(x, y, shown, levels=24, cmap=colors)
     else:
         filled = ax.pcolormesh(x, y, shown, cmap=colors, vmin=low - .5, vmax=low + .5, shading="nearest")
-    bar = ax.figure.colorbar(filled, ax=ax, label=label or show)
+    bar = ax.figure.colorbar(filled, ax=ax, label=show if label is None else str(label))
     bar.ax.tick_params(labelsize=7)
     if scatter is not None:
         ax.scatter(*scatter.T, s=4, c="0.55", linewidths=0)
@@ -828,6 +828,7 @@ def vector_field(
         raise ValueError(f"center has shape {tuple(center.shape)}; accepted: (batch, 2) or (2,)")
     _finite(center, "center")
     radius, arrows = real_number(radius, "radius", 0, open_low=True), whole_number(arrows, "arrows", least=2)
+    colorbar = _flag(colorbar, "colorbar")
     columns, feature_names = whole_number(columns, "columns"), _two_names(feature_names)
     center = center.detach() if center.is_floating_point() else center.float()
     middle, angle = _double(center), torch.arange(90) * (2 * math.pi / 90)
@@ -838,7 +839,8 @@ def vector_field(
     points = points[None] if points.ndim == 2 else points
     if points.ndim != 3 or points.shape[::2] != center.shape:
         raise ValueError(f"points have shape {tuple(points.shape)}, center {tuple(center.shape)}; accepted: (batch, n, 2) and (batch, 2)")
-    if flux is None:
+    looked = flux is None
+    if looked:
         outward = _double(points) - middle[:, None]
         outward = outward / outward.norm(dim=2, keepdim=True).clamp(min=1e-300)
         slope, _ = _look(score, center, target, points.to(center).flatten(0, 1), torch.arange(len(center)).repeat_interleave(points.shape[1]))
@@ -853,10 +855,10 @@ def vector_field(
         x, y = middle[i].tolist()
         window = _limits(limits if limits is not None else (x - 1.8 * radius, x + 1.8 * radius, y - 1.8 * radius, y + 1.8 * radius))
         fine, coarse = _grid_points(window, 50, 50, center), _grid_points(window, arrows, arrows, center)
-        height = _look(score, center, target, fine, torch.full((len(fine),), i), False)[1].reshape(50, 50).numpy()
+        height = _look(score, center, target, fine, torch.full((len(fine),), i), False, looked or i > 0)[1].reshape(50, 50).numpy()
         if np.isfinite(height).all() and np.ptp(height) > 0:
             panel.contour(*_double(fine).T.reshape(2, 50, 50).numpy(), height, levels=12, colors="0.8", linewidths=.7, linestyles="solid")
-        slope, _ = _look(score, center, target, coarse, torch.full((len(coarse),), i))
+        slope, _ = _look(score, center, target, coarse, torch.full((len(coarse),), i), again=True)
         if slope.any():
             panel.quiver(*_double(coarse).T.numpy(), *slope.T.numpy(), color=ROLE_COLORS["neutral"], width=.006)
         panel.plot(*(middle[i, :, None] + radius * torch.cat([circle, circle[:1]]).T), color="0.3", lw=.8)
@@ -886,6 +888,7 @@ def flux_points(
     middle, around, flux = _finite(center, "center"), _finite(points, "points"), _finite(flux, "flux")
     if around.ndim != middle.ndim + 1 or around.shape[:1] + around.shape[2:] != middle.shape or flux.shape != around.shape[:2] or not flux.size:
         raise ValueError(f"center has shape {middle.shape}, points {around.shape}, flux {flux.shape}; accepted: (batch, ...), (batch, n, ...) and (batch, n)")
+    colorbar = _flag(colorbar, "colorbar")
     fig, axes, titles = _panels(len(middle), titles, columns, size, ax, frame=True)
     angle, limit = np.linspace(0, 2 * np.pi, 100), color_limit(flux, percentile)
     for i, (panel, title) in enumerate(zip(axes, titles)):
@@ -942,6 +945,7 @@ def relevance_balance(
     "The figure: layers from top to bottom in the mapping's order, positive mass to the right, negative to the left, their difference as a diamond. Raises ValueError for no layers, batches that differ, NaN, or masses that don't fit."
     if not isinstance(layers, Mapping):
         raise TypeError(f"layers is a {type(layers).__name__}; accepted: a mapping from the name of a layer to its masses or relevances")
+    average = _flag(average, "average")
     level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     masses = {name: _masses(value) for name, value in layers.items()}
     if not masses:
@@ -994,7 +998,7 @@ def feature_bars(
     names = [f"feature {i + 1}" for i in range(n)] if names is None else [str(name) for name in names]
     if len(names) != n:
         raise ValueError(f"{len(names)} names for {n} features; give one per feature")
-    k = whole_number(k, "k")
+    k, rest = whole_number(k, "k"), _flag(rest, "rest")
     given = None if values is None else np.atleast_2d(_double(values, "values").numpy())
     if given is not None and given.shape != array.shape:
         raise ValueError(f"values have shape {given.shape}, attributions {array.shape}; they must agree")

@@ -32,20 +32,7 @@ from torchvision.transforms import functional as TF
 from torchvision.transforms import InterpolationMode
 from tqdm.auto import tqdm
 
-from .core import whole_number
-
-# %% ../nbs/01_samples.ipynb #1c0e0728
-import warnings
-def warn_user(message, category=UserWarning): warnings.warn(message, category, stacklevel=3)
-def real_number(value, name, low=None, high=None, *, open_low=False, open_high=False, or_none=False):
-    "shim"
-    if value is None and or_none: return None
-    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0: value = value.item()
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)): raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-    if not math.isfinite(value): raise ValueError(f"{name} is {value}; it must be finite")
-    if low is not None and (value < low or open_low and value == low): raise ValueError(f"{name} is {value}; it must be {'above' if open_low else 'at least'} {low}")
-    if high is not None and (value > high or open_high and value == high): raise ValueError(f"{name} is {value}; it must be {'below' if open_high else 'at most'} {high}")
-    return float(value)
+from .core import real_number, warn_user, whole_number
 
 # %% ../nbs/01_samples.ipynb #cd665655
 SHAPE_CLASSES = ("circle", "square", "triangle", "star", "cross", "heart")

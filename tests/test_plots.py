@@ -3,6 +3,7 @@ import base64
 import html.parser
 import io
 import json
+import warnings
 from types import SimpleNamespace
 
 import matplotlib.figure
@@ -19,16 +20,20 @@ from attrnb.plots import (
     feature_bars,
     flux_points,
     heatmap,
+    image_array,
     live,
     mean_interval,
     overlay,
     path_landscape,
+    pixel_map,
     relevance_balance,
     vector_field,
+    volume_slice,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 from torch import nn
 from torch.testing import assert_close
 
@@ -131,6 +136,170 @@ def test_arrows_stand_where_the_scale_is_exceeded(values, kind, extend):
     a_map = torch.ones(40, 40)
     a_map[0, :2] = torch.tensor(values)
     assert heatmap(a_map, kind).axes[0].images[0].colorbar.extend == extend
+
+
+def test_the_scale_can_be_fixed():
+    maps = torch.rand(2, 5, 6) - .5
+    assert [ax.images[0].get_clim() for ax in heatmap(maps, limit=2., colorbar=False).axes] == [(-2, 2)] * 2
+    fig = compare(torch.rand(2, 3, 5, 6), {"a": maps, "b": 9 * maps}, kind={"b": "magnitude"}, limit=3)
+    assert [ax.images[-1].get_clim() for ax in fig.axes if ax.images[-1].get_array().ndim == 2] == [(-3, 3), (0, 3)] * 2
+    assert heatmap(maps[0], limit=.1).axes[0].images[0].colorbar.extend == "both"
+
+
+def test_pictures_of_nothing():
+    "Zeros, one outlier, tiny numbers and NaN have a scale that shows them"
+    outlier = torch.randn(1, 1, 50, 50, generator=torch.Generator().manual_seed(0)) * 1e-3
+    outlier[0, 0, 0, 0] = 1e6
+    assert plots.color_limit(pixel_map(outlier)) < .01
+    assert 0 < plots.color_limit(pixel_map(torch.rand(1, 1, 8, 8) * 1e-30)) < 1e-29
+    assert plots.color_limit(pixel_map(torch.zeros(1, 3, 8, 8))) == 1
+    assert "64 NaN" in heatmap(torch.full((1, 1, 8, 8), float("nan"))).axes[0].texts[0].get_text()
+    compare(torch.rand(2, 1, 8, 8), {"a": torch.zeros(2, 1, 8, 8)}, outlines=torch.zeros(2, 8, 8))
+
+
+# --- what a picture may be -----------------------------------------------------------------------------------------
+
+RAMP = torch.linspace(0, 1, 3 * 4 * 5).reshape(1, 3, 4, 5)
+BYTES = (RAMP * 255).round().to(torch.uint8)
+MEAN, STD = (.485, .456, .406), (.229, .224, .225)
+NORMALISED = (RAMP - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+@pytest.mark.parametrize("given, atol", [
+    (RAMP, 1e-7), (RAMP.half(), 1e-3), (RAMP.numpy(), 1e-7), (RAMP.tolist(), 1e-7), (BYTES, 2e-3), (BYTES.numpy(), 2e-3), (BYTES.int(), 2e-3),
+    ((RAMP * 65535).round().numpy().astype(np.uint16), 1e-5), (Image.fromarray(BYTES[0].permute(1, 2, 0).numpy()), 2e-3),
+    ([Image.fromarray(BYTES[0].permute(1, 2, 0).numpy())], 2e-3), (RAMP * 1.005, 6e-3), (RAMP[0], 1e-7),
+], ids=["float", "half", "array", "list", "bytes", "array of bytes", "int", "16 bits", "PIL", "list of PIL", "rounding", "one"])
+def test_a_picture_is_read_on_its_scale(given, atol):
+    assert_close(torch.from_numpy(image_array(given)), RAMP.permute(0, 2, 3, 1).double(), atol=atol, rtol=0)
+
+
+def test_bytes_are_no_white_picture():
+    x = (torch.rand(1, 3, 16, 16) * 255).to(torch.uint8)
+    assert (image_array(x) == 1).mean() < .05
+    fig = compare(x, {"a": torch.rand(1, 3, 16, 16)})
+    assert_close(fig.axes[0].images[0].get_array(), x[0].permute(1, 2, 0).double().numpy() / 255)
+
+
+@pytest.mark.parametrize("numbers", [dict(mean=MEAN, std=STD), dict(mean=torch.tensor(MEAN), std=np.array(STD)), dict(mean=list(MEAN), std=list(STD))])
+def test_a_normalisation_is_undone(numbers):
+    a_map = torch.rand(1, 4, 5)
+    assert_close(image_array(NORMALISED, **numbers), RAMP.permute(0, 2, 3, 1).double().numpy(), atol=1e-6, rtol=0)
+    assert_close(overlay(NORMALISED, a_map, **numbers).axes[0].images[0].get_array(), overlay(RAMP, a_map).axes[0].images[0].get_array(), atol=1e-6, rtol=0)
+    assert_close(compare(NORMALISED, {"a": a_map}, **numbers).axes[0].images[0].get_array(), RAMP[0].permute(1, 2, 0).double().numpy(), atol=1e-6, rtol=0)
+
+
+def test_numbers_beyond_the_scale_are_stretched_or_cut_off_when_asked():
+    two = torch.stack([RAMP[0], 4 * RAMP[0] - 1])
+    stretched, cut = image_array(two, outside="stretch"), image_array(two, outside="clip")
+    for one in (stretched[0], stretched[1], cut[0]):
+        assert_close(one, RAMP[0].permute(1, 2, 0).double().numpy(), atol=1e-6, rtol=0)
+    assert_close(cut[1], two[1].clamp(0, 1).permute(1, 2, 0).double().numpy())
+    assert_close(image_array(torch.full((1, 1, 2, 2), 7.), outside="stretch"), np.zeros((1, 2, 2, 3)))
+
+
+def test_bytes_that_look_like_a_mask_are_announced_at_the_callers_line():
+    mask = torch.eye(4, dtype=torch.uint8)
+    with pytest.warns(UserWarning, match="images.bool()") as said:
+        image_array(mask)
+    assert len(said) == 1 and said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert image_array(mask.bool()).max() == image_array(mask.long()).max() == 1
+        image_array(torch.zeros(4, 4, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("images, settings, error, text", [
+    (NORMALISED, {}, ValueError, "mean= and std="),
+    (RAMP * 255, {}, ValueError, "images / 255"),
+    (NORMALISED, dict(mean=MEAN), ValueError, "after mean and std are undone"),
+    (NORMALISED, dict(mean=MEAN, std=(1, 2)), ValueError, "3 channels"),
+    (NORMALISED, dict(mean=MEAN, std=0.), ValueError, "above zero"),
+    (BYTES, dict(mean=MEAN, std=STD), ValueError, "normalised images are floats"),
+    (torch.full((1, 1, 2, 2), 300), {}, ValueError, "from 300 to 300"),
+    (torch.full((1, 1, 2, 2), -5, dtype=torch.int8), {}, ValueError, "from -5"),
+    (RAMP.log(), {}, ValueError, "NaN or infinite"),
+    (RAMP + 0j, {}, TypeError, "complex"),
+    (RAMP, dict(outside="warn"), ValueError, "'stretch'"),
+    (RAMP.permute(0, 2, 3, 1), {}, ValueError, "permute(0, 3, 1, 2)"),
+    (RAMP[0].permute(1, 2, 0), {}, ValueError, "permute(2, 0, 1)"),
+    (RAMP[:, :2], {}, ValueError, "3 or 1"),
+    (RAMP[:0], {}, ValueError, "nothing to draw"),
+    (RAMP[:, :, None], {}, ValueError, "volume_slice"),
+    ([Image.new("L", (3, 4)), Image.new("L", (4, 3))], {}, ValueError, "different sizes"),
+    (Image.new("F", (3, 4)), {}, ValueError, "to_rgb"),
+    ("photo.jpg", {}, TypeError, "images must be"),
+    (None, {}, TypeError, "images must be"),
+])
+def test_what_is_no_picture(images, settings, error, text):
+    with pytest.raises(error) as e:
+        image_array(images, **settings)
+    assert text in str(e.value), str(e.value)
+
+
+MAPS = {
+    "heatmap": heatmap, "overlay": lambda m: overlay(torch.rand(64, 1, 64, 3), m), "compare": lambda m: compare(torch.rand(2, 3, 64, 64), {"a": m}),
+    "pixel_map": pixel_map, "outlines": lambda m: compare(torch.rand(1, 3, 8, 8), {"a": torch.zeros(1, 8, 8)}, outlines=m),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("given, error, text", [
+    (torch.rand(64, 64, 3), ValueError, "permute(2, 0, 1)"), (torch.rand(64, 64, 1), ValueError, "permute(2, 0, 1)"),
+    (torch.rand(2, 64, 64, 3), ValueError, "permute(0, 3, 1, 2)"), (torch.rand(2, 1, 5, 6, 7), ValueError, "volume_slice"),
+    (torch.rand(8, 8) + 1j, TypeError, "complex"), (torch.zeros(2, 3, 0, 4), ValueError, "nothing to draw"), (torch.zeros(7), ValueError, "(7,)"),
+    ((torch.rand(2, 8, 8), torch.rand(2, 8, 8)), TypeError, "one by one"), ("abc", TypeError, "must be"), (None, TypeError, "must be"),
+    (torch.eye(8).to_sparse(), TypeError, "dense"), (torch.zeros(8, 8, device="meta"), TypeError, "meta"),
+], ids=["channels last", "one channel last", "batch with channels last", "volumes", "complex", "no pixels", "one dimension", "tuple", "text", "None", "sparse", "meta"])
+def test_maps_mean_the_same_everywhere(name, given, error, text):
+    if name == "outlines":
+        if given is None:
+            return
+        text = {ValueError: "outlines have shape", TypeError: "outlines"}[error] if not isinstance(given, tuple) else "outlines"
+        error = (TypeError, ValueError)
+    with pytest.raises(error) as e:
+        MAPS[name](given)
+    assert text in str(e.value), str(e.value)
+
+
+def test_channels_of_one_picture_need_their_batch_dimension():
+    picture = torch.rand(3, 5, 6)
+    for call in (lambda m: overlay(picture, m), lambda m: compare(picture, {"a": m})):
+        with pytest.raises(ValueError, match=r"\[None\]; if there are three grey pictures, images\[:, None\]"):
+            call(picture)
+        assert_close(call(picture[None]).axes[-1].images[-1].get_array(), picture.sum(0).double().numpy())
+
+
+@pytest.mark.parametrize("axis", [2, 3, 4, -1])
+def test_a_slice_of_a_volume_is_a_picture(axis):
+    scan = torch.rand(2, 1, 4, 5, 6)
+    for at in (0, 1, -1, np.int64(2)):
+        assert_close(volume_slice(scan, at, axis), scan.select(axis, at))
+    assert_close(volume_slice(scan, axis=axis), scan.select(axis, scan.shape[axis] // 2))
+    overlay(volume_slice(scan, 1, axis), volume_slice(scan, 1, axis) - .5)
+
+
+@pytest.mark.parametrize("arguments, error, text", [
+    ((torch.rand(4, 5, 6),), ValueError, "volume[None, None]"), ((torch.rand(1, 1, 4, 5, 6), 4), ValueError, "from 0 to 3"), ((torch.rand(1, 1, 4, 5, 6), -5), ValueError, "at is -5"),
+    ((torch.rand(1, 1, 4, 5, 6), 1.5), TypeError, "at must be an int"), ((torch.rand(1, 1, 4, 5, 6), 0, 1), ValueError, "axis is 1"), (("scan",), TypeError, "volumes"),
+])
+def test_wrong_slices(arguments, error, text):
+    with pytest.raises(error) as e:
+        volume_slice(*arguments)
+    assert text in str(e.value)
+
+
+@pytest.mark.parametrize("outlines", [torch.zeros(2, 6, 6), torch.zeros(1, 5, 6), torch.zeros(5, 6), torch.zeros(2, 3, 5, 6), torch.full((2, 5, 6), float("nan"))])
+def test_outlines_fit_the_images(outlines):
+    with pytest.raises(ValueError, match="outlines"):
+        compare(torch.rand(2, 3, 5, 6), {"a": torch.rand(2, 5, 6)}, outlines=outlines)
+
+
+def test_outlines_of_every_form_are_drawn():
+    mask = torch.zeros(1, 5, 6)
+    mask[:, 1:3, 2:4] = 1
+    drawn_lines = [len(compare(torch.rand(1, 3, 5, 6), {"a": mask}, outlines=o).axes[0].collections) for o in (mask, mask[0], mask[:, None], mask.bool(), 255 * mask)]
+    assert drawn_lines == [1] * 5
 
 
 # --- all of them ---------------------------------------------------------------------------------------------------
@@ -283,7 +452,7 @@ def test_wrong_curves(found, kinds, error, text):
 def test_wrong_fraction_and_level():
     with pytest.raises(ValueError, match="at is 1.5"):
         curves(some_curves(), at=1.5)
-    with pytest.raises(ValueError, match="level is 1.0"):
+    with pytest.raises(ValueError, match="level is 1"):
         mean_interval(torch.zeros(2, 2), 1.)
 
 
@@ -300,7 +469,7 @@ def test_the_landscape_is_the_score_of_the_target():
         return model(p)
 
     fig = path_landscape(forward, {"straight": paths[0], "bent": [paths[1]]}, target=2, resolution=7)
-    assert sum(s[0] for s in seen) == 49
+    assert 49 <= sum(s[0] for s in seen) <= 51  # a grid of 7 x 7, and the rows of the probe
     lines = [line for line in fig.axes[0].lines if line.get_label() in ("straight", "bent")]
     assert_close(lines[1].get_xydata(), paths[1].double().numpy())
     assert lines[0].get_linestyle() == "--" and lines[1].get_linestyle() == "-"
@@ -434,6 +603,64 @@ def test_colours_of_roles_differ_also_in_grey():
     assert styles[0] != styles[1]
 
 
+# --- arguments -----------------------------------------------------------------------------------------------------
+
+A_MAP, PICTURES = torch.rand(2, 3, 6, 7), torch.rand(2, 3, 6, 7)
+CALLS = {
+    "heatmap": lambda **k: heatmap(A_MAP, **k), "overlay": lambda **k: overlay(PICTURES, A_MAP, **k), "compare": lambda **k: compare(PICTURES, {"a": A_MAP}, **k),
+    "mean_interval": lambda **k: mean_interval(torch.rand(3, 4), **k), "curve_band": lambda **k: curve_band(torch.arange(4), torch.rand(2, 4), **k),
+    "curves": lambda **k: curves(some_curves(), **k), "compare_curves": lambda **k: compare_curves({"a": some_curves()}, **k),
+    "path_landscape": lambda **k: path_landscape(bumps, torch.rand(1, 3, 2), **k), "vector_field": lambda radius=.3, **k: vector_field(bumps, torch.rand(2, 2), radius, **k),
+    "flux_points": lambda **k: flux_points(torch.rand(2, 4), torch.rand(2, 5, 4), torch.rand(2, 5), **k),
+    "relevance_balance": lambda layers={"a": torch.rand(2, 3)}, **k: relevance_balance(layers, **k),
+    "feature_bars": lambda **k: feature_bars(torch.rand(2, 5), **k), "live": lambda **k: live(**dict(dict(frames=some_frames(2), description="k", alt="x"), **k)),
+    "color_limit": lambda **k: plots.color_limit(**dict(dict(values=np.ones(3)), **k)),
+}
+WRONG = {
+    "percentile": ([0, -1, 101, float("nan")], ["x", None, True, [1]], ["heatmap", "overlay", "compare", "flux_points", "color_limit"]),
+    "size": ([0, -1, 10**9, float("nan")], ["x", None], ["heatmap", "overlay", "compare", "curves", "compare_curves", "path_landscape", "vector_field", "flux_points", "relevance_balance", "feature_bars"]),
+    "columns": ([0, -1], [1.5, "x", None], ["heatmap", "overlay", "curves", "vector_field", "flux_points", "relevance_balance", "feature_bars"]),
+    "limit": ([0, -1, float("inf")], ["x", [1]], ["heatmap", "overlay", "compare"]),
+    "opacity": ([-.1, 2, float("nan")], ["x", None], ["overlay"]),
+    "level": ([0, 1, float("nan")], ["x", None], ["mean_interval", "curve_band", "curves", "compare_curves", "relevance_balance"]),
+    "draws": ([0], [1.5, None], ["mean_interval"]),
+    "titles": ([["a", "b", "c"], "one"], [5], ["heatmap", "overlay", "compare", "vector_field", "flux_points", "feature_bars"]),
+    "ax": ([], ["x", 1], ["heatmap", "overlay", "curves", "compare_curves", "path_landscape", "vector_field", "flux_points", "relevance_balance", "feature_bars"]),
+    "kind": (["x"], [5], ["compare"]), "outlines": ([], ["x", 1j], ["compare"]),
+    "shared_scale": ([], ["x", None, 1], ["heatmap", "compare"]), "overlaid": ([], ["x", None], ["compare"]),
+    "colorbar": ([], ["no", None], ["heatmap", "vector_field", "flux_points"]), "average": ([], ["x", None], ["curves", "relevance_balance"]), "rest": ([], ["x"], ["feature_bars"]),
+    "role": (["nocolour", 7], [], ["curve_band"]), "style": (["@@", 7], [], ["curve_band"]),
+    "at": ([-1, 2, float("nan")], ["x"], ["curves"]), "kinds": (["x", []], [5, [5]], ["curves"]), "floor": ([], ["x", 5], ["curves", "compare_curves"]),
+    "resolution": ([0, 1, -3], [1.5, "x", None], ["path_landscape"]), "feature_names": (["x", ["a"], ["a", "b", "c"], 5], [], ["path_landscape", "vector_field"]),
+    "limits": ([(1, 0, 0, 1), (0, 1)], ["x", 5, (0, 1, 0, "x")], ["path_landscape", "vector_field"]), "scatter": ([torch.rand(3)], ["x"], ["path_landscape"]),
+    "show": (["x"], [], ["path_landscape"]), "radius": ([0, -1, float("inf")], ["x", None], ["vector_field"]), "arrows": ([0, 1], [1.5, None], ["vector_field"]),
+    "points": ([torch.rand(3, 3, 2)], ["x"], ["vector_field"]), "flux": ([torch.rand(10), torch.rand(2, 9)], ["x"], ["vector_field"]),
+    "layers": ([{}, {"a": (1, 2, 3)}], [[torch.rand(2)], None, {"a": None}], ["relevance_balance"]),
+    "names": ([["a"]], ["abcde", 5], ["feature_bars"]), "k": ([0], [1.5, "x"], ["feature_bars"]), "values": ([], ["x"], ["feature_bars", "color_limit"]),
+    "frames": ([{}, {"a": b"<svg/>"}, {"a": PICTURES}, {"a": Image.new("F", (3, 3))}], [[1], None, {"a": "b.jpg"}], ["live"]),
+    "start": ([9, -9], [1.5, "x", None], ["live"]), "quality": ([0, 200], ["x", 7.5], ["live"]), "max_kilobytes": ([0, float("nan")], ["x"], ["live"]),
+    "description": ([], [5, None], ["live"]), "alt": ([], [5], ["live"]),
+}
+ROWS = [(function, name, value, error) for name, (values, kinds, functions) in WRONG.items() for function in functions for error, some in ((ValueError, values), (TypeError, kinds)) for value in some]
+
+
+@pytest.mark.parametrize("function, name, value, error", ROWS, ids=[f"{f}-{n}-{str(v)[:12]}" for f, n, v, _ in ROWS])
+def test_a_wrong_argument_is_named(function, name, value, error):
+    "Refused before anything is drawn, by this module, in words that name the argument or say what is accepted"
+    with pytest.raises(error) as e:
+        CALLS[function](**{name: value})
+    where = e.traceback[-1].path
+    assert "attrnb" in where.parts, f"from below: {e.value}"
+    assert name.rstrip("s") in str(e.value) or any(word in str(e.value) for word in ("accepted", "choose", "give", "must")), str(e.value)
+
+
+def test_a_cut_file_is_no_frame():
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(buffer, format="png")
+    with pytest.raises(ValueError, match="no whole JPEG or PNG"):
+        live({"a": buffer.getvalue()[:900]}, "k", "x")
+
+
 # --- the picture with a slider -------------------------------------------------------------------------------------
 
 
@@ -480,8 +707,6 @@ def test_the_slider_is_self_contained_and_labelled():
 
 
 def test_the_first_picture_stands_for_it_elsewhere():
-    from PIL import Image
-
     shown = live(some_frames(), "k", "noise", start=-1)
     bundle = shown._repr_mimebundle_()
     picture = bundle["image/jpeg" if "image/jpeg" in bundle else "image/png"]
@@ -505,8 +730,6 @@ def test_the_same_frames_give_the_same_page():
 
 
 def test_frames_of_every_kind():
-    from PIL import Image
-
     picture = Image.fromarray(np.zeros((80, 80, 3), np.uint8))
     buffer = io.BytesIO()
     picture.save(buffer, format="jpeg")
