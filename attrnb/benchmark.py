@@ -14,6 +14,9 @@ import ast
 import copy
 import csv
 import difflib
+import dis
+import errno
+import functools
 import hashlib
 import inspect
 import io
@@ -21,7 +24,9 @@ import json
 import math
 import os
 import re
+import threading
 import time
+import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,7 +45,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from .core import ClassScore, bootstrap_interval, class_scores, leave_as_found, whole_number
+from .core import SCORES, ClassScore, bootstrap_interval, class_scores, leave_as_found, whole_number
 from .equilibrium import AttributionEquilibrium
 from .geodesic import GeodesicIGSVI
 from attrnb.measures import (
@@ -58,6 +63,7 @@ from attrnb.measures import (
     random_map,
     sufficiency,
     uniform_map,
+    unit_importance,
 )
 from .neflag import NeFLAG
 from .paths import PathIntegratedGradients
@@ -65,14 +71,20 @@ from .plots import AttributionFigure
 from .samples import LoadedModel, Normalize, ShapeImages, load_image, load_model, shape_images
 
 # %% ../nbs/08_benchmark.ipynb #e57ad297
+_LINKS = {  # modules, so that methods that put hooks on modules see them
+    "probability": lambda: nn.Softmax(1), "log_probability": lambda: nn.LogSoftmax(1), "sigmoid": nn.Sigmoid, "log_sigmoid": nn.LogSigmoid,
+}
+
+
 class _Scored(nn.Module):
     "A network whose output is the explained score, counting the rows that pass"
 
     def __init__(self, model: nn.Module, of: str):
         super().__init__()
+        ClassScore(_identity, of=of)  # refuses a score that isn't known
         self.network, self.of = model, of
-        self.link = {"logit": None, "probability": nn.Softmax(1), "log_probability": nn.LogSoftmax(1)}[of]
-        self.training = False
+        self.link = _LINKS[of]() if of in _LINKS else None
+        self.training = self.checked = False
         if self.link is not None:
             self.link.training = False
         self.rows = self.gradient_rows = 0
@@ -80,8 +92,17 @@ class _Scored(nn.Module):
     def forward(self, *inputs):
         self.rows += len(inputs[0])
         self.gradient_rows += len(inputs[0]) * torch.is_grad_enabled()
-        logits = self.network(*inputs)
-        return self.link(logits) if self.link is not None and logits.ndim > 1 and logits.shape[1] > 1 else class_scores(logits, self.of)
+        outputs = self.network(*inputs)
+        if self.link is None or not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[1] < 2:
+            return class_scores(outputs, self.of)
+        if not self.checked:
+            class_scores(outputs.detach(), self.of)  # refuses outputs that are probabilities already
+            self.checked = True
+        return self.link(outputs)
+
+
+def _identity(outputs):
+    return outputs
 
 
 class _Function(nn.Module):
@@ -105,10 +126,19 @@ class Method:
     complete: bool = False  # attributions sum to the change of the score from the black image
     kind: str = "other"  # group in figures: "attrnb", "captum", "floor" or "other"
     counted: bool = True  # the module counts all its rows; False: they are counted at the network itself, and none seen means that the cost isn't known
+    settings: Callable | None = None  # the function whose keyword arguments the settings are, for the check before the run; None: those of `make`
+    seeded: bool = False  # takes all its random numbers from the seed it is given, so the global generators are left alone
 
     def __post_init__(self):
+        "Raises TypeError or ValueError for fields that can't be used."
+        if not callable(self.make):
+            raise TypeError(f"make must be a function (module, **settings) -> function (inputs, targets, seed), got {type(self.make).__name__} {self.make!r}")
         if self.kind not in ("attrnb", "captum", "floor", "other"):
             raise ValueError(f"kind={self.kind!r} is not known; choose 'attrnb', 'captum', 'floor' or 'other'")
+        if self.score is not None:
+            ClassScore(_identity, of=self.score)
+        if self.settings is not None and not callable(self.settings):
+            raise TypeError(f"settings must be a function, whose keyword arguments are the settings, got {type(self.settings).__name__}")
 
 
 def _integrated_gradients(scored, **settings):
@@ -129,6 +159,10 @@ def _geodesic(scored, **settings):
     return lambda inputs, targets, seed: method.attribute(inputs, target=targets, **_SHORT_SEARCH | {"seed": seed} | settings)
 
 
+def _equilibrium_settings(layer=None, ratio=2., official=False, skip="main", rules=None, internal_batch_size=None):
+    "Of the constructor and of the call"
+
+
 def _equilibrium(scored, **settings):
     constructor = {k: settings.pop(k) for k in ("layer",) if k in settings}
     method = AttributionEquilibrium(ClassScore(scored.network, of=scored.of), **constructor)
@@ -141,11 +175,11 @@ def _equilibrium(scored, **settings):
     return attribute
 
 # %% ../nbs/08_benchmark.ipynb #c33ba0c4
-def _captum(name, settings_of=None, **constructor):
+def _captum(name, settings_of=None):
     "Recipe of a Captum method that takes the module; `settings_of(inputs)` gives defaults that depend on the inputs"
 
     def make(scored, **settings):
-        method = getattr(captum.attr, name)(scored, **constructor)
+        method = getattr(captum.attr, name)(scored)
         internal = settings.pop("internal_batch_size", None)
         named = inspect.signature(method.attribute).parameters
 
@@ -158,6 +192,11 @@ def _captum(name, settings_of=None, **constructor):
         return attribute
 
     return make
+
+
+def _of_captum(name, settings_of=None, seeded=True, **about):
+    "Entry of the table for a Captum method that takes the module"
+    return Method(_captum(name, settings_of), kind="captum", settings=getattr(captum.attr, name).attribute, seeded=seeded, **about)
 
 
 def _shap_settings(inputs):
@@ -210,6 +249,10 @@ def _grad_cam(scored, layer=None, guided=False, internal_batch_size=None):
     return attribute
 
 
+def _guided_grad_cam(scored, layer=None, internal_batch_size=None):
+    return _grad_cam(scored, layer, guided=True)
+
+
 def _lrp(scored, internal_batch_size=None, **settings):
     network = copy.deepcopy(scored.network)
 
@@ -239,22 +282,22 @@ def _uniform(scored, internal_batch_size=None):
 
 # %% ../nbs/08_benchmark.ipynb #51ad53c9
 METHODS = {
-    "integrated_gradients": Method(_integrated_gradients, complete=True, kind="attrnb"),
-    "neflag": Method(_neflag, random=True, kind="attrnb"),
-    "geodesic": Method(_geodesic, random=True, complete=True, kind="attrnb"),
-    "equilibrium": Method(_equilibrium, kind="attrnb"),
-    "saliency": Method(_captum("Saliency"), kind="captum"),
-    "input_x_gradient": Method(_captum("InputXGradient"), kind="captum"),
-    "gradient_shap": Method(_captum("GradientShap", _shap_settings), random=True, kind="captum"),
-    "deep_lift": Method(_captum("DeepLift"), complete=True, kind="captum"),
-    "guided_backprop": Method(_captum("GuidedBackprop"), score="logit", kind="captum"),
-    "grad_cam": Method(_grad_cam, score="logit", kind="captum"),
-    "guided_grad_cam": Method(lambda scored, **settings: _grad_cam(scored, guided=True, **settings), score="logit", kind="captum"),
-    "lrp": Method(_lrp, score="logit", kind="captum"),
-    "occlusion": Method(_captum("Occlusion", _occlusion_settings), kind="captum"),
-    "random": Method(_random, random=True, kind="floor"),
-    "centre": Method(_centre, kind="floor"),
-    "uniform": Method(_uniform, kind="floor"),
+    "integrated_gradients": Method(_integrated_gradients, complete=True, kind="attrnb", settings=PathIntegratedGradients.attribute, seeded=True),
+    "neflag": Method(_neflag, random=True, kind="attrnb", settings=NeFLAG.attribute, seeded=True),
+    "geodesic": Method(_geodesic, random=True, complete=True, kind="attrnb", settings=GeodesicIGSVI.attribute, seeded=True),
+    "equilibrium": Method(_equilibrium, kind="attrnb", settings=_equilibrium_settings, seeded=True),
+    "saliency": _of_captum("Saliency"),
+    "input_x_gradient": _of_captum("InputXGradient"),
+    "gradient_shap": _of_captum("GradientShap", _shap_settings, random=True, seeded=False),
+    "deep_lift": _of_captum("DeepLift", complete=True),
+    "guided_backprop": _of_captum("GuidedBackprop", score="logit"),
+    "grad_cam": Method(_grad_cam, score="logit", kind="captum", settings=_grad_cam, seeded=True),
+    "guided_grad_cam": Method(_guided_grad_cam, score="logit", kind="captum", settings=_guided_grad_cam, seeded=True),
+    "lrp": Method(_lrp, score="logit", kind="captum", settings=captum.attr.LRP.attribute, seeded=True),
+    "occlusion": _of_captum("Occlusion", _occlusion_settings),
+    "random": Method(_random, random=True, kind="floor", settings=random_map, seeded=True),
+    "centre": Method(_centre, kind="floor", settings=centre_map, seeded=True),
+    "uniform": Method(_uniform, kind="floor", settings=uniform_map, seeded=True),
 }
 
 # %% ../nbs/08_benchmark.ipynb #d8c28a9a
@@ -263,48 +306,109 @@ _NOISE = "(Input Tensor|Setting (forward|backward))"  # what Captum says on ever
 
 def _known(name: str, table: Mapping, what: str):
     "The entry of a table; ValueError with near matches"
+    if not isinstance(name, str):
+        raise TypeError(f"a {what} is called by its name, a string; got {type(name).__name__} {name!r}")
     if name in table:
         return table[name]
     near = difflib.get_close_matches(name, table, n=2, cutoff=.6)
     raise ValueError(f"{what} {name!r} is not known{'; did you mean ' + ' or '.join(near) + '?' if near else ''}; choose from {', '.join(table)}")
 
 
+_GLOBAL_GENERATORS = threading.RLock()
+
+
 @contextmanager
 def _global_seed(seed: int):
-    "Global generators of torch and NumPy seeded, and restored on exit"
-    state = np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
+    "Global generators of torch and NumPy seeded, by one thread at a time, and restored on exit"
+    with _GLOBAL_GENERATORS:
+        state = np.random.get_state()
+        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            try:
+                yield
+            finally:
+                np.random.set_state(state)
+
+
+def _seeded(method: Method, seed: int):
+    "What a method that draws from the global generators needs around its call"
+    return _nothing() if method.seeded else _global_seed(seed)
+
+
+@contextmanager
+def _nothing():
+    yield
+
+
 
 # %% ../nbs/08_benchmark.ipynb #860acf55
 def attribute_by_name(
     name: str,  # from METHODS
     model: nn.Module,  # images to logits
     inputs: Tensor,  # (batch, channels, H, W)
-    targets: Sequence[int],  # explained class per example
-    score: str = "probability",  # what is explained: probability, logit or log_probability
+    targets: int | Sequence[int],  # explained class, one for all or one per example
+    score: str = "probability",  # what is explained, one of core's SCORES; "output" for a model that returns probabilities
     seed: int = 0,  # of methods that draw random numbers
     **settings,  # of the method
 ) -> tuple[Tensor, dict]:
-    "Attributions (batch, channels or 1, H, W), and a dictionary: `rows` that passed the network, `gradient_rows` those among them with a gradient. Raises ValueError for an unknown name and what the method raises."
+    "Attributions (batch, channels or 1, H, W), and a dictionary: `rows` that passed the network, `gradient_rows` those among them with a gradient. Raises TypeError or ValueError for wrong calls, settings that the method doesn't take among them, and what the method raises."
     method = _known(name, METHODS, "method")
-    scored = _Scored(model, method.score or score)
-    with leave_as_found(scored, warn=False), _global_seed(seed), warnings.catch_warnings():
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"inputs must be a tensor (batch, channels, H, W), got {type(inputs).__name__}")
+    if not callable(model):
+        raise TypeError(f"model must be a module, images to logits, got {type(model).__name__}")
+    _check_names(name, method, settings)
+    targets = _read_target(targets, len(inputs))
+    if targets is None or isinstance(targets, str):
+        raise TypeError(f"targets must be a class number or one per example, got {targets!r}")
+    targets = targets if isinstance(targets, list) else [targets] * len(inputs)
+    model = model if isinstance(model, nn.Module) else _Function(model)
+    scored, seed = _Scored(model, method.score or score), _whole_seed(seed)
+    with leave_as_found(scored, warn=False), _seeded(method, seed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_NOISE)
-        attributions = method.make(scored, **settings)(inputs, list(targets), seed)
+        attributions = method.make(scored, **settings)(inputs, targets, seed)
     return attributions.detach(), dict(rows=scored.rows, gradient_rows=scored.gradient_rows)
+
+
+def _whole_seed(seed) -> int:
+    "The seed as an int of any sign; TypeError for anything else"
+    return whole_number(seed, "seed", least=-2**63)
+
+
+def _read_class(value, what: str) -> int:
+    "A class number from an int, NumPy's or a tensor of one; TypeError or ValueError for what isn't one"
+    if isinstance(value, (Tensor, np.ndarray, np.generic)) and np.ndim(value) == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be a class number (an int), got {type(value).__name__} {value!r}")
+    if value < 0:
+        raise ValueError(f"{what} is {value}; classes are counted from 0")
+    return value
+
+
+def _read_target(target, n: int):
+    "None, 'label', 'predicted', a class, or a list of n classes; TypeError or ValueError for anything else"
+    if target is None or (isinstance(target, str) and target in ("label", "predicted")):
+        return target
+    if isinstance(target, str):
+        raise ValueError(f"target={target!r} is not known; choose 'label', 'predicted', a class number or one per example")
+    if isinstance(target, (Tensor, np.ndarray)) and np.ndim(target) == 1:
+        target = target.tolist()
+    if isinstance(target, (list, tuple, range)):
+        if len(target) != n:
+            raise ValueError(f"{len(target)} targets for {n} examples; give one class per example, or one for all")
+        return [_read_class(v, f"target of example {i}") for i, v in enumerate(target)]
+    return _read_class(target, "target")
 
 # %% ../nbs/08_benchmark.ipynb #a57ff4a4
 def parse_names(
     text: str,  # names in any case joined by commas, each alone or as a call with settings: "saliency, neflag(n_points=10)"
 ) -> dict[str, tuple[str, dict]]:
-    "Label -> (name, settings), in order; a label is the text of its entry, its name in small letters and with underscores. Raises ValueError for text that can't be read."
+    "Label -> (name, settings), in order; a label is the text of its entry, its name in small letters and with underscores. Raises ValueError for text that can't be read, TypeError for what is no text. Nothing in the text is run."
+    if not isinstance(text, str):
+        raise TypeError(f"names are written as text, as in 'neflag(n_points=10), saliency'; got {type(text).__name__} {text!r}. Things of one's own need a label: {{'mine': thing}}")
     tidy = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?<=[A-Za-z])-(?=[A-Za-z])", lambda found: "_" if found[0] == "-" else found[0], text)  # not within quotes
     try:
         entries = ast.parse(f"[{tidy}]", mode="eval").body.elts
@@ -317,62 +421,203 @@ def parse_names(
             name.id = name.id.lower()
             settings = {k.arg: ast.literal_eval(k.value) for k in entry.keywords} if call else {}
             result[ast.unparse(entry)] = (name.id, settings)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise ValueError(f"{text!r} can't be read; write names joined by commas, with settings as in 'neflag(n_points=10), saliency'") from None
     return result
 
 # %% ../nbs/08_benchmark.ipynb #88b649d0
-def _plain(value):
-    "A JSON form of a setting that tells equal from different"
+_SCALARS = (bool, int, float, complex, str, bytes, type(None))
+_DEPTH = 5  # of objects within objects
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _text_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # names of files need not be valid text
+
+
+def _tensor_bytes(value: Tensor) -> bytes:
+    "Values of any tensor that has some; ValueError for one on the meta device"
+    if value.is_meta:
+        raise ValueError("a tensor on the meta device has no values; load the weights first")
+    value = value.detach()
+    if value.is_quantized:
+        value = value.dequantize()
+    if value.is_nested:
+        return b"".join(_tensor_bytes(part) for part in value.unbind())
+    if value.layout != torch.strided:
+        value = value.to_dense()
+    return value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _plain(value, unseen: list[str] | None = None, where: str = "", depth: int = 0):
+    "A JSON form of a setting that tells equal from different. What it can't look into goes to `unseen`, under the name `where`."
+    unseen = [] if unseen is None else unseen
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, (complex, bytes)) or (isinstance(value, float) and not math.isfinite(value)):
+        return repr(value)
+    if isinstance(value, _SCALARS):
         return value
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return f"array {value.shape} {value.dtype} sha256 {_digest(np.ascontiguousarray(value).tobytes())}"
     if isinstance(value, Tensor):
-        data = value.detach().cpu().contiguous()
-        return f"tensor {tuple(data.shape)} {data.dtype} sha256 {hashlib.sha256(data.flatten().view(torch.uint8).numpy().tobytes()).hexdigest()}"
+        return f"tensor {tuple(value.shape)} {value.dtype} sha256 {_digest(_tensor_bytes(value))}"
+    if isinstance(value, (torch.dtype, torch.device)):
+        return str(value)
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _plain(v, unseen, f"{where}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if inspect.isroutine(value) or isinstance(value, type):
-        try:
-            source = inspect.getsource(value)
-        except (OSError, TypeError):
-            source = ""
-        return f"{value.__module__}.{value.__qualname__} {hashlib.sha256(source.encode()).hexdigest()[:16] if source else ''}".strip()
-    if isinstance(value, nn.Module):
+        return [_plain(v, unseen, f"{where}.{i}", depth + 1) for i, v in enumerate(value)]
+    if depth > _DEPTH:
+        unseen.append(f"{where} ({type(value).__name__})")
         return type(value).__qualname__
-    kept = {k: _plain(v) for k, v in vars(value).items() if isinstance(v, (bool, int, float, str, Tensor)) or inspect.isroutine(v)} if hasattr(value, "__dict__") else {}
-    return {"type": f"{type(value).__module__}.{type(value).__qualname__}"} | kept
+    if isinstance(value, nn.Module):
+        return _plain_module(value, unseen, where, depth)
+    if isinstance(value, functools.partial):
+        return {"partial": [_plain(v, unseen, where, depth + 1) for v in (value.func, value.args, value.keywords)]}
+    if inspect.isroutine(value) or isinstance(value, type):
+        return _plain_function(value, unseen, where, depth)
+    return {"type": f"{type(value).__module__}.{type(value).__qualname__}"} | _plain_attributes(value, unseen, where, depth)
 
 
-def _entries(given, table: Mapping, what: str) -> dict[str, tuple[object, dict, object]]:
+def _plain_module(value: nn.Module, unseen, where, depth) -> dict:
+    return {"type": type(value).__qualname__, "weights_sha256": _weights(value, unseen, where), "code_sha256": _code_of(value, unseen, where, depth)}
+
+
+def _plain_function(value, unseen, where, depth):
+    "Name, source and what the function has captured: its closure, its defaults, the object it is bound to, globals that it reads"
+    try:
+        source = inspect.getsource(value)
+    except (OSError, TypeError):
+        source = ""
+    code = getattr(value, "__code__", None)
+    if not source and code is not None:
+        source = repr((code.co_code, code.co_names, [c for c in code.co_consts if isinstance(c, _SCALARS)]))
+    name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', value)} {_digest(_text_bytes(source))[:16] if source else ''}".strip()
+    captured = {}
+    if code is not None:
+        closure = getattr(value, "__closure__", None) or ()
+        found = {n: c.cell_contents for n, c in zip(code.co_freevars, closure) if _filled(c)}
+        found |= {f"default {i}": v for i, v in enumerate(getattr(value, "__defaults__", None) or ())} | (getattr(value, "__kwdefaults__", None) or {})
+        found |= {n: value.__globals__[n] for n in _globals_read(code) if n in value.__globals__ and _worth_a_look(value.__globals__[n], value)}
+        for n, v in found.items():
+            captured |= _captured(n, v, unseen, f"{where}.{n}", depth + 1)
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not inspect.ismodule(owner) and not isinstance(owner, type):
+        captured |= _captured("self", owner, unseen, where, depth + 1)
+    return {"function": name, "captured": captured} if captured else name
+
+
+def _filled(cell) -> bool:
+    try:
+        cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def _globals_read(code) -> set[str]:
+    "Names of the globals that a function reads, those of functions within it too"
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return names.union(*(_globals_read(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+def _worth_a_look(value, function) -> bool:
+    "Whether a global may change what a function does: not modules of Python, classes, and functions from elsewhere"
+    if inspect.ismodule(value) or isinstance(value, type):
+        return False
+    if inspect.isroutine(value):
+        return value is not function and getattr(value, "__globals__", None) is function.__globals__
+    return (getattr(type(value), "__module__", "") or "").split(".")[0] not in ("typing", "fastcore", "tqdm")
+
+
+def _captured(name: str, value, unseen, where, depth) -> dict:
+    "The description of something captured. Lists and dictionaries may be the method's own notes: only networks and tensors in them count."
+    if isinstance(value, (list, dict, set)):
+        inside = value.values() if isinstance(value, dict) else value
+        held = [_plain(v, unseen, where, depth + 1) for v in inside if isinstance(v, (Tensor, nn.Module))]
+        if len(held) < len(value):
+            unseen.append(f"{where} (a {type(value).__name__} that may change)")
+        return {name: held} if held else {}
+    return {name: _plain(value, unseen, where, depth)}
+
+
+def _plain_attributes(value, unseen, where, depth) -> dict:
+    "Attributes of an object: all numbers and words, of the rest those without an underscore"
+    if not hasattr(value, "__dict__"):
+        unseen.append(f"{where} ({type(value).__name__})")
+        return {}
+    kept = {}
+    for k, v in vars(value).items():
+        if isinstance(v, (bool, int, float, str)) or not k.startswith("_"):
+            kept |= _captured(k, v, unseen, f"{where}.{k}", depth + 1)
+        elif v is not None:
+            unseen.append(f"{where}.{k}")
+    return kept
+
+
+def _code_of(model: nn.Module, unseen: list[str] | None = None, where: str = "model", depth: int = 0) -> str:
+    "SHA-256 over the classes of all modules, the source of those that aren't PyTorch's, their numbers and words, and their hooks"
+    unseen, parts = [] if unseen is None else unseen, []
+    for name, module in model.named_modules():
+        kind = type(module)
+        parts.append(f"{name} {kind.__module__}.{kind.__qualname__}")
+        if kind.__module__.split(".")[0] not in ("torch", "torchvision"):
+            parts.append(str(_plain_function(kind, unseen, f"{where}.{name}", depth + 1)))
+        try:
+            kept = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
+        except TypeError:
+            continue
+        for k, v in sorted(kept.items()):
+            plain = isinstance(v, _SCALARS) or (isinstance(v, tuple) and all(isinstance(o, _SCALARS) for o in v))
+            described = {k: _plain(v)} if plain else {} if isinstance(v, nn.Module) else _captured(k, v, unseen, f"{where}.{name}.{k}", depth + 1)
+            parts.append(json.dumps(described, sort_keys=True, default=str))
+        for hooks in ("_forward_hooks", "_forward_pre_hooks"):
+            parts += [str(_plain(h, unseen, f"{where}.{name}.{hooks}", depth + 1)) for h in getattr(module, hooks, {}).values()]
+    return _digest(_text_bytes("\n".join(parts)))
+
+
+def _entries(given, table: Mapping, what: str, unseen: list[str]) -> dict[str, tuple[object, dict, object]]:
     "Label -> (entry of the table or what was given, settings, JSON description)"
     if isinstance(given, str):
         given = [given]
     if not isinstance(given, Mapping):
+        if not isinstance(given, Sequence):
+            raise TypeError(f"{what}s must be names or a dictionary label -> {what}, got {type(given).__name__} {given!r}")
         given = {label: entry for text in given for label, entry in parse_names(text).items()}
     chosen = {}
     for label, value in given.items():
+        if not isinstance(label, str) or not label.strip():
+            raise TypeError(f"the label of a {what} must be a word, got {type(label).__name__} {label!r}")
         settings = {}
         if value is None or isinstance(value, Mapping):
             value = (label, dict(value or {}))
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping):
             value, settings = value[0], dict(value[1])
-        described = value if isinstance(value, str) else _plain(value)
-        chosen[label] = (_known(value, table, what) if isinstance(value, str) else value, settings, {what: described, "settings": _plain(settings)})
+        if not all(isinstance(k, str) for k in settings):
+            raise TypeError(f"settings of {what} {label!r} must have names, got {', '.join(map(repr, settings))}")
+        described = value if isinstance(value, str) else _plain(value, unseen, f"{what}s.{label}")
+        chosen[label] = (_known(value, table, what) if isinstance(value, str) else value, settings, {what: described, "settings": _plain(settings, unseen, f"{what}s.{label}")})
     if not chosen:
         raise ValueError(f"no {what} was given; choose from {', '.join(table)}")
     return chosen
 
 
-def _own_method(given) -> Method:
+def _own_method(label: str, given, settings: Mapping) -> Method:
     "A Method from what users have: an object with `.attribute`, or a function (model, inputs, targets)"
     if isinstance(given, Method):
         return given
+    if isinstance(given, type):
+        raise TypeError(f"method {label!r} is the class {given.__name__}; give an object of it, {given.__name__}(model)")
     if not hasattr(given, "attribute") and not callable(given):
         raise TypeError(f"a method must be a name, an object with .attribute, a function (model, inputs, targets) or a Method; got {type(given).__name__}")
+    if hasattr(given, "attribute"):
+        _check_call(f"method {label!r}", given.attribute, (None,), dict(target=None) | settings, "attribute(inputs, target=targets, **settings)")
+    else:
+        _check_call(f"method {label!r}", given, (None,) * 3, settings, "function(model, inputs, targets, **settings)")
 
     def make(scored, internal_batch_size=None, **settings):
         def attribute(inputs, targets, seed):
@@ -410,6 +655,54 @@ def _made(method: Method, scored: _Scored, internal_batch_size: int | None, sett
     bound = {} if internal_batch_size is None or not takes else dict(internal_batch_size=internal_batch_size)
     return method.make(scored, **bound | settings)
 
+
+# %% ../nbs/08_benchmark.ipynb #cc945920
+_GIVEN = {"self", "scored", "module", "case", "forward", "inputs", "attributions", "masks", "target", "targets", "additional_forward_args"}  # by the benchmark itself
+
+
+def _check_call(what: str, function: Callable, arguments: tuple, settings: Mapping, form: str):
+    "ValueError when a function of the user's can't be called in this form"
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a builtin, not known
+        return
+    try:
+        signature.bind(*arguments, **settings)
+    except TypeError as error:
+        raise ValueError(f"{what} can't be called as {form}: {error}") from None
+
+
+def _settings_of(functions: Sequence[Callable], without: set[str] = frozenset()) -> list[str] | None:
+    "Names of the settings that functions take together; None when one takes any"
+    names = []
+    for function in functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                return None
+            if parameter.kind is not parameter.VAR_POSITIONAL and name not in _GIVEN | without and not name.startswith("return_"):
+                names.append(name)
+    return list(dict.fromkeys(names))
+
+
+def _check_names(label: str, method: Method, settings: Mapping, what: str = "method"):
+    "ValueError for settings that the method doesn't take"
+    if method.settings is None:
+        known = _settings_of([method.make], {next(iter(inspect.signature(method.make).parameters), "")})
+    else:
+        known = _settings_of([method.settings], {"seed"} if method.kind == "floor" else set())
+        known = known if known is None or "internal_batch_size" in known else [*known, "internal_batch_size"]
+    _refuse_unknown(f"{what} {label!r}", settings, known)
+
+
+def _refuse_unknown(what: str, settings: Mapping, known: Sequence[str] | None):
+    "ValueError for the first setting that isn't known, with near matches"
+    for name in settings:
+        if known is not None and name not in known:
+            near = difflib.get_close_matches(name, known, n=2, cutoff=.6)
+            hint = f"; did you mean {' or '.join(near)}? (it takes " if near else "; it takes "
+            raise ValueError(f"{what} takes no setting {name!r}{hint}{', '.join(known) or 'none'}{')' if near else ''}")
+
+
 # %% ../nbs/08_benchmark.ipynb #31515bc4
 @dataclass
 class Case:
@@ -422,6 +715,7 @@ class Case:
     masks: Tensor | None = None  # (batch, H, W) bool, where the object is; None when the measure doesn't need it
     seeds: list[int] = field(default_factory=list)  # one per example, for measures that draw random numbers
     method: Method | None = None  # what is known of the method
+    settings: Mapping = field(default_factory=dict)  # the method's own, its `baselines` among them
     internal_batch_size: int | None = None  # rows per forward pass at most
     kept: dict = field(default_factory=dict, repr=False)  # results that several measures share
 
@@ -432,6 +726,38 @@ class Case:
             self.kept[key] = faithfulness_curves(self.forward, self.inputs, self.attributions, self.targets, internal_batch_size=self.internal_batch_size, **settings)
         return self.kept[key]
 
+    def drawn(
+        self,
+        compute: Callable,  # (case, **settings) -> (batch,)
+        settings: Mapping,  # of the measure: unit, rank, and so on
+    ) -> Tensor:  # (batch,)
+        "What `compute` returns, with units of equal importance in random order: examples that have such units are computed alone, with their own seeds, so that the value doesn't depend on the block. Nothing is drawn when the settings name `ties` or `seed`."
+        alone = [] if {"ties", "seed"} & set(settings) else self._alone(settings)
+        if not alone:
+            return compute(self, **settings)
+        values = [None] * len(self.inputs)
+        together = [i for i in range(len(values)) if i not in alone]
+        if together:
+            for i, v in zip(together, compute(_part(self, together), **settings)):
+                values[i] = v
+        for i in alone:
+            part = self.kept.setdefault(("alone", i), _part(self, [i]))  # so that its curves are evaluated once, too
+            values[i] = compute(part, **settings, ties="random", seed=self.seeds[i])[0]
+        return torch.stack(values)
+
+    def _alone(self, settings: Mapping) -> list[int]:
+        "Examples whose value depends on random numbers"
+        if len(self.seeds) != len(self.inputs):
+            return []
+        if isinstance(settings.get("substrate"), str) and settings["substrate"] == "noise":
+            return list(range(len(self.inputs)))
+        maps = self.attributions[:, None] if self.attributions.ndim < self.inputs.ndim else self.attributions
+        order = unit_importance(maps.expand_as(self.inputs), settings.get("unit", 1), settings.get("rank", "signed")).sort(1).values
+        return (order.diff(dim=1) == 0).any(1).nonzero().flatten().tolist()
+
+
+_MASKING = ("substrate", "unit", "rank")
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -441,31 +767,64 @@ class Measure:
     better: str | None = None  # "higher", "lower" or None
     masks: bool = False  # needs to know where the object is
     shared: tuple[str, ...] = ()  # which of the common steps, substrate, unit and rank it takes
+    settings: Sequence[Callable] = ()  # functions whose keyword arguments are the settings, for the check before the run; none: those of `compute`
 
-
-_MASKING = ("substrate", "unit", "rank")
+    def __post_init__(self):
+        "Raises TypeError or ValueError for fields that can't be used."
+        if not callable(self.compute):
+            raise TypeError(f"a measure must be a name, a function of a Case or a Measure; got {type(self.compute).__name__} {self.compute!r}")
+        if self.better not in (None, "higher", "lower"):
+            raise ValueError(f"better={self.better!r} is not known; choose 'higher', 'lower' or None")
+        if not set(self.shared) <= {"steps", *_MASKING}:
+            raise ValueError(f"shared={self.shared!r} holds a name that isn't shared; shared are steps, {', '.join(_MASKING)}")
 
 
 def _area(name: str, better: str) -> Measure:
     "A score of the curves that deletion, insertion and difference share"
-    return Measure(lambda case, **settings: getattr(case.curves(**settings), f"{name}_score"), better, shared=("steps", *_MASKING))
+
+    def score(case, **settings):
+        return getattr(case.curves(**settings), f"{name}_score")
+
+    return Measure(lambda case, **settings: case.drawn(score, settings), better, shared=("steps", *_MASKING), settings=[faithfulness_curves])
 
 
 def _masked(function: Callable, better: str) -> Measure:
     "A measure of the score after the top fraction is removed or kept"
-    return Measure(lambda case, **settings: function(case.forward, case.inputs, case.attributions, case.targets, internal_batch_size=case.internal_batch_size, **settings), better, shared=_MASKING)
+
+    def score(case, **settings):
+        return function(case.forward, case.inputs, case.attributions, case.targets, internal_batch_size=case.internal_batch_size, **settings)
+
+    return Measure(lambda case, **settings: case.drawn(score, settings), better, shared=_MASKING, settings=[function, comprehensiveness])
 
 
 def _located(function: Callable, better: str) -> Measure:
     "A measure of where the attribution lies"
-    return Measure(lambda case, **settings: function(case.attributions, case.masks, **settings), better, masks=True)
+    return Measure(lambda case, **settings: function(case.attributions, case.masks, **settings), better, masks=True, settings=[function])
+
+
+def _own_baselines(method: Method | None, settings: Mapping, inputs: Tensor, score: str | None):
+    "What the method's attributions are complete from: a number or a tensor as the inputs; None where that isn't known"
+    if method is not None and (not method.complete or (method.score is not None and method.score != score)):
+        return None
+    baselines = settings.get("baselines")
+    if settings.get("path") is not None or isinstance(settings.get("start"), (Tensor, tuple)):
+        return None
+    if baselines is None:
+        return 0.
+    if isinstance(baselines, (int, float, np.number)) and not isinstance(baselines, bool):
+        return float(baselines)
+    if isinstance(baselines, Tensor) and baselines.shape in (inputs.shape, inputs[:1].shape):
+        return baselines.to(inputs).expand_as(inputs)
+    return None
 
 
 def _completeness_error(case, **settings):
-    "Of methods that promise completeness; not defined for the others"
-    if case.method is not None and not case.method.complete:
+    "Of methods that promise completeness, from the baseline they were given; not defined for the others"
+    baselines = settings.pop("baselines", _own_baselines(case.method, case.settings, case.inputs, getattr(case.forward, "of", None)))
+    if baselines is None:
         return torch.full((len(case.inputs),), math.nan)
-    return completeness_error(case.forward, case.inputs, case.attributions, case.targets, internal_batch_size=case.internal_batch_size, **settings)
+    return completeness_error(case.forward, case.inputs, case.attributions, case.targets, baselines=baselines, internal_batch_size=case.internal_batch_size, **settings)
+
 
 # %% ../nbs/08_benchmark.ipynb #14dd8b66
 MEASURES = {
@@ -481,12 +840,51 @@ MEASURES = {
     "energy_inside": _located(energy_inside, "higher"),
     "outside_inside_ratio": _located(outside_inside_ratio, "lower"),
     "intersection_over_union": _located(intersection_over_union, "higher"),
-    "completeness_error": Measure(_completeness_error, "lower"),
+    "completeness_error": Measure(_completeness_error, "lower", settings=[completeness_error]),
 }
 DEFAULT_MEASURES = ("deletion", "insertion", "difference", "pointing_game", "energy_inside", "intersection_over_union")
 
 # %% ../nbs/08_benchmark.ipynb #a7addae6
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+_PICTURES = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # raster formats only: nothing in a file is run
+_KEYS = ("label", "boxes", "boxes_xyxy", "polygons", "mask", "mask_value")
+_OTHER_WORDS = {
+    "class": "label", "category": "label", "category_id": "label", "target": "label", "box": "boxes", "bbox": "boxes", "bboxes": "boxes", "bounding_box": "boxes",
+    "bounding_boxes": "boxes", "xyxy": "boxes", "segmentation": "polygons", "polygon": "polygons", "points": "polygons", "masks": "mask",
+}
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_entry(name: str, entry: Mapping):
+    "ValueError for an annotation that has a misspelt key or a value that can't be used"
+    for key in entry:
+        if key not in _KEYS:
+            word = str(key).strip().lower().replace("-", "_")
+            near = [word] if word in _KEYS else [_OTHER_WORDS[word]] if word in _OTHER_WORDS else difflib.get_close_matches(word, _KEYS, n=1, cutoff=.6)
+            if near:
+                raise ValueError(f"the annotation of {name} has {key!r}, which is not read; did you mean {near[0]!r}? (read are {', '.join(_KEYS)})")
+    label = entry.get("label")
+    if label is not None and (isinstance(label, bool) or not isinstance(label, (int, np.integer))):
+        raise ValueError(f"the annotation of {name} has the label {label!r}; a class number (an int) or null is needed")
+    for key, least in (("boxes", 4), ("boxes_xyxy", 4), ("polygons", 6)):
+        shapes = entry.get(key)
+        if shapes is None:
+            continue
+        good = isinstance(shapes, (list, tuple)) and all(isinstance(s, (list, tuple)) and all(map(_is_number, s)) for s in shapes)
+        if not good or not all(len(s) == 4 if least == 4 else len(s) >= 6 and len(s) % 2 == 0 for s in shapes):
+            form = "[[x0, y0, x1, y1], ...]" if least == 4 else "[[x0, y0, x1, y1, x2, y2, ...], ...], three corners at least"
+            raise ValueError(f"the annotation of {name} has {key} {str(shapes)[:60]}; {form} is needed, in pixels of the file")
+        if least == 4 and not all(s[0] <= s[2] and s[1] <= s[3] for s in shapes):
+            raise ValueError(f"the annotation of {name} has a box that ends before it begins, {str(shapes)[:60]}; a box is [x0, y0, x1, y1], not [x, y, width, height]")
+    if "mask_value" in entry and "mask" not in entry:
+        raise ValueError(f"the annotation of {name} has a mask_value, but no mask (an image file beside the annotations)")
+    if "mask" in entry and not isinstance(entry["mask"], (str, os.PathLike)):
+        raise ValueError(f"the annotation of {name} has the mask {str(entry['mask'])[:60]!r}; the name of an image file is needed")
 
 
 class PhotographFolder(Dataset):
@@ -498,8 +896,10 @@ class PhotographFolder(Dataset):
         preprocess: Callable,  # PIL image -> (3, H, W) in [0, 1], resized and cropped, not normalised; LoadedModel.preprocess
         annotations: str | Path | Mapping | None = None,  # name -> {"label", "boxes" or "boxes_xyxy", "polygons", "mask", "mask_value"}, or a JSON file of it; only the photographs it names are used
     ):
-        "Raises OSError or ValueError for a folder without photographs and annotations that can't be read. Boxes are [x0, y0, x1, y1], where column x1 and row y1 belong to the box, and polygons [x0, y0, x1, y1, ...] in pixels of the file; a mask is an image file beside the annotations, other than zero (or equal to mask_value) on the object."
-        self.folder, self.preprocess = Path(folder), preprocess
+        "Raises OSError, TypeError or ValueError for a folder without photographs and annotations that can't be read, have misspelt keys or values of another form. Boxes are [x0, y0, x1, y1], where column x1 and row y1 belong to the box, and polygons [x0, y0, x1, y1, ...] in pixels of the file; a mask is an image file beside the annotations, other than zero (or equal to mask_value) on the object."
+        if not callable(preprocess):
+            raise TypeError(f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(preprocess).__name__}")
+        self.folder, self.preprocess = _path(folder, "folder"), preprocess
         if not self.folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")
         self.base, self.annotations = self.folder, annotations
@@ -513,6 +913,8 @@ class PhotographFolder(Dataset):
             self.base = Path(annotations).parent
         if self.annotations is not None and not (isinstance(self.annotations, Mapping) and all(isinstance(e, Mapping) for e in self.annotations.values())):
             raise ValueError('annotations must map file names to dictionaries: {"photo.jpg": {"label": 3, "boxes": [[x0, y0, x1, y1]]}}')
+        for name, entry in (self.annotations or {}).items():
+            _check_entry(_visible(str(name)), entry)
         if self.annotations is None:
             self.names = sorted(p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
         else:
@@ -540,7 +942,8 @@ class PhotographFolder(Dataset):
         "The object as a white area on black, as large as the photograph; None when the annotation has none"
         boxes, polygons = entry.get("boxes", entry.get("boxes_xyxy")), entry.get("polygons")
         if "mask" in entry:
-            values = np.asarray(Image.open(self.base / entry["mask"]))
+            with Image.open(self.base / entry["mask"], formats=_PICTURES) as file:
+                values = np.asarray(file)
             values = values[..., 0] if values.ndim == 3 else values
             chosen = np.isin(values, entry["mask_value"]) if "mask_value" in entry else values != 0
             return Image.fromarray(np.where(chosen, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.NEAREST).convert("RGB")
@@ -561,10 +964,11 @@ class PhotographFolder(Dataset):
         "SHA-256 over names, files and annotations of the first photographs, and over up to eight of them as they come out of `preprocess`."
         whole = hashlib.sha256()
         for i, name in enumerate(self.names[:n]):
-            whole.update(f"{name}\0{json.dumps(self.entry(i), sort_keys=True)}\0".encode())
+            whole.update(_text_bytes(f"{name}\0{json.dumps(_plain(self.entry(i)), sort_keys=True)}\0"))
             try:
                 with open(self.folder / name, "rb") as file:
-                    whole.update(hashlib.file_digest(file, "sha256").digest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).digest())
+                    while piece := file.read(2**20):
+                        whole.update(piece)
             except OSError:
                 whole.update(b"unreadable")
         for i in _spread(n):
@@ -597,53 +1001,128 @@ class _Shapes(Dataset):
         return _plain(torch.cat([self.shapes.images[:n].flatten().double(), self.shapes.evidence[:n].flatten().double(), self.shapes.targets[:n].double()]))
 
 
+class _NotAnImage(TypeError):
+    "An item of a dataset whose kind can't be used, which goes for all of them"
+
+
 def _item(data, index: int) -> tuple[Tensor, int | None, Tensor | None]:
     "Image, label and mask of one example of any dataset"
     item = data[index]
     parts = tuple(item) if isinstance(item, (tuple, list)) else (item,)
     image, label, mask = (*parts, None, None)[:3]
     if not isinstance(image, Tensor):
-        raise TypeError(f"item {index} of the dataset begins with {type(image).__name__}; an image tensor (channels, H, W) is needed (give the dataset a transform)")
-    label = None if label is None else int(label)
+        raise _NotAnImage(f"item {index} of the dataset begins with {type(image).__name__}; an image tensor (channels, H, W) is needed (give the dataset a transform)")
+    if not image.is_floating_point():
+        mend = "; give the dataset a transform that makes it what the model takes, image.float() / 255 for pixels in [0, 1]" if not image.is_complex() else ""
+        raise _NotAnImage(f"item {index} of the dataset is an image of {str(image.dtype).removeprefix('torch.')}; floating-point numbers are needed{mend}")
+    if image.is_quantized or image.is_nested or image.is_meta or image.layout != torch.strided:
+        raise _NotAnImage(f"item {index} of the dataset is not a plain tensor (quantised, nested, sparse or on the meta device); give image.to_dense() or the like")
+    if image.numel() == 0:
+        raise ValueError(f"the image is empty, {tuple(image.shape)}")
+    label = None if label is None else _read_label(label)
     mask = None if mask is None else torch.as_tensor(mask).bool().reshape(torch.as_tensor(mask).shape[-2:])
     if mask is not None and mask.shape != image.shape[-2:]:
         raise ValueError(f"the mask is {tuple(mask.shape)}, the image {tuple(image.shape[-2:])}")
-    return image, label, mask
+    return image.detach(), label, mask
 
 
-def _fingerprint(data, n: int) -> str:
-    "What tells this data from other data; of a dataset without `fingerprint`, eight items"
+def _read_label(label) -> int:
+    "A label as an int; TypeError for what isn't a whole number"
+    value = label.item() if isinstance(label, (Tensor, np.ndarray, np.generic)) and np.size(label) == 1 else label
+    if not isinstance(value, int):
+        raise TypeError(f"the label is {type(label).__name__} {str(label)[:40]}; a class number (an int) is needed")
+    return int(value)
+
+
+def _names(data, n: int) -> list[str]:
+    "Names of the first examples: the dataset's own where it has one for each example, equal ones numbered; else the position"
+    given = getattr(data, "names", None)
+    given = given.tolist() if isinstance(given, np.ndarray) else given
+    if not isinstance(given, (list, tuple)) or len(given) != len(data) or not all(isinstance(o, (str, int, os.PathLike)) for o in given):
+        return [f"{i:06d}" for i in range(n)]
+    names, taken, times = [], {str(o) for o in given}, {}
+    for name in map(str, given[:n]):
+        times[name] = times.get(name, 0) + 1
+        if times[name] > 1:
+            while f"{name} ({times[name]})" in taken:
+                times[name] += 1
+            name = f"{name} ({times[name]})"
+            taken.add(name)
+        names.append(name)
+    return names
+
+
+_LOOKED_AT = 64  # datasets of so many examples are read as a whole
+
+
+def _fingerprint(data, n: int, unseen: list[str]) -> str:
+    "What tells this data from other data; of a large dataset without `fingerprint`, eight items"
     if hasattr(data, "fingerprint"):
         return data.fingerprint(n)
-    whole = hashlib.sha256()
-    for i in _spread(n):
+    whole, some = hashlib.sha256(), range(n) if n <= _LOOKED_AT else _spread(n)
+    if len(some) < n:
+        unseen.append(f"items of the dataset other than {', '.join(map(str, some))}")
+    for i in some:
         try:
-            whole.update(json.dumps(_plain(list(_item(data, i)))).encode())
+            whole.update(_item_hash(*_item(data, i)).encode())
         except Exception as error:  # reported when the example is reached
             whole.update(type(error).__name__.encode())
     return whole.hexdigest()
 
 
+def _item_hash(image: Tensor, label: int | None, mask: Tensor | None) -> str:
+    return _digest(json.dumps(_plain([image, label, mask])).encode())[:16]
+
+
 def weights_hash(
     model: nn.Module,  # any module
 ) -> str:
-    "SHA-256 over names, dtypes, shapes and values of all parameters and buffers."
+    "SHA-256 over names, dtypes, shapes and values of all parameters and buffers, packed ones of quantised layers too. Raises TypeError for what is no module, ValueError for weights that have no values (meta device)."
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a module, got {type(model).__name__}")
+    return _weights(model, [], "model")
+
+
+def _weights(model: nn.Module, unseen: list[str], where: str) -> str:
     whole = hashlib.sha256()
     for name, value in model.state_dict().items():
-        if isinstance(value, Tensor):
-            data = value.detach().cpu().contiguous()
-            whole.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
-            whole.update(data.reshape(-1).view(torch.uint8).numpy().data if data.numel() else b"")
+        _add_weight(whole, name, value, unseen, where)
     return whole.hexdigest()
+
+
+def _add_weight(whole, name: str, value, unseen: list[str], where: str):
+    if isinstance(value, Tensor):
+        if value.is_meta:
+            raise ValueError(f"the weights {name} are on the meta device, without values; load them first")
+        whole.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        whole.update(_tensor_bytes(value) if value.numel() else b"")
+    elif isinstance(value, (tuple, list)):
+        for i, part in enumerate(value):
+            _add_weight(whole, f"{name}.{i}", part, unseen, where)
+    elif isinstance(value, _SCALARS) or isinstance(value, torch.dtype):
+        whole.update(f"{name} {value!r}".encode())
+    elif hasattr(value, "__getstate__") and type(value).__name__ == "ScriptObject":
+        _add_weight(whole, name, value.__getstate__(), unseen, where)
+    else:
+        unseen.append(f"{where}.{name} ({type(value).__name__})")
+
 
 # %% ../nbs/08_benchmark.ipynb #7a933b3b
 def write_atomically(
     path: str | Path,  # where the file goes
     data: bytes,  # its content
 ):
-    "Write a file that is either there as a whole or not at all, also after a power cut. Raises OSError in one line when it can't be written."
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    "Write a file that is either there as a whole or not at all, also after a power cut; returns None. Raises OSError in one line when it can't be written, and the old file is then still there; TypeError for data that are no bytes."
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"data must be bytes, got {type(data).__name__}; encode text first: text.encode()")
+    path = _path(path, "path")
+    try:
+        path = path.resolve() if path.is_symlink() else path  # the link stays a link
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EISDIR if path.is_dir() else errno.EINVAL, "Is a directory" if path.is_dir() else "Not a regular file")
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    temporary = path.with_name(f".{path.name[:150]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -657,11 +1136,24 @@ def write_atomically(
             finally:
                 os.close(folder)
     except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
         try:
-            temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)  # there only when something went wrong, an interrupt too
         except OSError:
             pass
-        raise _cannot_write(path, error) from None
+
+
+_TEMPORARY = re.compile(r"\.(manifest\.json|table\.csv|table\.md|figure\.png|\d{6,}-[^/]*\.(json|safetensors))\.\d+(-\d+)?\.tmp")  # names that are ours
+
+
+def _path(value, name: str) -> Path:
+    "The path; TypeError or ValueError for what can't be one"
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, got {type(value).__name__} {value!r}")
+    if not str(value) or "\0" in str(value):
+        raise ValueError(f"{name} is {str(value)!r}, which is no path")
+    return Path(value)
 
 
 def _cannot_write(path, error: OSError) -> OSError:
@@ -671,7 +1163,17 @@ def _cannot_write(path, error: OSError) -> OSError:
 
 
 def _json(data) -> bytes:
-    return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # the name of a file that is no valid text
+        return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _visible(text: str) -> str:
+    "Text on one line, with control characters (escape sequences of terminals, marks that turn the direction) written out"
+    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else ascii(c)[1:-1] for c in text)
+
 
 # %% ../nbs/08_benchmark.ipynb #6551446e
 def _versions() -> dict[str, str]:
@@ -695,29 +1197,53 @@ def _differences(there: Mapping, now: Mapping) -> list[str]:
     return [f"{k}: {short(a[k]) if k in a else 'nothing'} there, {short(b[k]) if k in b else 'nothing'} now" for k in dict.fromkeys([*a, *b]) if k not in a or k not in b or a[k] != b[k]]
 
 
+def _refuse_strangers(folder: Path):
+    "ValueError for a folder that holds something and isn't a run folder; nothing is touched"
+    try:
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise OSError(errno.ENOTDIR, "Not a directory")
+        if (folder / "manifest.json").exists():
+            _read_manifest(folder)
+            return
+        inside = {p.name for p in folder.iterdir()}
+        units = [p.name for sub in ("results", "attributions") if (folder / sub).is_dir() for p in (folder / sub).iterdir()]
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    if any(_UNIT.fullmatch(name) for name in units):
+        raise ValueError(f"{folder} holds results but no manifest; choose another folder")
+    strange = sorted(o for o in [*(inside - {".lock", "results", "attributions"}), *units] if not _TEMPORARY.fullmatch(o))
+    if strange:
+        raise ValueError(f"{folder} is no run folder and isn't empty ({', '.join(map(_visible, strange[:3]))}{', ...' if len(strange) > 3 else ''}); choose a new or empty folder")
+
+
 def _claim(folder: Path, configuration: dict, names: list[str], about: dict) -> dict:
     "Make or check the manifest of a run folder; the manifest"
     path = folder / "manifest.json"
+    _refuse_strangers(folder)
     try:
         for sub in (folder, folder / "results", folder / "attributions"):
             sub.mkdir(parents=True, exist_ok=True)
             for left in sub.glob(".*.tmp"):
-                left.unlink(missing_ok=True)
+                if _TEMPORARY.fullmatch(left.name):
+                    left.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(folder, error) from None
     if path.exists():
-        manifest = _read_json(path)
+        manifest = _read_manifest(folder)
         there, now = dict(manifest["configuration"]), dict(configuration)
         old, new = there.pop("methods"), now.pop("methods")
         differing = _differences(there, now) + _differences({"methods": {k: old[k] for k in old if k in new}}, {"methods": {k: new[k] for k in new if k in old}})
         if differing:
             raise ValueError(f"{folder} holds a run with another configuration ({'; '.join(differing[:4])}{f'; and {len(differing) - 4} more' if len(differing) > 4 else ''}); go on with the same one, or choose another folder")
+        if names != manifest["examples"]:
+            raise ValueError(f"{folder} holds a run with another configuration (names of the examples); go on with the same one, or choose another folder")
         if set(new) <= set(old):
             return manifest
         manifest["configuration"]["methods"] = old | new
+        manifest["not_checked"] = sorted({*manifest.get("not_checked", []), *about["not_checked"]})
     else:
-        if any((folder / "results").glob("*.json")):
-            raise ValueError(f"{folder} holds results but no manifest; choose another folder")
         manifest = dict(format=1, configuration=configuration, examples=names, **about)
     write_atomically(path, _json(manifest))
     return manifest
@@ -726,8 +1252,66 @@ def _claim(folder: Path, configuration: dict, names: list[str], about: dict) -> 
 def _read_json(path: Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} can't be read ({error}); remove it to have that part done again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} can't be read ({_visible(str(error))}); remove it to have that part done again") from None
+
+
+def _read_manifest(folder: Path) -> dict:
+    "The manifest; ValueError when it is damaged or another program's"
+    path = folder / "manifest.json"
+    try:
+        manifest = _read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{str(error).split('; remove')[0]}; put the file back, or choose another folder") from None
+    configuration = manifest.get("configuration") if isinstance(manifest, dict) else None
+    parts = [configuration.get(k) for k in ("methods", "measures")] if isinstance(configuration, dict) else [None]
+    good = all(isinstance(p, dict) and p and all(isinstance(v, dict) for v in p.values()) for p in parts)
+    good = good and all("kind" in m for m in parts[0].values()) and all("better" in m for m in parts[1].values())
+    examples = manifest.get("examples") if good else None
+    if not isinstance(examples, list) or not all(isinstance(e, str) for e in examples):
+        raise ValueError(f"{path} is not the manifest of a run, or is damaged; put the file back, or choose another folder")
+    return manifest
+
+
+_UNIT = re.compile(r"\d{6,}-[A-Za-z0-9_.]*-[0-9a-f]{4}\.(json|safetensors)")
+_ROW = {
+    "index": int, "example": str, "method": str, "label": (int, type(None)), "target": (int, type(None)), "predicted": (int, type(None)), "probability": (int, float, type(None)),
+    "seconds": (int, float), "gradient_evaluations": (int, float, type(None)), "forward_rows": (int, float, type(None)), "values": dict, "errors": dict, "warnings": list, "error": (str, type(None)),
+}
+
+
+def _read_rows(path: Path, manifest: Mapping) -> list[dict]:
+    "The rows of a results file; ValueError when it is damaged or of another run"
+    rows, names, measures = _read_json(path), manifest["examples"], manifest["configuration"]["measures"]
+
+    def refuse(why):
+        raise ValueError(f"{path} can't be used ({why}); remove it to have that part done again")
+
+    if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
+        refuse("it is no list of results")
+    for row in rows:
+        wrong = [k for k, kind in _ROW.items() if k not in row or not isinstance(row[k], kind)]
+        if wrong:
+            refuse(f"a result has no {wrong[0]}, or none of its kind")
+        if not 0 <= row["index"] < len(names) or row["example"] != names[row["index"]]:
+            refuse("it belongs to other examples")
+        if not all(m in row["values"] and isinstance(row["values"][m], (int, float, type(None))) for m in measures):
+            refuse("values are missing")
+        if not all(isinstance(e, str) for e in [*row["errors"].values(), *row["warnings"]]):
+            refuse("its reasons are no words")
+    return rows
+
+
+def _read_shard(path: Path, n: int) -> dict[int, Tensor]:
+    "Attributions of a shard by example; ValueError when it is damaged or of another run. Only tensors are read: nothing in the file is run."
+    try:
+        held = {int(k): v for k, v in safetensors.torch.load(path.read_bytes()).items()}
+    except Exception as error:
+        raise ValueError(f"{path} can't be read ({_visible(_one_line(error))}); remove it and results/{path.stem}.json to have that part done again") from None
+    if not all(0 <= k < n for k in held):
+        raise ValueError(f"{path} belongs to other examples; remove it and results/{path.stem}.json to have that part done again")
+    return held
+
 
 # %% ../nbs/08_benchmark.ipynb #98f3fd64
 @contextmanager
@@ -740,7 +1324,7 @@ def _locked(folder: Path):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "w")
+        file = open(folder / ".lock", "a")
     except OSError as error:
         raise _cannot_write(folder, error) from None
     with file:
@@ -753,19 +1337,30 @@ def _locked(folder: Path):
         yield
 
 # %% ../nbs/08_benchmark.ipynb #b603b1e7
+def _from_environment(name: str, default: int) -> int:
+    "A number that torchrun gives to its processes; ValueError for anything else"
+    text = os.environ.get(name, str(default))
+    if not text.strip().isdecimal():
+        raise ValueError(f"the environment variable {name} is {text!r}; it must be a number, as torchrun sets it")
+    return int(text)
+
+
 class _Team:
     "The processes of a run: rank, size, and waiting for each other"
 
     def __init__(self):
         distributed = torch.distributed if torch.distributed.is_available() else None
         running = distributed is not None and distributed.is_initialized()
-        self.rank = distributed.get_rank() if running else int(os.environ.get("RANK", 0))
-        self.size = distributed.get_world_size() if running else int(os.environ.get("WORLD_SIZE", 1))
-        self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        self.rank = distributed.get_rank() if running else _from_environment("RANK", 0)
+        self.size = distributed.get_world_size() if running else _from_environment("WORLD_SIZE", 1)
+        self.local_rank = _from_environment("LOCAL_RANK", 0)
         self.started, self.group = False, None
         if self.size > 1:
             patience = timedelta(days=30)  # ranks finish at very different times
             if not running:
+                missing = [v for v in ("MASTER_ADDR", "MASTER_PORT", "RANK") if v not in os.environ]
+                if missing:
+                    raise ValueError(f"WORLD_SIZE is {self.size}, but {', '.join(missing)} is not set; start the processes with torchrun, or unset WORLD_SIZE")
                 distributed.init_process_group("gloo", timeout=patience)
                 self.started = True
             self.group = distributed.new_group(backend="gloo", timeout=patience)
@@ -804,17 +1399,21 @@ def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int]
     "Per example: attributions on the CPU or the error's text; and what was warned"
 
     def call(rows: slice):
-        with warnings.catch_warnings(record=True) as said, leave_as_found(scored, warn=False), _global_seed(seeds[rows.start]):
+        with warnings.catch_warnings(record=True) as said, leave_as_found(scored, warn=False), _seeded(method, seeds[rows.start]):
             warnings.simplefilter("always")
             result = run(inputs[rows], targets[rows], seeds[rows.start])
         result = result[0] if isinstance(result, tuple) else result
         x = inputs[rows]
-        if not isinstance(result, Tensor) or len(result) != len(x) or result.shape[-1] != x.shape[-1]:
+        if not isinstance(result, Tensor) or not _belongs(result, x):
             raise ValueError(f"the method returned {tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__} for inputs {tuple(x.shape)}")
-        words = [str(w.message).splitlines()[0] for w in said if not re.match(_NOISE, str(w.message))]
+        if result.is_complex() or result.layout != torch.strided:
+            raise ValueError(f"the method returned {str(result.dtype).removeprefix('torch.')} numbers, {result.layout}; attributions are real numbers, one per place")
+        result = result if result.is_floating_point() else result.to(x.dtype)
+        words = [_visible(str(w.message).splitlines()[0]) if str(w.message) else w.category.__name__ for w in said if not re.match(_NOISE, str(w.message))]
         return list(result.detach().cpu()), [words] * len(x)
 
     def one_by_one():
+        "Each example alone; an error is the result of its example"
         results, words = [], []
         for i in range(len(inputs)):
             try:
@@ -840,9 +1439,16 @@ def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int]
     return results, words
 
 
+def _belongs(result: Tensor, x: Tensor) -> bool:
+    "Whether attributions are of the inputs' shape, or have one channel, or none"
+    shape = tuple(x.shape)
+    return tuple(result.shape) == shape or (len(shape) > 2 and tuple(result.shape) in ((shape[0], 1, *shape[2:]), (shape[0], *shape[2:])))
+
+
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {text[:300]}{'...' if len(text) > 300 else ''}"
+    text = _visible(" ".join(str(error).split())) or "no message"
+    kind = next(k.__name__ for k in type(error).__mro__ if not k.__name__.startswith("_"))
+    return f"{kind}: {text[:300]}{'...' if len(text) > 300 else ''}"
 
 
 def _measure(compute: Callable, settings: dict, case: Case) -> tuple[list, list]:
@@ -859,6 +1465,8 @@ def _measure(compute: Callable, settings: dict, case: Case) -> tuple[list, list]
     try:
         return call(case)
     except Exception as error:
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            torch.cuda.empty_cache()
         if len(case.inputs) == 1:
             return [None], [_one_line(error)]
     found = [_measure(compute, settings, _part(case, [i])) for i in range(len(case.inputs))]
@@ -887,7 +1495,7 @@ def benchmark(
     folder: str | Path = "attrnb-bench",  # run folder; made, or gone on with when it holds the same configuration
     *,
     target: str | int | Sequence[int] | None = None,  # "label", "predicted", a class, or one per example; None: the label where there is one, else the predicted class
-    score: str = "probability",  # what is explained and measured: probability, logit or log_probability of the class
+    score: str = "probability",  # what is explained and measured, one of core's SCORES; "output" for a model that returns probabilities
     annotations: str | Path | Mapping | None = None,  # labels, boxes and masks of a folder, see PhotographFolder
     preprocess: Callable | None = None,  # PIL image -> (3, H, W) in [0, 1]; default that of the LoadedModel
     images: int | None = None,  # how many examples, the first ones; default all (12 embedded ones)
@@ -905,7 +1513,7 @@ def benchmark(
     retry_failed: bool = False,  # do again what failed in an earlier start
     show_progress: bool = True,  # progress bar with the remaining time
 ):
-    "The finished BenchmarkRun; writes table.csv, table.md and figure.png into the folder. Failing examples are part of the result. Raises ValueError or TypeError for wrong calls, another configuration in the folder or a folder in use, OSError when the folder can't be written."
+    "The finished BenchmarkRun; writes table.csv, table.md and figure.png into the folder. Failing examples are part of the result. Raises ValueError or TypeError, before anything is run, for wrong calls, settings among them, for data or a model of which no example can be used, another configuration in the folder, a folder of something else or in use; OSError when the folder can't be written."
     team = _Team()
     try:
         return _benchmark(team, **{k: v for k, v in locals().items() if k != "team"})
@@ -913,7 +1521,7 @@ def benchmark(
         team.leave()
 
 # %% ../nbs/08_benchmark.ipynb #4a423147
-def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, team):
+def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, team, folder, unseen):
     "Module on its device, dataset, names of the examples, description of the model"
     if model is None:
         model = load_model("shapes")
@@ -925,13 +1533,17 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
             raise TypeError(f"model must be a module, a LoadedModel or a function, got {type(model).__name__}")
         model = _Function(model)
     tensors = [*model.parameters(), *model.buffers()]
-    where = torch.device(device) if device is not None else tensors[0].device if tensors else torch.device("cpu")
+    if any(t.is_meta for t in tensors):
+        raise ValueError("the model's weights are on the meta device, without values; load them first")
+    where = _usable_device(device) if device is not None else tensors[0].device if tensors else torch.device("cpu")
     if where.type == "cuda" and where.index is None and team.size > 1:
         where = torch.device("cuda", team.local_rank)
     if any(t.device != where for t in tensors):
         model = copy.deepcopy(model).to(where)  # the given one stays where it is
     if any(t.is_floating_point() and t.dtype != dtype for t in model.parameters()):
         raise ValueError(f"the model's parameters are {next(t.dtype for t in model.parameters() if t.is_floating_point() and t.dtype != dtype)}, the images {dtype}; give dtype, or convert the model")
+    if annotations is not None and not isinstance(data, (str, Path)):
+        raise ValueError("annotations belong to a folder of photographs; other datasets give label and mask with each item: (image, label, mask)")
     if data is None:
         data = shape_images(12 if images is None else images, seed=seed + 1_000_003)  # not the images that the network was trained on
     if isinstance(data, ShapeImages):
@@ -939,53 +1551,207 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     elif isinstance(data, (str, Path)):
         if preprocess is None:
             raise ValueError("a folder of photographs needs preprocess (PIL image -> tensor), or a LoadedModel that has one: benchmark(load_model('resnet50'), 'photos')")
+        if annotations is None and _path(folder, "folder").resolve().is_relative_to(Path(data).resolve()):
+            raise ValueError(f"the run folder {folder} lies in the folder of photographs {data}, where its figure would count as one; choose another")
         data = PhotographFolder(data, preprocess, annotations)
     elif not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise TypeError(f"data must be a folder, ShapeImages or a dataset with len() and [index], got {type(data).__name__}")
     n = len(data) if images is None else min(images, len(data))
     if n < 1:
         raise ValueError(f"images={images} of {len(data)} examples leaves nothing to do")
-    names = [str(o) for o in getattr(data, "names", [f"{i:06d}" for i in range(n)])[:n]]
-    return model, where, data, names, dict(name=name, weights_sha256=weights_hash(model))
+    about = dict(name=name, weights_sha256=_weights(model, unseen, "model"), code_sha256=_code_of(model, unseen))
+    return model, where, data, _names(data, n), about
+
+
+def _usable_device(name) -> torch.device:
+    "A device on which a number can be made; TypeError or ValueError for anything else"
+    if not isinstance(name, (str, torch.device)):
+        raise TypeError(f"device must be the name of a torch device, got {type(name).__name__} {name!r}")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).tolist()
+    except Exception as error:
+        raise ValueError(f"device {str(name)!r} can't be used here: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+    return device
+
+# %% ../nbs/08_benchmark.ipynb #738d8c21
+def _look_at_first(data, names: list[str], model: nn.Module, where, dtype, target, score: str) -> Tensor:
+    "The first example that can be used, (1, ...) on the device. ValueError or TypeError for what would fail on every example."
+    reasons, failed = [], 0
+    for i in range(len(names)):
+        try:
+            image, label, _ = _item(data, i)
+            x = _finite(image)[None].to(where, dtype)
+        except _NotAnImage as error:
+            raise TypeError(str(error)) from None
+        except Exception as error:
+            reasons.append(_one_line(error))
+            continue
+        try:
+            with leave_as_found(model, warn=False), torch.no_grad():
+                outputs = model(x)
+            _check_outputs(outputs, 1)
+            if not torch.isfinite(outputs).all():
+                raise ValueError("the model's outputs hold NaN or infinity")
+        except _NotLogits as error:
+            raise ValueError(str(error)) from None
+        except Exception as error:
+            reasons.append(f"the model fails on it: {_one_line(error)}")
+            failed += 1
+            if failed == 8:
+                break
+            continue
+        _check_score(model, x, outputs, score)
+        classes, wanted = outputs.shape[1], target if isinstance(target, list) else [target]
+        for wrong in [t for t in wanted if isinstance(t, int) and t >= classes][:1]:
+            raise ValueError(f"target {wrong} is out of range; the model has classes 0 to {classes - 1}")
+        if target == "label" and label is None:
+            raise ValueError(f"target='label', but {_visible(names[i])} has no label; choose target='predicted' or a class")
+        return x
+    raise ValueError(f"not one of {len(reasons)} examples can be used; {_visible(names[0])}: {reasons[0]}")
+
+
+def _finite(image: Tensor) -> Tensor:
+    if not torch.isfinite(image).all():
+        raise ValueError("the image holds NaN or infinity")
+    return image
+
+
+class _NotLogits(ValueError):
+    "Outputs of a form that the benchmark can't use, whatever the example"
+
+
+def _check_outputs(outputs, rows: int):
+    "Raise _NotLogits for what isn't one row of classes per image"
+    if not isinstance(outputs, Tensor):
+        raise _NotLogits(f"the model returned {type(outputs).__name__}; the benchmark needs a tensor of logits (images, classes): wrap the model in a function that picks it")
+    if outputs.ndim != 2 or len(outputs) != rows or not outputs.shape[1]:
+        raise _NotLogits(f"the model returned shape {tuple(outputs.shape)} for {rows} image(s); the benchmark needs logits (images, classes)")
+    if not outputs.is_floating_point():
+        raise _NotLogits(f"the model returned {str(outputs.dtype).removeprefix('torch.')}; the benchmark needs logits, floating-point numbers")
+
+
+def _check_score(model, x: Tensor, outputs: Tensor, score: str):
+    "ValueError when the score can't be made from these outputs: they are probabilities already"
+    if score in ("logit", "output"):
+        return
+    try:
+        class_scores(outputs, score)
+        with leave_as_found(model, warn=False), torch.no_grad():
+            ClassScore(model, of=score)(x)
+    except ValueError as error:
+        raise ValueError(f"score={score!r} doesn't fit this model: {error}. Here: score='output' takes the model's outputs as they are") from None
+
+
+def _stand_in(x: Tensor) -> nn.Module:
+    "A network of a few numbers for images of this shape, (rows, ...) to (rows, 2)"
+    if x.ndim == 4:
+        layers = [(nn.Conv2d, x.shape[1], 2, 1), nn.ReLU(), (nn.Conv2d, 2, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), (nn.Linear, 2, 2)]
+    else:
+        layers = [nn.Flatten(), (nn.Linear, x[0].numel(), 2)]
+    network = nn.Sequential(*(nn.utils.skip_init(*o) if isinstance(o, tuple) else o for o in layers))
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.linspace(-1., 1., p.numel()).view_as(p) if p.ndim > 1 else torch.linspace(3., -3., p.numel()))
+    return network.to(x.dtype).eval()
+
+
+def _try_settings(chosen: Mapping, wanted: Mapping, x: Tensor, score: str):
+    "ValueError for settings of known methods and measures that fail on the stand-in, too"
+    x = torch.linspace(0., 1., x.numel()).view_as(x).to(x.dtype)
+    network = _stand_in(x)
+    for label, (method, settings, _) in chosen.items():
+        plain = {k: v for k, v in settings.items() if k != "layer"}
+        if plain and all(_is_plain(v) for v in plain.values()) and any(method is m for m in METHODS.values()):
+            bends = x.ndim == 4 and method.kind == "attrnb" and "resolution" not in plain
+            part = x[..., :32, :32] if bends else x  # whose settings don't depend on the size
+            error = _error_of(method, network, part, score, plain)
+            if error is not None and _error_of(method, network, part, score, {}) is None:
+                raise ValueError(f"method {label!r}: {_one_line(error).removeprefix('ValueError: ')}") from error
+    masks = torch.zeros(1, *x.shape[-2:], dtype=torch.bool) if x.ndim > 2 else None
+    if masks is not None:
+        masks[..., : (x.shape[-1] + 1) // 2] = True
+    case = Case(ClassScore(network, of=score), x, x.flip(-1), [0], masks, [0])
+    for label, (measure, settings, _) in wanted.items():
+        if any(measure is m for m in MEASURES.values()) and not (measure.masks and x.ndim != 4):
+            try:
+                with leave_as_found(network, warn=False), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    measure.compute(case, **settings)
+            except Exception as error:
+                raise ValueError(f"measure {label!r}: {_one_line(error).removeprefix('ValueError: ')}") from error
+
+
+def _is_plain(value) -> bool:
+    return isinstance(value, _SCALARS) or (isinstance(value, (list, tuple)) and all(map(_is_plain, value)))
+
+
+def _error_of(method: Method, network: nn.Module, x: Tensor, score: str, settings: Mapping) -> Exception | None:
+    "What goes wrong on the stand-in"
+    scored = _Scored(network, method.score or score)
+    try:
+        with leave_as_found(scored, warn=False), _seeded(method, 0), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _made(method, scored, 8, settings)(x, [0], 0)
+    except Exception as error:
+        return error
+    return None
+
 
 # %% ../nbs/08_benchmark.ipynb #c6ca6d39
 def _benchmark(team, model, data, methods, measures, folder, target, score, annotations, preprocess, images, steps, substrate, unit, rank,
                seed, batch_size, internal_batch_size, device, dtype, keep, reference, retry_failed, show_progress):
-    batch_size, steps = whole_number(batch_size, "batch_size"), whole_number(steps, "steps")
+    batch_size, steps, seed = whole_number(batch_size, "batch_size"), whole_number(steps, "steps"), _whole_seed(seed)
     images = whole_number(images, "images", or_none=True)
+    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     if keep not in (None, "float16", "float32", "float64"):
         raise ValueError(f"keep={keep!r} is not known; choose 'float16', 'float32', 'float64' or None")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a torch dtype of floating-point numbers, got {dtype!r}")
+    folder, unseen = _path(folder, "folder"), []
     chosen = {}
-    for label, (method, settings, described) in _entries(methods, METHODS, "method").items():
-        method = _own_method(method)
+    for label, (method, settings, described) in _entries(methods, METHODS, "method", unseen).items():
+        method = _own_method(label, method, settings)
+        if method.counted:  # a Method; the calls of what users have are checked there
+            _check_names(label, method, settings)
         chosen[label] = (method, settings, described | {"kind": method.kind})
     if reference is not None and reference not in chosen:
         raise ValueError(f"reference {reference!r} is not among the methods {', '.join(chosen)}")
-    ClassScore(lambda logits: logits, of=score)
-    model, where, data, names, about_model = _prepare(model, data, annotations, preprocess, images, device, dtype, seed, team)
+    ClassScore(_identity, of=score)
+    if team.rank == 0:
+        _refuse_strangers(folder)
+    model, where, data, names, about_model = _prepare(model, data, annotations, preprocess, images, device, dtype, seed, team, folder, unseen)
     n = len(names)
+    known = _has_masks(data, n)
     if measures is None:
-        known = _has_masks(data, n)
         measures = [m for m in DEFAULT_MEASURES if known or not MEASURES[m].masks]
     wanted = {}
-    for label, (measure, settings, described) in _entries(measures, MEASURES, "measure").items():
+    for label, (measure, settings, described) in _entries(measures, MEASURES, "measure", unseen).items():
         measure = measure if isinstance(measure, Measure) else Measure(measure)
         common = dict(steps=steps, substrate=substrate, unit=unit, rank=rank)
         settings = {k: common[k] for k in measure.shared} | settings
-        wanted[label] = (measure, settings, described | {"settings": _plain(settings), "better": measure.better})
-    if isinstance(target, (Tensor, np.ndarray)):
-        target = target.tolist()
-    if isinstance(target, (list, tuple)) and len(target) != n:
-        raise ValueError(f"{len(target)} targets for {n} examples")
-    if isinstance(target, str) and target not in ("label", "predicted"):
-        raise ValueError(f"target={target!r} is not known; choose 'label', 'predicted', a class number or one per example")
+        if measure.settings:
+            _refuse_unknown(f"measure {label!r}", settings, _settings_of(measure.settings[:1]) or _settings_of(measure.settings[1:]))
+        else:
+            _check_call(f"measure {label!r}", measure.compute, (None,), settings, "function(case, **settings)")
+        if measure.masks and known is False:
+            raise ValueError(f"measure {label!r} needs to know where the object is, but no example has a mask{', boxes or polygons: give annotations' if isinstance(data, PhotographFolder) else ''}")
+        wanted[label] = (measure, settings, described | {"settings": _plain(settings, unseen, f"measures.{label}"), "better": measure.better})
+    target = _read_target(target, n)
+    first = _look_at_first(data, names, model, where, dtype, target, score)
+    for label, (method, settings, _) in chosen.items():
+        if isinstance(settings.get("layer"), str) and any(method is m for m in METHODS.values()):
+            _module_named(settings["layer"], model)
+    _try_settings(chosen, wanted, first.cpu(), score)
     folder = Path(folder)
     configuration = dict(
-        model=about_model, score=score, target=_plain(target), seed=seed, data=dict(kind=type(data).__name__.lstrip("_"), examples=n, sha256=_fingerprint(data, n) if team.rank == 0 else None),
+        model=about_model, score=score, target=_plain(target), seed=seed,
+        data=dict(kind=type(data).__name__.lstrip("_"), examples=n, sha256=_fingerprint(data, n, unseen) if team.rank == 0 else None),
         methods={label: described for label, (_, _, described) in chosen.items()}, measures={label: described for label, (_, _, described) in wanted.items()},
         dtype=str(dtype).removeprefix("torch."), keep=keep, versions=_versions(),
     )
     about = dict(created=datetime.now(timezone.utc).isoformat(timespec="seconds"), device=str(where), processes=team.size, batch_size=batch_size)
+    about["not_checked"] = sorted({f"NOT checked: {o}" for o in unseen})
     with _locked(folder) if team.rank == 0 else _nothing():
         team.agree(lambda: _claim(folder, configuration, names, about))
         _work(team, model, where, data, names, chosen, wanted, folder, target, score, seed, batch_size, internal_batch_size, dtype, keep, retry_failed, show_progress)
@@ -997,21 +1763,17 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
     return run
 
 
-@contextmanager
-def _nothing():
-    yield
-
-
 def _has_masks(data, n: int) -> bool:
-    "Whether the data know where the object is: of a folder by its annotations, otherwise by the first items"
+    "Whether the data know where the object is: of a folder by its annotations, otherwise by the first items; None where these don't tell"
     if isinstance(data, PhotographFolder):
         return any({"boxes", "boxes_xyxy", "polygons", "mask"} & set(data.entry(i)) for i in range(n))
+    found = []
     for i in range(min(n, 8)):
         try:
-            return _item(data, i)[2] is not None
+            found.append(_item(data, i)[2] is not None)
         except Exception:
             continue
-    return False
+    return any(found) or (None if len(found) < n else False)
 
 # %% ../nbs/08_benchmark.ipynb #e8744eb9
 def _unit_name(first: int, label: str) -> str:
@@ -1021,7 +1783,9 @@ def _unit_name(first: int, label: str) -> str:
 
 def _work(team, model, where, data, names, chosen, wanted, folder, target, score, seed, batch_size, internal_batch_size, dtype, keep, retry_failed, show_progress):
     "Do this process's share of what is not yet finished"
-    finished = {(row["index"], row["method"]) for row in _results(folder) if not (retry_failed and row["error"])}
+    done = _results(folder)
+    finished = {(row["index"], row["method"]) for row in done if not (retry_failed and row["error"])}
+    items = {row["index"]: row["item"] for row in done if row.get("item")}
     blocks = [range(i, min(i + batch_size, len(names))) for i in range(0, len(names), batch_size)][team.rank::team.size]
     pairs = [(i, label) for block in blocks for i in block for label in chosen]
     measured = ClassScore(model, of=score)
@@ -1030,7 +1794,10 @@ def _work(team, model, where, data, names, chosen, wanted, folder, target, score
     with tqdm(total=len(pairs), initial=sum(p in finished for p in pairs), unit="attribution", disable=not show_progress or team.rank > 0, desc="benchmark") as bar:
         for block in blocks:
             left = {label: [i for i in block if (i, label) not in finished] for label in chosen}
-            examples = _load(data, names, sorted({i for l in left.values() for i in l}), model, where, dtype, target, measured)
+            examples = _load(data, names, sorted({i for l in left.values() for i in l}), model, where, dtype, target, score)
+            for e in examples.values():
+                if e.item and items.get(e.index, e.item) != e.item:
+                    raise ValueError(f"{_visible(e.name)} is not what it was when the results in {folder} were made; choose another folder")
             for label, indices in left.items():
                 if not indices:
                     continue
@@ -1042,7 +1809,7 @@ def _work(team, model, where, data, names, chosen, wanted, folder, target, score
                     except Exception as error:
                         made[label] = _failing(error)
                 bar.set_postfix_str(label, refresh=False)
-                rows, maps = _one_unit(made[label], method, [examples[i] for i in indices], label, scored, measured, wanted, seed, internal_batch_size, where, dtype)
+                rows, maps = _one_unit(made[label], method, settings, [examples[i] for i in indices], label, scored, measured, wanted, seed, internal_batch_size, where, dtype)
                 _store(folder, indices[0], label, rows, maps, keep)
                 bar.update(len(indices))
 
@@ -1066,42 +1833,69 @@ class _Example:
     target: int | None = None
     predicted: int | None = None
     probability: float | None = None
+    item: str | None = None  # hash of image, label and mask
     error: str | None = None
 
 
-def _load(data, names, indices, model, where, dtype, target, measured) -> dict[int, _Example]:
-    "The examples of a block, with their targets; those that can't be read carry the reason"
+def _load(data, names, indices, model, where, dtype, target, score) -> dict[int, _Example]:
+    "The examples of a block, with their targets; those that can't be read or that the model can't take carry the reason"
     examples = {i: _Example(i, names[i]) for i in indices}
     for e in examples.values():
         try:
             e.image, e.label, e.mask = _item(data, e.index)
-            if not torch.isfinite(e.image).all():
-                raise ValueError("the image holds NaN or infinity")
+            e.item = _item_hash(e.image, e.label, e.mask)
+            e.image = _finite(e.image).to(dtype)
         except Exception as error:
             e.image, e.error = None, f"image: {_one_line(error)}"
-    good = [e for e in examples.values() if e.error is None]
-    for group in _same_shape(good):
-        x = torch.stack([e.image for e in group]).to(where, dtype)
-        with leave_as_found(model, warn=False), torch.no_grad():
-            logits = model(x)
-        if logits.ndim != 2:
-            raise ValueError(f"the model returned shape {tuple(logits.shape)}; the benchmark needs logits (images, classes)")
-        chances = class_scores(logits.double(), "probability")
-        for e, row in zip(group, chances.cpu()):
-            e.predicted = int(row.argmax())
-            if isinstance(target, (list, tuple)):
-                e.target = int(target[e.index])
-            elif isinstance(target, int):
-                e.target = target
-            else:
-                e.target = e.predicted if target == "predicted" or (target is None and e.label is None) else e.label
-            if e.target is None:
-                e.error = "no label; choose target='predicted'"
-            elif not 0 <= e.target < len(row):
-                e.error = f"target {e.target} is out of range; the model has classes 0 to {len(row) - 1}"
-            else:
-                e.probability = float(row[e.target])
+    for group in _same_shape([e for e in examples.values() if e.error is None]):
+        for e, row in zip(group, _outputs(model, [e.image for e in group], where)):
+            try:
+                _place(e, row, target, score)
+            except Exception as error:
+                e.error = f"scores: {_one_line(error)}"
     return examples
+
+
+def _outputs(model: nn.Module, images: list[Tensor], where) -> list:
+    "Per image the model's outputs (classes,) on the CPU, or the error"
+    try:
+        with leave_as_found(model, warn=False), torch.no_grad():
+            outputs = model(torch.stack(images).to(where))
+        _check_outputs(outputs, len(images))
+        return list(outputs.double().cpu())
+    except Exception as error:
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            torch.cuda.empty_cache()
+        return [error] if len(images) == 1 else [o for image in images for o in _outputs(model, [image], where)]
+
+
+def _place(e: _Example, row, target, score: str):
+    "Put predicted class, target and its probability into the example, or why it has none"
+    if isinstance(row, Exception):
+        raise row
+    if not torch.isfinite(row).all():
+        raise ValueError("the model's outputs hold NaN or infinity")
+    e.predicted = int(row.argmax())
+    if isinstance(target, (list, int)):
+        e.target = target[e.index] if isinstance(target, list) else target
+    else:
+        e.target = e.predicted if target == "predicted" or (target is None and e.label is None) else e.label
+    if e.target is None:
+        e.error = "no label; choose target='predicted'"
+    elif not 0 <= e.target < len(row):
+        e.error = f"target {e.target} is out of range; the model has classes 0 to {len(row) - 1}"
+    else:
+        e.probability = _probability(row, e.target, score)
+
+
+def _probability(row: Tensor, target: int, score: str) -> float | None:
+    "Of the target, for the table of results; None where the outputs don't tell"
+    try:
+        how = "sigmoid" if score in ("sigmoid", "log_sigmoid") else "output" if score == "output" else "probability"
+        value = float((row[None] if how == "output" else class_scores(row[None], how))[0, target])
+    except ValueError:  # probabilities already
+        value = float(row[target])
+    return value if 0 <= value <= 1 else None
 
 
 def _same_shape(examples: list[_Example]) -> list[list[_Example]]:
@@ -1111,11 +1905,11 @@ def _same_shape(examples: list[_Example]) -> list[list[_Example]]:
     return list(groups.values())
 
 # %% ../nbs/08_benchmark.ipynb #9506a196
-def _one_unit(attribute, method, examples, label, scored, measured, wanted, seed, internal_batch_size, where, dtype) -> tuple[list[dict], dict[str, Tensor]]:
+def _one_unit(attribute, method, own, examples, label, scored, measured, wanted, seed, internal_batch_size, where, dtype) -> tuple[list[dict], dict[str, Tensor]]:
     "Rows of results and attributions by example, of one method on one block"
     rows = {e.index: dict(
         index=e.index, example=e.name, method=label, label=e.label, target=e.target, predicted=e.predicted, probability=e.probability,
-        seconds=0., gradient_evaluations=0, forward_rows=0, values={m: None for m in wanted}, errors={}, warnings=[], error=e.error,
+        seconds=0., gradient_evaluations=0, forward_rows=0, values={m: None for m in wanted}, errors={}, warnings=[], error=e.error, item=e.item,
     ) for e in examples}
     maps = {}
     for group in _same_shape([e for e in examples if e.error is None]):
@@ -1126,16 +1920,17 @@ def _one_unit(attribute, method, examples, label, scored, measured, wanted, seed
         spent = (time.perf_counter() - start) / len(group)
         counted = scored.rows - before[0], scored.gradient_rows - before[1]
         cost = [round(c / len(group), 3) if method.counted or counted[0] else None for c in counted]
-        good = []
+        alike = {}  # attributions of one shape are measured together
         for k, (e, result, said) in enumerate(zip(group, results, words)):
             rows[e.index] |= dict(seconds=spent, forward_rows=cost[0], gradient_evaluations=cost[1], warnings=sorted(set(said)))
             if isinstance(result, str):
                 rows[e.index]["error"] = result
             else:
                 maps[e.index] = result
-                good.append(k)
-        if good:
-            case = Case(measured, x[good], torch.stack([results[k] for k in good]).to(where), [targets[k] for k in good], None, [seeds[k] for k in good], method, internal_batch_size)
+                alike.setdefault(tuple(result.shape), []).append(k)
+        for good in alike.values():
+            maps_of = torch.stack([results[k] for k in good]).to(where)
+            case = Case(measured, x[good], maps_of, [targets[k] for k in good], None, [seeds[k] for k in good], method, own, internal_batch_size)
             _measure_all(wanted, case, [group[k] for k in good], rows)
     return list(rows.values()), maps
 
@@ -1165,10 +1960,10 @@ def _store(folder: Path, first: int, label: str, rows: list[dict], maps: dict[in
     name = _unit_name(first, label)
     path, shard = folder / "results" / f"{name}.json", folder / "attributions" / f"{name}.safetensors"
     if path.exists():  # some of its examples are done again
-        again = {row["index"] for row in rows}
-        rows = [row for row in _read_json(path) if row["index"] not in again] + rows
+        manifest, again = _read_manifest(folder), {row["index"] for row in rows}
+        rows = [row for row in _read_rows(path, manifest) if row["index"] not in again] + rows
         if shard.exists():
-            maps = {int(k): v for k, v in safetensors.torch.load(shard.read_bytes()).items() if int(k) not in again} | maps
+            maps = {k: v for k, v in _read_shard(shard, len(manifest["examples"])).items() if k not in again} | maps
     if keep is not None and maps:
         write_atomically(shard, safetensors.torch.save({str(i): m.to(getattr(torch, keep)).contiguous().clone() for i, m in sorted(maps.items())}))
     write_atomically(path, _json(sorted(rows, key=lambda row: row["index"])))
@@ -1176,13 +1971,15 @@ def _store(folder: Path, first: int, label: str, rows: list[dict], maps: dict[in
 
 def _results(folder: Path) -> list[dict]:
     "All rows of results in the folder, by example and method; of a pair done twice the one that succeeded, or the later"
-    rows = {}
-    for path in sorted((folder / "results").glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name)):
-        for row in _read_json(path):
+    rows, manifest = {}, _read_manifest(folder)
+    files = [p for p in (folder / "results").glob("*.json") if _UNIT.fullmatch(p.name)]
+    for path in sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name)):
+        for row in _read_rows(path, manifest):
             known = rows.get((row["index"], row["method"]))
             if known is None or known["error"] or not row["error"]:
                 rows[row["index"], row["method"]] = row
     return list(rows.values())
+
 
 # %% ../nbs/08_benchmark.ipynb #7c4cadc2
 class BenchmarkRun:
@@ -1192,11 +1989,11 @@ class BenchmarkRun:
         self,
         folder: str | Path,  # where the run is kept
     ):
-        "Reads manifest and results; `rows` holds one dictionary per example and method. Raises ValueError if the folder holds no run."
-        self.folder = Path(folder)
+        "Reads manifest and results; `rows` holds one dictionary per example and method. Raises TypeError or ValueError if the folder holds no run or a damaged one."
+        self.folder = _path(folder, "folder")
         if not (self.folder / "manifest.json").is_file():
             raise ValueError(f"{folder} holds no run (no manifest.json)")
-        self.manifest = _read_json(self.folder / "manifest.json")
+        self.manifest = _read_manifest(self.folder)
         order = {m: k for k, m in enumerate(self.methods)}
         self.rows = sorted((r for r in _results(self.folder) if r["method"] in order), key=lambda r: (r["index"], order[r["method"]]))
 
@@ -1214,6 +2011,12 @@ class BenchmarkRun:
     def missing(self) -> int:
         "How many pairs of example and method are not done yet"
         return len(self.manifest["examples"]) * len(self.methods) - len(self.rows)
+
+    @property
+    def without_results(self) -> list[str]:
+        "Methods that were tried and have no result at all"
+        tried = {r["method"] for r in self.rows}
+        return [m for m in self.methods if m in tried and all(r["error"] for r in self.rows if r["method"] == m)]
 
     @property
     def failures(self) -> list[dict]:
@@ -1237,12 +2040,17 @@ class BenchmarkRun:
         self,
         method: str,  # label of a method
     ) -> dict[str, Tensor]:
-        "Example -> attributions (channels or 1, H, W) as kept. Raises ValueError for an unknown label."
+        "Example -> attributions (channels or 1, H, W) as kept. Raises ValueError for an unknown label, files that are damaged or gone, and when none were kept (keep=None)."
         _known(method, dict.fromkeys(self.methods), "method")
-        names = self.manifest["examples"]
+        names, keep = self.manifest["examples"], self.manifest["configuration"].get("keep")
+        if keep is None:
+            raise ValueError("no attributions were kept in this run (keep=None); they take a run of their own, in another folder")
         tail = _unit_name(0, method)[6:]
-        shards = sorted((self.folder / "attributions").glob(f"*{tail}.safetensors"), key=lambda p: (p.stat().st_mtime_ns, p.name))
-        found = {int(k): v for path in shards for k, v in safetensors.torch.load(path.read_bytes()).items()}
+        shards = [p for p in (self.folder / "attributions").glob("*.safetensors") if _UNIT.fullmatch(p.name) and p.stem.endswith(tail)]
+        found = {k: v for path in sorted(shards, key=lambda p: (p.stat().st_mtime_ns, p.name)) for k, v in _read_shard(path, len(names)).items()}
+        gone = [r["example"] for r in self.rows if r["method"] == method and not r["error"] and r["index"] not in found]
+        if gone:
+            raise ValueError(f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'} ({', '.join(map(_visible, gone[:3]))}{', ...' if len(gone) > 3 else ''}); remove their files in results to have them done again")
         return {names[i]: found[i] for i in sorted(found)}
 
     def summary(
@@ -1253,6 +2061,8 @@ class BenchmarkRun:
         "One dictionary per method and measure: examples, mean, low, high, and the paired difference to the reference with its own low and high (None for the reference itself). Raises ValueError for an unknown reference."
         reference = self.methods[0] if reference is None else reference
         _known(reference, dict.fromkeys(self.methods), "method")
+        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+            raise ValueError(f"level is {level!r}; it must be a number between 0 and 1")
         rows = []
         for measure in self.measures:
             base = self.values(reference, measure)
@@ -1276,21 +2086,22 @@ class BenchmarkRun:
         reference = self.methods[0] if reference is None else reference
         summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
         arrows = {m: {"higher": " ↑", "lower": " ↓"}.get(o["better"], "") for m, o in self._described("measures").items()}
+        heads = [_literal(m) + arrows[m] for m in self.measures]
         count = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
-        head = ["method", "examples", "failed", *(m + arrows[m] for m in self.measures), "gradients", "forward rows"]
+        head = ["method", "examples", "failed", *heads, "gradients", "forward rows"]
         lines = [head]
         for m in self.methods:
             good = [r for r in count[m] if not r["error"]]
             costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
-            lines.append([m, str(len(good)), str(len(count[m]) - len(good)), *(_with_interval(*(summary[m, k][c] for c in ("mean", "low", "high"))) for k in self.measures), *costs])
+            lines.append([_literal(m), str(len(good)), str(len(count[m]) - len(good)), *(_with_interval(*(summary[m, k][c] for c in ("mean", "low", "high"))) for k in self.measures), *costs])
         few = " With fewer than ten examples such intervals are too narrow." if max(map(len, count.values()), default=0) < 10 else ""
         text = [f"Means over examples with {level:.0%} bootstrap intervals; cost per example.{few}", "", _markdown(lines)]
         if len(self.methods) > 1:
-            lines = [["method", *(m + arrows[m] for m in self.measures)]]
+            lines = [["method", *heads]]
             for m in self.methods:
                 if m != reference:
-                    lines.append([m, *(_with_interval(*(summary[m, k][c] for c in ("difference", "difference_low", "difference_high")), signed=True) for k in self.measures)])
-            text += ["", f"Difference to {reference} on the same examples (bold: the interval excludes zero).", "", _markdown(lines)]
+                    lines.append([_literal(m), *(_with_interval(*(summary[m, k][c] for c in ("difference", "difference_low", "difference_high")), signed=True) for k in self.measures)])
+            text += ["", f"Difference to {_literal(reference)} on the same examples (bold: the interval excludes zero).", "", _markdown(lines)]
         return "\n".join(text + self._notes()) + "\n"
 
     def _described(self, what):
@@ -1310,22 +2121,28 @@ class BenchmarkRun:
                 said.setdefault((r["method"], re.sub(r"example.*?\]", "an example", warning)), []).append(r["example"])
         if self.missing:
             lines.append(f"- not finished: {self.missing} pairs of example and method are missing")
+        unseen = [m for m in self.methods if self._described("methods")[m]["kind"] != "floor" and self._never_called(m)]
+        lines += [f"- {m} was not seen to use the model: no row passed it. It ignores the model, or explains another one" for m in unseen]
         lines += [f"- {len(images)} of {len(self.manifest['examples'])} images could not be used; {name}: {error.removeprefix('image: ')}" for name, error in list(images.items())[:1]]
         lines += [f"- {name}: {error.removeprefix('image: ')}" for name, error in list(images.items())[1:5]]
         lines += [f"- {m} failed on {len(e)} examples: {error}" for (m, error), e in reasons.items()]
         lines += [f"- {m} has no value for {len(e)} examples: {error}" for (m, error), e in undefined.items()]
         lines += [f"- {m} warned on {len(e)} examples: {warning}" for (m, warning), e in said.items()]
-        return ["", *lines] if lines else []
+        return ["", *map(_literal, lines)] if lines else []
+
+    def _never_called(self, method: str) -> bool:
+        good = [r for r in self.rows if r["method"] == method and not r["error"]]
+        return bool(good) and not any(r["forward_rows"] for r in good)
 
     def csv(self) -> str:
-        "Tidy text: one line per example, method and measure; an empty value has its reason in the last column."
+        "Tidy text: one line per example, method and measure; an empty value has its reason in the last column. Words that a spreadsheet would take for a formula begin with an apostrophe."
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["example", "target", "method", "measure", "value", "seconds", "gradient_evaluations", "forward_rows", "error"])
         for r in self.rows:
             for m in self.measures:
                 value = r["values"][m]
-                writer.writerow([r["example"], r["target"], r["method"], m, "" if value is None else repr(value), f"{r['seconds']:.6f}", *("" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")), r["error"] or r["errors"].get(m, "")])
+                writer.writerow([_no_formula(r["example"]), r["target"], _no_formula(r["method"]), _no_formula(m), "" if value is None else repr(value), f"{r['seconds']:.6f}", *("" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")), _no_formula(r["error"] or r["errors"].get(m, ""))])
         return text.getvalue()
 
     def figure(
@@ -1352,9 +2169,9 @@ class BenchmarkRun:
                     ends = [[0], [0]] if r["low"] is None else [[r["mean"] - r["low"]], [r["high"] - r["mean"]]]
                     ax.errorbar([r["mean"]], [y], xerr=ends, color=color, marker=marker, markersize=4.5, linewidth=1.3, capsize=2)
             better = self._described("measures")[measure]["better"]
-            ax.set_title(measure.replace("_", " ") + (f"\n{better} is better" if better else ""), fontsize=9)
+            ax.set_title(_drawn(measure.replace("_", " ")) + (f"\n{better} is better" if better else ""), fontsize=9)
             ax.tick_params(labelsize=8)
-            ax.set_yticks(range(len(self.methods)), self.methods)
+            ax.set_yticks(range(len(self.methods)), [_drawn(m) for m in self.methods])
             ax.set_ylim(len(self.methods) - .5, -.5)
         return fig
 
@@ -1363,8 +2180,8 @@ class BenchmarkRun:
         reference: str | None = None,  # see table
     ):
         "Write table.csv, table.md and figure.png into the folder; returns None. Raises OSError when that fails."
-        write_atomically(self.folder / "table.csv", self.csv().encode())
-        write_atomically(self.folder / "table.md", self.table(reference).encode())
+        write_atomically(self.folder / "table.csv", self.csv().encode("utf-8", "backslashreplace"))
+        write_atomically(self.folder / "table.md", self.table(reference).encode("utf-8", "backslashreplace"))
         picture = io.BytesIO()
         self.figure(reference).savefig(picture, format="png", dpi=120)
         write_atomically(self.folder / "figure.png", picture.getvalue())
@@ -1395,6 +2212,21 @@ def _with_interval(mean, low, high, signed=False) -> str:
         return f"{mean:{sign}.3f}"
     bold = "**" if signed and (low > 0 or high < 0) else ""
     return f"{bold}{mean:{sign}.3f}{bold} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def _literal(text: str) -> str:
+    "Names and reasons as Markdown shows them, whatever a file is called: no tags, no links, no control characters"
+    text = re.sub(r"\]\(|\]\[", lambda found: "]\\" + found[0][1], _visible(text))
+    return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;").replace("`", "\\`")
+
+
+def _drawn(text: str) -> str:
+    "A label in a figure: matplotlib reads what stands between dollars as mathematics"
+    return _visible(text).replace("$", r"\$")
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@") or text[:1] in ("\t", "\r", "\n") else text
 
 
 def _markdown(lines: list[list[str]]) -> str:
