@@ -63,7 +63,6 @@ from attrnb.measures import (
     random_map,
     sufficiency,
     uniform_map,
-    unit_importance,
 )
 from .neflag import NeFLAG
 from .paths import PathIntegratedGradients
@@ -726,35 +725,6 @@ class Case:
             self.kept[key] = faithfulness_curves(self.forward, self.inputs, self.attributions, self.targets, internal_batch_size=self.internal_batch_size, **settings)
         return self.kept[key]
 
-    def drawn(
-        self,
-        compute: Callable,  # (case, **settings) -> (batch,)
-        settings: Mapping,  # of the measure: unit, rank, and so on
-    ) -> Tensor:  # (batch,)
-        "What `compute` returns, with units of equal importance in random order: examples that have such units are computed alone, with their own seeds, so that the value doesn't depend on the block. Nothing is drawn when the settings name `ties` or `seed`."
-        alone = [] if {"ties", "seed"} & set(settings) else self._alone(settings)
-        if not alone:
-            return compute(self, **settings)
-        values = [None] * len(self.inputs)
-        together = [i for i in range(len(values)) if i not in alone]
-        if together:
-            for i, v in zip(together, compute(_part(self, together), **settings)):
-                values[i] = v
-        for i in alone:
-            part = self.kept.setdefault(("alone", i), _part(self, [i]))  # so that its curves are evaluated once, too
-            values[i] = compute(part, **settings, ties="random", seed=self.seeds[i])[0]
-        return torch.stack(values)
-
-    def _alone(self, settings: Mapping) -> list[int]:
-        "Examples whose value depends on random numbers"
-        if len(self.seeds) != len(self.inputs):
-            return []
-        if isinstance(settings.get("substrate"), str) and settings["substrate"] == "noise":
-            return list(range(len(self.inputs)))
-        maps = self.attributions[:, None] if self.attributions.ndim < self.inputs.ndim else self.attributions
-        order = unit_importance(maps.expand_as(self.inputs), settings.get("unit", 1), settings.get("rank", "signed")).sort(1).values
-        return (order.diff(dim=1) == 0).any(1).nonzero().flatten().tolist()
-
 
 _MASKING = ("substrate", "unit", "rank")
 
@@ -785,7 +755,7 @@ def _area(name: str, better: str) -> Measure:
     def score(case, **settings):
         return getattr(case.curves(**settings), f"{name}_score")
 
-    return Measure(lambda case, **settings: case.drawn(score, settings), better, shared=("steps", *_MASKING), settings=[faithfulness_curves])
+    return Measure(score, better, shared=("steps", *_MASKING), settings=[faithfulness_curves])
 
 
 def _masked(function: Callable, better: str) -> Measure:
@@ -794,7 +764,7 @@ def _masked(function: Callable, better: str) -> Measure:
     def score(case, **settings):
         return function(case.forward, case.inputs, case.attributions, case.targets, internal_batch_size=case.internal_batch_size, **settings)
 
-    return Measure(lambda case, **settings: case.drawn(score, settings), better, shared=_MASKING, settings=[function, comprehensiveness])
+    return Measure(score, better, shared=_MASKING, settings=[function, comprehensiveness])
 
 
 def _located(function: Callable, better: str) -> Measure:
@@ -1409,7 +1379,7 @@ def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int]
         if result.is_complex() or result.layout != torch.strided:
             raise ValueError(f"the method returned {str(result.dtype).removeprefix('torch.')} numbers, {result.layout}; attributions are real numbers, one per place")
         result = result if result.is_floating_point() else result.to(x.dtype)
-        words = [_visible(str(w.message).splitlines()[0]) if str(w.message) else w.category.__name__ for w in said if not re.match(_NOISE, str(w.message))]
+        words = [_words(w) for w in said if not re.match(_NOISE, str(w.message))]
         return list(result.detach().cpu()), [words] * len(x)
 
     def one_by_one():
@@ -1437,6 +1407,10 @@ def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int]
             results, words = one_by_one()
     results = [r if isinstance(r, str) or torch.isfinite(r).all() else "the attribution holds NaN or infinity" for r in results]
     return results, words
+
+
+def _words(warning) -> str:
+    return _visible((str(warning.message) or warning.category.__name__).splitlines()[0])
 
 
 def _belongs(result: Tensor, x: Tensor) -> bool:
@@ -1637,9 +1611,10 @@ def _check_score(model, x: Tensor, outputs: Tensor, score: str):
         return
     try:
         class_scores(outputs, score)
-        with leave_as_found(model, warn=False), torch.no_grad():
+        with leave_as_found(model, warn=False), torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*probabilities already")
             ClassScore(model, of=score)(x)
-    except ValueError as error:
+    except (ValueError, UserWarning) as error:
         raise ValueError(f"score={score!r} doesn't fit this model: {error}. Here: score='output' takes the model's outputs as they are") from None
 
 
@@ -1947,9 +1922,12 @@ def _measure_all(wanted, case: Case, examples: list[_Example], rows: dict):
                 rows[examples[k].index]["errors"][name] = "no mask" if examples[k].mask is None else "the mask is empty"
         if not indices:
             continue
-        with leave_as_found(case.forward, warn=False):
+        with leave_as_found(case.forward, warn=False), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             values, errors = _measure(measure.compute, settings, with_masks if measure.masks else case)
+        words = set() if case.method is not None and case.method.kind == "floor" else {_words(w) for w in said}  # floors are constant on purpose
         for k, value, error in zip(indices, values, errors):
+            rows[examples[k].index]["warnings"] = sorted({*rows[examples[k].index]["warnings"], *words})
             rows[examples[k].index]["values"][name] = value
             if error:
                 rows[examples[k].index]["errors"][name] = error
