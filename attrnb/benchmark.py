@@ -6,8 +6,8 @@ Docs: https://attrnb.github.io/attrnb/benchmark.html.md"""
 
 # %% auto #0
 __all__ = ['METHODS', 'MEASURES', 'DEFAULT_MEASURES', 'DEFAULT_METHODS', 'Method', 'last_feature_map', 'attribute_by_name',
-           'parse_names', 'Case', 'Measure', 'PhotographFolder', 'weights_hash', 'write_atomically', 'example_seed',
-           'benchmark', 'BenchmarkRun']
+           'parse_names', 'check_method', 'Case', 'Measure', 'PhotographFolder', 'weights_hash', 'write_atomically',
+           'visible_text', 'example_seed', 'benchmark', 'usable_device', 'BenchmarkRun']
 
 # %% ../nbs/08_benchmark.ipynb #7902e570
 import ast
@@ -381,7 +381,7 @@ def _read_class(value, what: str) -> int:
     if isinstance(value, (Tensor, np.ndarray, np.generic)) and np.ndim(value) == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} must be a class number (an int), got {type(value).__name__} {value!r}")
+        raise TypeError(f"{what} must be a class number (an int), got {type(value).__name__} {visible_text(str(value))[:60]}")
     if value < 0:
         raise ValueError(f"{what} is {value}; classes are counted from 0")
     return value
@@ -683,6 +683,15 @@ def _settings_of(functions: Sequence[Callable], without: set[str] = frozenset())
     return list(dict.fromkeys(names))
 
 
+def check_method(
+    name: str,  # from METHODS
+    settings: Mapping,  # of the method
+    label: str | None = None,  # how it is called in messages; None: its name
+):
+    "Returns None. Raises ValueError for a name that isn't known and settings that the method doesn't take, with near matches; nothing is run."
+    _check_names(label or name, _known(name, METHODS, "method"), settings)
+
+
 def _check_names(label: str, method: Method, settings: Mapping, what: str = "method"):
     "ValueError for settings that the method doesn't take"
     if method.settings is None:
@@ -884,7 +893,7 @@ class PhotographFolder(Dataset):
         if self.annotations is not None and not (isinstance(self.annotations, Mapping) and all(isinstance(e, Mapping) for e in self.annotations.values())):
             raise ValueError('annotations must map file names to dictionaries: {"photo.jpg": {"label": 3, "boxes": [[x0, y0, x1, y1]]}}')
         for name, entry in (self.annotations or {}).items():
-            _check_entry(_visible(str(name)), entry)
+            _check_entry(visible_text(str(name)), entry)
         if self.annotations is None:
             self.names = sorted(p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
         else:
@@ -998,7 +1007,7 @@ def _item(data, index: int) -> tuple[Tensor, int | None, Tensor | None]:
 
 def _read_label(label) -> int:
     "A label as an int; TypeError for what isn't a whole number"
-    value = label.item() if isinstance(label, (Tensor, np.ndarray, np.generic)) and np.size(label) == 1 else label
+    value = label.item() if isinstance(label, (Tensor, np.ndarray, np.generic)) and math.prod(label.shape) == 1 else label
     if not isinstance(value, int):
         raise TypeError(f"the label is {type(label).__name__} {str(label)[:40]}; a class number (an int) is needed")
     return int(value)
@@ -1140,8 +1149,10 @@ def _json(data) -> bytes:
         return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _visible(text: str) -> str:
-    "Text on one line, with control characters (escape sequences of terminals, marks that turn the direction) written out"
+def visible_text(
+    text: str,  # a file's name, or a message that may hold one
+) -> str:
+    "The text on one line, with control characters (escape sequences of terminals, marks that turn the direction) written out."
     return "".join(c if c.isprintable() else " " if c in "\n\r\t" else ascii(c)[1:-1] for c in text)
 
 
@@ -1185,7 +1196,7 @@ def _refuse_strangers(folder: Path):
         raise ValueError(f"{folder} holds results but no manifest; choose another folder")
     strange = sorted(o for o in [*(inside - {".lock", "results", "attributions"}), *units] if not _TEMPORARY.fullmatch(o))
     if strange:
-        raise ValueError(f"{folder} is no run folder and isn't empty ({', '.join(map(_visible, strange[:3]))}{', ...' if len(strange) > 3 else ''}); choose a new or empty folder")
+        raise ValueError(f"{folder} is no run folder and isn't empty ({', '.join(map(visible_text, strange[:3]))}{', ...' if len(strange) > 3 else ''}); choose a new or empty folder")
 
 
 def _claim(folder: Path, configuration: dict, names: list[str], about: dict) -> dict:
@@ -1223,7 +1234,7 @@ def _read_json(path: Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} can't be read ({_visible(str(error))}); remove it to have that part done again") from None
+        raise ValueError(f"{path} can't be read ({visible_text(str(error))}); remove it to have that part done again") from None
 
 
 def _read_manifest(folder: Path) -> dict:
@@ -1277,7 +1288,7 @@ def _read_shard(path: Path, n: int) -> dict[int, Tensor]:
     try:
         held = {int(k): v for k, v in safetensors.torch.load(path.read_bytes()).items()}
     except Exception as error:
-        raise ValueError(f"{path} can't be read ({_visible(_one_line(error))}); remove it and results/{path.stem}.json to have that part done again") from None
+        raise ValueError(f"{path} can't be read ({visible_text(_one_line(error))}); remove it and results/{path.stem}.json to have that part done again") from None
     if not all(0 <= k < n for k in held):
         raise ValueError(f"{path} belongs to other examples; remove it and results/{path.stem}.json to have that part done again")
     return held
@@ -1410,7 +1421,7 @@ def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int]
 
 
 def _words(warning) -> str:
-    return _visible((str(warning.message) or warning.category.__name__).splitlines()[0])
+    return visible_text((str(warning.message) or warning.category.__name__).splitlines()[0])
 
 
 def _belongs(result: Tensor, x: Tensor) -> bool:
@@ -1420,7 +1431,7 @@ def _belongs(result: Tensor, x: Tensor) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
-    text = _visible(" ".join(str(error).split())) or "no message"
+    text = visible_text(" ".join(str(error).split())) or "no message"
     kind = next(k.__name__ for k in type(error).__mro__ if not k.__name__.startswith("_"))
     return f"{kind}: {text[:300]}{'...' if len(text) > 300 else ''}"
 
@@ -1509,7 +1520,7 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     tensors = [*model.parameters(), *model.buffers()]
     if any(t.is_meta for t in tensors):
         raise ValueError("the model's weights are on the meta device, without values; load them first")
-    where = _usable_device(device) if device is not None else tensors[0].device if tensors else torch.device("cpu")
+    where = usable_device(device) if device is not None else tensors[0].device if tensors else torch.device("cpu")
     if where.type == "cuda" and where.index is None and team.size > 1:
         where = torch.device("cuda", team.local_rank)
     if any(t.device != where for t in tensors):
@@ -1537,8 +1548,10 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     return model, where, data, _names(data, n), about
 
 
-def _usable_device(name) -> torch.device:
-    "A device on which a number can be made; TypeError or ValueError for anything else"
+def usable_device(
+    name: str | torch.device,  # "cpu", "cuda:1", ...
+) -> torch.device:
+    "The device, on which numbers can be made. Raises TypeError for what is no name, ValueError for a device that is unknown or not available on this machine."
     if not isinstance(name, (str, torch.device)):
         raise TypeError(f"device must be the name of a torch device, got {type(name).__name__} {name!r}")
     try:
@@ -1580,9 +1593,9 @@ def _look_at_first(data, names: list[str], model: nn.Module, where, dtype, targe
         for wrong in [t for t in wanted if isinstance(t, int) and t >= classes][:1]:
             raise ValueError(f"target {wrong} is out of range; the model has classes 0 to {classes - 1}")
         if target == "label" and label is None:
-            raise ValueError(f"target='label', but {_visible(names[i])} has no label; choose target='predicted' or a class")
+            raise ValueError(f"target='label', but {visible_text(names[i])} has no label; choose target='predicted' or a class")
         return x
-    raise ValueError(f"not one of {len(reasons)} examples can be used; {_visible(names[0])}: {reasons[0]}")
+    raise ValueError(f"not one of {len(reasons)} examples can be used; {visible_text(names[0])}: {reasons[0]}")
 
 
 def _finite(image: Tensor) -> Tensor:
@@ -1772,7 +1785,7 @@ def _work(team, model, where, data, names, chosen, wanted, folder, target, score
             examples = _load(data, names, sorted({i for l in left.values() for i in l}), model, where, dtype, target, score)
             for e in examples.values():
                 if e.item and items.get(e.index, e.item) != e.item:
-                    raise ValueError(f"{_visible(e.name)} is not what it was when the results in {folder} were made; choose another folder")
+                    raise ValueError(f"{visible_text(e.name)} is not what it was when the results in {folder} were made; choose another folder")
             for label, indices in left.items():
                 if not indices:
                     continue
@@ -2028,7 +2041,7 @@ class BenchmarkRun:
         found = {k: v for path in sorted(shards, key=lambda p: (p.stat().st_mtime_ns, p.name)) for k, v in _read_shard(path, len(names)).items()}
         gone = [r["example"] for r in self.rows if r["method"] == method and not r["error"] and r["index"] not in found]
         if gone:
-            raise ValueError(f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'} ({', '.join(map(_visible, gone[:3]))}{', ...' if len(gone) > 3 else ''}); remove their files in results to have them done again")
+            raise ValueError(f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'} ({', '.join(map(visible_text, gone[:3]))}{', ...' if len(gone) > 3 else ''}); remove their files in results to have them done again")
         return {names[i]: found[i] for i in sorted(found)}
 
     def summary(
@@ -2194,13 +2207,13 @@ def _with_interval(mean, low, high, signed=False) -> str:
 
 def _literal(text: str) -> str:
     "Names and reasons as Markdown shows them, whatever a file is called: no tags, no links, no control characters"
-    text = re.sub(r"\]\(|\]\[", lambda found: "]\\" + found[0][1], _visible(text))
+    text = re.sub(r"\]\(|\]\[", lambda found: "]\\" + found[0][1], visible_text(text))
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;").replace("`", "\\`")
 
 
 def _drawn(text: str) -> str:
     "A label in a figure: matplotlib reads what stands between dollars as mathematics"
-    return _visible(text).replace("$", r"\$")
+    return visible_text(text).replace("$", r"\$")
 
 
 def _no_formula(text: str) -> str:

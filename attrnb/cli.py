@@ -10,7 +10,9 @@ __all__ = ['OURS', 'choose_device', 'Explanation', 'explain', 'bench', 'main']
 # %% ../nbs/10_cli.ipynb #96bff0b5
 import argparse
 import inspect
+import io
 import os
+import socket
 import sys
 import time
 import warnings
@@ -23,8 +25,21 @@ from fastcore.docments import docments
 from torch import Tensor
 
 import attrnb
-from .benchmark import DEFAULT_METHODS, METHODS, BenchmarkRun, attribute_by_name, benchmark, parse_names
-from .core import ClassScore, FeatureAttribution
+from attrnb.benchmark import (
+    DEFAULT_METHODS,
+    MEASURES,
+    METHODS,
+    BenchmarkRun,
+    Case,
+    attribute_by_name,
+    benchmark,
+    check_method,
+    parse_names,
+    usable_device,
+    visible_text,
+    write_atomically,
+)
+from .core import SCORES, ClassScore, class_scores, leave_as_found, whole_number
 from .measures import energy_inside
 from .plots import AttributionFigure, compare
 from .samples import find_class, load_image, load_model, shape_images
@@ -33,17 +48,12 @@ from .samples import find_class, load_image, load_model, shape_images
 def choose_device(
     name: str = "auto",  # "auto" takes CUDA, then Apple's MPS, then the CPU; or any torch device name
 ) -> torch.device:
-    "The device. Raises ValueError when it is unknown or not available on this machine."
+    "The device. Raises ValueError when it is unknown or not available on this machine, TypeError for what is no name."
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from None
-    return device
+    return usable_device(name)
 
 # %% ../nbs/10_cli.ipynb #e7c9da53
 OURS = [name for name, method in METHODS.items() if method.kind == "attrnb"]
@@ -68,7 +78,7 @@ def explain(
     weights: str | None = None,  # state file of the model (.pth, .safetensors); default torchvision's own weights
     target: str | None = None,  # class number or name to explain; default the predicted class
     method: str = "all",  # a method, several joined by commas, or all for those of this package that need no further data; settings as in "neflag(n_points=10)"
-    score: str = "probability",  # what is explained: probability, logit or log_probability of the class
+    score: str = "probability",  # what is explained: probability, logit or log_probability of the class, sigmoid or log_sigmoid of each label for itself, or output, the model's own numbers
     device: str = "auto",  # auto, cpu, cuda, mps
     out: str | None = None,  # PNG file of the comparison; default attrnb-explain.png, or the photograph's name
     images: int = 4,  # how many embedded images
@@ -78,12 +88,17 @@ def explain(
     internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package, to bound memory; Captum's take all images at once, deep_lift 2, occlusion 16, gradient_shap 20 rows of each
     quiet: bool = False,  # no progress bars
 ) -> Explanation:
-    "The Explanation; prints a table and writes the figure as PNG. Raises ValueError, OSError or RuntimeError with one clear line for wrong calls, files that can't be read and weights that can't be had."
-    chosen = {name: (name, {}) for name in OURS} if method.strip().lower() == "all" else parse_names(method)
-    unknown = [name for name, _ in chosen.values() if name not in METHODS]
-    if unknown:
-        raise ValueError(f"method {unknown[0]!r} is not known; choose from {', '.join(METHODS)}, or all")
-    where = choose_device(device)
+    "The Explanation; prints a table and writes the figure as PNG (or in the format that the name of `out` ends in). Raises TypeError, ValueError, OSError or RuntimeError with one clear line for wrong calls, files that can't be read or would be overwritten, and weights that can't be had; as far as they can be seen before anything is loaded."
+    ours = method.strip().lower() == "all" if isinstance(method, str) else False
+    chosen = {name: (name, {}) for name in OURS} if ours else parse_names(method)
+    if not chosen:
+        raise ValueError(f"no method was given; choose from {', '.join(METHODS)}, or all")
+    for label, (name, own) in chosen.items():
+        if name not in METHODS:
+            raise ValueError(f"method {name!r} is not known; choose from {', '.join(METHODS)}, or all")
+        check_method(name, own, label)
+    images, internal_batch_size = whole_number(images, "images"), whole_number(internal_batch_size, "internal_batch_size", or_none=True)
+    where, path = choose_device(device), _figure_path(out, image, weights)
     photograph = None if image is None else load_image(image)
     name = model or ("shapes" if image is None else "resnet50")
     if image is None and name != "shapes":
@@ -95,48 +110,95 @@ def explain(
         pixels, evidence = samples.images.to(where), samples.evidence.to(where)
     else:
         pixels = loaded.preprocess(photograph)[None].to(where)
-    with torch.no_grad():
-        probabilities = loaded.model(pixels).softmax(1)
+    probabilities = _probabilities(loaded.model, pixels, score)
     targets = probabilities.argmax(1).tolist() if target is None else [find_class(target, loaded.categories)] * len(pixels)
     for i, (p, t) in enumerate(zip(probabilities, targets)):
         best = ", ".join(f"{loaded.categories[k]} {p[k]:.2f}" for k in p.topk(min(3, len(p))).indices.tolist())
         about = "" if t == int(p.argmax()) else f"; explained: {loaded.categories[t]} {p[t]:.3f}"
-        print(f"{Path(image).name if image else f'image {i}'}: predicted {best}{about}")
+        _say(f"{visible_text(Path(image).name) if image else f'image {i}'}: predicted {best}{about}")
     attributions, rows = {}, []
     for label, (name, own) in chosen.items():
         bar = dict(show_progress=not quiet and sys.stderr.isatty()) if name in ("integrated_gradients", "neflag", "geodesic") else {}
         bound = {} if internal_batch_size is None else dict(internal_batch_size=internal_batch_size)
         start = time.perf_counter()
-        attribution, cost = attribute_by_name(name, loaded.model, pixels, targets, score, seed, **bound | bar | own)
+        try:
+            attribution, cost = attribute_by_name(name, loaded.model, pixels, targets, score, seed, **bound | bar | own)
+        except Exception as error:
+            raise ValueError(f"{label}: {error or type(error).__name__}") from error
         if where.type == "cuda":
             torch.cuda.synchronize()
-        seconds, delta = time.perf_counter() - start, None
-        if METHODS[name].complete:
-            delta = FeatureAttribution(ClassScore(loaded.model, of=score)).compute_convergence_delta(attribution, None, pixels, targets)
+        seconds = time.perf_counter() - start
+        case = Case(ClassScore(loaded.model, of=score), pixels, attribution, targets, method=METHODS[name], settings=own)
+        error = MEASURES["completeness_error"].compute(case)  # from the method's own baseline
         rows.append(dict(
             method=label,
             seconds=seconds / len(pixels),
             gradient_evaluations=cost["gradient_rows"] / len(pixels),
-            completeness_error=None if delta is None else delta.abs().mean().item(),
+            completeness_error=None if error.isnan().any() else error.mean().item(),
             inside_evidence=None if evidence is None else energy_inside(attribution, evidence).mean().item(),
         ))
         attributions[label] = attribution.cpu()
-    print(_table(rows))
+    _say(_table(rows))
     if evidence is not None:
-        print(f"(the evidence covers {evidence.float().mean():.3f} of the pixels)")
+        _say(f"(the evidence covers {evidence.float().mean():.3f} of the pixels)")
     figure = compare(
         pixels.cpu(), attributions, titles=[loaded.categories[t] for t in targets],
         outlines=None if evidence is None else evidence.cpu(), size=1.9 if image is None else 2.8,
     )
-    path = Path(out or ("attrnb-explain.png" if image is None else f"{Path(image).stem}-attrnb.png"))
-    if path.suffix == "":
-        path = path.with_suffix(".png")
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise OSError(f"can't write {path}: {error}") from None
-    print(f"figure: {path}")
+    _save(figure, path)
+    _say(f"figure: {visible_text(str(path))}")
     return Explanation(pixels.cpu(), targets, list(loaded.categories), attributions, rows, figure)
+
+
+def _probabilities(model, pixels: Tensor, score: str) -> Tensor:
+    "Per image what the table of predictions shows; ValueError when the score doesn't fit the model's outputs"
+    with leave_as_found(model), torch.no_grad():
+        outputs = model(pixels)
+    try:
+        return class_scores(outputs, {"output": "output", "sigmoid": "sigmoid", "log_sigmoid": "sigmoid"}.get(score, "probability"))
+    except ValueError as error:
+        raise ValueError(f"score={score!r} doesn't fit this model: {error}. Here: --score output takes the model's outputs as they are") from None
+
+
+def _figure_path(out: str | None, image: str | None, weights: str | None) -> Path:
+    "Where the figure goes; ValueError or OSError when it can't go there, or would overwrite what is read"
+    path = Path(out or ("attrnb-explain.png" if image is None else f"{Path(image).stem}-attrnb.png"))
+    if not path.name or path.is_dir():
+        raise ValueError(f"--out {path} is a folder; give the name of a file")
+    path = path.with_suffix(".png") if path.suffix == "" else path
+    known = AttributionFigure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(f"--out {path} is no picture; the name must end in .png (or {', '.join(f'.{o}' for o in sorted(known) if o != 'png')})")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"can't write {path}: there is no folder {path.parent}")
+    for given in (image, weights):
+        if given is not None and path.exists() and Path(given).exists() and path.samefile(given):
+            raise ValueError(f"--out {path} is the file {given} that is read, and would be overwritten; choose another name")
+    return path
+
+
+def _save(figure, path: Path):
+    "Write a figure, as a whole or not at all"
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:].lower(), dpi=120)
+    try:
+        write_atomically(path, picture.getvalue())
+    except OSError as error:
+        raise OSError(f"{str(error).split('. What was')[0]}; nothing was written, and a file of that name is as it was") from None
+
+
+_IN_ASCII = str.maketrans({"↑": "^", "↓": "v"})
+
+
+def _say(text: str):
+    "Print, in signs that the terminal has"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        text = text.translate(_IN_ASCII).encode("ascii", "backslashreplace").decode()
+    print(text)
+
 
 # %% ../nbs/10_cli.ipynb #05c5573d
 def _table(rows: list[dict]) -> str:
@@ -164,7 +226,7 @@ def bench(
     measures: str | None = None,  # joined by commas, with settings as in "insertion(unit=16)"; default deletion, insertion, difference, and where the object is known pointing_game, energy_inside, intersection_over_union
     images: int | None = None,  # how many, the first ones by name; default all photographs, or 6 embedded images
     target: str | None = None,  # label, predicted, or a class number or name; default the label where there is one
-    score: str = "probability",  # what is explained and measured: probability, logit or log_probability of the class
+    score: str = "probability",  # what is explained and measured: probability, logit or log_probability of the class, sigmoid or log_sigmoid of each label for itself, or output, the model's own numbers
     steps: int = 32,  # of the faithfulness curves
     substrate: str = "black",  # what removed parts are replaced by: black, mean, blurred, noise
     unit: str = "1",  # side of the removed patches in pixels, or element
@@ -178,16 +240,20 @@ def bench(
     retry_failed: bool = False,  # do again what failed in an earlier start
     quiet: bool = False,  # no progress bar
 ) -> BenchmarkRun:
-    "The finished run; prints its table and leaves table.csv, table.md and figure.png in the run folder. Raises ValueError, OSError or RuntimeError with one clear line for wrong calls, another configuration in the folder, and folders that can't be written."
+    "The finished run; prints its table and leaves table.csv, table.md and figure.png in the run folder. Raises TypeError, ValueError, OSError or RuntimeError with one clear line for wrong calls, another configuration or something else in the folder, and folders that can't be written."
     where = choose_device(device)
     name = model or ("shapes" if photographs is None else "resnet50")
     if photographs is None and name != "shapes":
         raise ValueError(f"--model {name} needs photographs: attrnb bench FOLDER --model {name}")
     if photographs is not None and not Path(photographs).is_dir():
         raise FileNotFoundError(f"there is no folder {photographs}")
+    if photographs is None and annotations is not None:
+        raise ValueError(f"--annotations {annotations} needs the photographs that it describes: attrnb bench FOLDER --annotations {annotations}")
     chosen, wanted = parse_names(methods), None if measures is None else parse_names(measures)
+    for label, (known, own) in chosen.items():
+        check_method(known, own, label)
     loaded = load_model(name, weights=weights, mean=mean, std=std)
-    reference = None if reference is None else next(iter(parse_names(reference)))
+    reference = None if reference is None else next(iter(parse_names(reference)), "")
     if target not in (None, "label", "predicted"):
         target = find_class(target, loaded.categories)
     run = benchmark(
@@ -196,8 +262,8 @@ def bench(
         internal_batch_size=internal_batch_size, device=where, keep=None if keep == "none" else keep, reference=reference, retry_failed=retry_failed, show_progress=not quiet,
     )
     if int(os.environ.get("RANK", 0)) == 0:
-        print(run.table(reference))
-        print(f"{run.folder / 'table.csv'}, {run.folder / 'table.md'}, {run.folder / 'figure.png'}")
+        _say(run.table(reference))
+        _say(", ".join(visible_text(str(run.folder / o)) for o in ("table.csv", "table.md", "figure.png")))
     return run
 
 
@@ -218,14 +284,28 @@ def _explore(
     labels: str | None = None,  # text file with the class names, one per line; default torchvision's
     mean: float | None = None,  # normalisation mean of the weights, if not torchvision's
     std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
-    port: int = 0,  # of localhost; 0 takes a free one
+    port: int = 0,  # of localhost, up to 65535; 0 takes a free one
     application: str = "auto",  # what shows the page: voila, jupyterlab, or auto for the first that is installed
     no_browser: bool = False,  # print the address instead of opening it
 ):
-    "Serve the explorer until it is stopped with Ctrl-C. Raises as attrnb.explore.serve does."
+    "Serve the explorer until it is stopped with Ctrl-C. Raises ValueError for a port that can't be used, and as attrnb.explore.serve does."
+    _check_port(port)
     from attrnb.explore import serve  # with its widgets, which the other commands don't need
 
     serve(list(photographs), model, weights, labels, mean=mean, std=std, port=port, open_browser=not no_browser, application=application)
+
+
+def _check_port(port: int):
+    "ValueError for a port that there isn't, or that another program has"
+    if not 0 <= whole_number(port, "port", least=-2**63) <= 65535:
+        raise ValueError(f"port is {port}; it must be 0 (a free one) to 65535")
+    if port:
+        with socket.socket() as asked:
+            asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                asked.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise ValueError(f"port {port} can't be used ({error.strerror or error}); choose another, or 0 for a free one") from None
 
 # %% ../nbs/10_cli.ipynb #b235313b
 _COMMANDS = {
@@ -235,7 +315,7 @@ _COMMANDS = {
 }
 
 
-_CHOICES = dict(score=["probability", "logit", "log_probability"], keep=["float32", "float16", "none"], application=["auto", "voila", "jupyterlab"])
+_CHOICES = dict(score=list(SCORES), keep=["float32", "float16", "none"], application=["auto", "voila", "jupyterlab"])
 
 
 def _add_command(commands, name: str, function: Callable, short: str, long: str):
@@ -272,21 +352,24 @@ def _parser() -> argparse.ArgumentParser:
 def main(
     arguments: Sequence[str] | None = None,  # words of the command line; None takes the program's own
 ) -> int:
-    "Run the `attrnb` command; the exit code: 0 done, 2 for wrong calls, files, classes or weights (one line on the error stream), 130 when interrupted."
+    "Run the `attrnb` command; the exit code: 0 done, 1 when a method of `bench` has no result at all, 2 for wrong calls, files, classes or weights (one line on the error stream), 130 when interrupted."
     options = vars(_parser().parse_args(arguments))
     function = _COMMANDS[options.pop("command")][0]
 
     def one_line(message, category, filename, lineno, file=None, line=None):
-        print(f"attrnb: warning: {message}", file=sys.stderr)
+        print(f"attrnb: warning: {visible_text(' '.join(str(message).split()))}", file=sys.stderr)
 
     try:
         with warnings.catch_warnings():
             warnings.showwarning = one_line
-            function(**options)
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        print(f"attrnb: {' '.join(str(error).split())}", file=sys.stderr)
+            done = function(**options)
+    except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+        print(f"attrnb: {visible_text(' '.join(str(error).split())) or type(error).__name__}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("attrnb: interrupted", file=sys.stderr)
         return 130
+    if isinstance(done, BenchmarkRun) and done.without_results:
+        print(f"attrnb: no result at all: {visible_text(', '.join(done.without_results))}; the reasons stand below the table", file=sys.stderr)
+        return 1
     return 0

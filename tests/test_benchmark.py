@@ -2,20 +2,24 @@
 import contextlib
 import csv
 import errno
+import functools
 import io
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import captum.attr
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings, strategies as st
 from models import convolutional, seeded
@@ -301,7 +305,7 @@ def test_write_atomically_keeps_the_old_file_when_it_fails(monkeypatch):
     (dict(target="predicted"), "target"),
     (dict(keep="float16"), "keep"),
     (dict(data=Squares(5)), "data.examples: 6 there, 5 now"),
-    (dict(data=Squares(6, masks=False), measures=list(module.DEFAULT_MEASURES)), "data.sha256"),
+    (dict(data=[Squares(6)[i][:2] if i == 3 else Squares(6)[i] for i in range(6)], measures=list(module.DEFAULT_MEASURES)), "data.sha256"),
     (dict(model=convolutional(seed=1)), "model.weights_sha256"),
     (dict(methods={"saliency": ("neflag", {})}), "methods.saliency.method"),
     (dict(methods={"neflag(n_points=2)": ("neflag", dict(n_points=3))}), "n_points: 2 there, 3 now"),
@@ -334,7 +338,7 @@ def test_another_version_is_refused(monkeypatch):
 def test_what_the_manifest_holds():
     run = small()
     kept = run.manifest["configuration"]
-    assert kept["model"] == dict(name="Sequential", weights_sha256=weights_hash(convolutional()))
+    assert kept["model"] == dict(name="Sequential", weights_sha256=weights_hash(convolutional()), code_sha256=module._code_of(convolutional()))
     assert set(kept["versions"]) == {"attrnb", "torch", "torchvision", "captum", "numpy"}
     assert kept["seed"] == 0 and kept["methods"]["neflag(n_points=2)"] == {"method": "neflag", "settings": {"n_points": 2}, "kind": "attrnb"}
     assert run.manifest["examples"] == [f"{i:06d}" for i in range(6)]
@@ -379,7 +383,7 @@ def test_curves_are_evaluated_once(monkeypatch):
     calls = []
     monkeypatch.setattr(module, "faithfulness_curves", lambda *a, **k: calls.append(k) or faithfulness_curves(*a, **k))
     small(methods=["saliency"], measures=["deletion", "insertion", "difference", "insertion(unit=4)"])
-    assert len(calls) == 3 * 2, "three blocks, two settings"
+    assert len(calls) == (3 + 1) * 2, "three blocks and the stand-in, two settings"
 
 
 # Values
@@ -579,9 +583,562 @@ def test_wrong_calls_say_what_is_accepted(changes, error, said):
     assert not Path("run/manifest.json").exists()
 
 
-def test_a_bad_setting_is_reported_for_every_example():
-    run = small(methods=["neflag(points=3)", "saliency"])
-    assert "points" in run.failures[0]["error"] and len(run.failures) == 6
+class Counting(nn.Module):
+    "Counts the images it is given"
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.seen = convolutional(), []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("changes, error, said", [
+    (dict(methods=["neflag(points=3)"]), ValueError, "did you mean n_points"),
+    (dict(methods=["neflag(n_points=0)"]), ValueError, "n_points"),
+    (dict(methods=["integrated_gradients(method='simpson')"]), ValueError, "simpson"),
+    (dict(methods=["saliency(abs=False, colour=3)"]), ValueError, "'colour'; it takes abs"),
+    (dict(methods=["random(seed=3)"]), ValueError, "takes no setting 'seed'"),
+    (dict(methods=["occlusion(sliding_window_shapes=(3, 99, 99))"]), ValueError, "occlusion"),
+    (dict(methods=["grad_cam(layer='nowhere')"]), ValueError, "no module named 'nowhere'"),
+    (dict(methods=["uniform(width=3)"]), ValueError, "it takes"),
+    (dict(methods={"own": lambda model, x: x}), ValueError, "can't be called as function"),
+    (dict(methods={"own": (lambda model, x, t: x, dict(power=2))}), ValueError, "power"),
+    (dict(methods={"own": (captum.attr.Saliency(convolutional()), dict(absolute=True))}), ValueError, "absolute"),
+    (dict(methods={"own": Method(lambda scored, n=3: lambda x, t, s: x), "other": (Method(lambda scored, n=3: lambda x, t, s: x), dict(m=3))}), ValueError, "'m'; it takes n"),
+    (dict(methods={"own": captum.attr.Saliency}), TypeError, "the class Saliency"),
+    (dict(methods=3), TypeError, "methods must be names"),
+    (dict(methods=None), TypeError, "methods must be names"),
+    (dict(methods=[3]), TypeError, "names are written as text"),
+    (dict(methods={3: "saliency"}), TypeError, "label of a method"),
+    (dict(measures=3), TypeError, "measures must be names"),
+    (dict(measures=["deletion(steps=0)"]), ValueError, "steps"),
+    (dict(measures=["deletion(stepz=4)"]), ValueError, "did you mean steps"),
+    (dict(measures=["pointing_game(tolerance='a')"]), ValueError, "pointing_game"),
+    (dict(measures={"own": lambda: 3}), ValueError, "can't be called as function"),
+    (dict(measures={"own": 3}), TypeError, "a measure must be"),
+    (dict(measures=["energy_inside"], data=Squares(6, masks=False)), ValueError, "no example has a mask"),
+    (dict(substrate="wite"), ValueError, "substrate"),
+    (dict(substrate=float("nan")), ValueError, "nan|NaN|finite"),
+    (dict(unit=0), ValueError, "unit"),
+    (dict(rank="abs"), ValueError, "rank"),
+    (dict(target=1.5), TypeError, "class number"),
+    (dict(target=True), TypeError, "class number"),
+    (dict(target=-1), ValueError, "counted from 0"),
+    (dict(target=4), ValueError, "classes 0 to 3"),
+    (dict(target=[0, 1, 2, 3, 4, 0]), ValueError, "target 4 is out of range"),
+    (dict(target=[0, 1, 2, 3, 1.5, 0]), TypeError, "target of example 4"),
+    (dict(target=torch.zeros(6, 2)), TypeError, "class number"),
+    (dict(target="label", data=[(Squares(1)[0][0],)] * 3), ValueError, "has no label"),
+    (dict(seed="a"), TypeError, "seed"),
+    (dict(seed=1.5), TypeError, "seed"),
+    (dict(internal_batch_size=0), ValueError, "internal_batch_size"),
+    (dict(device="abacus"), ValueError, "abacus"),
+    (dict(device="meta"), ValueError, "meta"),
+    (dict(device=3), TypeError, "device"),
+    (dict(dtype="float32"), TypeError, "dtype"),
+    (dict(annotations="boxes.json"), ValueError, "annotations belong to a folder"),
+    (dict(model=convolutional().to("meta")), ValueError, "meta device"),
+    (dict(model=lambda x: x), ValueError, "logits"),
+    (dict(model=lambda x: dict(logits=x)), ValueError, "returned dict"),
+    (dict(model=nn.Sequential(convolutional(), nn.Softmax(1))), ValueError, "score='output'"),
+    (dict(model=nn.Sequential(convolutional(), nn.Sigmoid())), ValueError, "score='output'"),
+    (dict(model=lambda x: convolutional()(x) * torch.nan), ValueError, "NaN or infinity"),
+    (dict(model=lambda x: 1 / 0), ValueError, "ZeroDivisionError"),
+    (dict(data=[(torch.zeros(3, 16, 16, dtype=torch.uint8), 0)] * 3), TypeError, r"image.float\(\) / 255"),
+    (dict(data=[(np.zeros((3, 16, 16)), 0)] * 3), TypeError, "ndarray"),
+    (dict(data=[Image.new("RGB", (16, 16))] * 3), TypeError, "transform"),
+    (dict(data=[dict(image=1)] * 3), TypeError, "dict"),
+    (dict(data={"a": 1}), ValueError, "not one of 1 examples"),
+    (dict(folder=None), TypeError, "folder"),
+    (dict(folder=3), TypeError, "folder"),
+    (dict(folder="a\0b"), ValueError, "no path"),
+])
+def test_refused_before_it_runs(changes, error, said):
+    model = Counting()
+    with pytest.raises(error, match=said) as caught:
+        small(**dict(model=model) | changes)
+    assert "\n" not in str(caught.value) and type(caught.value) in (ValueError, TypeError)
+    assert sum(model.seen) <= 4, "the first example, alone, again and far away"
+    assert not os.path.exists("run")
+
+
+def test_the_look_at_the_start_is_at_the_first_example_only():
+    model = Counting()
+    small(model=model, methods=["centre"], measures=["energy_inside"])
+    assert sum(model.seen) <= 6 + 4
+
+
+@pytest.mark.parametrize("name, text", [("RANK", "abc"), ("WORLD_SIZE", "two"), ("LOCAL_RANK", "x"), ("WORLD_SIZE", "2"), ("RANK", "-1")])
+def test_an_environment_that_torchrun_did_not_make(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ValueError, match=name):
+        small()
+
+
+@pytest.mark.parametrize("given, error", [
+    (dict(make=3), TypeError), (dict(make=len, kind="mine"), ValueError), (dict(make=len, score="loss"), ValueError), (dict(make=len, settings=3), TypeError),
+])
+def test_recipes_that_can_not_be_used(given, error):
+    with pytest.raises(error):
+        Method(**given)
+
+
+@pytest.mark.parametrize("given, error", [(dict(compute=3), TypeError), (dict(compute=len, better="up"), ValueError), (dict(compute=len, shared=("colour",)), ValueError)])
+def test_measures_that_can_not_be_used(given, error):
+    with pytest.raises(error):
+        Measure(**given)
+
+
+@pytest.mark.parametrize("call, error, said", [
+    (dict(name="saliency", targets=1.5), TypeError, "class number"), (dict(name="saliency", targets=[0]), ValueError, "1 targets for 2"), (dict(name="saliency", score="x"), ValueError, "logit"),
+    (dict(name=3), TypeError, "string"), (dict(name="saliency", inputs=[1]), TypeError, "inputs must be a tensor"), (dict(name="saliency", model=3), TypeError, "model must be"),
+    (dict(name="saliency", targets=None), TypeError, "targets"), (dict(name="neflag", n_pointz=1), ValueError, "n_points"), (dict(name="saliency", seed=.5), TypeError, "seed"),
+])
+def test_wrong_calls_of_one_method(call, error, said):
+    call = dict(model=convolutional(), inputs=Squares(2).images, targets=0) | call
+    with pytest.raises(error, match=said):
+        attribute_by_name(call.pop("name"), call.pop("model"), call.pop("inputs"), call.pop("targets"), **call)
+
+
+def test_one_class_for_all_and_numbers_of_numpy():
+    x, model = Squares(2).images, convolutional()
+    want = attribute_by_name("saliency", model, x, [3, 3])[0]
+    for targets in (3, np.int64(3), torch.tensor(3), np.array([3, 3]), torch.tensor([3, 3])):
+        assert torch.equal(attribute_by_name("saliency", model, x, targets)[0], want)
+
+
+def test_a_model_of_probabilities_is_measured_as_it_is():
+    model, data = convolutional(), Squares()
+    logits, outputs = small("logits", model=model), small("outputs", model=nn.Sequential(model, nn.Softmax(1)).eval(), score="output")
+    for method in logits.methods:
+        for measure in logits.measures:
+            assert_close(outputs.values(method, measure), logits.values(method, measure), rtol=1e-4, atol=1e-5)
+    assert_close([r["probability"] for r in outputs.rows], [r["probability"] for r in logits.rows])
+
+
+def test_scores_of_labels_that_do_not_exclude_each_other():
+    model = convolutional()
+    run = small(model=model, score="sigmoid", methods=["saliency"], measures=["insertion"])
+    x, targets = Squares().images, [i % 4 for i in range(6)]
+    assert_close([r["probability"] for r in run.rows], [float(model(x)[i, t].sigmoid()) for i, t in enumerate(targets)])
+    a = attribute_by_name("saliency", nn.Sequential(model, nn.Sigmoid()), x, targets, score="output")[0]
+    assert_close(torch.stack(list(run.attributions("saliency").values())), a)
+
+
+# One failed example
+
+
+class FailsForOne(nn.Module):
+    "Raises for dark images, and gives NaN for bright ones"
+
+    def __init__(self):
+        super().__init__()
+        self.inner = convolutional()
+
+    def forward(self, x):
+        if (x.amax((1, 2, 3)) < .01).any():
+            raise RuntimeError("too dark")
+        return torch.where(x.amax((1, 2, 3))[:, None] > 5, torch.nan, self.inner(x))
+
+
+def test_nan_scores_and_a_model_that_raises_are_one_failed_example_each():
+    data = [Squares(6)[i] for i in range(6)]
+    data[1], data[4] = (data[1][0] * 0, *data[1][1:]), (data[4][0] * 9, *data[4][1:])
+    run = small(data=data, model=FailsForOne(), methods=["saliency", "centre"])
+    assert run.missing == 0 and {r["example"] for r in run.failures} == {"000001", "000004"} and len(run.failures) == 4
+    errors = {r["example"]: r["error"] for r in run.failures}
+    assert errors["000001"] == "scores: RuntimeError: too dark" and errors["000004"] == "scores: ValueError: the model's outputs hold NaN or infinity"
+    whole = small("whole", model=FailsForOne(), methods=["saliency", "centre"])
+    for example in ("000000", "000002", "000003", "000005"):
+        assert_close(run.attributions("saliency")[example], whole.attributions("saliency")[example])
+
+
+def test_attributions_of_different_shapes_in_one_block():
+    def odd(model, inputs, targets):
+        return inputs if (targets == 0).all() else inputs.mean(1, keepdim=True) if (targets == 1).all() else inputs.mean(1) if (targets == 2).all() else inputs[0]
+
+    run = small(methods={"odd": odd}, batch_size=4)
+    assert {r["example"]: bool(r["error"]) for r in run.rows} == {f"{i:06d}": i % 4 == 3 for i in range(6)}
+    assert [m.ndim for m in run.attributions("odd").values()] == [3, 3, 2, 3, 3]
+
+
+@pytest.mark.parametrize("result", [lambda x: x.to_sparse(), lambda x: x.to(torch.complex64), lambda x: x[:, :2], lambda x: x[..., None], lambda x: None, lambda x: ()])
+def test_results_that_are_no_attributions_are_reasons(result):
+    run = small(methods={"odd": lambda model, x, t: result(x), "centre": None})
+    assert {r["method"] for r in run.failures} == {"odd"} and run.without_results == ["odd"]
+
+
+def test_labels_that_are_no_classes_are_one_failed_example():
+    data = [Squares(6)[i] for i in range(6)]
+    data[1], data[2], data[3] = (data[1][0], 1.5), (data[2][0], torch.tensor(2)), (data[3][0], np.int64(3))
+    run = small(data=data, methods=["centre"])
+    assert [r["target"] for r in run.rows] == [0, None, 2, 3, 0, 1]
+    assert "class number" in run.failures[0]["error"]
+
+
+def test_names_of_a_dataset():
+    class Named(Squares):
+        names = ["cat", "dog"]
+
+    data = Named()
+    assert small("classes", data=data, methods=["centre"]).manifest["examples"] == [f"{i:06d}" for i in range(6)]
+    data.names = ["a.jpg", "b.jpg", "a.jpg", "a.jpg (2)", "a.jpg", "b.jpg"]
+    run = small("equal", data=data, methods=["centre"])
+    assert run.manifest["examples"] == ["a.jpg", "b.jpg", "a.jpg (3)", "a.jpg (2)", "a.jpg (4)", "b.jpg (2)"]
+    assert run.summary()[0]["examples"] == 6
+    assert small("fewer", data=data, methods=["centre"], images=3).manifest["examples"] == ["a.jpg", "b.jpg", "a.jpg (3)"]
+
+
+# What a method has to do with the model
+
+
+def test_a_method_that_never_calls_the_model_is_said_below_the_table():
+    model = convolutional()
+    chosen = {"here": captum.attr.Saliency(model), "elsewhere": captum.attr.Saliency(convolutional(seed=1)), "edges": lambda model, x, t: x, "ours": "saliency", "centre": None}
+    table = small(model=model, methods=chosen).table()
+    assert [m for m in chosen if f"- {m} was not seen to use the model" in table] == ["elsewhere", "edges"]
+
+
+def test_completeness_is_measured_from_the_methods_own_baseline():
+    model = convolutional()
+    methods = ["integrated_gradients(n_steps=200)", "integrated_gradients(baselines=0.5, n_steps=200)", "deep_lift(baselines=0.5)", "saliency"]
+    methods = parse_names(",".join(methods)) | {"tensor": ("integrated_gradients", dict(baselines=torch.full((1, 3, 16, 16), .25), n_steps=200))}
+    path = torch.stack([torch.ones(3, 16, 16), torch.zeros(3, 16, 16)])[None]
+    methods["tensor"] = ("integrated_gradients", dict(baselines=torch.full((1, 3, 16, 16), .25), n_steps=200))
+    run = small(model=model, methods=methods, measures=["completeness_error"], score="logit")
+    for method in ("integrated_gradients(n_steps=200)", "integrated_gradients(baselines=0.5, n_steps=200)"):
+        assert len(run.values(method, "completeness_error")) == 6 and max(run.values(method, "completeness_error").values()) < 1e-3
+    assert len(run.values("deep_lift(baselines=0.5)", "completeness_error")) == 6
+    assert run.values("saliency", "completeness_error") == {}
+    assert run.values("tensor", "completeness_error") == {} or max(run.values("tensor", "completeness_error").values()) < 1e-3
+
+
+def test_completeness_is_not_defined_for_another_score():
+    other = Method(METHODS["integrated_gradients"].make, complete=True, score="logit")
+    run = small(methods={"logit": other}, measures=["completeness_error"])
+    assert run.values("logit", "completeness_error") == {}
+
+
+class Corners(nn.Module):
+    "Two classes, whose evidence lies in opposite corners"
+
+    def forward(self, x):
+        return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
+
+
+def test_the_constant_map_does_not_know_where_the_evidence_is():
+    data = [(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(i)), 0) for i in range(12)]
+    how = dict(model=Corners(), data=data, methods=["uniform"], measures=["deletion"], unit=4, steps=16, score="logit")
+    first, second = (small(f"corner{t}", target=t, **how).summary()[0]["mean"] for t in (0, 1))
+    assert abs(first - second) < .6 and 1.9 < first < 3.1, (first, second)  # by position 0.2 and 4.9
+
+
+# Other people's files
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is():
+    os.makedirs("thesis/results")
+    for name in (".notes.tmp", "table.csv", "figure.png", "results/old.json", "results/.draft.tmp"):
+        Path("thesis", name).write_text(name)
+    before = {p: p.read_bytes() for p in Path("thesis").rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match="no run folder and isn't empty"):
+        small("thesis")
+    for manifest in ("{}", '{"name": "a web page", "icons": []}', "not json", "[]"):
+        Path("thesis/manifest.json").write_text(manifest)
+        with pytest.raises(ValueError, match="manifest.json"):
+            small("thesis")
+        assert Path("thesis/manifest.json").read_text() == manifest
+        os.remove("thesis/manifest.json")
+    assert {p: p.read_bytes() for p in Path("thesis").rglob("*") if p.is_file()} == before
+
+
+def test_a_lock_of_somebody_else_is_not_emptied():
+    os.makedirs("run")
+    Path("run/.lock").write_text("mine")
+    small()
+    assert Path("run/.lock").read_text() == "mine"
+
+
+def test_only_own_temporary_files_are_swept():
+    small()
+    own = ["run/.table.md.123.tmp", "run/results/.000004-saliency-8516.json.99-1.tmp", "run/attributions/.000004-saliency-8516.safetensors.99.tmp"]
+    for name in [*own, "run/.notes.tmp", "run/results/.x.tmp"]:
+        Path(name).write_text("half")
+    small()
+    assert [p.as_posix() for p in sorted(Path("run").rglob("*.tmp"))] == ["run/.notes.tmp", "run/results/.x.tmp"]
+
+
+def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(monkeypatch):
+    write_atomically("a.txt", b"old")
+
+    def interrupted(*paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically("a.txt", b"new")
+    assert Path("a.txt").read_bytes() == b"old" and os.listdir() == ["a.txt"]
+
+
+def test_files_that_can_not_be_replaced():
+    os.makedirs("folder")
+    with pytest.raises(OSError, match="can't write folder: Is a directory"):
+        write_atomically("folder", b"")
+    with pytest.raises(TypeError, match="encode text first"):
+        write_atomically("a.txt", "text")
+    if os.path.exists("/dev/null"):
+        with pytest.raises(OSError, match="Not a regular file"):
+            write_atomically("/dev/null", b"x")
+    Path("real.txt").write_text("old")
+    os.symlink("real.txt", "link.txt")
+    write_atomically("link.txt", b"new")
+    assert Path("real.txt").read_text() == "new" and Path("link.txt").is_symlink()
+    write_atomically("n" * 250, b"x")
+    assert Path("n" * 250).read_bytes() == b"x"
+
+
+# Damaged run folders
+
+
+def damage_manifest(text):
+    Path("run/manifest.json").write_text(text)
+
+
+def damage_rows(change):
+    path = sorted(Path("run/results").glob("*.json"))[0]
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps(change(rows)))
+
+
+def shard(k=0):
+    return sorted(Path("run/attributions").glob("*saliency*.safetensors"))[k]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"configuration": null}', '{"configuration": {}}', "{", '{"format": 1, "configuration": {"methods": {"a": {}}, "measures": {}}}'])
+def test_a_damaged_manifest_is_one_clear_line(text):
+    small()
+    damage_manifest(text)
+    for action in (small, lambda: BenchmarkRun("run")):
+        with pytest.raises(ValueError, match="manifest.json.*choose another folder") as caught:
+            action()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_without_examples():
+    small()
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    for wrong in ({k: v for k, v in manifest.items() if k != "examples"}, manifest | dict(examples=[1, 2])):
+        damage_manifest(json.dumps(wrong))
+        with pytest.raises(ValueError, match="not the manifest of a run"):
+            BenchmarkRun("run")
+
+
+@pytest.mark.parametrize("change", [
+    lambda rows: {}, lambda rows: [1], lambda rows: [{k: v for k, v in r.items() if k != "values"} for r in rows], lambda rows: [r | dict(index=99) for r in rows],
+    lambda rows: [r | dict(index="0") for r in rows], lambda rows: [r | dict(example="other") for r in rows], lambda rows: [r | dict(values={}) for r in rows],
+    lambda rows: [r | dict(errors=None) for r in rows], lambda rows: [r | dict(values={k: "a" for k in r["values"]}) for r in rows], lambda rows: [r | dict(seconds=None) for r in rows],
+])
+def test_damaged_results_are_one_clear_line_and_are_done_again_when_removed(change):
+    whole = small()
+    damage_rows(change)
+    for action in (small, lambda: BenchmarkRun("run")):
+        with pytest.raises(ValueError, match="results.*remove it to have that part done again") as caught:
+            action()
+        assert "\n" not in str(caught.value)
+    os.remove(sorted(Path("run/results").glob("*.json"))[0])
+    assert values_of(small()) == values_of(whole)
+
+
+class Trap:
+    "Leaves a file when it is unpickled"
+
+    def __reduce__(self):
+        return open, ("sprung.txt", "w")
+
+
+@pytest.mark.parametrize("content", [
+    lambda old: old[:len(old) // 2], lambda old: b"text", lambda old: b"", lambda old: pickle.dumps(Trap()), lambda old: old + b"more",
+    lambda old: safetensors.torch.save({"zero": torch.zeros(1)}), lambda old: safetensors.torch.save({"99": torch.zeros(3, 16, 16)}), lambda old: safetensors.torch.save({"-1": torch.zeros(3, 16, 16)}),
+])
+def test_damaged_shards_are_one_clear_line_and_nothing_in_them_is_run(content):
+    run = small()
+    shard().write_bytes(content(shard().read_bytes()))
+    with pytest.raises(ValueError, match="safetensors.*remove it and results/") as caught:
+        run.attributions("saliency")
+    assert "\n" not in str(caught.value) and not os.path.exists("sprung.txt")
+
+
+def test_pickles_anywhere_in_a_run_folder_are_never_loaded():
+    small()
+    for path in list(Path("run").rglob("*.json")) + list(Path("run").rglob("*.safetensors")):
+        path.with_name(f"{path.stem}.pkl").write_bytes(pickle.dumps(Trap()))
+        path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(ValueError):
+        BenchmarkRun("run")
+    with pytest.raises(ValueError):
+        small()
+    assert not os.path.exists("sprung.txt")
+
+
+def test_deleted_shards_are_said():
+    run = small()
+    os.remove(shard())
+    with pytest.raises(ValueError, match="attributions of 2 examples by saliency are gone.*remove their files in results"):
+        run.attributions("saliency")
+    os.remove(Path("run/results", f"{module._unit_name(0, 'saliency')}.json"))
+    assert len(small().attributions("saliency")) == 6
+    with pytest.raises(ValueError, match="keep=None"):
+        small("none", keep=None).attributions("saliency")
+
+
+def test_a_damaged_shard_is_said_when_failures_are_done_again():
+    broken = [True]
+
+    def repaired(model, inputs, targets):
+        if broken[0] and (targets == 0).any():
+            raise RuntimeError("out of order")
+        return inputs
+
+    small(methods={"repaired": repaired})
+    broken[0] = False
+    path = sorted(Path("run/attributions").iterdir())[0]
+    path.write_bytes(b"text")
+    with pytest.raises(ValueError, match="remove it and results/"):
+        small(methods={"repaired": repaired}, retry_failed=True)
+
+
+# What can be seen has changed
+
+
+def strong(power):
+    return lambda model, inputs, targets: inputs * power
+
+
+FACTOR = 1
+
+
+def reads_a_global(model, inputs, targets):
+    return inputs * FACTOR
+
+
+class Powers:
+    def __init__(self, power):
+        self.power = power
+
+    def attribute(self, inputs, target):
+        return inputs * self.power
+
+
+@pytest.mark.parametrize("change", [
+    lambda k: dict(methods={"m": strong(k)}),
+    lambda k: dict(methods={"m": functools.partial(lambda model, x, t, power: x * power, power=k)}),
+    lambda k: dict(methods={"m": Powers(k)}),
+    lambda k: dict(methods={"m": Powers(torch.tensor(float(k)))}),
+    lambda k: dict(methods={"m": captum.attr.Saliency(convolutional(seed=k))}),
+    lambda k: dict(methods={"m": captum.attr.Saliency(lambda x, net=convolutional(seed=k): net(x))}),
+    lambda k: dict(methods={"m": captum.attr.NoiseTunnel(captum.attr.Saliency(convolutional(seed=k)))}),
+    lambda k: dict(methods={"m": lambda model, x, t, models=[convolutional(seed=k)]: x}),
+    lambda k: dict(measures={"m": lambda case, factor=k: torch.full((len(case.inputs),), float(factor))}),
+    lambda k: dict(data=[(x, t, m) if i != 5 else (x * k, t, m) for i, (x, t, m) in enumerate(Squares()[i] for i in range(6))]),
+    lambda k: dict(model=torch.ao.quantization.quantize_dynamic(convolutional(seed=k), {nn.Linear}), methods=["centre"]),
+    lambda k: dict(model=(lambda net: lambda x: net(x))(convolutional(seed=k)), methods=["centre"]),
+    lambda k: dict(model=(lambda net: net.register_forward_hook(lambda m, a, out, k=k: out * k) and net)(convolutional()), methods=["centre"]),
+])
+def test_a_run_is_not_gone_on_with_when_what_can_be_seen_has_changed(change):
+    same = dict(methods=["centre"], measures=["energy_inside"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small(**same | change(1))
+        small(**same | change(1))
+        with pytest.raises(ValueError, match="another configuration"):
+            small(**same | change(2))
+
+
+def test_globals_that_a_method_reads(monkeypatch):
+    same = dict(methods={"m": reads_a_global}, measures=["energy_inside"])
+    small(**same)
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 2)
+    with pytest.raises(ValueError, match="FACTOR: 1 there, 2 now"):
+        small(**same)
+
+
+def test_what_can_not_be_looked_into_is_said_in_the_manifest():
+    notes = []
+    run = small(methods={"noted": lambda model, x, t: notes.append(len(x)) or x}, data=[Squares()[i % 6] for i in range(70)], measures=["energy_inside"], batch_size=35)
+    said = run.manifest["not_checked"]
+    assert any("noted.notes" in s and s.startswith("NOT checked") for s in said)
+    assert any("items of the dataset other than 0, 10, 20" in s for s in said)
+    assert small("all").manifest["not_checked"] == []
+
+
+def test_an_example_that_was_not_looked_at_and_has_changed():
+    data = [Squares()[i % 6] for i in range(70)]
+    small(data=data, methods=["centre"], measures=["energy_inside"], batch_size=35)
+    data[3] = (data[3][0] * .5, *data[3][1:])
+    with pytest.raises(ValueError, match="000003 is not what it was"):
+        small(data=data, methods=["centre", "uniform"], measures=["energy_inside"], batch_size=35)
+
+
+@pytest.mark.parametrize("make", [
+    lambda k: SparseBuffer(k), lambda k: torch.ao.quantization.quantize_dynamic(seeded(lambda: nn.Sequential(nn.Linear(3, 2)), k), {nn.Linear}),
+    lambda k: nn.ParameterDict({"a": nn.Parameter(torch.full((), float(k)))}), lambda k: seeded(lambda: nn.Linear(2, 2, dtype=torch.bfloat16), k),
+])
+def test_hash_of_unusual_weights(make):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert weights_hash(make(1)) == weights_hash(make(1)) != weights_hash(make(2))
+
+
+class SparseBuffer(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.register_buffer("a", (torch.eye(3) * value).to_sparse())
+
+
+def test_hash_of_things_without_weights():
+    with pytest.raises(ValueError, match="meta device"):
+        weights_hash(nn.Linear(2, 2, device="meta"))
+    with pytest.raises(TypeError, match="module"):
+        weights_hash(3)
+
+
+# Words of others
+
+
+def test_names_reach_tables_as_words():
+    data = Squares(2)
+    data.names = ["<img src=x onerror=alert(1)>|\x1b[31mred", "=HYPERLINK(\"http://x\")"]
+    run = small(data=data, methods={"[a](http://b)": lambda model, x, t: 1 / 0, "@sum": lambda model, x, t: x, "$x$": lambda model, x, t: x})
+    table = Path("run/table.md").read_text()
+    assert "\x1b" not in table and "<img" not in table and "[a](" not in table
+    rows = list(csv.DictReader(io.StringIO(Path("run/table.csv").read_text())))
+    assert {r["example"] for r in rows} == {data.names[0], "'" + data.names[1]} and "'@sum" in {r["method"] for r in rows}
+    assert not any(v[:1] in "=+@" for r in rows for k, v in r.items() if v and k in ("example", "method", "measure", "error"))
+    DRAW(run)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_file_names_that_are_no_valid_text():
+    os.makedirs(b"photos")
+    Image.effect_noise((120, 120), 60).convert("RGB").save("a.png")
+    os.rename(b"a.png", b"photos/caf\xe9.png")
+    run = benchmark(load_model("shapes"), "photos", ["centre"], ["deletion"], "run", steps=2, show_progress=False)
+    assert not run.failures
+    again = benchmark(load_model("shapes"), "photos", ["centre"], ["deletion"], "run", steps=2, show_progress=False)
+    assert values_of(again) == values_of(run)
+
+
+def test_the_levels_and_labels_of_tables():
+    run = small(methods=["centre"], measures=["energy_inside"])
+    for level in (0, 1, 2., "a", None):
+        with pytest.raises(ValueError, match="level"):
+            run.summary(level=level)
+    for wrong in (3, None, ["centre"]):
+        with pytest.raises(TypeError, match="string"):
+            run.values(wrong, "energy_inside")
 
 
 # Data
@@ -692,7 +1249,12 @@ def test_another_preprocess_is_another_configuration(photographs):
             benchmark(loaded, photographs, preprocess=preprocess, **same)
 
 
-@pytest.mark.parametrize("text, said", [("{", "not JSON"), ("[1]", "must map"), ('{"a.jpg": 3}', "must map")])
+@pytest.mark.parametrize("text, said", [
+    ("{", "not JSON"), ("[1]", "must map"), ('{"a.jpg": 3}', "must map"), ('{"a.jpg": {"lable": 3}}', "did you mean 'label'"), ('{"a.jpg": {"bbox": [[0, 0, 1, 1]]}}', "did you mean 'boxes'"),
+    ('{"a.jpg": {"Label": 3}}', "did you mean 'label'"), ('{"a.jpg": {"boxes": [0, 0, 1, 1]}}', "is needed"), ('{"a.jpg": {"boxes": [[0, 0, 1]]}}', "is needed"), ('{"a.jpg": {"boxes": [[9, 0, 1, 1]]}}', "ends before it begins"),
+    ('{"a.jpg": {"polygons": [[0, 0, 1, 1]]}}', "three corners"), ('{"a.jpg": {"label": "cat"}}', "class number"), ('{"a.jpg": {"label": 1.5}}', "class number"), ('{"a.jpg": {"mask_value": 3}}', "no mask"),
+    ('{"a.jpg": {"mask": 3}}', "name of an image file"), ('{"a.jpg": {"polygon": []}}', "did you mean 'polygons'"), ('{"a.jpg": {"boxes": [[0, 0, NaN, 1]]}}', "is needed"),
+])
 def test_annotations_that_can_not_be_used(photographs, text, said):
     Path("wrong.json").write_text(text)
     with pytest.raises(ValueError, match=said):
@@ -702,6 +1264,28 @@ def test_annotations_that_can_not_be_used(photographs, text, said):
     os.makedirs("empty")
     with pytest.raises(ValueError, match="no photographs"):
         PhotographFolder("empty", load_model("shapes").preprocess)
+
+
+def test_keys_of_others_are_not_read(photographs):
+    folder = PhotographFolder(photographs, load_model("shapes").preprocess, {"a.jpg": dict(label=1, size=[160, 120], source="web")})
+    assert folder[0][1] == 1
+
+
+def test_a_mask_in_a_format_that_is_run_is_refused(photographs):
+    Path("mask.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    run = benchmark(load_model("shapes"), photographs, ["centre"], folder="run", annotations={"a.jpg": dict(label=1, mask="../mask.png"), "sub/b.png": dict(label=1)}, steps=2, show_progress=False)
+    assert [r["example"] for r in run.failures] == ["a.jpg"] and "cannot identify image" in run.failures[0]["error"]
+
+
+def test_a_run_folder_among_the_photographs_is_refused(photographs):
+    with pytest.raises(ValueError, match="lies in the folder of photographs"):
+        benchmark(load_model("shapes"), photographs, ["centre"], folder=f"{photographs}/run", show_progress=False)
+    assert not os.path.exists(f"{photographs}/run")
+
+
+def test_measures_of_the_object_need_annotations(photographs):
+    with pytest.raises(ValueError, match="give annotations"):
+        benchmark(load_model("shapes"), photographs, ["centre"], ["energy_inside"], folder="run", show_progress=False)
 
 
 def test_folders_that_hold_no_run():
