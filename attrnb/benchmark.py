@@ -538,7 +538,7 @@ def _captured(name: str, value, unseen, where, depth) -> dict:
     if isinstance(value, (list, dict, set)):
         inside = value.values() if isinstance(value, dict) else value
         held = [_plain(v, unseen, where, depth + 1) for v in inside if isinstance(v, (Tensor, nn.Module))]
-        if len(held) < len(value):
+        if len(held) < len(value) or not value:
             unseen.append(f"{where} (a {type(value).__name__} that may change)")
         return {name: held} if held else {}
     return {name: _plain(value, unseen, where, depth)}
@@ -1373,7 +1373,7 @@ def example_seed(
     name: str,  # of the example
 ) -> int:
     "A number below two to the 63rd, from SHA-256 of both."
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(_text_bytes(f"{seed}\0{name}")).digest()[:8], "big") >> 1
 
 # %% ../nbs/08_benchmark.ipynb #94a982ac
 def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int], seeds: list[int], scored: _Scored) -> tuple[list, list]:

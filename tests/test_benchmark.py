@@ -723,7 +723,7 @@ def test_scores_of_labels_that_do_not_exclude_each_other():
     model = convolutional()
     run = small(model=model, score="sigmoid", methods=["saliency"], measures=["insertion"])
     x, targets = Squares().images, [i % 4 for i in range(6)]
-    assert_close([r["probability"] for r in run.rows], [float(model(x)[i, t].sigmoid()) for i, t in enumerate(targets)])
+    assert_close([r["probability"] for r in run.rows], [model(x)[i, t].sigmoid().item() for i, t in enumerate(targets)])
     a = attribute_by_name("saliency", nn.Sequential(model, nn.Sigmoid()), x, targets, score="output")[0]
     assert_close(torch.stack(list(run.attributions("saliency").values())), a)
 
@@ -820,20 +820,6 @@ def test_completeness_is_not_defined_for_another_score():
     other = Method(METHODS["integrated_gradients"].make, complete=True, score="logit")
     run = small(methods={"logit": other}, measures=["completeness_error"])
     assert run.values("logit", "completeness_error") == {}
-
-
-class Corners(nn.Module):
-    "Two classes, whose evidence lies in opposite corners"
-
-    def forward(self, x):
-        return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
-
-
-def test_the_constant_map_does_not_know_where_the_evidence_is():
-    data = [(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(i)), 0) for i in range(12)]
-    how = dict(model=Corners(), data=data, methods=["uniform"], measures=["deletion"], unit=4, steps=16, score="logit")
-    first, second = (small(f"corner{t}", target=t, **how).summary()[0]["mean"] for t in (0, 1))
-    assert abs(first - second) < .6 and 1.9 < first < 3.1, (first, second)  # by position 0.2 and 4.9
 
 
 # Other people's files

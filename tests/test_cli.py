@@ -1,8 +1,13 @@
 "The `attrnb` command as a user runs it"
+import contextlib
+import io
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +15,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from attrnb.cli import OURS, explain, find_class, main
+from attrnb.cli import OURS, choose_device, explain, find_class, main
 
 
 @pytest.fixture(autouse=True)
@@ -69,15 +74,28 @@ def test_one_method_and_the_number_of_images(capsys):
     (["--out", "no/such/folder/figure.png"], "no/such/folder"),
     (["--internal-batch-size", "0"], "at least 1"),
     (["--images", "many"], "many"),
+    (["--method", "saliency", "--internal-batch-size", "-1"], "at least 1"),
+    (["--method", "neflag(n_pointz=3)"], "n_points"),
+    (["--method", "neflag(n_points=0)"], "n_points"),
+    (["--method", ""], "no method"),
+    (["--method", "grad_cam(layer='nowhere')"], "nowhere"),
+    (["--out", "figure.txt"], ".png"),
+    (["--out", "."], "folder"),
+    (["photo.jpg", "--out", "photo.jpg"], "would be overwritten"),
+    (["photo.jpg", "--out", "./photo.jpg"], "would be overwritten"),
+    (["photo.jpg", "--model", "resnet18", "--weights", "weights.png", "--out", "weights.png"], "would be overwritten"),
+    (["--seed", "0.5"], "0.5"),
 ])
 def test_wrong_calls_are_one_line_and_exit_code_2(words, contains, photo, capsys):
     Path("broken.jpg").write_bytes(b"not a picture")
+    Path("weights.png").write_bytes(b"weights")
+    before = Path("photo.jpg").read_bytes()
     try:
         code = main(["explain", *words])
     except SystemExit as stop:
         code = stop.code
     errors = capsys.readouterr().err
-    assert code == 2
+    assert code == 2 and Path("photo.jpg").read_bytes() == before and Path("weights.png").read_bytes() == b"weights"
     assert contains in errors and "Traceback" not in errors
     assert len([line for line in errors.splitlines() if line.startswith("attrnb")]) == 1
 
@@ -138,15 +156,153 @@ def test_bench_on_photographs_goes_on_where_it_was(photo, random_squeezenet, cap
     (["--methods", "saliency", "--out", "photo.jpg"], "photo.jpg"),
     (["--device", "quantum"], "quantum"),
     (["--keep", "int8"], "float16"),
+    (["--methods", "neflag(n_pointz=3)"], "did you mean n_points"),
+    (["--methods", "saliency", "--measures", "deletion(steps=0)"], "steps"),
+    (["--methods", "saliency", "--substrate", "white"], "substrate"),
+    (["--methods", "saliency", "--unit", "0"], "unit"),
+    (["--methods", "saliency", "--unit", "half"], "unit"),
+    (["--methods", "saliency", "--reference", ""], "reference"),
+    (["--methods", ""], "no method"),
+    (["--methods", "saliency", "--annotations", "boxes.json"], "needs the photographs"),
+    (["--methods", "saliency", "--internal-batch-size", "0"], "internal_batch_size"),
+    (["--methods", "saliency", "--out", "."], "isn't empty"),
+    (["photos", "--model", "squeezenet1_0", "--out", "photos/run", "--weights", "WEIGHTS"], "lies in the folder of photographs"),
+    (["photos", "--model", "squeezenet1_0", "--weights", "WEIGHTS", "--annotations", "misspelt.json"], "did you mean 'label'"),
 ])
-def test_wrong_bench_calls_are_one_line_and_exit_code_2(words, contains, photo, capsys):
+def test_wrong_bench_calls_are_one_line_and_exit_code_2(words, contains, photo, capsys, random_squeezenet):
+    Path("photos").mkdir()
+    Path("photos/a.jpg").write_bytes(Path(photo).read_bytes())
+    Path("misspelt.json").write_text('{"a.jpg": {"lable": 3}}')
+    before = sorted(p.as_posix() for p in Path().rglob("*"))
     try:
-        code = main(["bench", *words, "--quiet"])
+        code = main(["bench", *(random_squeezenet if w == "WEIGHTS" else w for w in words), "--quiet"])
     except SystemExit as stop:
         code = stop.code
     errors = capsys.readouterr().err
     assert code == 2 and contains in errors and "Traceback" not in errors
     assert len([line for line in errors.splitlines() if line.startswith("attrnb")]) == 1
+    assert sorted(p.as_posix() for p in Path().rglob("*")) == before
+
+
+def test_a_method_without_any_result_is_exit_code_1(capsys, monkeypatch):
+    import attrnb.benchmark
+
+    broken = attrnb.benchmark.Method(lambda scored: lambda x, t, seed: 1 / 0)
+    monkeypatch.setitem(attrnb.benchmark.METHODS, "broken", broken)
+    words = ["bench", "--images", "2", "--measures", "energy_inside", "--out", "run", "--quiet"]
+    assert main([*words, "--methods", "saliency,broken"]) == 1
+    printed = capsys.readouterr()
+    assert "broken failed on 2 examples: ZeroDivisionError" in printed.out and printed.err.splitlines() == ["attrnb: no result at all: broken; the reasons stand below the table"]
+    assert main([*words[:-3], "--out", "other", "--quiet", "--methods", "saliency"]) == 0
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", "{"])
+def test_damaged_run_folders_are_one_line(damage, capsys):
+    words = ["bench", "--images", "2", "--methods", "saliency", "--measures", "energy_inside", "--out", "run", "--quiet"]
+    assert main(words) == 0
+    Path("run/manifest.json").write_text(damage)
+    capsys.readouterr()
+    assert main(words) == 2
+    errors = capsys.readouterr().err
+    assert "manifest.json" in errors and len(errors.splitlines()) == 1
+
+
+def test_completeness_is_measured_from_the_own_baseline():
+    rows = explain(images=2, method="integrated_gradients(n_steps=200), integrated_gradients(baselines=0.5, n_steps=200), saliency", quiet=True).rows
+    assert rows[0]["completeness_error"] < .01 and rows[1]["completeness_error"] < .01 and rows[2]["completeness_error"] is None
+
+
+def test_scores_of_the_command_line(capsys):
+    for score in ("output", "sigmoid", "log_sigmoid"):
+        assert main(["explain", "--images", "1", "--method", "saliency", "--score", score, "--quiet"]) == 0
+    assert main(["bench", "--images", "2", "--methods", "saliency", "--measures", "insertion(steps=2)", "--score", "sigmoid", "--out", "run", "--quiet"]) == 0
+
+
+def test_a_full_disk_leaves_the_old_figure(monkeypatch, capsys):
+    assert main(["explain", "--images", "1", "--method", "saliency", "--out", "a.png", "--quiet"]) == 0
+    before, sync = Path("a.png").read_bytes(), os.fsync
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["explain", "--images", "2", "--method", "saliency", "--out", "a.png", "--quiet"]) == 2
+    assert "No space left on device; nothing was written" in capsys.readouterr().err
+    assert Path("a.png").read_bytes() == before and os.listdir() == ["a.png"]
+
+
+def test_formats_of_the_figure(capsys):
+    for name, start in (("a.pdf", b"%PDF"), ("a.JPG", b"\xff\xd8"), ("a.svg", b"<?xml")):
+        assert main(["explain", "--images", "1", "--method", "saliency", "--out", name, "--quiet"]) == 0
+        assert Path(name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_terminal_without_arrows(encoding, monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    with contextlib.redirect_stdout(output):
+        assert main(["bench", "--images", "2", "--methods", "saliency", "--measures", "insertion(steps=2)", "--out", "run", "--quiet"]) == 0
+    output.flush()
+    printed = output.buffer.getvalue().decode(encoding)
+    assert ("insertion(steps=2) ↑" if encoding == "utf-8" else "insertion(steps=2) ^") in printed
+    assert "↑" in Path("run/table.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names are not possible there")
+def test_escape_sequences_in_file_names_do_not_reach_the_terminal(photo, random_squeezenet, capsys):
+    name = "a\x1b[31mred\x07\u202egpj.jpg"
+    Path(photo).rename(name)
+    words = ["--model", "squeezenet1_0", "--weights", random_squeezenet, "--method", "saliency", "--quiet"]
+    assert main(["explain", name, *words]) == 0
+    assert main(["explain", name + "\x1b[2J", *words]) == 2
+    Path("photos").mkdir()
+    Path("photos", name).write_bytes(b"no picture")
+    Path(name).rename(Path("photos/b.jpg"))
+    assert main(["bench", "photos", *words[:4], "--methods", "saliency", "--measures", "insertion(steps=2)", "--out", "run", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert "\\x1b[31mred" in printed.out + printed.err
+    assert not {"\x1b", "\x07", "\u202e"} & set(printed.out + printed.err)
+
+
+@pytest.mark.parametrize("port", ["-5", "65536", "99999", "many"])
+def test_ports_that_there_are_not(port, capsys):
+    try:
+        code = main(["explore", f"--port={port}", "--no-browser"])
+    except SystemExit as stop:
+        code = stop.code
+    errors = capsys.readouterr().err
+    assert code == 2 and "port" in errors and len([line for line in errors.splitlines() if line.startswith("attrnb")]) == 1
+
+
+def test_a_port_in_use(capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert main(["explore", "--port", str(other.getsockname()[1]), "--no-browser"]) == 2
+    errors = capsys.readouterr().err
+    assert "can't be used" in errors and len(errors.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another signal there")
+def test_ctrl_c_ends_a_benchmark_which_goes_on_later(tmp_path):
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from attrnb.cli import main; print('up', flush=True); sys.exit(main(sys.argv[1:]))"
+    words = ["bench", "--images", "40", "--methods", "saliency,neflag(n_points=4)", "--measures", "deletion", "--out", "run", "--quiet", "--batch-size", "1"]
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"MPLBACKEND": "Agg"})
+    assert process.stdout.readline().strip() == "up"
+    while not list(Path("run/results").glob("*.json")):
+        time.sleep(.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors.splitlines()[-1] == "attrnb: interrupted"
+    assert not list(Path("run").rglob("*.tmp")) and Path("run/manifest.json").exists()
+
+
+def test_devices_that_are_none():
+    with pytest.raises(TypeError, match="name of a torch device"):
+        choose_device(None)
+    for name in ("meta", "cuda:99", ""):
+        with pytest.raises(ValueError, match="can't be used here"):
+            choose_device(name)
 
 
 def test_explore_hands_over_to_the_explorer(photo, monkeypatch, capsys):
