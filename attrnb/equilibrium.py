@@ -7,27 +7,33 @@ Docs: https://attrnb.github.io/attrnb/equilibrium.html.md"""
 # %% auto #0
 __all__ = ['RULES', 'initial_relevance', 'equilibrium_rule', 'expected_gap', 'pixel_rule', 'Rule', 'register_rule', 'Call',
            'pass_on', 'batch_norm', 'rearrange', 'maximum', 'average', 'addition', 'gating', 'concatenation',
-           'convolution_share', 'convolution', 'linear', 'TracedModel', 'find_start', 'LayerRelevance', 'propagate',
-           'AttributionEquilibrium']
+           'convolution_share', 'convolution', 'linear', 'TracedModel', 'find_starts', 'asks_for_a_place',
+           'LayerRelevance', 'propagate', 'AttributionEquilibrium']
 
 # %% ../nbs/06_equilibrium.ipynb #9829c170
 import copy
+import functools
 import inspect
 import math
 import operator
-import warnings
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import types
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torchvision
 from captum.log import log_usage
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
+from torch.nn.utils.parametrize import type_before_parametrizations
+from torch.utils import _pytree as pytree
 
-from .core import ClassScore, FeatureAttribution, TargetScore, TargetType, TensorOrTuple, check_inputs, leave_as_found
+from attrnb.core import (
+    ClassScore, FeatureAttribution, TargetScore, TargetType, TensorOrTuple, _probe_is_on, check_inputs, class_scores, leave_as_found, real_number, warn_user,
+)
 
 # %% ../nbs/06_equilibrium.ipynb #a7898f32
 def _per_example_sum(values: Tensor) -> Tensor:
@@ -35,12 +41,22 @@ def _per_example_sum(values: Tensor) -> Tensor:
     return values.flatten(1).sum(1).view(-1, *(1,) * (values.ndim - 1))
 
 
+def _contributions(activation: Tensor, gradient: Tensor, local: bool = False) -> Tensor:
+    "The initial contribution map before it is scaled"
+    weight = gradient.mean((2, 3), keepdim=True)
+    if local:
+        even = (gradient == gradient[..., :1, :1]).flatten(1).all(1).view(-1, 1, 1, 1)
+        weight = torch.where(even, weight, gradient)
+    return activation * weight
+
+
 def initial_relevance(
     activation: Tensor,  # (batch, channels, height, width) feature map at the start layer
     gradient: Tensor,  # same shape, gradient of the score there
+    local: bool = False,  # each position has its own weight, for scores that ask for a place
 ) -> Tensor:
-    "The initial contribution map, shaped as the activation; its sum per example is 1 or -1, or 0 where the gradient vanishes. Equation: initial contribution map."
-    raw = activation * gradient.mean((2, 3), keepdim=True)
+    "The initial contribution map, shaped as the activation; its sum per example is 1 or -1, or 0 where the gradient vanishes. Equations: initial contribution map, local start."
+    raw = _contributions(activation, gradient, local)
     size = _per_example_sum(raw).abs()
     return raw / size.masked_fill(size == 0, 1)
 
@@ -197,6 +213,7 @@ def _evaluate(node: fx.Node, module: nn.Module | None, args: tuple, kwargs: dict
     nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, F.dropout, F.dropout2d, F.alpha_dropout, torch.dropout,
     torchvision.ops.stochastic_depth, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.LocalResponseNorm, F.layer_norm, F.group_norm, F.instance_norm,
     F.local_response_norm, "contiguous", "clone", "float", "double", "to", "type_as",
+    operator.neg, torch.neg, "neg", torch.clone, "half", "bfloat16",
     needs_values=False,
 )
 def pass_on(
@@ -225,7 +242,9 @@ def batch_norm(
     nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d,
     torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, torch.narrow, torch.flip, torch.roll,
     torch.movedim, torch.unbind, F.pad, F.channel_shuffle, F.pixel_shuffle, F.pixel_unshuffle, "flatten", "reshape", "view", "permute", "transpose", "squeeze",
-    "unsqueeze", "chunk", "split", "narrow", "expand", "movedim", "unbind", operator.getitem,
+    "unsqueeze", "chunk", "split", "narrow", "expand", "movedim", "unbind", operator.getitem, torch.tile, torch.repeat_interleave, torch.select, torch.unflatten,
+    torch.swapaxes, torch.rot90, torch.broadcast_to, "repeat", "tile", "repeat_interleave", "select", "unflatten", "swapaxes", "flip", "roll", "expand_as", "view_as",
+    "reshape_as", "broadcast_to",
     needs_values=False,
 )
 def rearrange(
@@ -254,7 +273,7 @@ def maximum(
 ):
     "All relevance of a window to its largest input, the first of equals"
     x = call.inputs[0].clamp(min=0) if call.official else call.inputs[0]
-    if call.operation in (nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d):
+    if _counts_as(call.operation, (nn.AdaptiveMaxPool2d, F.adaptive_max_pool2d)):
         _, winner = F.adaptive_max_pool2d(x, call.argument("output_size", 1), return_indices=True)
     else:
         geometry = dict(kernel_size=None, stride=None, padding=0, dilation=1, ceil_mode=False)
@@ -310,7 +329,7 @@ def gating(
     if len(call.inputs) == 1:
         return _fit(relevance, call.inputs[0])
     sizes = [x.numel() for x in call.inputs]
-    gates = [s < max(sizes) for s in sizes] if sizes[0] != sizes[1] else [call.traced.operation(n) in _GATES for n in call.input_nodes]
+    gates = [s < max(sizes) for s in sizes] if sizes[0] != sizes[1] else [call.traced.counts_as(n, _GATES) for n in call.input_nodes]
     if gates[0] != gates[1]:
         return tuple(None if g else _fit(relevance, x) for g, x in zip(gates, call.inputs))
     return tuple(relevance / 2 for _ in call.inputs)
@@ -417,15 +436,102 @@ _MIXING = {nn.Conv2d, F.conv2d, torch.conv2d, nn.Linear, F.linear}
 _IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul, operator.itruediv: operator.truediv}
 
 
+def _counts_as(operation, operations) -> bool:
+    "Whether an operation is one of these; a module class counts as its parents do"
+    if isinstance(operation, type):
+        return any(c in operations for c in operation.__mro__)
+    return operation in operations
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    "The module inside torch.compile's wrapper and the data-parallel ones, which compute what it computes"
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(model.__dict__.get("_modules"), dict) and "_orig_mod" in model._modules:
+            model = model._modules["_orig_mod"]
+        else:
+            return model
+
+
+class _Parameters(dict):
+    "The parameters of a private copy: a look by name gives the node that stands for the tensor"
+
+    def __init__(self, parameters: Mapping, tracer: fx.Tracer):
+        super().__init__(parameters)
+        self.tracer = tracer
+
+    def __getitem__(self, name):
+        tensor = super().__getitem__(name)
+        return tensor if tensor is None else self.tracer.proxy_of(tensor)
+
+
 class _Tracer(fx.Tracer):
-    "Records where it is, and which node each module returned"
+    "Records a model by a private copy of its modules (the tensors are shared), so that nobody else's calls are touched"
 
     def __init__(self, leaves: set):
         super().__init__()
         self.leaves, self.outputs, self.inside, self.record_stack_traces = leaves, {}, [], True
 
+    def record(self, model: nn.Module, arguments: tuple, names: list[str], keywords: dict):
+        "Fill `graph`, calling the model as the caller does, hooks included; tensors among the arguments become placeholders"
+        self.graph, self.root, self.tensor_attrs = fx.Graph(tracer_cls=type(self)), nn.Module(), {}
+        self.copies, self.paths, self.modules, self.proxies, self.constants = {}, {}, {}, {}, {}
+        self.registered = {id(m): path for path, m in model.named_modules()}
+        self.names = {id(t): name for name, t in (*model.named_buffers(), *model.named_parameters())}
+        self.kept = [model]  # what is known by its id stays alive
+        private = self._private(model, "")
+        arguments = [self._placeholders(a, name) for a, name in zip(arguments, names)]
+        keywords = {name: self._placeholders(a, name) for name, a in keywords.items()}
+        with torch.no_grad():
+            output = private(*arguments, **keywords)
+        self.create_node("output", "output", (self.create_arg(output),), {})
+
+    def _placeholders(self, argument, name: str):
+        return pytree.tree_map(lambda a: self.create_proxy("placeholder", name, (), {}) if isinstance(a, Tensor) else a, argument)
+
+    def _private(self, value, path: str):
+        "The copy of a module, or of what holds modules; anything else as it is"
+        if isinstance(value, nn.Module):
+            value = _unwrapped(value)
+        if id(value) in self.copies:
+            return self.copies[id(value)]
+        if isinstance(value, nn.Module):
+            return self._private_module(value, self.registered.get(id(value), path))
+        if isinstance(value, types.MethodType) and isinstance(value.__self__, nn.Module):
+            return types.MethodType(value.__func__, self._private(value.__self__, path))
+        if type(value) in (dict, OrderedDict) and len(value) < 10_000:
+            copied = self.copies[id(value)] = type(value)()
+            copied.update({k: self._private(v, f"{path}.{k}".lstrip(".")) for k, v in value.items()})
+            return copied
+        if type(value) is list and len(value) < 10_000:
+            copied = self.copies[id(value)] = []
+            copied += [self._private(v, f"{path}.{k}") for k, v in enumerate(value)]
+            return copied
+        if type(value) is tuple:
+            return tuple(self._private(v, f"{path}.{k}") for k, v in enumerate(value))
+        return value
+
+    def _private_module(self, module: nn.Module, path: str) -> nn.Module:
+        copied = self.copies[id(module)] = object.__new__(type(module))
+        self.paths[id(copied)], self.modules[path] = path, module
+        self.kept += [copied, module]
+        for name, value in module.__dict__.items():
+            inner = path if name == "_modules" else f"{path}.{name}".lstrip(".")
+            copied.__dict__[name] = _Parameters(value, self) if name == "_parameters" else self._private(value, inner)
+        copied.__dict__.update(training=False, _compiled_call_impl=functools.partial(self._called, copied))
+        return copied
+
+    def _called(self, copied: nn.Module, *args, **kwargs):
+        return self.call_module(copied, copied._call_impl, args, kwargs)
+
+    def path_of_module(self, mod):
+        return self.paths[id(mod)]
+
     def is_leaf_module(self, m, module_qualified_name):
-        return type(m) in self.leaves or super().is_leaf_module(m, module_qualified_name)
+        kind = type_before_parametrizations(m)
+        library = kind.__module__.startswith(("torch.nn", "torch.ao.nn", "torch.jit")) and not issubclass(kind, nn.Sequential)
+        return module_qualified_name != "" and (kind in self.leaves or library)
 
     def call_module(self, m, forward, args, kwargs):
         path = self.path_of_module(m)
@@ -435,6 +541,19 @@ class _Tracer(fx.Tracer):
         if isinstance(result, fx.Proxy):
             self.outputs[path] = result.node
         return result
+
+    def proxy_of(self, tensor: Tensor) -> fx.Proxy:
+        "The one node that stands for a tensor of the model, or for one made while it was recorded"
+        if id(tensor) not in self.names:
+            name = self.names[id(tensor)] = f"_constant_{len(self.constants)}"
+            self.constants[name] = tensor
+        name = self.names[id(tensor)]
+        if name not in self.proxies:
+            self.proxies[name] = self.create_proxy("get_attr", name, (), {})
+        return self.proxies[name]
+
+    def create_arg(self, a):
+        return self.proxy_of(a).node if isinstance(a, Tensor) else super().create_arg(a)
 
 
 def _plain_version(node: fx.Node, modules: dict) -> bool:
@@ -479,17 +598,16 @@ class TracedModel:
         self,
         model: nn.Module,  # any module that torch.fx can trace
         n_inputs: int = 1,  # how many of its arguments are explained
-        extra: tuple = (),  # its further arguments; those that are not tensors are fixed in the graph
+        extra: tuple = (),  # its further arguments; what is no tensor in them is fixed in the graph
         leaves: set | None = None,  # module classes kept in one piece; default: those with a rule
+        keywords: Mapping | None = None,  # further arguments by name
     ):
-        "Raises ValueError, with the module's name, where tracing fails."
-        self.model, self.modules = model, dict(model.named_modules(remove_duplicate=False))
-        tracer = _Tracer({o for o in RULES if isinstance(o, type)} if leaves is None else leaves)
-        parameters = [p for p in inspect.signature(model.forward).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        fixed = {p.name: p.default for p in parameters[n_inputs + len(extra):] if p.default is not p.empty}
-        fixed |= {p.name: v for p, v in zip(parameters[n_inputs:], extra) if not isinstance(v, Tensor)}
+        "Raises ValueError, with the module's name, where tracing fails, TypeError for arguments that the model doesn't take."
+        self.model, tracer = model, _Tracer({o for o in RULES if isinstance(o, type)} if leaves is None else leaves)
+        arguments, keywords = (*(torch.empty(0),) * n_inputs, *extra), dict(keywords or {})
+        names = _argument_names(model, n_inputs, arguments, keywords)
         try:
-            self.graph = tracer.trace(model, fixed or None)
+            tracer.record(model, arguments, names, keywords)
         except Exception as e:
             path, kind = tracer.inside[-1] if tracer.inside else ("", type(model).__name__)
             place = f"module '{path}' ({kind})" if path else f"{kind}.forward"
@@ -497,20 +615,41 @@ class TracedModel:
                 f"torch.fx could not trace {place}: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}. Attribution Equilibrium needs the graph of the model. "
                 f"Take decisions that depend on tensor values (if, for, int(x), numpy) out of that forward, or give the module a rule as one piece: register_rule({kind})"
             ) from e
-        self.outputs, self.start = tracer.outputs, None
+        self.graph, self.outputs, self.constants, self.starts, self.local = tracer.graph, tracer.outputs, tracer.constants, (), set()
+        self.looked, self.going_round_node = False, None  # what the first example shows
+        self.modules = {**tracer.modules, **dict(model.named_modules(remove_duplicate=False))}
         _without_in_place(self.graph, self.modules)
         self.nodes = list(self.graph.nodes)
-        self.defaults = {p.name: p.default for p in parameters}
         self.inputs = [n for n in self.nodes if n.op == "placeholder"][:n_inputs]
         self._look_below()
         self.dense_block_ends = self._find_dense_block_ends()
+
+    @property
+    def start(self) -> fx.Node | None:
+        "The node of the start layer, the first if there are several; None before the first call of `attribute`"
+        return self.starts[0] if self.starts else None
 
     def operation(
         self,
         node: fx.Node,  # of the graph
     ):
-        "Module class, function or method name of a node"
-        return type(self.modules[node.target]) if node.op == "call_module" else node.target
+        "Module class (without a parametrisation), function or method name of a node"
+        return type_before_parametrizations(self.modules[node.target]) if node.op == "call_module" else node.target
+
+    def counts_as(
+        self,
+        node: fx.Node | None,  # of the graph
+        operations: set,  # module classes, functions, method names
+    ) -> bool:
+        "Whether a node's operation is one of these; a module class counts as its parents do"
+        return node is not None and node.op.startswith("call") and _counts_as(self.operation(node), operations)
+
+    def attribute(
+        self,
+        node: fx.Node,  # a get_attr node
+    ):
+        "The tensor of the model that a node stands for, as it is now"
+        return self.constants[node.target] if node.target in self.constants else operator.attrgetter(node.target)(self.model)
 
     def _look_below(self):
         "For each node the set of nodes below it (as bits of a number), how many convolutions and linear layers are among them, and whether it depends on the inputs"
@@ -519,11 +658,44 @@ class TracedModel:
             self.below[n] = 1 << k
             for i in n.all_input_nodes:
                 self.below[n] |= self.below[i]
-            if n.op.startswith("call") and self.operation(n) in _MIXING:
+            if self.counts_as(n, _MIXING):
                 mixing |= 1 << k
             if any(i in self.depends for i in n.all_input_nodes):
                 self.depends.add(n)
             self.depth[n] = (self.below[n] & mixing).bit_count()
+
+    def lies_below(
+        self,
+        node: fx.Node,  # of the graph
+        above: fx.Node,  # another one
+    ) -> bool:
+        "Whether a path leads from the first node to the second, or they are the same"
+        return self.below[node] & ~self.below[above] == 0
+
+    def above_starts(self) -> set:
+        "The nodes from which a path leads to the output that passes no start layer"
+        found = {self.nodes[-1]}
+        for n in reversed(self.nodes):
+            if n in found:
+                found.update(i for i in n.all_input_nodes if i not in self.starts)
+        return found
+
+    def going_round(
+        self,
+        values: Mapping,  # value of each node for some input
+    ) -> fx.Node | None:
+        "The last node before they meet of a path that leads from an input to the output past the start layers; None if there is no such path"
+        free, output = set(self.inputs) - set(self.starts), self.nodes[-1]
+        for n in self.nodes[:-1]:
+            if n not in self.starts and any(i in free for i in n.all_input_nodes) and _carries(values[n]):
+                free.add(n)
+        here = [i for i in output.all_input_nodes if i in free]
+        while here:
+            alone = [n for n in here if not any(self.lies_below(s, n) for s in self.starts)]
+            if alone:
+                return alone[0]
+            here = [i for n in here for i in n.all_input_nodes if i in free]
+        return None
 
     def _find_dense_block_ends(self) -> set:
         "Concatenations that continue an earlier one and are not continued themselves: the last of each DenseNet block"
@@ -540,16 +712,44 @@ class TracedModel:
     ) -> str:
         "Where the user's code made the node, if fx knows"
         lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
-        own = ("/torch/fx/", "/torch/nn/modules/", "in call_module")
+        own = ("/torch/fx/", "/torch/nn/modules/", "in call_module", "in _called", "in record")
         found = [k for k, line in enumerate(lines) if line.startswith("File ") and not any(o in line for o in own)]
         return f" at {' '.join(lines[found[-1]:found[-1] + 2])}" if found else ""
 
+
+def _carries(value) -> bool:
+    "Whether evidence can pass through a node with this value: a size or a mask has no gradient"
+    return any(isinstance(v, Tensor) and v.is_floating_point() for v in (value if isinstance(value, (tuple, list)) else (value,)))
+
+
+def _argument_names(model: nn.Module, n_inputs: int, arguments: tuple, keywords: Mapping) -> list[str]:
+    "Names for the arguments by position. Raises TypeError if the model doesn't take so many, or takes others"
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        return [f"input_{k}" for k in range(len(arguments))]
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError as e:
+        raise TypeError(
+            f"{type(model).__name__}.forward{signature} can't be called with {n_inputs} input{'s' * (n_inputs != 1)} and "
+            f"{len(arguments) + len(keywords) - n_inputs} further arguments: {e}. Give one tensor per explained argument, the others as additional_forward_args"
+        ) from None
+    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names[: len(arguments)] + [f"input_{k}" for k in range(len(names), len(arguments))]
+
 # %% ../nbs/06_equilibrium.ipynb #e2f4c017
+_OTHER_SPELLING = {  # what Python's operators call, for rules filed under the function of torch
+    operator.matmul: torch.matmul, operator.pow: torch.pow, operator.neg: torch.neg, operator.abs: torch.abs, operator.mod: torch.remainder,
+    operator.floordiv: torch.floor_divide,
+}
+
+
 def _find_rule(operation, rules: Mapping) -> Rule | None:
     "The rule of an operation; a module class inherits that of its parents"
     if isinstance(operation, type) and issubclass(operation, nn.Module):
         return next((rules[c] for c in operation.__mro__ if c in rules), None)
-    return rules.get(operation)
+    return rules.get(operation) or rules.get(_OTHER_SPELLING.get(operation))
 
 
 def _shape(value):
@@ -566,39 +766,41 @@ def _run(
     arguments: tuple,  # of the model's forward
     rules: Mapping,  # which values to keep
     look: dict | None = None,  # filled with every node's value
+    keywords: Mapping | None = None,  # arguments by name
 ):
-    "Output, start tensor, kept values by node, shapes by node"
-    start, keep, last = traced.start, set(), {}
+    "Output, start tensors, kept values by node, shapes by node"
+    keep, last, above, starts = set(), {}, traced.above_starts(), {}
     for n in traced.nodes:
         last.update(dict.fromkeys(n.all_input_nodes, n))
-        if start is not None and n.op.startswith("call") and n in traced.depends and traced.below[start] | traced.below[n] == traced.below[start]:
+        if n.op.startswith("call") and n in traced.depends and any(traced.lies_below(n, s) for s in traced.starts):
             rule = _find_rule(traced.operation(n), rules)
             if rule is not None and rule.needs_values:
                 keep.update(n.all_input_nodes)
-    given, present, values, shapes, tracked, start_tensor = iter(arguments), {}, {}, {}, set(), None
+    tensors = (a for a in pytree.tree_leaves((tuple(arguments), dict(keywords or {}))) if isinstance(a, Tensor))
+    present, values, shapes, tracked = {}, {}, {}, set()
     for n in traced.nodes:
         if n.op == "output":
-            return fx.map_arg(n.args[0], present.get), start_tensor, values, shapes
+            return fx.map_arg(n.args[0], present.get), tuple(starts[s] for s in traced.starts), values, shapes
         if n.op == "placeholder":
-            value = next(given, n.args[0] if n.args else traced.defaults.get(n.target))
+            value = next(tensors)
         elif n.op == "get_attr":
-            value = operator.attrgetter(n.target)(traced.model)
+            value = traced.attribute(n)
         elif n.target is torch._assert or "assert" in getattr(n.target, "__name__", ""):
-            value = None  # fx checks the arguments that were fixed
+            value = None  # a check, which the model's own forward has passed
         else:
             module = traced.modules[n.target] if n.op == "call_module" else None
             if getattr(module, "inplace", False) is True:
                 module = copy.copy(module)
                 module.inplace = False
-            if any(i in tracked for i in n.all_input_nodes):
+            if n in above and any(i in tracked for i in n.all_input_nodes):
                 tracked.add(n)
             with torch.set_grad_enabled(n in tracked):
                 value = _evaluate(n, module, fx.map_arg(n.args, present.get), fx.map_arg(n.kwargs, present.get))
-        if n is start:
+        if n in traced.starts:
             if not isinstance(value, Tensor) or value.ndim != 4:
                 given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(f"the start layer '{n.name}' returns {given}; it must return a feature map (batch, channels, height, width). Name another with layer=...")
-            start_tensor = value = value.detach().requires_grad_()
+            starts[n] = value = value.detach().requires_grad_()
             tracked.add(n)
         present[n], shapes[n] = value, _shape(value)
         if look is not None:
@@ -613,7 +815,7 @@ def _run(
 def _value_for_rule(traced: TracedModel, n: fx.Node, values: dict, shapes: dict, precision: torch.dtype):
     "A node's value in the precision of the relevance, or a blank of its shape where it wasn't kept"
     if n.op == "get_attr":
-        return operator.attrgetter(n.target)(traced.model)
+        return traced.attribute(n)
     if n in values:
         v = values[n]
         return v.to(precision) if isinstance(v, Tensor) and v.is_floating_point() else v
@@ -625,44 +827,101 @@ def _value_for_rule(traced: TracedModel, n: fx.Node, values: dict, shapes: dict,
 # %% ../nbs/06_equilibrium.ipynb #9f37b687
 _START_BY_CLASS = {torchvision.models.AlexNet: "features", torchvision.models.DenseNet: "features"}
 _ACTIVATIONS = {nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, F.relu, torch.relu, "relu"}
-_PASSED_OVER = {
-    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d,
-    torch.mean, "mean", nn.Dropout, nn.Dropout2d, nn.AlphaDropout, F.dropout, F.dropout2d, torch.dropout, nn.Identity, nn.Flatten, torch.flatten, "flatten", "view",
-    "reshape", torch.reshape, torch.permute, "permute", "squeeze", torch.squeeze, "contiguous", nn.LayerNorm, F.layer_norm, nn.Softmax, nn.LogSoftmax,
+_POOLS = {
+    nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.MaxPool2d, F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d,
+    torch.mean, "mean",
 }
+_PASSED_OVER = _POOLS | {
+    nn.Dropout, nn.Dropout2d, nn.AlphaDropout, F.dropout, F.dropout2d, torch.dropout, nn.Identity, nn.Flatten, torch.flatten, "flatten", "view",
+    "reshape", torch.reshape, torch.permute, "permute", "squeeze", torch.squeeze, "contiguous", nn.LayerNorm, F.layer_norm, nn.Softmax, nn.LogSoftmax,
+    nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate,
+}
+_OVER_THE_CLASSIFIER = {  # of an output that is a map itself
+    nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid", F.softmax, torch.softmax, "softmax", F.log_softmax, torch.log_softmax, "log_softmax", F.logsigmoid, nn.LogSigmoid,
+    operator.add, operator.sub, operator.mul, operator.truediv, torch.add, torch.sub, torch.mul, torch.div, "add", "sub", "mul", "div", operator.getitem, torch.cat, torch.stack,
+    F.pad, nn.ZeroPad2d,
+}
+_SELECTIONS = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div", torch.where, "where", "masked_fill", torch.masked_fill, "multiply", torch.multiply}
 
 
-def find_start(
+def find_starts(
     traced: TracedModel,  # the model's graph
     values: Mapping,  # value of each node for some input
-) -> fx.Node:
-    "The node of the start layer. Raises ValueError if no convolution's feature map lies in front of the classifier."
-
-    def below(node):
-        return max((i for i in node.all_input_nodes if i in traced.depends), key=traced.depth.get, default=None)
-
-    def is_one_of(node, operations):
-        return node is not None and node.op.startswith("call") and traced.operation(node) in operations
+) -> tuple[fx.Node, ...]:
+    "The nodes of the start layers, in the order of the graph: on every way back from the output the last feature map of a convolution. Raises ValueError if there is none."
+    def is_map(node):
+        return isinstance(values[node], Tensor) and values[node].ndim == 4
 
     def back_over(node, operations):
-        while is_one_of(node, operations):
-            node = below(node)
+        while traced.counts_as(node, operations):
+            node = max((i for i in node.all_input_nodes if i in traced.depends), key=traced.depth.get, default=None)
         return node
 
     for cls, name in _START_BY_CLASS.items():
         if isinstance(traced.model, cls):
-            return traced.outputs[name]
-    node, linear = below(traced.nodes[-1]), False
-    while node is not None and not (isinstance(values[node], Tensor) and values[node].ndim == 4):
-        linear |= is_one_of(node, {nn.Linear, F.linear})
-        node = below(node)
-    node = back_over(node, _PASSED_OVER)
-    classifier = back_over(node, _ACTIVATIONS)
-    if not linear and is_one_of(classifier, _MIXING):
-        node = back_over(below(classifier), _PASSED_OVER)
-    if node is None or traced.depth[node] == 0:
+            return (traced.outputs[name],)
+    output = traced.nodes[-1]
+    dense = any(is_map(n) for n in output.all_input_nodes)
+    found, seen, waiting = set(), set(), [(n, False) for n in output.all_input_nodes]
+    while waiting:
+        node, classified = waiting.pop()
+        if (node, classified) in seen or node not in traced.depends or not _carries(values[node]):
+            continue
+        seen.add((node, classified))
+        before = node.all_input_nodes
+        if not is_map(node):
+            linear = traced.counts_as(node, {nn.Linear, F.linear})
+            waiting += [(i, classified or linear) for i in before]
+        elif traced.counts_as(node, _PASSED_OVER) or (dense and not classified and traced.counts_as(node, _OVER_THE_CLASSIFIER)):
+            waiting += [(i, classified) for i in before]
+        else:
+            classifier = back_over(node, _ACTIVATIONS)
+            if not classified and traced.counts_as(classifier, _MIXING):
+                waiting += [(i, True) for i in classifier.all_input_nodes]
+            elif traced.depth[node] > 0:
+                found.add(node)
+    if not found:
         raise ValueError(f"no feature map (batch, channels, height, width) of a convolution lies in front of the classifier of {type(traced.model).__name__}; name one: AttributionEquilibrium(model, layer='name')")
-    return node
+    return tuple(n for n in traced.nodes if n in found)
+
+
+def asks_for_a_place(
+    traced: TracedModel,  # the model's graph
+    start: fx.Node,  # a start layer
+    values: Mapping,  # value of each node for some input
+) -> bool:
+    "Whether the output still tells positions of the start layer apart: no pooling over all of them and no linear layer lies on some way up, or positions are picked out on the way."
+    def positions(node):
+        v = values.get(node)
+        return math.prod(v.shape[2:]) if isinstance(v, Tensor) and v.ndim > 2 else 1
+
+    def picks(node):
+        if traced.counts_as(node, _SELECTIONS):
+            constant = [values.get(i) for i in node.all_input_nodes if not traced.lies_below(start, i)]
+            return any(isinstance(v, Tensor) and v.ndim >= 2 and v.shape[-2:].numel() > 1 for v in constant)
+        source = values.get(node.all_input_nodes[0])
+        if node.target not in (operator.getitem, torch.select, "select", torch.narrow, "narrow", torch.index_select, "index_select") or not isinstance(source, Tensor):
+            return False
+        return positions(node) != positions(node.all_input_nodes[0])
+
+    def mixes(node):
+        if traced.counts_as(node, {nn.Linear, F.linear}):
+            return values[node].ndim == 2
+        before = max(positions(i) for i in node.all_input_nodes)
+        keeps = {nn.Flatten, torch.flatten, "flatten", "view", "reshape", torch.reshape}
+        return before > 1 and positions(node) == 1 and not traced.counts_as(node, keeps) and not isinstance(values.get(node), (tuple, list))
+
+    with_places = {start}
+    for node in traced.nodes[traced.nodes.index(start) + 1:]:
+        if not any(i in with_places for i in node.all_input_nodes):
+            continue
+        if node.op == "output":
+            return True
+        if picks(node):
+            return True
+        if not mixes(node):
+            with_places.add(node)
+    return False
 
 # %% ../nbs/06_equilibrium.ipynb #ab21faff
 @dataclass
@@ -685,12 +944,24 @@ def _merge(a, b):
     return tuple(_merge(x, y) for x, y in zip(a, b)) if isinstance(a, tuple) else a + b
 
 
+def _public_name(operation) -> str:
+    "How a user writes an operation: torch.maximum, torch.nn.Conv2d; a class or function of their own by its name"
+    places = {"torch.nn": nn, "torch": torch, "torch.nn.functional": F, "torch.linalg": torch.linalg, "torch.fft": torch.fft, "torch.special": torch.special, "torchvision.ops": torchvision.ops}
+    name = getattr(operation, "__name__", str(operation))
+    for wanted in (lambda n: n == name, lambda n: name.endswith(n), lambda n: not n.startswith("_")):
+        for place, module in places.items():
+            found = [n for n in vars(module) if wanted(n) and vars(module)[n] is operation]
+            if found:
+                return f"{place}.{found[0]}"
+    return f"operator.{name}" if getattr(operator, name, None) is operation else name
+
+
 def _missing_rule(traced: TracedModel, node: fx.Node, operation) -> NotImplementedError:
     "An error that says which operation has no rule, and how to add one"
     if isinstance(operation, str):
         kind, key = f"tensor method '{operation}'", repr(operation)
     else:
-        kind = key = f"{operation.__module__}.{operation.__qualname__}"
+        kind = key = _public_name(_OTHER_SPELLING.get(operation, operation))
     what = f"node '{node.name}' is a {kind}" + (f" (module '{node.target}')" if node.op == "call_module" else "")
     return NotImplementedError(
         f"{what}{traced.source_line(node)}, and there is no rule for it. Add one with @register_rule({key}) above a function (call, relevance) "
@@ -699,7 +970,7 @@ def _missing_rule(traced: TracedModel, node: fx.Node, operation) -> NotImplement
 
 
 def propagate(
-    traced: TracedModel,  # the model's graph, with its start node set
+    traced: TracedModel,  # the model's graph, with its start nodes set
     relevance: Tensor,  # initial relevance at the start node
     values: dict,  # kept values by node; emptied on the way
     shapes: dict,  # shapes by node
@@ -708,18 +979,20 @@ def propagate(
     official: bool = False,  # reproduce the published program
     skip: str = "main",  # see the table of operations
     layers: dict | None = None,  # filled with a LayerRelevance for each node
+    start: fx.Node | None = None,  # the node that has this relevance; default: the first start node
+    deleted: dict | None = None,  # filled with the part of the relevance that the published program deletes, by node
 ) -> tuple[Tensor | None, ...]:
     "Relevance at each of the model's inputs, None where none arrived. Raises NotImplementedError for an operation without a rule."
-    found, residual, calls = {traced.start: relevance}, False, Counter(n.target for n in traced.nodes if n.op == "call_module")
-    for node in reversed(traced.nodes[: traced.nodes.index(traced.start) + 1]):
+    start = traced.start if start is None else start
+    found, residual, calls = {start: relevance}, False, Counter(n.target for n in traced.nodes if n.op == "call_module")
+    for node in reversed(traced.nodes[: traced.nodes.index(start) + 1]):
         r = found.get(node) if node in traced.inputs else found.pop(node, None)
         if r is None:
             continue
         operation, record = None if node in traced.inputs else traced.operation(node), None
         if layers is not None and isinstance(r, Tensor):
             name = node.target if node.op == "call_module" and calls[node.target] == 1 else node.name
-            positive, negative = r.clamp(min=0).flatten(1).sum(1), -r.clamp(max=0).flatten(1).sum(1)
-            layers[name] = LayerRelevance(getattr(operation, "__name__", str(operation or "input")), r, positive, negative, positive - negative)
+            layers[name] = _layer(getattr(operation, "__name__", str(operation or "input")), r)
             record = {}
         if node in traced.inputs:
             continue
@@ -734,59 +1007,162 @@ def propagate(
             ratio=ratio, official=official, skip=skip, node=node, input_nodes=into, traced=traced, values=seen, record=record,
         )
         shares = rule.function(call, r)
-        for n, share in zip(into, shares if isinstance(shares, tuple) else (shares,)):
+        shares = shares if isinstance(shares, tuple) else (shares,)
+        for n, share in zip(into, shares):
             if share is not None:
                 found[n] = _merge(found.get(n), share)
+        if official and deleted is not None and rule.function in (batch_norm, concatenation):
+            left = sum(s.abs().sum() for s in shares if s is not None)
+            deleted[node.name] = 1 - left / r.abs().sum().clamp(min=1e-30)
         residual |= rule.function is addition and len(into) == 2
         if record:
             layers[name].passed_gap, layers[name].expected_gap = record.get("passed_gap"), record.get("expected_gap")
         if shapes[node] is not None:
             values.pop(node, None)
     double = 2 if official and residual else 1
+    if double == 2 and deleted is not None:
+        deleted["doubled"] = relevance.new_ones(())
     return tuple(double * found[n] if n in found else None for n in traced.inputs)
 
+
+def _layer(operation: str, relevance: Tensor, passed_gap: Tensor | None = None, expected_gap: Tensor | None = None) -> LayerRelevance:
+    "A LayerRelevance with the masses of its relevance"
+    positive, negative = relevance.clamp(min=0).flatten(1).sum(1), -relevance.clamp(max=0).flatten(1).sum(1)
+    return LayerRelevance(operation, relevance, positive, negative, positive - negative, passed_gap, expected_gap)
+
+# %% ../nbs/06_equilibrium.ipynb #5c7a11e0
+def _by_value(value):
+    "Arguments as something that can be compared: by value where that is possible, tensors as such, None where it isn't possible"
+    if isinstance(value, Tensor):
+        return "tensor"
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype, torch.device)):
+        return type(value), str(value)
+    if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+        return "array", value.shape, value.dtype.str, value.tobytes()
+    if isinstance(value, (list, tuple, dict)):
+        inner = tuple(_by_value(v) for v in (value.items() if isinstance(value, dict) else value))
+        return None if None in inner else (type(value), inner)
+    return None
+
+
+def _identity(value, depth: int = 2):
+    "What an attribute of a module is: its value for simple things and what they hold, else which object it is"
+    if isinstance(value, Tensor):
+        return value.shape, value.dtype
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype, torch.device)):
+        return type(value), value
+    if isinstance(value, np.ndarray) and value.dtype != object and value.nbytes < 2**16:
+        return value.shape, value.tobytes()
+    if depth and isinstance(value, dict) and len(value) < 1000:
+        return type(value), tuple((str(k), _identity(v, depth - 1)) for k, v in value.items())
+    if depth and isinstance(value, (list, tuple)) and len(value) < 1000:
+        return type(value), tuple(_identity(v, depth - 1) for v in value)
+    plain = depth and hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module, types.FunctionType, types.ModuleType, types.MethodType))
+    return id(value), _identity(vars(value), depth - 1) if plain else None
+
+
+_NOT_OF_THE_GRAPH = {"_parameters", "_modules", "_buffers", "training", "_compiled_call_impl", "_non_persistent_buffers_set"}
+
+
+def _structure(modules: Mapping[str, nn.Module]) -> tuple:
+    "What the graph of a model hangs on: its modules, and what they hold besides their parameters"
+    def of(m):
+        kind, parameters = type(m), tuple((name, p is None) for name, p in m._parameters.items())
+        own = not kind.__module__.startswith("torch.nn")  # where a buffer may be read while the graph is made
+        buffers = tuple((id(b), None if b is None or b.is_inference() else b._version) for b in m._buffers.values()) if own else ()
+        held = tuple((k, _identity(v)) for k, v in m.__dict__.items() if k not in _NOT_OF_THE_GRAPH)
+        return id(m), id(kind), id(kind.forward), parameters, buffers, held, tuple(m._modules)
+
+    return tuple((name, of(m)) for name, m in modules.items())
+
 # %% ../nbs/06_equilibrium.ipynb #7f87146c
+def _agree(a: object, b: object) -> bool:
+    "Whether two outputs are the same up to rounding; what is no finite tensor is for others to refuse"
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return True
+    if a.shape != b.shape or not a.is_floating_point():
+        return a.shape == b.shape
+    tolerance = 5e-2 if torch.is_autocast_enabled(a.device.type) else torch.finfo(a.dtype).eps ** .5 * (1 if a.device.type == "cpu" else 10)
+    a, b = a.detach().double(), b.detach().double()
+    return not bool((a - b).abs().amax() > tolerance * torch.maximum(a.abs().amax(), b.abs().amax()).clamp(min=1e-30))  # NaN is not larger
+
+
+def _some(examples: list[int], of: int) -> str:
+    return f"{len(examples)} of {of} examples ({', '.join(map(str, examples[:8]))}{', ...' if len(examples) > 8 else ''})"
+
+
+class _Stale(Exception):
+    "The kept graph is no longer the model's"
+
+
 class AttributionEquilibrium(FeatureAttribution):
     "Attribution Equilibrium (Nam and Lee, IEEE TPAMI 2024; arXiv 2205.11109), for any model that torch.fx can trace"
 
     def __init__(
         self,
         model: nn.Module | ClassScore,  # the network; ClassScore(model, of=...) starts from the gradient of another score
-        layer: str | nn.Module | None = None,  # start layer, by name, as module, or as name of a graph node; None finds the last feature map
+        layer: str | nn.Module | Sequence[str | nn.Module] | None = None,  # start layer, by name, as module, or as name of a graph node; several in a list; None finds the last feature maps
     ):
-        "Traces the model. Raises TypeError if it is no module, ValueError if it can't be traced or has no such layer."
-        of, model = (model.of, model.model) if isinstance(model, ClassScore) else ("logit", model)
+        "Traces the model; wrappers of torch.compile and DataParallel are looked into. Raises TypeError if it is no module, or scripted, ValueError if it can't be traced or has no such layer."
+        of, dim, model = (model.of, model.dim, model.model) if isinstance(model, ClassScore) else ("logit", None, model)
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, since its graph is traced; got {type(model).__name__}")
+        inner = _unwrapped(model)
+        if isinstance(inner, torch.jit.ScriptModule) or type(inner).__module__.startswith("torch.jit"):
+            raise TypeError(
+                f"the model is a scripted or traced torch.jit module ({type(inner).__name__}), whose graph torch.fx can't record; give the module that was scripted: "
+                f"AttributionEquilibrium(net), not AttributionEquilibrium(torch.jit.script(net))"
+            )
+        lazy = [name for name, t in (*inner.named_parameters(), *inner.named_buffers()) if nn.parameter.is_lazy(t)]
+        if lazy:
+            raise ValueError(f"the model has lazy layers without weights yet ({', '.join(lazy[:4])}); run it once, model(x), before it is explained")
+        layers = layer if isinstance(layer, (list, tuple)) else () if layer is None else (layer,)
+        if any(not isinstance(one, (str, nn.Module)) for one in layers) or layer is not None and not layers:
+            raise TypeError(f"layer must be the name of a layer, a module of the model, or a list of these; got {layer!r}")
         super().__init__(model)
-        self.layer, self._score, self._traces = layer, ClassScore(lambda output: output, of=of), {}
+        self.layer, self._score, self._traces = layer, functools.partial(class_scores, of=of, dim=dim), {}
         self.trace()
+
+    def __getstate__(self):
+        return {**self.__dict__, "_traces": {}}
 
     def trace(
         self,
-        n_inputs: int = 1,  # how many arguments of the model are explained
+        n_inputs: int | None = None,  # how many arguments of the model are explained; None: as at the last call, at first all that the model needs
         extra: tuple = (),  # its further arguments
         rules: Mapping | None = None,  # rules of this call
+        keywords: Mapping | None = None,  # further arguments by name
     ) -> TracedModel:
-        "The traced model, made anew when the arguments or the registry changed. After changing the model's structure, make a new AttributionEquilibrium."
-        leaves = {o for o in (*RULES, *(rules or {})) if isinstance(o, type)}
-        key = n_inputs, tuple("tensor" if isinstance(e, Tensor) else repr(e) for e in extra), frozenset(leaves)
-        if key not in self._traces:
-            with leave_as_found(self.forward_func, warn=False):
-                traced = TracedModel(self.forward_func, n_inputs, extra, leaves)
-            if self.layer is not None:
-                traced.start = self._named_start(traced)
-            self._traces = {key: traced}
-        return self._traces[key]
+        "The traced model, made anew when the model, the arguments or the registry changed."
+        inner, leaves = _unwrapped(self.forward_func), {o for o in (*RULES, *(rules or {})) if isinstance(o, type)}
+        known = next(iter(self._traces.items()), (None, None))
+        if n_inputs is None and known[1] is not None and known[0][3] == _structure({**known[1].modules, **dict(inner.named_modules(remove_duplicate=False))}):
+            return known[1]
+        if n_inputs is None:
+            parameters = inspect.signature(inner.forward).parameters.values()
+            n_inputs = max(1, sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters))
+        kept_modules = known[1].modules if known[1] is not None else {}
+        values = _by_value((tuple(extra), dict(keywords or {})))
+        key = n_inputs, values, frozenset(leaves), _structure({**kept_modules, **dict(inner.named_modules(remove_duplicate=False))})
+        if known[1] is not None and known[0] == key and values is not None:
+            return known[1]
+        with leave_as_found(self.forward_func, warn=False):
+            traced = TracedModel(inner, n_inputs, tuple(extra), leaves, keywords)
+        if self.layer is not None:
+            layers = self.layer if isinstance(self.layer, (list, tuple)) else [self.layer]
+            named = {self._named_start(traced, layer) for layer in layers}
+            traced.starts = tuple(n for n in traced.nodes if n in named)
+        self._traces = {(n_inputs, values, frozenset(leaves), _structure(traced.modules)): traced}
+        return traced
 
-    def _named_start(self, traced: TracedModel) -> fx.Node:
-        "The node that computes the output of the layer asked for"
-        module = self.layer if isinstance(self.layer, nn.Module) else traced.modules.get(self.layer)
+    def _named_start(self, traced: TracedModel, layer: str | nn.Module) -> fx.Node:
+        "The node that computes the output of a layer asked for"
+        module = layer if isinstance(layer, nn.Module) else traced.modules.get(layer)
         paths = [name for name, m in traced.modules.items() if m is module]
-        nodes = [traced.outputs[p] for p in paths if p in traced.outputs] or [n for n in traced.nodes if n.name == self.layer]
+        nodes = [traced.outputs[p] for p in paths if p in traced.outputs] or [n for n in traced.nodes if n.name == layer]
         if not nodes or nodes[0] not in traced.depends:
             known = [name for name, n in traced.outputs.items() if n in traced.depends]
-            raise ValueError(f"layer {self.layer!r} is not called by the model; among those that are: {', '.join(known[-12:])}")
+            raise ValueError(f"layer {layer!r} is not called by the model; among those that are: {', '.join(known[-12:])}")
         return nodes[0]
 
     @property
@@ -799,7 +1175,7 @@ class AttributionEquilibrium(FeatureAttribution):
         self,
         inputs: TensorOrTuple,  # (batch, channels, height, width) images, or a tuple of such inputs
         target: TargetType = None,  # which output is explained
-        additional_forward_args: object = None,  # passed on to the model; tensors (batch, ...) follow their examples
+        additional_forward_args: object = None,  # passed on to the model, see TargetScore
         *,
         ratio: float = 2.0,  # pull of the positive part: 2 is equilibrium, 1 leaves a negative surplus; the published program allows 1 and 2
         official: bool = False,  # reproduce the published program instead of the repaired one, see the last section
@@ -808,69 +1184,225 @@ class AttributionEquilibrium(FeatureAttribution):
         internal_batch_size: int | None = None,  # images per pass at most; None: images of about a million input numbers together, eight million on a GPU
         return_layers: bool = False,  # also return a LayerRelevance for each node
     ):
-        "Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name -> LayerRelevance from the start layer down (module paths; graph node names for functions and modules called more than once). Warns (UserWarning) and gives zeros where the gradient at the start layer vanishes. Raises ValueError or TypeError for wrong calls, NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels."
+        "Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name -> LayerRelevance from the start layers down (module paths; graph node names for functions and modules called more than once). Warns (UserWarning, once) when attributions are zero everywhere, when an input or what goes round a named layer gets no relevance, and when the published program deletes relevance. Raises ValueError or TypeError for wrong calls, for a model of which the start layers don't see all, and where graph and model differ; NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels."
         tensors, is_tuple = check_inputs(inputs)
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < math.inf:
-            raise ValueError(f"ratio is {ratio!r}; it must be a number of at least 0, published are 1 to 2")
+        ratio = real_number(ratio, "ratio", low=0)
         if skip not in ("main", "equal"):
             raise ValueError(f"skip={skip!r} is not known; choose 'main' or 'equal'")
-        extra = () if additional_forward_args is None else additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-        traced = self.trace(len(tensors), extra, rules)
-        rules = {**RULES, **{o: r if isinstance(r, Rule) else Rule(r) for o, r in (rules or {}).items()}}
-        kept = {}
+        if rules is not None and not (isinstance(rules, Mapping) and all(isinstance(r, Rule) or callable(r) for r in rules.values())):
+            raise TypeError(f"rules must be a dict operation -> function (call, relevance), got {rules!r}")
+        all_rules = {**RULES, **{o: r if isinstance(r, Rule) else Rule(r) for o, r in (rules or {}).items()}}
+        options, state = dict(ratio=ratio, official=official is True, skip=skip), _CallState()
 
-        def forward(*arguments):
-            output, *kept["run"] = _run(traced, arguments, rules)
+        def forward(*arguments, **named):
+            if state.traced is None:
+                return self._score(self.forward_func(*arguments, **named))
+            output, *state.run = _run(state.traced, arguments, all_rules, keywords=named)
+            state.output = output
             return self._score(output)
 
-        score = TargetScore(forward, tensors, target, extra, internal_batch_size)
-        parts, layers, silent = [], [], []
+        score = TargetScore(forward, tensors, target, additional_forward_args, internal_batch_size)
+        parts, layers = [], []
         with leave_as_found(self.forward_func):
-            for p in self.forward_func.parameters():
-                p.requires_grad_(False)
-            if traced.start is None:
-                traced.start = self._find_start(traced, tensors, extra, rules)
-            for s in score.chunks(score.n_examples):
-                examples = torch.arange(score.n_examples)[s]
-                found, empty = self._explain(traced, score, kept, tuple(x.detach()[s] for x in tensors), examples, rules, dict(ratio=ratio, official=official, skip=skip), return_layers)
-                parts.append(found[0])
-                layers.append(found[1])
-                silent += examples[empty.cpu()].tolist()
-        if silent:
-            warnings.warn(
-                f"the initial contribution map of example{'s' if len(silent) > 1 else ''} {silent[:8]}{' and more' if len(silent) > 8 else ''} is zero: "
-                f"the score's gradient vanishes at the start layer. The attribution is zero there; try the logit as score, or an earlier layer.",
-                UserWarning,
-                stacklevel=3,
-            )
+            extra, keywords = score.arguments_for(torch.zeros(1, dtype=torch.long, device=tensors[0].device))
+            state.extra, state.keywords, state.first = extra, keywords, tuple(x[:1].detach() for x in tensors)
+            state.traced = self.trace(len(tensors), tuple(extra), rules, keywords)
+            self._look(state, score, all_rules)
+            try:
+                for s in score.chunks(score.n_examples):
+                    examples = torch.arange(score.n_examples, device=tensors[0].device)[s]
+                    found = self._explain(state, score, tuple(x.detach()[s].clone() for x in tensors), examples, all_rules, options, return_layers)
+                    parts.append(found[0])
+                    layers.append(found[1])
+            except _Stale:
+                self._traces = {}
+                return self.attribute(
+                    inputs, target, additional_forward_args, ratio=ratio, official=official, skip=skip, rules=rules, internal_batch_size=internal_batch_size,
+                    return_layers=return_layers,
+                )
+        self._warn(state, score.n_examples)
         attributions = tuple(torch.cat(p) for p in zip(*parts))
         attributions = attributions if is_tuple else attributions[0]
         return (attributions, _join(layers)) if return_layers else attributions
 
-    def _find_start(self, traced, tensors, extra, rules) -> fx.Node:
-        "The start node, found with the first example"
-        look, batch = {}, len(tensors[0])
-        with torch.no_grad():
-            _run(traced, [a[:1] if isinstance(a, Tensor) and a.ndim and len(a) == batch else a for a in (*tensors, *extra)], rules, look)
-        return find_start(traced, look)
+    def compute_convergence_delta(self, *args, **kwargs) -> Tensor:
+        "Sum of the attributions minus the change of the score, (batch,), as for every method; warns (UserWarning), since this method doesn't promise that they agree."
+        warn_user("Attribution Equilibrium isn't complete: its attributions keep the gap of two masses, not the score, so this difference says nothing about their quality")
+        return super().compute_convergence_delta(*args, **kwargs)
 
-    def _explain(self, traced, score, kept, points, examples, rules, options, return_layers):
-        "(attributions, layers) of one chunk, and which examples have no initial relevance"
+    def _model_row(self, state) -> object:
+        "The model's own output for the first example"
+        with torch.no_grad():
+            return self.forward_func(*(x.clone() for x in state.first), *state.extra, **state.keywords)
+
+    def _look(self, state, score, rules):
+        "With the first example: find the start layers, see that nothing goes round them, and that the graph computes what the model computes"
+        traced, probe = state.traced, _probe_is_on.get()
+        if probe:
+            state.expected = self._model_row(state)
+            score.probe_rows += 1
+        if traced.looked:
+            return
+        values, named = {}, self.layer is not None
+        with torch.no_grad():
+            output = _run(traced, (*(x.clone() for x in state.first), *state.extra), rules, values, state.keywords)[0]
+        if probe and not _agree(output, state.expected):
+            score.probe_rows += 1
+            if _agree(state.expected, self._model_row(state)):
+                raise ValueError(
+                    f"the traced graph of {type(traced.model).__name__} gives another output than the model itself for the first example. Its forward does what tracing can't see: "
+                    f"a hook or a wrapper that isn't a module, numbers it keeps between calls, or a decision by a value. Take that out of forward, or explain a plain copy of the model"
+                )
+            state.random = True
+        if not isinstance(output, Tensor):
+            return  # the score says so
+        if output.is_complex():
+            raise TypeError("the model's output is complex; a score must be a real number (the absolute value, or the real part)")
+        if not named:
+            traced.starts = find_starts(traced, values)
+        traced.going_round_node = traced.going_round(values)
+        if traced.going_round_node is not None and not named:
+            raise ValueError(_not_dominated(traced) + (
+                " Explain the other inputs alone, with that one among additional_forward_args; or name the start layers, layer=..., and what goes round them gets no relevance, with a warning."
+            ))
+        traced.local = {s for s in traced.starts if asks_for_a_place(traced, s, values)}
+        traced.looked = True
+
+    def _explain(self, state, score, points, examples, rules, options, return_layers):
+        "Attributions and layers of one chunk"
+        traced = state.traced
         with torch.enable_grad():
             scores = score(points, examples)
-            start, values, shapes = kept.pop("run")
-            if not scores.requires_grad:
-                raise ValueError("the score doesn't depend on the start layer through differentiable operations")
-            gradient, = torch.autograd.grad(scores.sum(), start)
-        if not torch.isfinite(gradient).all():
+            (starts, values, shapes), output = state.run, state.output
+            state.run = state.output = None
+            gradients = torch.autograd.grad(scores.sum(), starts, allow_unused=True) if scores.requires_grad else (None,) * len(starts)
+        if all(g is None for g in gradients):
+            raise ValueError("the score doesn't depend on the start layer through differentiable operations")
+        if state.expected is not None and not state.random and isinstance(output, Tensor) and output.ndim and not _agree(output[:1], state.expected):
+            self._differs(state, score, points, examples, scores)
+        state.expected = None
+        if not all(g is None or torch.isfinite(g).all() for g in gradients):
             raise ValueError("the gradient at the start layer holds NaN or infinity")
-        layers, precision = {} if return_layers else None, torch.promote_types(start.dtype, torch.float32)
-        with torch.no_grad(), torch.autocast(start.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            relevance = initial_relevance(start.detach().to(precision), gradient.to(precision))
-            del start, gradient, scores
-            empty = (relevance == 0).flatten(1).all(1)
-            result = propagate(traced, relevance, values, shapes, rules, **options, layers=layers)
-        return (tuple(torch.zeros_like(x) if r is None else r.to(x.dtype) for r, x in zip(result, points)), layers), empty
+        score.gradient_evaluations += len(scores)
+        layers, precision = [], torch.promote_types(starts[0].dtype, torch.float32)
+        with torch.no_grad(), torch.autocast(starts[0].device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            pairs = [(s.detach().to(precision), torch.zeros_like(s, dtype=precision) if g is None else g.to(precision)) for s, g in zip(starts, gradients)]
+            local = [n in traced.local for n in traced.starts]
+            shares, maps = _shares(pairs, local), [initial_relevance(a, g, one) for (a, g), one in zip(pairs, local)]
+            empty = torch.stack([(m == 0).flatten(1).all(1) for m in maps]).all(0)
+            del pairs, starts, gradients, scores, output
+            results = []
+            for k, start in enumerate(traced.starts):
+                layers.append({} if return_layers else None)
+                kept = values if k == len(maps) - 1 else dict(values)
+                results.append(propagate(traced, maps[k], kept, shapes, rules, **options, layers=layers[-1], start=start, deleted=state.deleted))
+            result = _mixture(results, shares)
+        state.reached = [was or r is not None for was, r in zip(state.reached or [False] * len(points), result)]
+        attributions = tuple(torch.zeros_like(x) if r is None else r.to(x.dtype) for r, x in zip(result, points))
+        zero = torch.stack([(a == 0).flatten(1).all(1) for a in attributions]).all(0)
+        state.empty.append(empty)
+        state.zero.append(zero)
+        return attributions, _layer_mixture(traced, layers, shares) if return_layers else None
+
+    def _differs(self, state, score, points, examples, scores):
+        "Say why the first row of the batch has another output than the model gives for it"
+        score.probe_rows += 2
+        if not _agree(state.expected, self._model_row(state)):
+            state.random = True
+            return
+        with torch.no_grad():
+            alone = _run(state.traced, (*(x.clone() for x in state.first), *state.extra), RULES, keywords=state.keywords)[0]
+        if not _agree(alone, state.expected):
+            raise _Stale
+        score.check_rows(points, examples, scores.detach())
+        raise ValueError("the model's output for the first example depends on the other examples of the batch; explain the examples one by one (internal_batch_size=1)")
+
+    def _warn(self, state, n_examples: int):
+        "One warning about all that isn't explained"
+        traced, said = state.traced, []
+        zero, empty = torch.cat(state.zero).tolist(), torch.cat(state.empty).tolist()
+        nothing = [k for k, z in enumerate(zero) if z]
+        if nothing:
+            at_start = sum(empty[k] for k in nothing)
+            why = [f"at the start layer the score's gradient vanishes or the feature map is zero ({at_start}); try the logit as score, or an earlier layer"] if at_start else []
+            why += [f"the relevance ends on the way down ({len(nothing) - at_start}), in a branch that is zero; try skip='equal'"] if at_start < len(nothing) else []
+            said.append(f"the attribution of {_some(nothing, n_examples)} is zero everywhere: {'; '.join(why)}")
+        elif not all(state.reached):
+            used = [traced.lies_below(n, traced.nodes[-1]) for n in traced.inputs]
+            for k, (reached, u) in enumerate(zip(state.reached, used)):
+                if not reached:
+                    said.append(f"no relevance arrives at input {k}, its attribution is zero: " + (
+                        "the model reads it only as a gate, as the shallower branch of an addition (skip='equal' gives each half), or above the start layer" if u else "the model doesn't use it"))
+        if traced.going_round_node is not None:
+            said.append(_not_dominated(traced))
+        if state.random:
+            said.append("the model's output for the same example changes from call to call (random numbers, or a state that it keeps); so does its explanation")
+        lost = {name: float(share) for name, share in (state.deleted or {}).items() if name != "doubled"}
+        lost = {name: share for name, share in lost.items() if share > 1e-3}
+        if lost:
+            worst = max(lost, key=lost.get)
+            said.append(f"the published program (official=True) deletes relevance at {len(lost)} nodes, most at '{worst}' ({lost[worst]:.0%}), so the sum of relevance is not kept there; official=False passes it on")
+        if said:
+            warn_user(". ".join(s[0].upper() + s[1:] if k else s for k, s in enumerate(said)))
+
+
+@dataclass
+class _CallState:
+    "What one call of `attribute` knows"
+
+    traced: TracedModel | None = None
+    extra: Sequence = ()
+    keywords: Mapping = field(default_factory=dict)
+    first: tuple = ()
+    run: tuple | None = None
+    output: object = None
+    expected: object = None
+    random: bool = False
+    reached: list | None = None
+    zero: list = field(default_factory=list)
+    empty: list = field(default_factory=list)
+    deleted: dict = field(default_factory=dict)
+
+
+def _not_dominated(traced: TracedModel) -> str:
+    "Which node goes round the start layers"
+    node = traced.going_round_node
+    kind = traced.operation(node) if node.op.startswith("call") else "input"
+    module = f", module '{node.target}'" if node.op == "call_module" else ""
+    starts = ", ".join(f"'{s.name}'" for s in traced.starts)
+    return (
+        f"the output of {type(traced.model).__name__} also depends on the inputs through node '{node.name}' ({getattr(kind, '__name__', kind)}{module}), "
+        f"which goes round the start layer{'s' * (len(traced.starts) > 1)} {starts}: no feature map of a convolution (batch, channels, height, width) lies on that way."
+    )
+
+
+def _shares(pairs: list, local: list[bool]) -> Tensor:
+    "(start layers, batch) part of each start layer in the size of all initial contributions. Equation: shares."
+    masses = torch.stack([_contributions(a, g, one).abs().flatten(1).sum(1) for (a, g), one in zip(pairs, local)])
+    return masses / masses.sum(0).masked_fill(masses.sum(0) == 0, 1)
+
+
+def _mixture(results: list[tuple], shares: Tensor) -> tuple:
+    "The relevance at the inputs of all start layers, weighed by their shares"
+    if len(results) == 1:
+        return results[0]
+    total = [None] * len(results[0])
+    for result, share in zip(results, shares):
+        total = [_merge(t, None if r is None else r * share.to(r.dtype).view(-1, *(1,) * (r.ndim - 1))) for t, r in zip(total, result)]
+    return tuple(total)
+
+
+def _layer_mixture(traced: TracedModel, layers: list[dict], shares: Tensor) -> dict:
+    "The layers of all start layers, weighed by their shares, from the top down"
+    if len(layers) == 1:
+        return layers[0]
+    order, mixed = {name: k for k, n in enumerate(traced.nodes) for name in (n.name, n.target) if isinstance(name, str)}, {}
+    for name in sorted(set().union(*layers), key=order.get, reverse=True):
+        having = [(found[name], s) for found, s in zip(layers, shares) if name in found]
+        relevance = sum(f.relevance * s.view(-1, *(1,) * (f.relevance.ndim - 1)) for f, s in having)
+        gaps = [sum(getattr(f, gap) * s for f, s in having) if getattr(having[0][0], gap) is not None else None for gap in ("passed_gap", "expected_gap")]
+        mixed[name] = _layer(having[0][0].operation, relevance, *gaps)
+    return mixed
 
 
 def _join(parts: list[dict]) -> dict:

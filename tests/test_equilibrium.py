@@ -2,9 +2,14 @@
 import copy
 import importlib.util
 import math
+import pickle
+import re
 import sys
+import threading
+import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -16,11 +21,15 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from attrnb import equilibrium
-from attrnb.core import ClassScore
+from attrnb.core import ClassScore, without_probe
 from attrnb.equilibrium import RULES, AttributionEquilibrium, equilibrium_rule, expected_gap, register_rule
+from attrnb.neflag import NeFLAG
+from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import ShapesNet
 
-pytestmark = pytest.mark.filterwarnings("ignore:the initial contribution map")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the attribution of .* zero everywhere"), pytest.mark.filterwarnings("ignore:the published program"),
+]
 
 
 def close(a, b, tolerance=1e-5):
@@ -421,7 +430,7 @@ def test_vanishing_gradient_warns_and_names_the_images():
     net = seeded(lambda: plain_net([4, 4], False, False))
     with torch.no_grad():
         net[-1].weight.zero_()
-    with pytest.warns(UserWarning, match=r"examples \[0, 1\]"):
+    with pytest.warns(UserWarning, match=r"2 of 2 examples \(0, 1\) is zero everywhere"):
         assert AttributionEquilibrium(net).attribute(numbers(2, 3, 8, 8), target=0).abs().max() == 0
 
 
@@ -508,3 +517,737 @@ def test_wrong_calls(make, message):
 def test_registry_is_whole():
     assert all(callable(rule.function) for rule in equilibrium.RULES.values())
     assert {nn.Conv2d, F.conv2d, nn.ReLU, F.relu, "relu", torch.cat} <= set(RULES)
+
+
+# all evidence: every way to the output passes a start layer
+
+
+def tower(channels=3, width=8, seed=0):
+    return seeded(lambda: nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ), seed)
+
+
+def contributions(model, layer, x, target):
+    "Sum of the sizes of a layer's initial contributions, per example, by hooks"
+    seen = {}
+    hook = model.get_submodule(layer).register_forward_hook(lambda m, i, o: seen.update(A=o) or o.retain_grad())
+    model(x)[:, target].sum().backward()
+    hook.remove()
+    A = seen["A"]
+    return (A * A.grad.mean((2, 3), keepdim=True)).abs().sum((1, 2, 3)).detach()
+
+
+class Ensemble(nn.Module):
+    "The mean of two networks, weighed"
+
+    def __init__(self, weights=(.5, .5)):
+        super().__init__()
+        self.a, self.b = (nn.Sequential(tower(seed=k), seeded(lambda: nn.Linear(8, 3), k)) for k in (1, 2))
+        self.weights = weights
+
+    def forward(self, x):
+        return self.weights[0] * self.a(x) + self.weights[1] * self.b(x)
+
+
+@pytest.mark.parametrize("weights", [(.5, .5), (.9, .1), (1., 0.)])
+def test_an_ensemble_is_explained_by_all_its_networks(weights):
+    net, x = Ensemble(weights).eval(), numbers(3, 3, 14, 14)
+    method = AttributionEquilibrium(net)
+    mixed, layers = method.attribute(x, target=1, return_layers=True)
+    assert [s.name for s in method.trace().starts] == ["a_0_3", "b_0_3"]
+    sizes = torch.stack([w * contributions(part, "0.3", x, 1) for w, part in zip(weights, (net.a, net.b))])
+    shares = (sizes / sizes.sum(0))[:, :, None, None, None]
+    close(mixed, sum(s * AttributionEquilibrium(part).attribute(x, target=1) for s, part in zip(shares, (net.a, net.b))))
+    for found in layers.values():
+        if found.passed_gap is not None:
+            assert_close(found.passed_gap, found.expected_gap, rtol=0, atol=1e-4)
+        assert_close(found.gap, found.relevance.flatten(1).sum(1), rtol=1e-4, atol=1e-4)
+    assert list(layers)[0].startswith("b") and list(layers)[-1] == "x"
+
+
+class TwoTowers(nn.Module):
+    "Left and right half of one picture, or two pictures"
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right, self.head = tower(seed=1), tower(seed=2), seeded(lambda: nn.Linear(16, 3), 3)
+
+    def forward(self, x, y=None):
+        x, y = x.chunk(2, 3) if y is None else (x, y)
+        return self.head(torch.cat([self.left(x), self.right(y)], 1))
+
+
+def test_two_towers_for_two_halves_and_for_two_pictures():
+    net, x = TwoTowers().eval(), numbers(2, 3, 12, 24)
+    whole = AttributionEquilibrium(net).attribute(x, target=1)
+    left, right = AttributionEquilibrium(net).attribute(tuple(x.chunk(2, 3)), target=1)
+    close(whole, torch.cat([left, right], 3))
+    assert left.abs().sum() > .1 and right.abs().sum() > .1
+    assert_close(whole.sum((1, 2, 3)), torch.zeros(2), rtol=0, atol=.3)  # the law: a mixture of maps in equilibrium is in equilibrium
+    swapped = AttributionEquilibrium(net).attribute((x[..., :12], x[..., 12:]), target=1, internal_batch_size=1)
+    close(swapped[1], right)
+
+
+def test_the_law_holds_for_a_mixture_of_starts():
+    net, x = seeded(lambda: Ensemble((.3, .7))), numbers(2, 3, 16, 16)
+    for ratio in (1., 2.):
+        _, layers = AttributionEquilibrium(net).attribute(x, target=0, ratio=ratio, return_layers=True)
+        gaps = [found.passed_gap for name, found in layers.items() if found.passed_gap is not None]
+        assert len(gaps) == 2 and torch.allclose(sum(gaps), torch.full((2,), ratio - 2), atol=1e-4)
+
+
+class Scales(nn.Module):
+    "A head that also looks at an earlier map: a skip path round the last one"
+
+    def __init__(self):
+        super().__init__()
+        self.low, self.high = (seeded(lambda: nn.Sequential(nn.Conv2d(c, 6, 3, padding=1), nn.ReLU()), c) for c in (3, 6))
+        self.head = seeded(lambda: nn.Linear(12, 3), 5)
+
+    def forward(self, x):
+        low = self.low(x)
+        high = self.high(F.max_pool2d(low, 2))
+        return self.head(torch.cat([low.mean((2, 3)), high.mean((2, 3))], 1))
+
+
+def test_a_skip_path_round_the_last_map_starts_too():
+    net, x = Scales().eval(), numbers(2, 3, 12, 12)
+    method = AttributionEquilibrium(net)
+    mixed = method.attribute(x, target=2)
+    assert [s.name for s in method.trace().starts] == ["low_1", "high_1"]
+    logits, low, high = net(x)[:, 2], contributions_of_scales(net, x, 0), contributions_of_scales(net, x, 1)
+    assert_close(low.sum((1, 2, 3)) + high.sum((1, 2, 3)) + net.head.bias[2], logits, rtol=1e-4, atol=1e-5)  # together the starts hold the whole logit
+    shares = torch.stack([low.abs().sum((1, 2, 3)), high.abs().sum((1, 2, 3))])
+    shares = (shares / shares.sum(0))[:, :, None, None, None]
+    with pytest.warns(UserWarning, match="goes round the start layer"):
+        single = [AttributionEquilibrium(net, layer).attribute(x, target=2) for layer in ("low", "high")]
+    one = AttributionEquilibrium(net, ["low", "high"]).attribute(x, target=2)
+    assert_close(one, mixed)
+    close(mixed - shares[1] * single[1], shares[0] * AttributionEquilibrium(Low(net)).attribute(x, target=2), 1e-4)
+
+
+class Low(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return F.linear(self.net.low(x).mean((2, 3)), self.net.head.weight[:, :6])
+
+
+def contributions_of_scales(net, x, which):
+    low = net.low(x)
+    h = (low, net.high(F.max_pool2d(low, 2)))[which].detach()
+    return h * (net.head.weight[2, 6 * which:6 * which + 6] / h[0, 0].numel())[:, None, None].detach()
+
+
+class ImageAndTable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.image, self.table, self.head = tower(), seeded(lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU())), seeded(lambda: nn.Linear(16, 3), 2)
+
+    def forward(self, x, t):
+        return self.head(torch.cat([self.image(x), self.table(t)], 1))
+
+
+class ColourBeside(nn.Module):
+    "A feature of the pixels themselves, beside the pooling"
+
+    def __init__(self):
+        super().__init__()
+        self.image, self.head = tower(), seeded(lambda: nn.Linear(11, 3))
+
+    def forward(self, x):
+        return self.head(torch.cat([self.image(x), x.mean((2, 3))], 1))
+
+
+def test_evidence_without_a_feature_map_is_refused_by_name():
+    net, x, t = ImageAndTable().eval(), numbers(2, 3, 12, 12), numbers(2, 5)
+    with pytest.raises(ValueError, match=r"node 'table_1' \(ReLU, module 'table.1'\), which goes round the start layer 'image_3'.*additional_forward_args.*layer="):
+        AttributionEquilibrium(net).attribute((x, t), target=1)
+    with pytest.raises(ValueError, match="node 'mean' .*goes round"):
+        AttributionEquilibrium(ColourBeside().eval()).attribute(x, target=1)
+    alone = AttributionEquilibrium(net).attribute(x, target=1, additional_forward_args=(t,))
+    with pytest.warns(UserWarning, match="node 'table_1'.*goes round") as said:
+        image, table = AttributionEquilibrium(net, layer="image.3").attribute((x, t), target=1)
+    assert len(said) == 1 and not table.any()
+    close(image, alone)
+
+
+class SizesAndMasks(nn.Module):
+    "The input's size and a comparison reach the head; neither carries evidence with a gradient"
+
+    def __init__(self):
+        super().__init__()
+        self.image, self.head = tower(), seeded(lambda: nn.Linear(8, 3))
+
+    def forward(self, x):
+        return self.head(self.image(x)) * (x > 0).any(3).any(2).any(1)[:, None] + x.shape[2]
+
+
+def test_sizes_and_masks_do_not_go_round():
+    assert AttributionEquilibrium(SizesAndMasks().eval()).attribute(numbers(2, 3, 12, 12), target=0).any()
+
+
+# dense outputs
+
+
+class Segmenter(nn.Module):
+    def __init__(self, kind="bilinear"):
+        super().__init__()
+        self.a, self.b, self.c = (seeded(lambda: nn.Conv2d(*how), k) for k, how in enumerate(((3, 16, 3, 2, 1), (16, 16, 3, 1, 1), (16, 4, 1))))
+        self.kind = kind
+
+    def forward(self, x):
+        y = self.c(torch.relu(self.b(torch.relu(self.a(x)))))
+        if self.kind == "two heads":
+            return F.interpolate(y, size=x.shape[2:]) + F.interpolate(self.c(torch.relu(self.a(x))), scale_factor=2)
+        y = y if self.kind == "plain" else F.interpolate(y, size=x.shape[2:], mode="bilinear", align_corners=False)
+        if self.kind == "sigmoid":
+            return y.sigmoid()
+        if self.kind == "flat":
+            return y.flatten(2)
+        if self.kind == "pixel":
+            return torch.stack([y[:, 1, 2, 2], y[:, 1, 29, 29]], 1)
+        if self.kind == "region":
+            return torch.cat([y[:, 1:2, :4, :4].mean((2, 3)), y[:, 1:2, 28:, 28:].mean((2, 3))], 1)
+        if self.kind == "mask":
+            mask = torch.zeros(2, 1, 32, 32)
+            mask[0, :, :4, :4] = mask[1, :, 28:, 28:] = 1
+            return torch.cat([(y[:, 1:2] * m).mean((2, 3)) for m in mask], 1)
+        return y
+
+
+@pytest.mark.parametrize("kind, one, other", [
+    ("bilinear", (1, 2, 2), (1, 29, 29)), ("plain", (1, 1, 1), (1, 14, 14)), ("sigmoid", (1, 2, 2), (1, 29, 29)), ("two heads", (1, 2, 2), (1, 29, 29)),
+    ("flat", (1, 66), (1, 957)), ("pixel", 0, 1), ("region", 0, 1), ("mask", 0, 1),
+])
+def test_the_position_asked_for_counts(kind, one, other):
+    net, x = Segmenter(kind).eval(), numbers(1, 3, 32, 32).abs()
+    method = AttributionEquilibrium(net)
+    first, second = (method.attribute(x, target=t) for t in (one, other))
+    near = lambda m: m[..., :12, :12].abs().sum() / m.abs().sum()
+    assert near(first) > .99 and near(second) < .01, (near(first), near(second))
+
+
+def test_a_dense_start_is_gradient_times_activation():
+    net, x = Segmenter().eval(), numbers(1, 3, 32, 32).abs()
+    method = AttributionEquilibrium(net)
+    _, layers = method.attribute(x, target=(1, 2, 2), return_layers=True)
+    h = torch.relu(net.b(torch.relu(net.a(x)))).detach().requires_grad_()
+    y = F.interpolate(net.c(h), size=(32, 32), mode="bilinear", align_corners=False)[0, 1, 2, 2]
+    raw = h * torch.autograd.grad(y, h)[0]
+    close(next(iter(layers.values())).relevance, (raw / raw.sum().abs()).detach())
+    assert method.trace().start.name == "relu_1"
+    assert_close(raw.sum() + net.c.bias[1], y)  # complete up to the bias, as with pooling
+
+
+def test_torchvision_segmenters():
+    class Out(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x)["out"]
+
+    x = numbers(1, 3, 64, 64)
+    for make, starts in ((torchvision.models.segmentation.lraspp_mobilenet_v3_large, 2), (torchvision.models.segmentation.fcn_resnet50, 1)):
+        method = AttributionEquilibrium(Out(seeded(lambda: make(weights=None, weights_backbone=None, num_classes=3))).eval())
+        maps = [method.attribute(x, target=(1, p, p)) for p in (2, 61)]
+        assert not torch.allclose(*maps) and all(m.any() for m in maps) and len(method.trace().starts) == starts
+
+
+# zeros are announced
+
+
+def test_relevance_that_dies_in_a_branch_is_announced():
+    net = seeded(lambda: residual_net([6, 6], False, False))
+    with torch.no_grad():
+        for p in net[-4].body[-2].parameters():
+            p.zero_()
+        net[-4].body[-1].weight.zero_()  # a fresh residual branch that adds nothing yet
+
+    def losing(call, relevance):
+        return relevance * 0
+
+    x = numbers(3, 3, 12, 12)
+    with pytest.warns(UserWarning, match=r"3 of 3 examples \(0, 1, 2\) is zero everywhere: the relevance ends on the way down \(3\)") as said:
+        AttributionEquilibrium(net).attribute(x, target=0, rules={nn.BatchNorm2d: losing})
+    assert len(said) == 1
+
+
+def test_some_zero_examples_are_counted():
+    net = seeded(lambda: plain_net([6, 6], False, False))
+    with torch.no_grad():
+        for m in net:
+            if isinstance(m, nn.Conv2d):
+                m.bias.zero_()
+    x = numbers(3, 3, 10, 10)
+    x[1] = 0
+    with pytest.warns(UserWarning, match=r"1 of 3 examples \(1\) is zero everywhere") as said:
+        result = AttributionEquilibrium(net).attribute(x, target=0, internal_batch_size=1)
+    assert len(said) == 1 and result[0].any() and not result[1].any()
+
+
+def test_a_wrong_number_of_inputs_is_refused_and_an_unused_one_announced():
+    x = numbers(2, 3, 16, 16)
+    with pytest.raises(TypeError, match="2 inputs and 0 further arguments: too many positional"):
+        AttributionEquilibrium(convolutional()).attribute((x, x), target=0)
+    with pytest.raises(TypeError, match="missing a required argument: 't'"):
+        AttributionEquilibrium(ImageAndTable().eval()).attribute(x, target=0)
+
+    class Ignoring(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = convolutional()
+
+        def forward(self, x, y):
+            return self.net(x)
+
+    with pytest.warns(UserWarning, match="no relevance arrives at input 1.*doesn't use it") as said:
+        AttributionEquilibrium(Ignoring().eval()).attribute((x, x), target=0)
+    assert len(said) == 1
+
+
+# other threads
+
+
+def test_other_threads_may_call_and_trace_at_the_same_time():
+    before, stop, wrong, calls = (nn.Module.__call__, nn.Module.__getattr__, math.sqrt), threading.Event(), [], []
+    other, x = seeded(lambda: nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.BatchNorm1d(2), nn.Linear(2, 1))), torch.ones(1, 2)
+    expected = other(x).detach()
+
+    def serve():
+        while not stop.is_set():
+            try:
+                if not torch.equal(other(x), expected) or nn.Module.__call__ is not before[0]:
+                    wrong.append("another number")
+            except Exception as e:
+                wrong.append(repr(e))
+            calls.append(1)
+
+    def trace(results):
+        try:
+            results += [AttributionEquilibrium(net).trace().graph for _ in range(3)]
+        except Exception as e:
+            wrong.append(repr(e))
+
+    net = seeded(lambda: torchvision.models.resnet18(weights=None))
+    server, results = threading.Thread(target=serve), [[], [], []]
+    server.start()
+    try:
+        trace(results[0])  # one at a time, then two
+        threads = [threading.Thread(target=trace, args=(r,)) for r in results[1:]]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+    finally:
+        stop.set()
+        server.join()
+    assert not wrong, wrong[:3]
+    assert len(calls) > 20 and all(len(r) == 3 for r in results)
+    assert len({str(g) for r in results for g in r}) == 1
+    assert (nn.Module.__call__, nn.Module.__getattr__, math.sqrt) == before
+    assert nn.Linear(2, 2)(x).shape == (1, 2)
+
+
+def test_nothing_of_a_failed_trace_stays():
+    before = nn.Module.__call__, nn.Module.__getattr__
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), Branching()).eval()
+    names = set(net.__dict__)
+    with pytest.raises(ValueError, match="could not trace"):
+        AttributionEquilibrium(net)
+    assert (nn.Module.__call__, nn.Module.__getattr__) == before and set(net.__dict__) == names
+
+
+def test_two_threads_explain_one_model_by_one_object():
+    model, x = seeded(ShapesNet), numbers(4, 3, 48, 48)
+    expected, found = [AttributionEquilibrium(model).attribute(x[k:k + 1], target=k) for k in range(4)], {}
+    method = AttributionEquilibrium(model)
+
+    def explain(k):
+        found[k] = [method.attribute(x[k:k + 1], target=k) for _ in range(3)]
+
+    threads = [threading.Thread(target=explain, args=(k,)) for k in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert all(torch.equal(m, expected[k]) for k in range(4) for m in found[k])
+
+
+# the function that was given
+
+
+NORMS = {
+    "weight_norm": nn.utils.parametrizations.weight_norm, "spectral_norm": nn.utils.parametrizations.spectral_norm, "orthogonal": nn.utils.parametrizations.orthogonal,
+    "old weight_norm": nn.utils.weight_norm, "old spectral_norm": nn.utils.spectral_norm,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1, 2)])
+def test_parametrised_layers_count_as_what_they_are(norm, which):
+    layers = [seeded(lambda: nn.Conv2d(a, 8, 3, padding=1), a) for a in (3, 8, 8)]
+    build = lambda convs: nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.ReLU(), convs[2], nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), seeded(lambda: nn.Linear(8, 3), 9)).eval()
+    net = build([NORMS[norm](copy.deepcopy(c)) if k in which else copy.deepcopy(c) for k, c in enumerate(layers)])
+    x = numbers(2, 3, 10, 10)
+    with torch.no_grad():
+        net(x)
+        plain = build([nn.Conv2d(c.in_channels, 8, 3, padding=1) for c in layers])
+        for a, b in zip(plain, net):
+            if isinstance(a, nn.Conv2d):
+                a.weight.copy_(b.weight)
+                a.bias.copy_(b.bias)
+    assert_close(plain(x), net(x))
+    close(AttributionEquilibrium(net).attribute(x, target=1), AttributionEquilibrium(plain).attribute(x, target=1), 1e-4)
+
+
+def test_quantisation_aware_layers_count_as_convolutions():
+    net = seeded(lambda: plain_net([6, 6], False, False))
+    qat = copy.deepcopy(net).train()
+    qat.qconfig = torch.ao.quantization.QConfig(activation=nn.Identity, weight=nn.Identity)
+    qat = torch.ao.quantization.prepare_qat(qat).eval()
+    assert type(qat[2]).__module__.startswith("torch.ao")
+    x = numbers(2, 3, 10, 10)
+    close(AttributionEquilibrium(qat).attribute(x, target=1), AttributionEquilibrium(net).attribute(x, target=1))
+
+
+class Own(nn.Conv2d):
+    "A convolution of the user's, with standardised weights"
+
+    def forward(self, x):
+        w = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(x, w, self.bias, padding=1)
+
+
+def test_own_convolutions_with_and_without_parametrisation():
+    nets = [nn.Sequential(seeded(lambda: Own(3, 6, 3), 1), nn.ReLU(), seeded(lambda: Own(6, 6, 3), 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), seeded(lambda: nn.Linear(6, 2))).eval() for _ in "ab"]
+    nn.utils.parametrizations.weight_norm(nets[1][2])
+    x = numbers(2, 3, 8, 8)
+    close(*(AttributionEquilibrium(net).attribute(x, target=1) for net in nets), 1e-4)
+
+
+def test_hooks_of_the_model_itself_are_seen():
+    plain = seeded(lambda: plain_net([6, 6], False, False))
+    hooked, x = copy.deepcopy(plain), numbers(2, 3, 10, 10)
+    hooked.register_forward_pre_hook(lambda m, a: (5 * (1 - a[0]),))
+    inner = AttributionEquilibrium(plain).attribute(5 * (1 - x), target=1)
+    close(AttributionEquilibrium(hooked).attribute(x, target=1), inner)
+    turned = copy.deepcopy(plain)
+    turned.register_forward_hook(lambda m, a, out: out.flip(1))
+    close(AttributionEquilibrium(turned).attribute(x, target=0), AttributionEquilibrium(plain).attribute(x, target=3))
+
+
+class Scaled(nn.Module):
+    def __init__(self, flag=False):
+        super().__init__()
+        self.net, self.flag, self.sizes = plain_net([6, 6], False, False), flag, [1.]
+        self.register_buffer("shift", torch.zeros(1))
+
+    def forward(self, x, weights=None, how=None):
+        x = (x if weights is None else x * float(weights[1000])) + (self.shift * 2).item() * x
+        x = x if how is None else x * how.factor
+        return self.net((1 - x if self.flag else x) * self.sizes[0])
+
+
+def test_further_arguments_are_told_apart_by_value():
+    net, x = seeded(Scaled), numbers(1, 3, 10, 10)
+    one = np.ones(2000, dtype="float32")
+    other = one.copy()
+    other[1000] = -3
+    method = AttributionEquilibrium(net)
+    maps = [method.attribute(x, target=1, additional_forward_args=(w,)) for w in (one, other, one)]
+    assert torch.equal(maps[0], maps[2])
+    close(maps[1], AttributionEquilibrium(net).attribute(x, target=1, additional_forward_args=(other,)))
+    close(maps[1], -3 * AttributionEquilibrium(net.net).attribute(-3 * x, target=1) / -3)
+    assert not torch.allclose(maps[0], maps[1])
+    how = type("How", (), dict(factor=1.))()
+    before = method.attribute(x, target=1, additional_forward_args=(None, how))
+    how.factor = -3.
+    close(method.attribute(x, target=1, additional_forward_args=(None, how)), maps[1])
+    close(before, maps[0])
+
+
+@pytest.mark.parametrize("change", ["flag", "list", "buffer", "layer", "hook", "weights", "forward"])
+def test_a_model_that_changed_is_traced_anew(change):
+    net, x = seeded(Scaled), numbers(2, 3, 10, 10)
+    method = AttributionEquilibrium(net)
+    before = method.attribute(x, target=1)
+    if change == "flag":
+        net.flag = True
+    elif change == "list":
+        net.sizes[0] = -2.
+    elif change == "buffer":
+        net.shift += -1
+    elif change == "layer":
+        net.net[2] = nn.Tanh()
+    elif change == "hook":
+        net.register_forward_pre_hook(lambda m, a: (-a[0], *a[1:]))
+    elif change == "forward":
+        forward = net.forward
+        net.forward = lambda x: forward(-x)
+    else:
+        with torch.no_grad():
+            [p.mul_(-1) for p in net.parameters()]
+    after = method.attribute(x, target=1)
+    assert not torch.allclose(before, after)
+    close(after, AttributionEquilibrium(net).attribute(x, target=1))
+
+
+SWITCH = {"sign": 1.}
+
+
+class Global(nn.Module):
+    "A number outside the model decides"
+
+    def __init__(self):
+        super().__init__()
+        self.net = plain_net([6, 6], False, False)
+
+    def forward(self, x):
+        return self.net(x * SWITCH["sign"])
+
+
+def test_the_model_is_asked_at_every_call():
+    net, x = seeded(Global), numbers(2, 3, 10, 10)
+    method = AttributionEquilibrium(net)
+    try:
+        before = method.attribute(x, target=1)
+        SWITCH["sign"] = -1.
+        after = method.attribute(x, target=1)
+    finally:
+        SWITCH["sign"] = 1.
+    assert not torch.allclose(before, after)
+    close(after, AttributionEquilibrium(net.net).attribute(-x, target=1))
+
+
+class Remembering(nn.Module):
+    "What tracing can't see: it computes something else while it is traced"
+
+    def __init__(self):
+        super().__init__()
+        self.net = plain_net([6, 6], False, False)
+
+    def forward(self, x):
+        return self.net(x) if isinstance(x, torch.Tensor) else self.net(-x)
+
+
+def test_a_graph_that_differs_from_the_model_is_refused():
+    net, x = seeded(Remembering), numbers(2, 3, 10, 10)
+    with pytest.raises(ValueError, match="graph of Remembering gives another output"):
+        AttributionEquilibrium(net).attribute(x, target=1)
+    with without_probe():
+        AttributionEquilibrium(net).attribute(x, target=1)
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = plain_net([6, 6], False, False)
+
+    def forward(self, x):
+        return F.dropout(self.net[:4](x), .5).mean((2, 3)) @ self.net[-1].weight.T
+
+
+def test_random_models_are_announced():
+    with pytest.warns(UserWarning, match="changes from call to call"):
+        AttributionEquilibrium(seeded(Noisy)).attribute(numbers(2, 3, 10, 10), target=1, rules={torch.matmul: lambda call, r: (r @ call.args[1].T, None)})
+
+
+def test_rows_that_influence_each_other_are_refused():
+    class Centred(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = plain_net([6, 6], False, False)
+
+        def forward(self, x):
+            return self.net(x - x.mean(0, keepdim=True))
+
+    with pytest.raises(ValueError):
+        AttributionEquilibrium(seeded(Centred)).attribute(numbers(3, 3, 10, 10), target=1)
+
+
+def test_the_price_is_one_row_of_the_model_and_one_gradient_per_image():
+    model, x = convolutional(), numbers(4, 3, 16, 16)
+    rows = []
+    model.register_forward_pre_hook(lambda m, a: rows.append(len(a[0])) if isinstance(a[0], torch.Tensor) else None)
+    method = AttributionEquilibrium(model)
+    method.attribute(x, target=0)
+    method.attribute(x, target=0)
+    assert rows == [1, 1]
+    with without_probe():
+        method.attribute(x, target=0)
+    assert rows == [1, 1]
+
+
+# models in wrappers, lists and odd states
+
+
+class Listed(nn.Module):
+    "Its layers stand in a plain list, unregistered"
+
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU()]
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x.mean((2, 3)))
+
+
+def test_layers_in_a_plain_list():
+    net, x = seeded(Listed), numbers(2, 3, 12, 12)
+    for layer in net.layers:
+        layer.eval()
+    plain = nn.Sequential(*net.layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.head).eval()
+    result, layers = AttributionEquilibrium(net).attribute(x, target=1, return_layers=True)
+    close(result, AttributionEquilibrium(plain).attribute(x, target=1))
+    assert "layers.3" in layers
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wrappers_are_looked_into_or_named():
+    net, x = convolutional(), numbers(2, 3, 16, 16)
+    expected = AttributionEquilibrium(net).attribute(x, target=1)
+    for model in (torch.compile(net, backend="eager"), nn.DataParallel(net), nn.DataParallel(torch.compile(net, backend="eager"))):
+        assert torch.equal(AttributionEquilibrium(model).attribute(x, target=1), expected)
+    inside = nn.Sequential(torch.compile(net[:6], backend="eager"), *net[6:])
+    close(AttributionEquilibrium(inside).attribute(x, target=1), expected)
+    for model in (torch.jit.trace(net, x), torch.jit.script(net), torch.jit.freeze(torch.jit.script(net))):
+        with pytest.raises(TypeError, match="torch.jit module .* torch.fx .*give the module that was scripted"):
+            AttributionEquilibrium(model)
+    compiled_in_place = copy.deepcopy(net)
+    compiled_in_place.compile(backend="eager")
+    assert torch.equal(AttributionEquilibrium(compiled_in_place).attribute(x, target=1), expected)
+
+
+def test_lazy_models_are_refused_until_they_have_run():
+    net = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3)).eval()
+    with pytest.raises(ValueError, match=r"lazy layers without weights yet \(0.weight, .*run it once"):
+        AttributionEquilibrium(net)
+    net(numbers(1, 3, 8, 8))
+    assert AttributionEquilibrium(net).attribute(numbers(1, 3, 8, 8), target=1).shape == (1, 3, 8, 8)
+
+
+def test_pickled_and_copied():
+    model, x = seeded(ShapesNet), numbers(2, 3, 48, 48)
+    for method in (AttributionEquilibrium(model), AttributionEquilibrium(ClassScore(model, of="probability")), AttributionEquilibrium(model, layer=model.features[4])):
+        expected = method.attribute(x, target=1)
+        for other in (pickle.loads(pickle.dumps(method)), copy.deepcopy(method), copy.copy(method)):
+            assert torch.equal(other.attribute(x, target=1), expected)
+
+
+# advice that runs
+
+
+@pytest.mark.parametrize("operation", ["torch.maximum(h, h * 2)", "torch.einsum('bchw->bchw', h)", "torch.linalg.vector_norm(h, dim=1, keepdim=True)", "torch.fft.fft(h).real", "h @ h.mT",
+    "F.unfold(h, 1).view_as(h)", "torch.special.expit(h)", "h ** 2", "torch.cumsum(h, 1)", "h.cumsum(1)", "F.lp_pool2d(h, 2., 1)", "h.abs().pow(2)"])
+def test_advice_in_the_missing_rule_runs_as_printed(operation):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.head = nn.Conv2d(3, 4, 3), nn.LazyConv2d(4, 3), nn.Linear(4, 2)
+            self.f = eval(f"lambda h: {operation}", dict(torch=torch, F=F))
+
+        def forward(self, x):
+            return self.head(torch.relu(self.b(self.f(self.a(x)))).mean((2, 3)))
+
+    net, x = Net().eval(), numbers(1, 3, 9, 9)
+    net(x)
+    rules, printed = dict(RULES), []
+    try:
+        for _ in range(5):
+            try:
+                AttributionEquilibrium(net).attribute(x, target=1)
+                break
+            except NotImplementedError as e:
+                printed.append(re.search(r"@register_rule\((.*?)\) above", str(e))[1])
+                register_rule(eval(printed[-1], dict(torch=torch, nn=nn)))(lambda call, r: tuple(F.adaptive_avg_pool2d(torch.ones_like(x), 1) * 0 for x in call.inputs) if False else tuple(torch.zeros_like(x) for x in call.inputs))
+        else:
+            raise AssertionError(printed)
+        assert printed
+    finally:
+        RULES.clear()
+        RULES.update(rules)
+
+
+def test_grey_pictures_repeated_into_three_channels():
+    net, x = convolutional(), numbers(2, 1, 16, 16)
+
+    class Grey(nn.Module):
+        def __init__(self, how):
+            super().__init__()
+            self.net, self.how = net, how
+
+        def forward(self, x):
+            return self.net(self.how(x))
+
+    three = AttributionEquilibrium(net).attribute(x.repeat(1, 3, 1, 1), target=1).sum(1, keepdim=True)
+    for how in (lambda x: x.repeat(1, 3, 1, 1), lambda x: x.expand(-1, 3, -1, -1), lambda x: torch.cat([x, x, x], 1), lambda x: torch.tile(x, (1, 3, 1, 1)), lambda x: x.repeat_interleave(3, 1)):
+        close(AttributionEquilibrium(Grey(how).eval()).attribute(x, target=1), three)
+
+
+# what is announced, and what is refused in words
+
+
+def test_the_published_variant_says_where_it_is_not_complete():
+    net, x = seeded(lambda: torchvision.models.squeezenet1_1(weights=None), 1), numbers(1, 3, 40, 40)
+    with pytest.warns(UserWarning, match=r"deletes relevance at \d+ nodes, most at 'cat"):
+        AttributionEquilibrium(net).attribute(x, target=2, official=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=2, official=True)
+    with pytest.warns(UserWarning, match="isn't complete"):
+        AttributionEquilibrium(convolutional()).compute_convergence_delta(torch.zeros(1, 3, 16, 16), None, numbers(1, 3, 16, 16), 0)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, rules="relu"), "rules must be a dict"),
+    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, rules={nn.ReLU: 3}), "rules must be a dict"),
+    (lambda: AttributionEquilibrium(convolutional(), layer=3), "layer must be the name"),
+    (lambda: AttributionEquilibrium(convolutional(), layer=[]), "layer must be the name"),
+    (lambda: AttributionEquilibrium(convolutional(), layer=["5", "nowhere"]), "'nowhere' is not called"),
+    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, ratio="2"), "ratio must be a number"),
+    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, ratio=math.nan), "ratio"),
+    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16).to_sparse(), target=0), "layout"),
+    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=2**70), "out of range"),
+    (lambda: AttributionEquilibrium(Complex().eval()).attribute(numbers(1, 3, 16, 16), target=0), "complex"),
+])
+def test_more_wrong_calls(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
+
+
+class Complex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = convolutional()
+
+    def forward(self, x):
+        return torch.complex(self.net(x), self.net(x))
+
+
+def test_one_relu_shared_in_place_or_a_function():
+    class Net(nn.Module):
+        def __init__(self, act):
+            super().__init__()
+            self.a, self.b, self.c, self.head, self.act = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3), nn.Conv2d(6, 6, 3), nn.Linear(6, 3), act
+
+        def forward(self, x):
+            return self.head(self.act(self.c(self.act(self.b(self.act(self.a(x)))))).mean((2, 3)))
+
+    x = numbers(2, 3, 12, 12)
+    for method in (PathIntegratedGradients, NeFLAG, AttributionEquilibrium):
+        first, *others = [method(seeded(lambda: Net(act))).attribute(x, target=1) for act in (nn.ReLU(), nn.ReLU(inplace=True), torch.relu)]
+        for other in others:
+            assert_close(other, first, rtol=0, atol=1e-7)
+
+
+def test_memory_layouts_agree():
+    net, x = convolutional(), numbers(2, 3, 16, 16)
+    expected = AttributionEquilibrium(net).attribute(x, target=1)
+    for same in (x.to(memory_format=torch.channels_last), x.mT.contiguous().mT):
+        close(AttributionEquilibrium(net).attribute(same, target=1), expected)
