@@ -1067,11 +1067,13 @@ _NOT_OF_THE_GRAPH = {"_parameters", "_modules", "_buffers", "training", "_compil
 def _structure(modules: Mapping[str, nn.Module]) -> tuple:
     "What the graph of a model hangs on: its modules, and what they hold besides their parameters"
     def of(m):
-        kind, parameters = type(m), tuple((name, p is None) for name, p in m._parameters.items())
-        own = not kind.__module__.startswith("torch.nn")  # where a buffer may be read while the graph is made
-        buffers = tuple((id(b), None if b is None or b.is_inference() else b._version) for b in m._buffers.values()) if own else ()
-        held = tuple((k, _identity(v)) for k, v in m.__dict__.items() if k not in _NOT_OF_THE_GRAPH)
-        return id(m), id(kind), id(kind.forward), parameters, buffers, held, tuple(m._modules)
+        kind = type_before_parametrizations(m)
+        if kind.__module__.startswith(("torch.nn", "torch.ao.nn")) and not isinstance(m, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+            return id(m), id(type(m))  # one node, which reads its module when it runs
+        parameters = tuple((name, p is None) for name, p in m._parameters.items())
+        buffers = tuple((id(b), None if b is None or b.is_inference() else b._version) for b in m._buffers.values())
+        held = tuple((k, _identity(v)) for k, v in m.__dict__.items() if k not in _NOT_OF_THE_GRAPH and (v or type(v) is not OrderedDict))
+        return id(m), id(type(m)), id(kind.forward), parameters, buffers, held, tuple(m._modules)
 
     return tuple((name, of(m)) for name, m in modules.items())
 
@@ -1189,25 +1191,26 @@ class AttributionEquilibrium(FeatureAttribution):
         ratio = real_number(ratio, "ratio", low=0)
         if skip not in ("main", "equal"):
             raise ValueError(f"skip={skip!r} is not known; choose 'main' or 'equal'")
+        if not isinstance(official, (bool, np.bool_)):
+            raise TypeError(f"official must be True or False, got {official!r}")
         if rules is not None and not (isinstance(rules, Mapping) and all(isinstance(r, Rule) or callable(r) for r in rules.values())):
             raise TypeError(f"rules must be a dict operation -> function (call, relevance), got {rules!r}")
         all_rules = {**RULES, **{o: r if isinstance(r, Rule) else Rule(r) for o, r in (rules or {}).items()}}
-        options, state = dict(ratio=ratio, official=official is True, skip=skip), _CallState()
+        options, state = dict(ratio=ratio, official=bool(official), skip=skip), _CallState()
 
         def forward(*arguments, **named):
             if state.traced is None:
-                return self._score(self.forward_func(*arguments, **named))
-            output, *state.run = _run(state.traced, arguments, all_rules, keywords=named)
-            state.output = output
-            return self._score(output)
+                state.output = self.forward_func(*arguments, **named)
+            else:
+                state.output, *state.run = _run(state.traced, arguments, all_rules, state.values, named)
+            return self._score(state.output)
 
         score = TargetScore(forward, tensors, target, additional_forward_args, internal_batch_size)
         parts, layers = [], []
         with leave_as_found(self.forward_func):
             extra, keywords = score.arguments_for(torch.zeros(1, dtype=torch.long, device=tensors[0].device))
-            state.extra, state.keywords, state.first = extra, keywords, tuple(x[:1].detach() for x in tensors)
-            state.traced = self.trace(len(tensors), tuple(extra), rules, keywords)
-            self._look(state, score, all_rules)
+            traced = self.trace(len(tensors), tuple(extra), rules, keywords)
+            self._look(state, score, traced)
             try:
                 for s in score.chunks(score.n_examples):
                     examples = torch.arange(score.n_examples, device=tensors[0].device)[s]
@@ -1230,42 +1233,61 @@ class AttributionEquilibrium(FeatureAttribution):
         warn_user("Attribution Equilibrium isn't complete: its attributions keep the gap of two masses, not the score, so this difference says nothing about their quality")
         return super().compute_convergence_delta(*args, **kwargs)
 
-    def _model_row(self, state) -> object:
-        "The model's own output for the first example"
-        with torch.no_grad():
-            return self.forward_func(*(x.clone() for x in state.first), *state.extra, **state.keywords)
+    def _first(self, state, score, traced: TracedModel | None, values: dict | None = None) -> object:
+        "The output for the first example, of the graph or (None) of the model itself"
+        state.traced, state.values, one = traced, values, torch.zeros(1, dtype=torch.long, device=score.inputs[0].device)
+        try:
+            with torch.no_grad():
+                score(tuple(x[:1].detach().clone() for x in score.inputs), one)
+        except Exception as error:
+            if score.n_examples > 1 and traced is None and self._runs_together(score):
+                raise ValueError(f"the model can't take one example alone, although it takes {score.n_examples} ({type(error).__name__}: {error}); rows must not depend on each other") from error
+            raise
+        finally:
+            output, state.run, state.output, state.values = state.output, None, None, None
+        return output
 
-    def _look(self, state, score, rules):
+    def _runs_together(self, score) -> bool:
+        try:
+            with torch.no_grad():
+                score(tuple(x.detach().clone() for x in score.inputs), torch.arange(score.n_examples, device=score.inputs[0].device))
+        except Exception:
+            return False
+        return True
+
+    def _look(self, state, score, traced):
         "With the first example: find the start layers, see that nothing goes round them, and that the graph computes what the model computes"
-        traced, probe = state.traced, _probe_is_on.get()
+        probe, named = _probe_is_on.get(), self.layer is not None
         if probe:
-            state.expected = self._model_row(state)
+            state.expected = self._first(state, score, None)
             score.probe_rows += 1
+        state.traced, state.fresh = traced, not traced.looked
         if traced.looked:
             return
-        values, named = {}, self.layer is not None
-        with torch.no_grad():
-            output = _run(traced, (*(x.clone() for x in state.first), *state.extra), rules, values, state.keywords)[0]
+        values, starts = {}, traced.starts
+        output = self._first(state, score, traced, values)
         if probe and not _agree(output, state.expected):
             score.probe_rows += 1
-            if _agree(state.expected, self._model_row(state)):
+            again = self._first(state, score, None)
+            state.traced = traced
+            if _agree(state.expected, again):
                 raise ValueError(
                     f"the traced graph of {type(traced.model).__name__} gives another output than the model itself for the first example. Its forward does what tracing can't see: "
                     f"a hook or a wrapper that isn't a module, numbers it keeps between calls, or a decision by a value. Take that out of forward, or explain a plain copy of the model"
                 )
             state.random = True
-        if not isinstance(output, Tensor):
-            return  # the score says so
+        if not output.is_floating_point() and not output.is_complex():
+            raise ValueError(f"the model's output has dtype {output.dtype}, so no score of it depends on the inputs through differentiable operations; explain the logits in front of the argmax")
         if output.is_complex():
             raise TypeError("the model's output is complex; a score must be a real number (the absolute value, or the real part)")
-        if not named:
-            traced.starts = find_starts(traced, values)
+        starts = starts if named else find_starts(traced, values)
+        traced.starts = starts
         traced.going_round_node = traced.going_round(values)
         if traced.going_round_node is not None and not named:
             raise ValueError(_not_dominated(traced) + (
                 " Explain the other inputs alone, with that one among additional_forward_args; or name the start layers, layer=..., and what goes round them gets no relevance, with a warning."
             ))
-        traced.local = {s for s in traced.starts if asks_for_a_place(traced, s, values)}
+        traced.local = {s for s in starts if asks_for_a_place(traced, s, values)}
         traced.looked = True
 
     def _explain(self, state, score, points, examples, rules, options, return_layers):
@@ -1307,15 +1329,17 @@ class AttributionEquilibrium(FeatureAttribution):
     def _differs(self, state, score, points, examples, scores):
         "Say why the first row of the batch has another output than the model gives for it"
         score.probe_rows += 2
-        if not _agree(state.expected, self._model_row(state)):
+        traced, expected = state.traced, state.expected
+        again = self._first(state, score, None)
+        if not _agree(expected, again):
+            state.random, state.traced = True, traced
+        elif not _agree(self._first(state, score, traced), expected):
+            if not state.fresh:
+                raise _Stale
             state.random = True
-            return
-        with torch.no_grad():
-            alone = _run(state.traced, (*(x.clone() for x in state.first), *state.extra), RULES, keywords=state.keywords)[0]
-        if not _agree(alone, state.expected):
-            raise _Stale
-        score.check_rows(points, examples, scores.detach())
-        raise ValueError("the model's output for the first example depends on the other examples of the batch; explain the examples one by one (internal_batch_size=1)")
+        else:
+            score.check_rows(points, examples, scores.detach())
+            raise ValueError("the model's output for the first example depends on the other examples of the batch; explain the examples one by one (internal_batch_size=1)")
 
     def _warn(self, state, n_examples: int):
         "One warning about all that isn't explained"
@@ -1351,10 +1375,9 @@ class _CallState:
     "What one call of `attribute` knows"
 
     traced: TracedModel | None = None
-    extra: Sequence = ()
-    keywords: Mapping = field(default_factory=dict)
-    first: tuple = ()
-    run: tuple | None = None
+    fresh: bool = False
+    values: dict | None = None
+    run: list | None = None
     output: object = None
     expected: object = None
     random: bool = False
