@@ -1,19 +1,21 @@
 "Every measure against plain loops, across units, substrates, dtypes and chunks, and what happens to wrong calls"
+import copy
 import functools
 import math
+import random
 
 import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients, Saliency
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded
 from scipy.ndimage import convolve, gaussian_filter
 from scipy.stats import spearmanr
 from torch import nn
 from torch.testing import assert_close
 
-from attrnb.core import ClassScore, CountingForward
+from attrnb.core import ClassScore, CountingForward, per_example, shared, without_probe
 from attrnb.measures import (
     HIGHER_IS_BETTER,
     PRESETS,
@@ -55,6 +57,7 @@ from attrnb.measures import (
     unit_importance,
     unit_numbers,
 )
+from attrnb.paths import PathIntegratedGradients
 
 FAITHFULNESS = [deletion, insertion, difference, comprehensiveness, sufficiency, log_odds, cross_entropy_after_masking, accuracy_after_masking]
 LOCALISATION = [pointing_game, energy_inside, outside_inside_ratio, intersection_over_union]
@@ -133,14 +136,15 @@ def test_curves_equal_plain_loops(problem, rank, steps, until, substrate, chunk)
     x, a, unit, target = problem
     forward, empty = network(*x.shape[1:]), substrate_of(x, substrate)
     slow = [slow_curve(forward, x, a, target, unit, rank, empty, steps, until, inserting) for inserting in (False, True)]
-    common = dict(unit=unit, rank=rank, steps=steps, until=until, substrate=substrate, internal_batch_size=chunk)
+    units = max(slow_units(tuple(x.shape[1:]), unit).values()) + 1
+    assume(round(units * until) > 0)
+    common = dict(unit=unit, rank=rank, steps=steps, until=until, substrate=substrate, internal_batch_size=chunk, ties="position")
     curves = faithfulness_curves(forward, x, a, target, **common)
     assert_close(curves.deletion, slow[0])
     assert_close(curves.insertion, slow[1])
     found = [measure(forward, x, a, target, area="mean", **common) for measure in (deletion, insertion, difference)]
     assert_close(found, [slow[0].mean(1), slow[1].mean(1), (slow[1] - slow[0]).mean(1)])
     if until == 1:
-        units = max(slow_units(tuple(x.shape[1:]), unit).values()) + 1
         q = np.array([round(k * units / steps) for k in range(steps + 1)]) / units
         assert_close(deletion(forward, x, a, target, **common).numpy(), np.trapezoid(slow[0].numpy(), q, axis=1))
 
@@ -149,6 +153,8 @@ def test_curves_equal_plain_loops(problem, rank, steps, until, substrate, chunk)
 @given(problem=problems(), rank=st.sampled_from(["signed", "magnitude"]), fraction=st.floats(0, 1), chunk=st.sampled_from([None, 1, 4]))
 def test_top_fraction_equals_plain_loops(problem, rank, fraction, chunk):
     x, a, unit, target = problem
+    units = max(slow_units(tuple(x.shape[1:]), unit).values()) + 1
+    assume(fraction == 0 or int(fraction * units + 1e-9) > 0)
     forward = network(*x.shape[1:])
     log_p = ClassScore(forward, of="log_probability")
     expected = {m: [] for m in FAITHFULNESS[3:]}
@@ -168,6 +174,7 @@ def test_top_fraction_equals_plain_loops(problem, rank, fraction, chunk):
         expected[accuracy_after_masking].append((others[t] == max(others)) / others.count(max(others)))
     for measure, values in expected.items():
         score = dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}
+        score["ties"] = "position"
         found = measure(forward, x, a, target, fraction=fraction, unit=unit, rank=rank, internal_batch_size=chunk, **score)
         assert_close(found, torch.tensor(values, dtype=torch.float64), msg=measure.__name__)
         several = measure(forward, x, a, target, fraction=[fraction, 0., 1.], unit=unit, rank=rank, **score)
@@ -188,7 +195,7 @@ def test_segments_may_differ_between_examples():
         alone = faithfulness_curves(forward, x[i:i + 1], a[i:i + 1], 1, unit=segments[i], steps=2)
         assert_close(together.deletion[i], alone.deletion[0])
         assert_close(together.difference_score[i], alone.difference_score[0])
-    assert_close(unit_importance(a, segments)[0, :2].sum(), a[0].sum().double())
+    assert_close(unit_importance(a, segments)[0, :2].sum(), a[0].double().sum())
     with pytest.raises(ValueError, match="different numbers of units"):
         deletion(forward, x, a, 1, unit=segments, steps=None)
 
@@ -211,7 +218,7 @@ def test_maps_without_channels_and_tables_and_sequences():
     volume = torch.rand(1, 1, 3, 3, 3, dtype=torch.float64)
     assert difference(network(1, 3, 3, 3), volume, volume, 0, unit="element", steps=4).shape == (1,)
     with pytest.raises(ValueError, match="patches need"):
-        deletion(network(1, 3, 3, 3), volume, volume, 0)
+        deletion(net, table, a, 0, unit=2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -239,9 +246,11 @@ def test_batch_equals_each_alone_and_additional_arguments_follow():
     model = seeded(TwoInputs)
     x, other, scale = numbers(4, 4), numbers(4, 2, 3, seed=1), torch.tensor([1., -2., .5, 3.])
     a = numbers(4, 4, seed=2)
+    a[0], a[1, :2] = 1., 3.  # ties are broken alike
     for measure in (deletion, insertion, difference, comprehensiveness, sufficiency):
-        together = measure(model, x, a, [0, 1, 2, 0], (other, scale))
-        alone = [measure(model, x[i:i + 1], a[i:i + 1], [0, 1, 2, 0][i], (other[i:i + 1], scale[i:i + 1])) for i in range(4)]
+        half = dict(fraction=.5) if measure in (comprehensiveness, sufficiency) else {}
+        together = measure(model, x, a, [0, 1, 2, 0], (other, scale), **half)
+        alone = [measure(model, x[i:i + 1], a[i:i + 1], [0, 1, 2, 0][i], (other[i:i + 1], scale[i:i + 1]), **half) for i in range(4)]
         assert_close(together, torch.cat(alone), atol=1e-6, rtol=1e-5)
 
 
@@ -250,11 +259,15 @@ def test_counted_rows_are_those_of_the_definition():
     for measure, rows in ((deletion, 9), (insertion, 9), (difference, 16)):
         counting.reset()
         measure(counting, x, a, 0, steps=8, internal_batch_size=7)
-        assert counting.rows == 5 * rows and counting.largest_batch <= 7 and counting.gradient_rows == 0
+        assert counting.rows == 5 * rows + 1 and counting.largest_batch <= 7 and counting.gradient_rows == 0  # and one to see whether rows are independent
+        counting.reset()
+        with without_probe():
+            measure(counting, x, a, 0, steps=8)
+        assert counting.rows == 5 * rows
     for measure, rows in ((comprehensiveness, 3), (sufficiency, 3), (log_odds, 3), (cross_entropy_after_masking, 2), (accuracy_after_masking, 2)):
         counting.reset()
         measure(counting, x, a, 0, fraction=(.2, .5), **({} if measure not in (log_odds, cross_entropy_after_masking) else dict(score="log_probability")))
-        assert counting.rows == 5 * rows
+        assert counting.rows == 5 * rows + 1
 
 
 def test_model_is_left_as_found():
@@ -273,13 +286,13 @@ def test_ties_by_position_or_by_lot():
     x, forward = torch.rand(400, 1, 4, 4, dtype=torch.float64), lambda x: x[:, 0, 0]  # the first row of pixels matters
     target = lambda out: out.sum(1)
     constant = torch.zeros(400, 4, 4)
-    by_position = deletion(forward, x, constant, target, steps=16)
+    by_position = deletion(forward, x, constant, target, steps=16, ties="position")
     assert_close(by_position, deletion(forward, x, -torch.arange(16.).view(1, 4, 4).expand(400, 4, 4), target, steps=16))
-    by_lot = [deletion(forward, x, constant, target, steps=16, ties="random", seed=s).mean().item() for s in (0, 0, 1)]
+    by_lot = [deletion(forward, x, constant, target, steps=16, seed=s).mean().item() for s in (0, 0, 1)]
     assert by_lot[0] == by_lot[1] != by_lot[2]
     floor = random_floor(forward, x, target, measure="deletion", steps=16).mean().item()
     assert abs(by_lot[0] - floor) < .05 * floor
-    negative = deletion(forward, x, constant - 1, target, steps=16)
+    negative = deletion(forward, x, constant - 1, target, steps=16, ties="position")
     assert_close(negative, by_position)
 
 
@@ -347,7 +360,7 @@ def test_wrong_calls_say_what_is_wrong(measure):
         call(x, x, 4)
     with pytest.raises(ValueError, match="3 targets for 2"):
         call(x, x, [0, 1, 2])
-    for wrong in (0, -1, 2.5, True, "patch"):
+    for wrong in (0, -1, 2.5, True, "patch", (2, 2), (1, 0, 2)):
         with pytest.raises(ValueError, match="unit"):
             call(x, x, 0, unit=wrong)
     with pytest.raises(ValueError, match="rank"):
@@ -450,7 +463,7 @@ def test_greedy_order_is_optimal_for_a_sum_and_counts_its_rows():
             forward.reset()
             order = greedy_order(forward, x, towards=towards, rounds=rounds, unit="element")
             assert order.argsort(1, descending=True).tolist() == [weights.argsort(descending=True).tolist()] * 3
-            assert forward.rows == 3 * rows
+            assert forward.rows == 3 * rows + 1
     segments = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 0, 0, 0, 1], [0, 1, 2, 3, 4, 5, 6, 7]])
     order = greedy_order(forward, x, rounds=20, unit=segments)
     best = unit_importance(weights.expand(3, 8), segments)
@@ -537,8 +550,11 @@ def test_localisation_of_odd_maps_and_masks(measure):
         measure(a[0, 0], masks)
     with pytest.raises(TypeError, match="tuple"):
         measure((a,), masks)
-    full = measure(a, masks | True)
-    assert full.isnan().all() if measure is outside_inside_ratio else torch.isfinite(full).all()
+    if measure is outside_inside_ratio:
+        with pytest.warns(UserWarning, match=r"\[0, 1, 2\] covers everything"):
+            assert measure(a, masks | True).isnan().all()
+    else:
+        assert torch.isfinite(measure(a, masks | True)).all()
 
 
 def test_baseline_maps_and_boxes():
@@ -560,10 +576,10 @@ def test_baseline_maps_and_boxes():
         with pytest.raises(ValueError, match="box"):
             box_masks(wrong, 10, 10)
     for wrong in (0, 1.2, "otsu", True):
-        with pytest.raises(ValueError, match="threshold"):
+        with pytest.raises((TypeError, ValueError), match="threshold"):
             intersection_over_union(x, torch.ones(2, 10, 14), wrong)
     for wrong in (-1, float("inf"), "15"):
-        with pytest.raises(ValueError, match="tolerance"):
+        with pytest.raises((TypeError, ValueError), match="tolerance"):
             pointing_game(x, torch.ones(2, 10, 14), wrong)
 
 
@@ -669,6 +685,7 @@ def test_cascade_goes_from_the_top_and_restores_every_bit():
 
     def fails(inputs, target=None):
         calls.append(1)
+        net(inputs)
         net[0].weight.data.add_(0)
         if len(calls) == 3:
             raise RuntimeError("stop")
@@ -677,7 +694,7 @@ def test_cascade_goes_from_the_top_and_restores_every_bit():
     with pytest.raises(RuntimeError, match="stop"):
         randomisation_cascade(net, fails, x)
     assert unchanged()
-    assert_close(randomisation_cascade(net, lambda z: z, x, similarity=lambda a, b: (a - b).abs().flatten(1).sum(1)).similarity, torch.zeros(4, 2))
+    assert_close(randomisation_cascade(net, lambda z: z + 0 * net(z).sum(), x, similarity=lambda a, b: (a - b).abs().flatten(1).sum(1)).similarity, torch.zeros(4, 2))
     chosen = randomisation_cascade(net, Saliency(net).attribute, x, 0, layers=["4"])
     assert chosen.layers == ["4"]
     for wrong, match in ((dict(layers=["head"]), "head"), (dict(weights="zeros"), "weights"), (dict(similarity="mse"), "similarity")):
@@ -775,3 +792,622 @@ def test_curve_counts_round_in_double_precision():
     for units, until, steps in ((18, .3, 6), (50176, .7, 224), (196, .3, 32)):
         counts, _ = _curve_counts(torch.tensor([units]), steps, until)
         assert counts.flatten().tolist() == [round(k * (units * until) / steps) for k in range(steps + 1)]
+
+
+# Ties
+
+
+class Corners(nn.Module):
+    "Two classes, the brightness of the upper left and of the lower right corner"
+
+    def forward(self, x):
+        return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
+
+
+@pytest.mark.parametrize("level", [0., -1., 3.])
+@pytest.mark.parametrize("measure", [deletion, insertion], ids=lambda m: m.__name__)
+def test_a_constant_map_is_worth_a_random_order_wherever_the_evidence_lies(measure, level):
+    net, x, how = Corners().eval(), torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0)), dict(unit=8, steps=16)
+    with pytest.warns(UserWarning, match="same in every unit") as said:
+        found = [measure(net, x, torch.full((32, 32, 32), level), t, **how).mean().item() for t in (0, 1)]
+    floor = [random_floor(net, x, t, draws=8, measure=measure, **how).mean().item() for t in (0, 1)]
+    assert max(abs(f - c) for f, c in zip(found, floor)) < .8
+    assert len(said) == 2 and said[0].filename == __file__
+
+
+def test_lots_hang_on_the_example_alone():
+    net, x = network(1, 4, 4), torch.rand(6, 1, 4, 4, dtype=torch.float64)
+    a = torch.randint(0, 3, x.shape, generator=torch.Generator().manual_seed(0)).double()  # many ties
+    together = faithfulness_curves(net, x, a, 1, steps=16)
+    assert (together.tied > 4).all() and together.tied.shape == (6,) and together.order.shape == (6, 16)
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    assert_close(faithfulness_curves(net, x[order], a[order], 1, steps=16).deletion, together.deletion[order])
+    for i in range(6):
+        assert_close(faithfulness_curves(net, x[i:i + 1], a[i:i + 1], 1, steps=16, internal_batch_size=3).insertion[0], together.insertion[i])
+    assert (together.order.sort(1).values == torch.arange(16)).all()
+    ranked = unit_importance(a).gather(1, together.order.long())
+    assert (ranked.diff(dim=1) <= 0).all()
+    assert len({tuple(o) for o in faithfulness_curves(net, x, a * 0, 1).order.tolist()}) == 6
+    assert torch.equal(faithfulness_curves(net, x, a * 0, 1).order, faithfulness_curves(net, x, a * 0 - 5, 1).order)
+    assert not torch.equal(faithfulness_curves(net, x, a * 0, 1, seed=1).order, faithfulness_curves(net, x, a * 0, 1).order)
+
+
+def test_maps_without_ties_have_one_order():
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        x, a = numbers(3, 6, dtype=dtype), torch.rand(3, 6)
+        curves = [faithfulness_curves(lambda z: z.double().tanh(), x, a, 0, ties=ties, seed=seed) for ties in ("position", "random") for seed in (0, 7)]
+        assert all(torch.equal(c.deletion, curves[0].deletion) and (c.tied == 0).all() for c in curves)
+
+
+def test_lots_are_fair():
+    x, first = torch.rand(6000, 5, dtype=torch.float64), []
+    with pytest.warns(UserWarning, match="by lot"):
+        order = faithfulness_curves(lambda z: z, x, x * 0, 0, steps=1).order.long()
+    for place in range(5):
+        share = order[:, place].bincount(minlength=5) / 6000
+        assert (share - .2).abs().max() < .025
+    with pytest.warns(UserWarning, match="their position"):
+        faithfulness_curves(lambda z: z, x, x * 0, 0, steps=1, ties="position")
+
+
+def test_only_constant_maps_of_several_units_are_announced(recwarn):
+    x = torch.rand(3, 6)
+    a = torch.zeros(3, 6)
+    a[:, 2] = 1
+    deletion(mlp(), x, a, 0)
+    deletion(mlp(), x, a * 0, 0, unit=torch.zeros(6, dtype=torch.int64))
+    assert not [w for w in recwarn if "every unit" in str(w.message)]
+    a[1] = 4
+    deletion(mlp(), x, a, 0)
+    assert [str(w.message).count("[1]") for w in recwarn if "every unit" in str(w.message)] == [1]
+
+
+def test_purity_shares_ties():
+    for classes in ([1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]):
+        assert purity(torch.ones(4, 3), torch.tensor(classes)) == .5
+    # one below, three tied for the other place of the half: 1 + one third of their classes
+    assert purity(torch.tensor([1., 2., 2., 2., 9.]), torch.tensor([1, 1, 0, 0, 1])) == pytest.approx((1 + 1 / 3) / 2)
+    assert purity(torch.zeros(3), torch.tensor([True, True, True])) == 1.
+
+
+# Volumes and series
+
+
+def slow_box(shape, sides):
+    "Unit of every position (without the batch) by hand"
+    blocks, of = [1 if s == -1 else -(-n // s) for n, s in zip(shape, sides)], {}
+    for p in np.ndindex(*shape):
+        u = 0
+        for k, s, b in zip(p, sides, blocks):
+            u = u * b + (0 if s == -1 else k // s)
+        of[p] = u
+    return of
+
+
+@pytest.mark.parametrize("shape, unit, sides", [
+    ((2, 3, 4, 5), 2, (-1, 2, 2, 2)), ((1, 4, 4, 4), 1, (-1, 1, 1, 1)), ((2, 2, 3, 4), (-1, 1, 2, -1), (-1, 1, 2, -1)), ((2, 3, 3), (1, 2, -1), (1, 2, -1)),
+    ((3, 8), (-1, 2), (-1, 2)), ((8, 3), (4, -1), (4, -1)), ((3, 8), (-1, -1), (-1, -1)), ((6,), (2,), (2,)), ((1, 2, 2, 2, 3), 2, (-1, 2, 2, 2, 2)),
+])
+def test_units_of_any_number_of_dimensions(shape, unit, sides):
+    forward, x = network(*shape), torch.rand(2, *shape, dtype=torch.float64)
+    a, of = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), slow_box(shape, sides)
+    number = unit_numbers(x, unit).expand(1, *shape)
+    assert all(number[(0, *p)].item() == u for p, u in of.items())
+    importance = torch.zeros(2, max(of.values()) + 1, dtype=torch.float64)
+    for p, u in of.items():
+        importance[:, u] += a[(slice(None), *p)]
+    assert_close(unit_importance(a, unit), importance)
+    order, n = importance.argsort(1, descending=True), importance.shape[1]
+    curve = torch.zeros(2, n + 1, dtype=torch.float64)
+    for i in range(2):
+        for k in range(n + 1):
+            gone, masked = set(order[i, :k].tolist()), x[i].clone()
+            for p, u in of.items():
+                if u in gone:
+                    masked[p] = 0
+            curve[i, k] = forward(masked[None])[0, 1]
+    curves = faithfulness_curves(forward, x, a, 1, unit=unit, steps=n, internal_batch_size=3)
+    assert_close(curves.deletion, curve)
+    noise = random_map(x, unit)
+    assert unit_importance(noise.expand_as(x) if noise.ndim == 3 else noise, unit).shape == (2, n)
+    assert random_floor(forward, x, 1, 2, unit=unit).shape == (2, 2)
+    assert greedy_ceiling(forward, x, 1, rounds=n, unit=unit, measure="deletion", steps=n).shape == (2,)
+    assert infidelity(forward, x, a, 1, unit=unit, samples=2).shape == (2,)
+
+
+def test_maps_with_one_channel_belong_to_volumes_and_series():
+    volume, forward = torch.rand(2, 3, 4, 4, 4, dtype=torch.float64), network(3, 4, 4, 4)
+    maps = torch.rand(2, 4, 4, 4)
+    expected = deletion(forward, volume, maps[:, None].expand(-1, 3, -1, -1, -1), 0, unit=2)
+    assert_close(deletion(forward, volume, maps, 0, unit=2), expected)
+    assert_close(deletion(forward, volume, maps[:, None], 0, unit=2), expected)
+    series, steps = torch.rand(2, 3, 8, dtype=torch.float64), torch.rand(2, 1, 8)
+    forward = network(3, 8)
+    expected = deletion(forward, series, steps.expand(-1, 3, -1), 0, unit=(-1, 1))
+    assert_close(deletion(forward, series, steps, 0, unit=(-1, 1)), expected)
+    assert_close(deletion(forward, series, steps, 0, unit=torch.arange(8)), expected)
+    assert_close(deletion(forward, series, steps, 0, unit=torch.arange(8).expand(2, 3, 8)), expected)
+    with pytest.raises(ValueError, match="don't belong"):
+        deletion(forward, series, steps[:, 0], 0, unit=(-1, 1))
+    for wrong in ((1,), (1, 2, 3), (0, 1), (2., 1), (True, 1), ("a", 1)):
+        with pytest.raises(ValueError, match="one per dimension"):
+            deletion(forward, series, series, 0, unit=wrong)
+    with pytest.raises(ValueError, match="needs images"):
+        deletion(network(3, 4, 4, 4), volume, volume, 0, substrate="blurred")
+    assert substrate_of(volume, "mean")[0, 0].unique().numel() == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(sides=st.lists(st.integers(1, 4), min_size=1, max_size=3), seed=st.integers(0, 999), tolerance=st.sampled_from([0, 1, 1.5, 1.8, 2, 5]))
+def test_localisation_in_any_number_of_dimensions(sides, seed, tolerance):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randint(-2, 3, (2, 2, *sides), generator=generator).double()
+    masks = torch.rand(2, *sides, generator=generator) < .4
+    masks.flatten(1)[:, 0] = True
+    for channels in (masks, masks[:, None]):
+        hits, energies = pointing_game(a, channels, tolerance), energy_inside(a, channels)
+        for i in range(2):
+            m, on = a[i].sum(0).numpy(), [p for p in np.ndindex(*sides) if masks[(i, *p)]]
+            top = [p for p in np.ndindex(*sides) if m[p] == m.max()]
+            assert hits[i].item() == pytest.approx(np.mean([min(sum((u - v)**2 for u, v in zip(p, s)) for s in on) <= tolerance**2 for p in top]))
+            positive = np.maximum(m, 0) if (m > 0).any() else np.ones_like(m)
+            assert energies[i].item() == pytest.approx(positive[masks[i].numpy()].sum() / positive.sum())
+    assert torch.isfinite(intersection_over_union(a, masks)).all()
+
+
+def test_volumes_without_channels_and_masks_with_channels_are_refused():
+    a = torch.rand(2, 3, 4, 4)
+    for masks in (torch.ones(2, 3, 4, 4), torch.ones(2, 3, 4), torch.ones(2, 4)):
+        with pytest.raises(ValueError, match="must agree"):
+            energy_inside(a, masks)
+    assert energy_inside(a[:, None], torch.ones(2, 3, 4, 4)).tolist() == pytest.approx([1., 1.])
+    assert centre_map(torch.rand(2, 1, 4, 6, 8)).shape == uniform_map(torch.rand(2, 1, 4, 6, 8)).shape == (2, 1, 4, 6, 8)
+
+
+def test_reference_maps_of_integer_images_are_those_of_float_images():
+    image = torch.randint(0, 256, (2, 3, 8, 9), dtype=torch.uint8)
+    assert_close(centre_map(image), centre_map(image.float()))
+    assert_close(uniform_map(image), torch.ones(2, 1, 8, 9))
+    assert centre_map(image.double()).dtype == torch.float64 and centre_map(image)[0, 0, 4, 4] > .9
+
+
+# What the outputs mean
+
+
+@pytest.mark.parametrize("measure", FAITHFULNESS, ids=lambda m: m.__name__)
+def test_outputs_that_are_probabilities_already(measure):
+    net = nn.Linear(6, 4)
+    with torch.no_grad():
+        net.weight.copy_(6 * torch.eye(4, 6))
+    x, t = torch.tensor([[1., 0, 0, 0, .3, .2], [0, 1, 0, 0, .1, .4], [0, 0, 1, 0, .2, .1]]), [0, 1, 2]
+    model = nn.Sequential(net, nn.Softmax(1)).eval()
+    log = measure in (log_odds, cross_entropy_after_masking)
+    of = "log_probability" if log else "probability"
+    right = measure(net, x, x, t, unit="element", score=of)
+    with pytest.raises(ValueError, match="probabilities already"):
+        measure(model, x, x, t, unit="element", score=of)
+    if log:
+        with pytest.raises(ValueError, match="log"):
+            measure(model, x, x, t, unit="element", score="output")
+        assert_close(measure(lambda z: model(z).log(), x, x, t, unit="element"), right, atol=1e-4, rtol=1e-4)
+    else:
+        assert_close(measure(model, x, x, t, unit="element", score="output"), right, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("measure", FAITHFULNESS + [completeness_error, cancellation_gap, infidelity], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("score", ["probabilty", "softmax", "", 1, True, ["logit"]])
+def test_unknown_scores_are_refused(measure, score):
+    with pytest.raises(ValueError, match="score"):
+        measure(mlp(), numbers(2, 6), numbers(2, 6), 0, score=score)
+
+
+def test_labels_that_dont_exclude_each_other():
+    net, x = mlp(), numbers(3, 6)
+    one = lambda z: net(z)[:, :1]
+    assert_close(deletion(net, x, x, 0, score="sigmoid"), deletion(lambda z: net(z).sigmoid(), x, x, 0))
+    assert_close(log_odds(net, x, x, 0, score="sigmoid"), log_odds(one, x, x, 0, score="log_probability"))
+    assert_close(log_odds(ClassScore(net, of="sigmoid"), x, x, 0), log_odds(net, x, x, 0, score="log_sigmoid"))
+
+
+def test_the_dimension_of_the_classes_is_said():
+    weight = numbers(5, 4, seed=3)
+    tagger = lambda z: z @ weight  # (rows, steps, 5) to (rows, steps, 4)
+    x, how = torch.rand(2, 7, 5), dict(unit=(1, -1), fraction=.5)
+    log = lambda z: tagger(z).log_softmax(-1)
+    right = log_odds(log, x, x, (3, 1), **how)
+    assert_close(log_odds(ClassScore(tagger, of="logit", dim=-1), x, x, (3, 1), **how), right, atol=1e-5, rtol=1e-4)
+    assert_close(log_odds(ClassScore(tagger, dim=-1), x, x, (3, 1), score="log_probability", **how), right, atol=1e-5, rtol=1e-4)
+    for measure in (deletion, comprehensiveness, log_odds):
+        with pytest.raises(ValueError, match="which dimension"):
+            measure(tagger, x, x, (3, 1), score="log_probability", unit=(1, -1), **(dict(fraction=.5) if measure is not deletion else {}))
+    with pytest.raises(ValueError, match="which dimension"):
+        accuracy_after_masking(tagger, x, x, (3, 1), **how)
+    found = accuracy_after_masking(tagger, x, x, (3, 1), dim=-1, **how)
+    at_step = accuracy_after_masking(lambda z: tagger(z)[:, 3], x, x, 1, **how)
+    assert_close(found, at_step)
+    assert_close(accuracy_after_masking(tagger, x, x, (3, 1), dim=2, score="probability", **how), found)
+    assert_close(accuracy_after_masking(ClassScore(tagger, dim=-1), x, x, (3, 1), **how), found)
+    for wrong, error in ((0, ValueError), (3, ValueError), (-3, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="dim"):
+            accuracy_after_masking(tagger, x, x, (3, 1), dim=wrong, **how)
+    with pytest.raises(ValueError, match="reselect"):
+        deletion(tagger, x, x, reselect=True)
+
+
+def test_classes_that_are_never_predicted_may_be_minus_infinity():
+    net, x = mlp(), numbers(3, 6)
+    masked = lambda z: torch.cat([net(z), torch.full((len(z), 1), -math.inf)], 1)
+    assert_close(accuracy_after_masking(masked, x, x, 0), accuracy_after_masking(net, x, x, 0))
+    assert accuracy_after_masking(masked, x, x, 3).tolist() == [0., 0., 0.]
+
+
+# Numbers that would be none
+
+
+@pytest.mark.parametrize("measure", FAITHFULNESS + [completeness_error, cancellation_gap, infidelity], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_measure_passes_on_scores_that_are_not_finite(measure, value):
+    with pytest.raises(ValueError, match=r"NaN|infinity|log-probabilities"):
+        measure(lambda z: z[:, :2] * value, torch.rand(4, 6) + .1, torch.rand(4, 6), 0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_measure_passes_on_attributions_that_are_not_finite(value):
+    net, x = mlp(), numbers(3, 6)
+    broken = lambda z, target=None: z * torch.where(torch.arange(len(z)) == len(z) - 1, value, 1.)[:, None] + 0 * net(z).sum()
+    for call in (lambda: sensitivity_max(broken, x), lambda: batch_independence(broken, x), lambda: randomisation_cascade(net, broken, x)):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            call()
+    a = x.clone()
+    a[1, 2] = value
+    for call in (
+        lambda: completeness_error(net, x, a, 0), lambda: cancellation_gap(net, x, a, 0), lambda: infidelity(net, x, a, 0), lambda: purity(a, torch.ones(3)),
+        lambda: dummy_sensitivity(a, torch.ones(6, dtype=torch.bool)), lambda: rank_correlation(a, x), lambda: layer_conservation([a, x]), lambda: unit_importance(a),
+    ):
+        with pytest.raises(ValueError, match="NaN or infinity in example"):
+            call()
+
+
+def test_relative_to_no_change(recwarn):
+    net, x = nn.Linear(6, 1, bias=False).eval(), numbers(3, 6)
+    a = torch.zeros(3, 6)
+    a[1, 0] = 2
+    for measure in (completeness_error, cancellation_gap):
+        assert measure(net, x, 0 * a, baselines=x, relative=True).tolist() == [0., 0., 0.]
+        assert not recwarn.list
+        with pytest.warns(UserWarning, match=r"\[1\] doesn't change"):
+            assert measure(net, x, a, baselines=x, relative=True).tolist() == [0., math.inf, 0.]
+        assert measure(net, x, a, baselines=x).tolist() == [0., 2., 0.]
+
+
+@settings(max_examples=60, deadline=None)
+@given(units=st.integers(1, 20), steps=st.integers(1, 25), seed=st.integers(0, 99))
+def test_the_area_of_the_difference_curve_is_the_difference_score(units, steps, seed):
+    x, a = torch.ones(2, units, dtype=torch.float64), numbers(2, units, seed=seed, dtype=torch.float64)
+    curves = faithfulness_curves(network(units), x, a, 1, steps=steps)
+    assert curves.difference.shape == (2, steps + 1)
+    assert_close(torch.trapezoid(curves.difference, curves.fractions, dim=1), curves.difference_score)
+    assert_close(curves.difference[:, [0, -1]], torch.zeros(2, 2, dtype=torch.float64))
+    q = (units * curves.fractions).round().long()
+    exact = faithfulness_curves(network(units), x, a, 1, steps=units)
+    symmetric = (q + q.flip(0)) == units
+    assert_close(curves.difference[:, symmetric], (exact.insertion[:, units - q] - exact.deletion[:, q])[:, symmetric])
+
+
+def test_what_removes_nothing_is_refused():
+    net, x = mlp(), numbers(2, 6)
+    for measure in (comprehensiveness, sufficiency, accuracy_after_masking):
+        with pytest.raises(ValueError, match="less than one unit.*0.167"):
+            measure(net, x, x, 0, fraction=.1)
+        with pytest.raises(ValueError, match="less than one unit"):
+            measure(net, x, x, 0, fraction=(0, .1))
+        with pytest.warns(UserWarning, match="less than one unit"):
+            assert measure(net, x, x, 0, fraction=(.1, .5)).shape == (2, 2)
+        assert measure(net, x, x, 0, fraction=0.).shape == (2,)
+    with pytest.raises(ValueError, match="less than half a unit"):
+        deletion(net, x, x, 0, until=.05)
+    for area in ("trapezoid", "steps"):
+        for measure in (deletion, insertion, difference):
+            with pytest.raises(ValueError, match="no area"):
+                measure(net, x, x, 0, steps=1, start=False, area=area)
+    assert_close(deletion(net, x, x, 0, steps=1, start=False, area="mean"), net(torch.zeros(2, 6))[:, 0].double())
+
+
+def test_wrong_areas_are_refused_before_any_forward_pass():
+    counting = CountingForward(mlp())
+    for wrong in (dict(area="auc"), dict(steps=1, start=False), dict(steps="8"), dict(until="all"), dict(ties="first"), dict(rank="abs"), dict(curves="both")):
+        with pytest.raises((TypeError, ValueError)):
+            deletion(counting, numbers(2, 6), numbers(2, 6), 0, **wrong)
+    assert counting.rows == 0
+
+
+def test_protocol_power_prints_no_nan():
+    net, x = mlp(), numbers(3, 6)
+    one = protocol_power(net, x, x, 0, draws=1, rounds=2)
+    assert "nan" not in str(one) and "one draw" in str(one) and math.isnan(one.spread)
+    flat = protocol_power(lambda z: z[:, :1] * 0 + 1, x, x, 0, draws=2, rounds=2)
+    assert "nan" not in str(flat) and "tells nothing" in str(flat) and math.isnan(flat.share)
+    for name in ("pointing_game", "infidelity", "purity", 3, None if False else ["deletion"]):
+        with pytest.raises(ValueError, match="measure"):
+            protocol_power(net, x, x, 0, measure=name)
+
+
+# Methods as arguments
+
+
+def test_every_form_of_target():
+    x = torch.rand(2, 7, 4)
+    method = IntegratedGradients(lambda z: z.cumsum(1)**2)
+    forms = [[(3, 1), (5, 2)], (3, 1), lambda out: out[:, 3, 1]]
+    for form in forms[:2]:
+        found = sensitivity_max(method.attribute, x, form, samples=3)
+        assert found.shape == (2,) and torch.isfinite(found).all()
+        assert_close(found, sensitivity_max(method.attribute, x, form, samples=3, internal_batch_size=2))
+        assert batch_independence(method.attribute, x, form).max() < 1e-5
+    each = torch.cat([sensitivity_max(method.attribute, x[i:i + 1], t, samples=1, radius=0.) for i, t in enumerate(forms[0])])
+    assert_close(each, torch.zeros(2).double())
+    flat, y = IntegratedGradients(lambda z: z**2), torch.rand(3, 4)
+    right = sensitivity_max(flat.attribute, y, torch.tensor([1, 2, 0]))
+    for form in ([1, 2, 0], np.array([1, 2, 0]), np.array([1, 2, 0], dtype=np.int32), torch.tensor([1, 2, 0], dtype=torch.int32), [(1,), (2,), (0,)], [np.int64(1), 2, 0]):
+        assert_close(sensitivity_max(flat.attribute, y, form), right)
+        assert batch_independence(flat.attribute, y, form).max() < 1e-5
+    for form in (np.int64(1), torch.tensor(1), torch.tensor([1])):
+        assert_close(sensitivity_max(flat.attribute, y, form), sensitivity_max(flat.attribute, y, 1))
+        assert batch_independence(flat.attribute, y, form).max() < 1e-5
+    ours = PathIntegratedGradients(lambda z: z.cumsum(1)**2)
+    assert_close(sensitivity_max(ours.attribute, x, forms[2]), sensitivity_max(ours.attribute, x, (3, 1)))
+    assert batch_independence(ours.attribute, x, forms[2]).max() < 1e-5
+    for wrong in ([1, 2], "1", 1.5, [[1], [2, 3], [0]], torch.zeros(3)):
+        for call in (lambda: sensitivity_max(flat.attribute, y, wrong), lambda: batch_independence(flat.attribute, y, wrong)):
+            with pytest.raises((TypeError, ValueError), match="target"):
+                call()
+
+
+def test_sensitivity_is_the_largest_change_over_the_same_draws_in_any_chunks():
+    x, target = numbers(3, 6), [0, 1, 2]
+    method = IntegratedGradients(mlp(smooth=True))
+    whole = sensitivity_max(method.attribute, x, target, samples=5)
+    for size in (1, 3, 6, 100):
+        assert_close(sensitivity_max(method.attribute, x, target, samples=5, internal_batch_size=size), whole, atol=1e-5, rtol=1e-4)
+    assert_close(sensitivity_max(method.attribute, x, target, samples=5, baselines=torch.zeros(3, 6)), whole, atol=1e-5, rtol=1e-4)
+    calls, generator, original = [], torch.Generator().manual_seed(0), method.attribute(x, target=torch.tensor(target)).detach()
+    for _ in range(5):
+        noise = .02 * (2 * torch.rand(x.shape, generator=generator, dtype=torch.float64).float() - 1)
+        calls.append((method.attribute(x + noise, target=torch.tensor(target)).detach() - original).norm(dim=1) / original.norm(dim=1))
+    assert_close(whole.float(), torch.stack(calls).amax(0), atol=1e-5, rtol=1e-4)
+
+
+def test_further_arguments_of_methods_follow_or_are_shared():
+    x, scale = numbers(3, 4), torch.tensor([1., 2., 3.])
+    own = PathIntegratedGradients(lambda z, s: (z**2).sum(1) * s)
+    assert batch_independence(own.attribute, x, additional_forward_args=(scale,)).max() < 1e-5
+    assert batch_independence(own.attribute, x, additional_forward_args=(per_example(scale),)).max() < 1e-5
+    assert batch_independence(IntegratedGradients(lambda z, s: (z**2).sum(1) * s).attribute, x, additional_forward_args=(scale,)).max() < 1e-5
+    rows = lambda z, m: (z @ m.T).pow(2).sum(1)  # m has as many rows as there are examples, and belongs to the call
+    m = numbers(3, 4, seed=2)
+    assert batch_independence(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),)).max() < 1e-5
+    assert sensitivity_max(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), samples=2).max() < 1
+    right = sensitivity_max(lambda z: PathIntegratedGradients(lambda y: rows(y, m)).attribute(z), x, samples=2)
+    assert_close(sensitivity_max(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), samples=2), right)
+    assert_close(sensitivity_max(own.attribute, x, additional_forward_args=(scale,), samples=2), sensitivity_max(lambda z: 2 * z * torch.tensor([1., 2., 3.]).repeat(len(z) // 3)[:, None] * z / 2, x, samples=2, internal_batch_size=3), atol=1e-5, rtol=1e-3)
+
+
+def test_shared_arguments_of_measures():
+    x, a, m = torch.rand(3, 4), torch.rand(3, 4), numbers(3, 4, seed=2)
+    rows = lambda z, m: (z @ m.T).pow(2).sum(1)
+    for measure in (deletion, insertion, difference, completeness_error, cancellation_gap, infidelity):
+        assert_close(measure(rows, x, a, None, (shared(m),)), measure(lambda z: rows(z, m), x, a), atol=1e-5, rtol=1e-4)
+        assert_close(measure(lambda z, s: z.sum(1) * s, x, a, None, (per_example(m[:, 0]),)), measure(lambda z, s: z.sum(1) * s, x, a, None, m[:, 0]), atol=1e-6, rtol=1e-5)
+
+
+def test_rows_that_influence_each_other_are_refused():
+    mixing = lambda z: (z - z.mean(0)).tanh()
+    x, a = numbers(4, 6), numbers(4, 6, seed=1)
+    for measure in (deletion, insertion, comprehensiveness, completeness_error, infidelity):
+        with pytest.raises(ValueError, match="influence each other"):
+            measure(mixing, x, a, 0)
+
+
+def test_models_that_write_into_their_inputs_leave_the_callers_alone():
+    net, x, a = seeded(lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 3))).eval(), numbers(3, 6), numbers(3, 6, seed=1)
+    plain, before = seeded(lambda: nn.Sequential(nn.ReLU(), nn.Linear(6, 3))).eval(), x.clone()
+    for measure in (*FAITHFULNESS, completeness_error, cancellation_gap, infidelity):
+        log = dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}
+        assert_close(measure(net, x, a, 0, **log), measure(plain, x, a, 0, **log))
+    greedy_order(net, x, 0, unit="element")
+
+    def writes(z, target=None):
+        return z.mul_(2)
+
+    sensitivity_max(writes, x)
+    batch_independence(writes, x)
+    randomisation_cascade(net, lambda z, target=None: net(z)[:, :1] * z.mul_(1), x)
+    assert torch.equal(x, before)
+
+
+def test_a_cascade_of_another_network_is_refused():
+    net, x = convolutional(), numbers(2, 3, 12, 12)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    for method in (Saliency(copy.deepcopy(net)).attribute, lambda z, target: z, Saliency(nn.Sequential(copy.deepcopy(net))).attribute):
+        with pytest.raises(ValueError, match="never calls this model"):
+            randomisation_cascade(net, method, x, 0)
+    for inside in (Saliency(nn.Sequential(net, nn.Identity())), Saliency(lambda z: net(z)), Saliency(ClassScore(net, of="probability"))):
+        assert randomisation_cascade(net, inside.attribute, x, 0).similarity.shape == (4, 2)
+    weights = lambda z, target=None: z * net[9].weight.sum() + z.roll(1, 3) * net[9].weight.std()  # looks at the weights without calling the model
+    assert randomisation_cascade(net, weights, x).similarity.shape == (4, 2)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_the_models_hooks_and_a_thread_beside():
+    net, x = convolutional(), numbers(2, 3, 12, 12)
+    randomisation_cascade(net, Saliency(net).attribute, x, 0)
+    assert not any(m._forward_pre_hooks for m in net.modules()) and not torch.nn.modules.module._global_forward_pre_hooks
+
+
+def test_global_random_numbers_are_not_touched():
+    net, x, a = convolutional(), numbers(2, 3, 12, 12), numbers(2, 3, 12, 12, seed=1)
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    for measure in FAITHFULNESS:
+        measure(net, x, a * 0, 0, substrate="noise", score="log_probability")
+    protocol_power(net, x, a, 0, rounds=2, unit=4)
+    infidelity(net, x, a, 0)
+    sensitivity_max(Saliency(net).attribute, x, 0, samples=2)
+    randomisation_cascade(net, Saliency(net).attribute, x, 0)
+    assert torch.equal(torch.get_rng_state(), states[0]) and np.random.get_state()[1].tolist() == states[1] and random.getstate() == states[2]
+
+
+# A table of bad input: what is refused, and which word says so
+
+X, A, M, NET = torch.rand(2, 6), torch.rand(2, 6), torch.rand(2, 3, 12, 12), lambda z: z[:, :2] * 3
+INSIDE = torch.ones(2, 12, 12, dtype=torch.bool)
+STRANGE = {"None": None, "str": "map", "dict": {}, "object": object(), "sparse": A.to_sparse(), "meta": A.to("meta"), "complex": A.to(torch.complex64), "quantised": torch.quantize_per_tensor(A, .1, 0, torch.qint8), "nested": torch.nested.nested_tensor([A[0], A[1]])}
+FORWARD = [*FAITHFULNESS, completeness_error, cancellation_gap, infidelity]
+OF_MAPS = {
+    "pointing_game": lambda v: pointing_game(v, INSIDE), "energy_inside": lambda v: energy_inside(v, INSIDE), "outside_inside_ratio": lambda v: outside_inside_ratio(v, INSIDE),
+    "intersection_over_union": lambda v: intersection_over_union(v, INSIDE), "masks": lambda v: energy_inside(M, v), "unit_importance": unit_importance, "rank first": lambda v: rank_correlation(v, A),
+    "rank second": lambda v: rank_correlation(A, v), "structural": lambda v: structural_similarity(v, M), "dummies": lambda v: dummy_sensitivity(A, v), "dummy map": lambda v: dummy_sensitivity(v, torch.ones(6, dtype=torch.bool)),
+    "layers": lambda v: layer_conservation([v]), "purity": lambda v: purity(v, torch.ones(2)), "predicted": lambda v: purity(A, v), "purities": lambda v: purity_area(v, [0., 1.]),
+    "levels": lambda v: purity_area([0., 1.], v), "boxes": lambda v: box_masks([v, v], 4, 4),
+    "random_map": random_map, "unit_numbers": unit_numbers, "substrate_of": substrate_of, "centre_map": centre_map, "uniform_map": uniform_map,
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize("measure", FORWARD, ids=lambda m: m.__name__)
+def test_strange_attributions(measure, kind):
+    with pytest.raises(TypeError, match="attributions|map|tensor"):
+        measure(NET, X, STRANGE[kind], 0, **(dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}))
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_strange_maps(name, kind):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        OF_MAPS[name](STRANGE[kind])
+    assert "attrnb" in str(caught.traceback[-1].path)
+
+
+ROWS = {
+    "model tuple": (lambda m: m(lambda z: (NET(z),), X, A, 0), FORWARD, TypeError, "returned tuple"),
+    "model None": (lambda m: m(lambda z: None, X, A, 0), FORWARD, TypeError, "returned NoneType"),
+    "model scalar": (lambda m: m(lambda z: NET(z).sum(), X, A, 0), FORWARD, ValueError, "rows"),
+    "model not callable": (lambda m: m(3, X, A, 0), FORWARD, TypeError, "callable"),
+    "inputs list": (lambda m: m(NET, X.tolist(), A, 0), FORWARD, TypeError, "Tensor"),
+    "inputs integer": (lambda m: m(NET, X.long(), A, 0), FORWARD, TypeError, "int64"),
+    "inputs complex": (lambda m: m(NET, X.to(torch.complex64), A, 0), FORWARD, TypeError, "complex"),
+    "inputs empty": (lambda m: m(NET, X[:0], A[:0], 0), FORWARD, ValueError, "empty"),
+    "inputs without numbers": (lambda m: m(NET, X[:, :0], A[:, :0], 0), FORWARD, ValueError, "0"),
+    "attributions of another size": (lambda m: m(NET, X, A[:, :3], 0), FORWARD, ValueError, "don't belong"),
+    "attributions list": (lambda m: m(NET, X, A.tolist(), 0), FORWARD, TypeError, "list"),
+    "internal_batch_size str": (lambda m: m(NET, X, A, 0, internal_batch_size="4"), FORWARD, TypeError, "internal_batch_size"),
+    "internal_batch_size float": (lambda m: m(NET, X, A, 0, internal_batch_size=2.), FORWARD, TypeError, "internal_batch_size"),
+    "internal_batch_size 0": (lambda m: m(NET, X, A, 0, internal_batch_size=0), FORWARD, ValueError, "internal_batch_size"),
+    "seed 2**70": (lambda m: m(NET, X, A * 0, 0, seed=2**70), [deletion, comprehensiveness, infidelity], ValueError, "seed"),
+    "seed str": (lambda m: m(NET, X, A, 0, seed="0"), [deletion, comprehensiveness, infidelity], TypeError, "seed"),
+    "substrate nan": (lambda m: m(NET, X, A, 0, substrate=math.nan), [deletion, comprehensiveness, infidelity], ValueError, "substrate"),
+    "substrate inf": (lambda m: m(NET, X, A, 0, substrate=-math.inf), [deletion, comprehensiveness, infidelity], ValueError, "substrate"),
+    "substrate None": (lambda m: m(NET, X, A, 0, substrate=None), [deletion, comprehensiveness, infidelity], TypeError, "substrate"),
+    "substrate list": (lambda m: m(NET, X, A, 0, substrate=[0., 1.]), [deletion, comprehensiveness, infidelity], TypeError, "substrate"),
+    "baselines nan": (lambda m: m(NET, X, A, 0, baselines=math.nan), [completeness_error, cancellation_gap], ValueError, "baseline"),
+    "baselines str": (lambda m: m(NET, X, A, 0, baselines="black"), [completeness_error, cancellation_gap], TypeError, "baseline"),
+    "fraction None": (lambda m: m(NET, X, A, 0, fraction=None), FAITHFULNESS[3:], TypeError, "fraction"),
+    "fraction bool": (lambda m: m(NET, X, A, 0, fraction=True), FAITHFULNESS[3:], TypeError, "fraction"),
+    "fraction str": (lambda m: m(NET, X, A, 0, fraction=".2"), FAITHFULNESS[3:], TypeError, "fraction"),
+    "fraction bools": (lambda m: m(NET, X, A, 0, fraction=[True, False]), FAITHFULNESS[3:], TypeError, "fraction"),
+    "fraction nan": (lambda m: m(NET, X, A, 0, fraction=[.5, math.nan]), FAITHFULNESS[3:], ValueError, "fraction"),
+    "steps None of units": (lambda m: m(NET, X, A, 0, unit=torch.tensor([[0] * 6, [0, 1] * 3]), steps=None), FAITHFULNESS[:3], ValueError, "different numbers"),
+    "until bool": (lambda m: m(NET, X, A, 0, until=True), FAITHFULNESS[:3], TypeError, "until"),
+    "until None": (lambda m: m(NET, X, A, 0, until=None), FAITHFULNESS[:3], TypeError, "until"),
+    "unit float tensor": (lambda m: m(NET, X, A, 0, unit=torch.rand(6)), FAITHFULNESS, TypeError, "integers"),
+    "unit None": (lambda m: m(NET, X, A, 0, unit=None), FAITHFULNESS, ValueError, "unit"),
+    "share None": (lambda m: m(NET, X, A, 0, share=None), [infidelity], TypeError, "share"),
+    "share nan": (lambda m: m(NET, X, A, 0, share=math.nan), [infidelity], ValueError, "share"),
+    "samples 0": (lambda m: m(NET, X, A, 0, samples=0), [infidelity], ValueError, "samples"),
+    "samples -1": (lambda m: m(NET, X, A, 0, samples=-1), [infidelity], ValueError, "samples"),
+    "samples float": (lambda m: m(NET, X, A, 0, samples=2.), [infidelity], TypeError, "samples"),
+    "samples str": (lambda m: m(NET, X, A, 0, samples="2"), [infidelity], TypeError, "samples"),
+}
+
+
+@pytest.mark.parametrize("row, measure", [(r, m) for r, (_, measures, _, _) in ROWS.items() for m in measures], ids=lambda v: v if isinstance(v, str) else v.__name__)
+def test_bad_calls_of_measures(row, measure):
+    call, _, error, words = ROWS[row]
+    log = measure in (log_odds, cross_entropy_after_masking)
+    with pytest.raises(error, match=words):
+        call(functools.partial(measure, score="log_probability") if log else measure)
+
+
+OTHERS = {
+    "random_map empty": (lambda: random_map(X[:0]), ValueError, "at least one"),
+    "random_map seed": (lambda: random_map(X, seed=1.5), TypeError, "seed"),
+    "unit_numbers list": (lambda: unit_numbers(X.tolist()), TypeError, "Tensor"),
+    "substrate_of numpy": (lambda: substrate_of(X.numpy()), TypeError, "Tensor"),
+    "substrate_of integer": (lambda: substrate_of(X.long()), TypeError, "int64"),
+    "box_masks dict": (lambda: box_masks({"a": [0, 0, 1, 1]}, 4, 4), TypeError, "boxes"),
+    "box_masks None": (lambda: box_masks(None, 4, 4), TypeError, "boxes"),
+    "box_masks none": (lambda: box_masks([], 4, 4), TypeError, "boxes"),
+    "box_masks None example": (lambda: box_masks([None], 4, 4), TypeError, "boxes of an example"),
+    "box_masks strings": (lambda: box_masks(["box"], 4, 4), TypeError, "boxes of an example"),
+    "box_masks height 0": (lambda: box_masks([[0, 0, 1, 1]], 0, 4), ValueError, "height"),
+    "box_masks height float": (lambda: box_masks([[0, 0, 1, 1]], 4., 4), TypeError, "height"),
+    "box_masks width None": (lambda: box_masks([[0, 0, 1, 1]], 4, None), TypeError, "width"),
+    "centre_map width": (lambda: centre_map(M, width="wide"), TypeError, "width"),
+    "centre_map width nan": (lambda: centre_map(M, width=math.nan), ValueError, "width"),
+    "uniform_map list": (lambda: uniform_map([1]), TypeError, "Tensor"),
+    "tolerance None": (lambda: pointing_game(M, INSIDE, None), TypeError, "tolerance"),
+    "threshold nan": (lambda: intersection_over_union(M, INSIDE, math.nan), ValueError, "threshold"),
+    "threshold None": (lambda: intersection_over_union(M, INSIDE, None), TypeError, "threshold"),
+    "layers str": (lambda: layer_conservation("relu"), TypeError, "layers"),
+    "layers None": (lambda: layer_conservation(None), TypeError, "layers"),
+    "expected shape": (lambda: layer_conservation([A, A], expected=torch.ones(3)), ValueError, "expected"),
+    "expected str": (lambda: layer_conservation([A, A], expected="one"), TypeError, "expected"),
+    "expected nan": (lambda: layer_conservation([A, A], expected=math.nan), ValueError, "expected"),
+    "purities nan": (lambda: purity_area([1., math.nan], [0., 1.]), ValueError, "NaN"),
+    "levels nan": (lambda: purity_area([1., 1.], [0., math.nan]), ValueError, "rising"),
+    "window float": (lambda: structural_similarity(M, M, 7.), TypeError, "window"),
+    "window str": (lambda: structural_similarity(M, M, "7"), TypeError, "window"),
+    "structural volume": (lambda: structural_similarity(M[:, None], M[:, None]), ValueError, "accepted"),
+    "rank tuple": (lambda: rank_correlation((A, A, A), A), ValueError, "shapes differ"),
+    "batch_independence not callable": (lambda: batch_independence(3, X), TypeError, "function"),
+    "batch_independence None": (lambda: batch_independence(lambda z, target: None, X), TypeError, "returned NoneType"),
+    "batch_independence tuple": (lambda: batch_independence(lambda z, target: (z,), X), TypeError, "returned tuple"),
+    "batch_independence wrong batch": (lambda: batch_independence(lambda z, target: z[:1], X), ValueError, "one map per example"),
+    "sensitivity not callable": (lambda: sensitivity_max(3, X), TypeError, "function"),
+    "sensitivity None": (lambda: sensitivity_max(lambda z: None, X), TypeError, "returned NoneType"),
+    "sensitivity wrong batch": (lambda: sensitivity_max(lambda z: z.sum(), X), ValueError, "one map per example"),
+    "radius str": (lambda: sensitivity_max(lambda z: z, X, radius="big"), TypeError, "radius"),
+    "radius None": (lambda: sensitivity_max(lambda z: z, X, radius=None), TypeError, "radius"),
+    "radius nan": (lambda: sensitivity_max(lambda z: z, X, radius=math.nan), ValueError, "radius"),
+    "radius negative": (lambda: sensitivity_max(lambda z: z, X, radius=-1), ValueError, "radius"),
+    "samples 0": (lambda: sensitivity_max(lambda z: z, X, samples=0), ValueError, "samples"),
+    "samples -1": (lambda: sensitivity_max(lambda z: z, X, samples=-1), ValueError, "samples"),
+    "samples None": (lambda: sensitivity_max(lambda z: z, X, samples=None), TypeError, "samples"),
+    "sensitivity internal_batch_size": (lambda: sensitivity_max(lambda z: z, X, internal_batch_size="4"), TypeError, "internal_batch_size"),
+    "greedy rounds": (lambda: greedy_order(NET, X, 0, unit=1, rounds=1.5), TypeError, "rounds"),
+    "floor draws": (lambda: random_floor(NET, X, 0, draws=None), TypeError, "draws"),
+    "cascade no layers": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers=[]), ValueError, "empty"),
+    "cascade layer str": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers="0"), TypeError, "list"),
+    "cascade without parameters": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers=["1"]), ValueError, "no parameters"),
+    "cascade tuple": (lambda: randomisation_cascade(SMALL, lambda z, target: (z,), X, 0), TypeError, "returned tuple"),
+    "cascade not callable": (lambda: randomisation_cascade(SMALL, None, X, 0), TypeError, "function"),
+    "cascade scalar": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, similarity=lambda a, b: 1.), TypeError, "similarity"),
+    "cascade wrong shape": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, similarity=lambda a, b: a), TypeError, "similarity"),
+    "cascade list": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X.tolist(), 0), TypeError, "Tensor"),
+    "cascade lazy": (lambda: randomisation_cascade(nn.Sequential(nn.LazyLinear(2)), lambda z: z, X), ValueError, "lazy"),
+}
+SMALL = seeded(lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))).eval()
+
+
+@pytest.mark.parametrize("row", OTHERS)
+def test_other_bad_calls(row):
+    call, error, words = OTHERS[row]
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_integer_parameters_stay():
+    net = seeded(lambda: nn.Sequential(nn.Linear(6, 3)))
+    net[0].register_parameter("steps", nn.Parameter(torch.tensor([3]), requires_grad=False))
+    assert randomisation_cascade(net, Saliency(net).attribute, X, 0).similarity.shape == (1, 2)
+    assert net[0].steps.tolist() == [3]
