@@ -50,7 +50,7 @@ import attrnb
 from .core import SCORES, ClassScore, TargetScore, class_scores, leave_as_found, modules_of
 from .equilibrium import AttributionEquilibrium, LayerRelevance
 from .geodesic import GeodesicIGSVI, GeodesicPaths
-from .measures import SUBSTRATES, FaithfulnessCurves, faithfulness_curves, substrate_of, unit_importance
+from .measures import SUBSTRATES, FaithfulnessCurves, faithfulness_curves, substrate_of
 from .neflag import FluxPoints, NeFLAG
 from .paths import QUADRATURE_METHODS, PathIntegratedGradients
 from .plots import ROLE_COLORS, AttributionFigure, curves, feature_bars, heatmap, image_array, overlay, relevance_balance
@@ -769,11 +769,11 @@ def _small_ticks(ax, size=7):
     ax.xaxis.labelpad = ax.yaxis.labelpad = 1
 
 # %% ../nbs/09_explore.ipynb #995c4d8f
-def _curves_film(found: FaithfulnessCurves, x: Tensor, attribution: Tensor, empty: Tensor, kind: str, names: Sequence[str]) -> _Film:
+def _curves_film(found: FaithfulnessCurves, x: Tensor, empty: Tensor, kind: str, names: Sequence[str]) -> _Film:
     "The film of a deletion or insertion curve"
-    importance = unit_importance(torch.nan_to_num(attribution), 1 if _is_image(x) else "element")
-    position = importance.argsort(dim=1, descending=True, stable=True).argsort(dim=1).reshape(1, *([1] if _is_image(x) else []), *(x.shape[2:] if _is_image(x) else x.shape[1:]))
-    fractions, n = found.fractions.cpu(), importance.shape[1]
+    order = found.order.long()
+    position = order.argsort(dim=1).reshape(1, *([1] if _is_image(x) else []), *(x.shape[2:] if _is_image(x) else x.shape[1:]))
+    fractions, n = found.fractions.cpu(), order.shape[1]
     scores = getattr(found, kind)[0].double().cpu().tolist()
 
     def chart(ax):
@@ -1102,7 +1102,7 @@ class Panel(widgets.VBox):
             self.scrubber.show(None)
             return
         x = e.input(result.request.index)
-        self.scrubber.show(_curves_film(self.curves, x, result.attribution, substrate_of(x, e.removed), self.curve, e.feature_names))
+        self.scrubber.show(_curves_film(self.curves, x, substrate_of(x, e.removed), self.curve, e.feature_names))
 
     def _draw_inside(self):
         "The path, the flux points or the layers"
@@ -2021,7 +2021,7 @@ def _measure(self: Explorer, result: Result, removed: str, stop) -> Faithfulness
             substrate=removed, unit=1 if _is_image(x) else "element", steps=min(32, features),
             internal_batch_size=None if self.device.type != "cpu" else max(1, 2**18 // x[0].numel()),
         )
-    found = FaithfulnessCurves(found.fractions.cpu(), found.deletion.cpu(), found.insertion.cpu())
+    found = FaithfulnessCurves(found.fractions.cpu(), found.deletion.cpu(), found.insertion.cpu(), found.tied.cpu(), found.order.cpu())
     return self._cache.put((result.request, "curves", removed), found)
 
 # %% ../nbs/09_explore.ipynb #ababe156

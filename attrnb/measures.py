@@ -18,71 +18,127 @@ __all__ = ['SUBSTRATES', 'HIGHER_IS_BETTER', 'PRESETS', 'SIMILARITIES', 'unit_nu
 # %% ../nbs/07_measures.ipynb #b16d6554
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import captum.attr
 import captum.metrics
+import numpy as np
 import torch
 from fastcore.meta import delegates
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
-from .core import ClassScore, TargetScore, TargetType, check_baselines, check_inputs, leave_as_found, normal_noise, random_generator, whole_number
+from attrnb.core import (
+    SCORES,
+    ClassScore,
+    TargetScore,
+    TargetType,
+    check_baselines,
+    check_inputs,
+    keywords,
+    leave_as_found,
+    normal_noise,
+    random_generator,
+    read_tensor,
+    real_number,
+    refuse_not_finite,
+    warn_user,
+    whole_number,
+)
 from .paths import no_cancellation_gap
 
 # %% ../nbs/07_measures.ipynb #f647cc9d
 def unit_numbers(
     inputs: Tensor,  # (batch, ...); only the shape and the device are used
-    unit: int | str | Tensor = 1,  # side of square patches; "element"; or own unit numbers, see the table above
+    unit: int | str | tuple[int, ...] | Tensor = 1,  # side of square patches or cubes; a side per dimension; "element"; or own unit numbers, see the table above
 ) -> Tensor:  # (1 or batch, ...), broadcastable to the inputs
     "The number of the unit each position belongs to, int64, counted from 0 in every example; the first dimension is 1 when all examples share their units. Raises TypeError or ValueError for units that don't fit the inputs."
-    shape = tuple(inputs.shape)
-    if isinstance(unit, Tensor):
-        return _own_units(inputs, unit)
-    if unit == "element" or (unit == 1 and len(shape) == 2):
+    shape = _shape_of(inputs)
+    if isinstance(unit, (Tensor, np.ndarray)):
+        return _own_units(inputs, read_tensor(unit, "unit"))
+    single = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and unit == 1
+    if isinstance(unit, str) and unit == "element" or len(shape) == 2 and single:
         return torch.arange(math.prod(shape[1:]), device=inputs.device).view(1, *shape[1:])
-    if isinstance(unit, bool) or not isinstance(unit, int) or unit < 1:
-        raise ValueError(f"unit is {unit!r}; it must be a patch side of at least 1 pixel, 'element', or a tensor of unit numbers")
-    if len(shape) not in (3, 4):
-        raise ValueError(f"inputs have shape {shape}; patches need (batch, channels, H, W) or (batch, H, W); use unit='element' or a tensor of unit numbers")
-    height, width = shape[-2:]
-    row, column = (torch.arange(side, device=inputs.device) // unit for side in (height, width))
-    return (row[:, None] * math.ceil(width / unit) + column).view(1, *(1,) * (len(shape) - 3), height, width)
+    return _box_numbers(shape, _sides(shape, unit), inputs.device)
+
+
+def _shape_of(inputs: Tensor) -> tuple[int, ...]:
+    "The shape of a batch of inputs of any dtype"
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"inputs must be a torch.Tensor, got {type(inputs).__name__}; convert arrays with torch.as_tensor")
+    read_tensor(inputs, "inputs")
+    if inputs.ndim < 1 or inputs.numel() == 0:
+        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; give a batch (batch, ...) of at least one example with at least one number")
+    return tuple(inputs.shape)
+
+
+def _sides(shape: tuple[int, ...], unit: int | tuple[int, ...]) -> tuple[int, ...]:
+    "Sides of a box in every dimension but the first; -1 is the whole of it"
+    if isinstance(unit, (tuple, list)):
+        if len(unit) != len(shape) - 1 or any(isinstance(s, bool) or not isinstance(s, (int, np.integer)) or (s < 1 and s != -1) for s in unit):
+            raise ValueError(f"unit is {unit!r}; for inputs of shape {shape} it must hold {len(shape) - 1} sides, one per dimension after the batch, each at least 1, or -1 for all of it")
+        return tuple(int(s) for s in unit)
+    if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)) or unit < 1:
+        raise ValueError(f"unit is {unit!r}; it must be a patch side of at least 1 pixel, a tuple of sides, 'element', or a tensor of unit numbers")
+    if len(shape) < 3:
+        raise ValueError(f"inputs have shape {shape}; patches need (batch, channels, H, W), (batch, H, W) or volumes (batch, channels, D, H, W); use unit='element' or a tensor of unit numbers")
+    return (int(unit),) * 2 if len(shape) == 3 else (-1, *(int(unit),) * (len(shape) - 2))
+
+
+def _box_numbers(shape: tuple[int, ...], sides: tuple[int, ...], device: torch.device) -> Tensor:
+    "Numbers of the boxes, the last dimension running fastest; (1, ...) with a 1 in the dimensions that a box takes whole"
+    number = torch.zeros((1,) * len(shape), dtype=torch.int64, device=device)
+    for d, side in enumerate(sides, 1):
+        if side != -1:
+            index = torch.arange(shape[d], device=device) // side
+            number = number * math.ceil(shape[d] / side) + index.view(-1, *(1,) * (len(shape) - d - 1))
+    return number
 
 
 def _own_units(inputs: Tensor, unit: Tensor) -> Tensor:
     "Own unit numbers, brought to (1 or batch, ...) and renumbered from 0 in every example"
     shape, given = tuple(inputs.shape), tuple(unit.shape)
-    positions = shape[2:] if len(shape) == 4 else shape[1:]
-    if unit.is_floating_point() or unit.is_complex() or unit.dtype == torch.bool:
+    positions = shape[2:] if len(shape) >= 4 else shape[1:]
+    if unit.is_floating_point() or unit.dtype == torch.bool:
         raise TypeError(f"the unit numbers have dtype {unit.dtype}; they must be integers")
     if given == positions:
-        unit = unit[None, None] if len(shape) == 4 else unit[None]
-    elif len(shape) == 4 and len(given) == 3 and given[0] in (1, shape[0]) and given[1:] == positions:
+        unit = unit[None, None] if len(shape) >= 4 else unit[None]
+    elif len(shape) == 3 and given == shape[2:]:
+        unit = unit[None, None]
+    elif len(shape) >= 4 and len(given) == len(shape) - 1 and given[0] in (1, shape[0]) and given[1:] == positions:
         unit = unit[:, None]
-    elif len(given) != len(shape) or given[0] not in (1, shape[0]) or any(g not in (1, s) for g, s in zip(given[1:2], shape[1:2])) or given[2:] != shape[2:]:
-        raise ValueError(
-            f"unit numbers of shape {given} don't fit inputs {shape}; accepted: {positions} for all examples alike, "
-            f"(1 or {shape[0]}, {', '.join(map(str, positions))}), or the inputs' own shape"
-        )
+    elif len(given) != len(shape) or given[0] not in (1, shape[0]) or given[1:2] not in (shape[1:2], (1,)) or given[2:] != shape[2:]:
+        accepted = f"{positions} for all examples alike, (1 or {shape[0]}, {', '.join(map(str, positions))})"
+        steps = f", ({shape[2]},) for the steps of (batch, channels, steps)" if len(shape) == 3 else ""
+        raise ValueError(f"unit numbers of shape {given} don't fit inputs {shape}; accepted: {accepted}{steps}, or the inputs' own shape")
     unit = unit.to(inputs.device, torch.int64)
-    _, number = torch.unique(unit.flatten(1) - unit.min() + (unit.max() - unit.min() + 1) * torch.arange(len(unit), device=unit.device)[:, None], return_inverse=True)
+    span = unit.max() - unit.min() + 1
+    _, number = torch.unique(unit.flatten(1) - unit.min() + span * torch.arange(len(unit), device=unit.device)[:, None], return_inverse=True)
     return (number - number.amin(1, keepdim=True)).view(unit.shape)
 
 # %% ../nbs/07_measures.ipynb #10c32b1c
 def unit_importance(
     attributions: Tensor,  # (batch, ...) as the inputs, or maps without channels (batch, H, W) or (batch, 1, H, W) for images
-    unit: int | str | Tensor = 1,  # see unit_numbers
+    unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers
     rank: str = "signed",  # "signed": sum over the unit; "magnitude": sum of absolute values; "channel_mean": every channel counts as the mean of its pixel
 ) -> Tensor:  # (batch, units)
     "Importance of every unit, (batch, units) float64, units in the order of their numbers; units that an example doesn't have are minus infinity. Raises TypeError or ValueError for shapes or names that don't fit, and for NaN or infinity."
-    if isinstance(attributions, (tuple, list)):
-        raise TypeError("attributions is a tuple; measure one tensor at a time")
-    a = torch.as_tensor(attributions).detach().double()
-    check_inputs(a, "attributions")
+    a = _read_attributions(attributions)
     return _importance(a, unit_numbers(a, unit), rank)
+
+
+def _read_attributions(attributions: object, name: str = "attributions") -> Tensor:
+    "Attributions as a checked tensor (batch, ...) float64 on their own device"
+    if isinstance(attributions, (tuple, list)):
+        raise TypeError(f"{name} is a {type(attributions).__name__}; measure one tensor at a time")
+    a = read_tensor(attributions, name).detach().double()
+    check_inputs(a, name)
+    return a
 
 
 def _importance(a: Tensor, member: Tensor, rank: str) -> Tensor:
@@ -91,10 +147,10 @@ def _importance(a: Tensor, member: Tensor, rank: str) -> Tensor:
         raise ValueError(f"rank={rank!r} is not known; choose 'signed', 'magnitude' or 'channel_mean'")
     if rank == "magnitude":
         a = a.abs()
-    if rank == "channel_mean" and a.ndim == 4:
+    if rank == "channel_mean" and a.ndim >= 4:
         a = a.mean(1, keepdim=True)
-    if a.ndim == 4 and member.shape[1] == 1:
-        a = a.sum(1, keepdim=True)
+    whole = [d for d in range(1, a.ndim) if member.shape[d] == 1 and a.shape[d] > 1]  # dimensions that every unit takes whole
+    a = a.sum(whole, keepdim=True) if whole else a
     a, number = torch.broadcast_tensors(a, member)
     units = member.flatten(1).amax(1) + 1
     total = a.new_zeros(len(a), int(units.max()))
@@ -110,29 +166,52 @@ def substrate_of(
     substrate: str | float | Tensor = "black",  # a name of the table above, a number, or a tensor (1 or batch, ...)
     seed: int = 0,  # of the noise
 ) -> Tensor:
-    "The images that removed parts come from, shape, dtype and device of the inputs. Raises TypeError or ValueError for unknown names or shapes that don't fit."
+    "The images that removed parts come from, shape, dtype and device of the inputs. Raises TypeError or ValueError for unknown names, shapes that don't fit, NaN and infinity."
+    _shape_of(inputs)
+    if not inputs.is_floating_point():
+        raise TypeError(f"inputs have dtype {inputs.dtype}; give floating point values (x.float())")
+    return _substrate(inputs, substrate, seed)
+
+
+def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
+    "`substrate_of` checked inputs"
     if not isinstance(substrate, str):
-        return check_baselines(substrate, (inputs,))[0]
+        return check_baselines(substrate if isinstance(substrate, (Tensor, bool)) else _number_or_tensor(substrate), (x,))[0]
     if substrate == "black":
-        return inputs.new_zeros(()).expand_as(inputs)
+        return x.new_zeros(()).expand_as(x)
     if substrate == "mean":
-        return inputs.mean(tuple(range(2 if inputs.ndim > 3 else 1, inputs.ndim)), keepdim=True).expand_as(inputs)
+        return x.mean(tuple(range(2 if x.ndim > 3 else 1, x.ndim)), keepdim=True).expand_as(x)
     if substrate == "minimum":
-        return inputs.flatten(1).amin(1).view(-1, *(1,) * (inputs.ndim - 1)).expand_as(inputs)
+        return x.flatten(1).amin(1).view(-1, *(1,) * (x.ndim - 1)).expand_as(x)
     if substrate == "inverted":
-        return 1 - inputs
+        return 1 - x
     if substrate == "noise":
-        return torch.rand(inputs.shape[1:], generator=random_generator(seed), dtype=torch.float64).to(inputs).expand_as(inputs)
+        return torch.rand(x.shape[1:], generator=random_generator(seed), dtype=torch.float64).to(x).expand_as(x)
     if substrate in ("blurred", "blurred_rise"):
-        if inputs.ndim != 4:
-            raise ValueError(f"substrate={substrate!r} needs images (batch, channels, H, W), got shape {tuple(inputs.shape)}")
+        if x.ndim != 4:
+            raise ValueError(f"substrate={substrate!r} needs images (batch, channels, H, W), got shape {tuple(x.shape)}")
         if substrate == "blurred_rise":
-            kernel = _rise_kernel().to(inputs).expand(inputs.shape[1], 1, -1, -1)
-            return torch.nn.functional.conv2d(inputs, kernel, padding=kernel.shape[-1] // 2, groups=inputs.shape[1])
-        sigma = inputs.shape[2] / 20
-        size = min(2 * math.ceil(3 * sigma) + 1, 2 * min(inputs.shape[2:]) - 1)
-        return gaussian_blur(inputs, [size, size], [sigma, sigma])
+            kernel = _rise_kernel().to(x).expand(x.shape[1], 1, -1, -1)
+            return torch.nn.functional.conv2d(x, kernel, padding=kernel.shape[-1] // 2, groups=x.shape[1])
+        sigma = x.shape[2] / 20
+        size = min(2 * math.ceil(3 * sigma) + 1, 2 * min(x.shape[2:]) - 1)
+        return gaussian_blur(x, [size, size], [sigma, sigma])
     raise ValueError(f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))}, a number or a tensor")
+
+
+def _number_or_tensor(substrate: object) -> float | Tensor:
+    "What stands for removed parts: a number, or an array as a tensor"
+    if isinstance(substrate, np.ndarray) and substrate.ndim:
+        return read_tensor(substrate, "substrate")
+    return real_number(substrate, "substrate (a name, a number or a tensor)")
+
+
+def _one_tensor(inputs: Tensor) -> Tensor:
+    "The inputs, checked"
+    tensors, is_tuple = check_inputs(inputs)
+    if is_tuple:
+        raise TypeError("the measures take one tensor of inputs, not a tuple; hold the other inputs fixed in additional_forward_args")
+    return tensors[0]
 
 
 def _rise_kernel(size: int = 11, sigma: float = 5., truncate: float = 4.) -> Tensor:
@@ -153,48 +232,83 @@ class _Masking:
     empty: Tensor  # as x
     place: Tensor  # (batch, ...) int32, broadcastable to x: place of each position's unit in the order, 0 goes first
     units: Tensor  # (1 or batch, 1) int64 on the CPU: number of units
-
-
-def _one_tensor(inputs: Tensor) -> Tensor:
-    "The inputs, checked"
-    tensors, is_tuple = check_inputs(inputs)
-    if is_tuple:
-        raise TypeError("the measures take one tensor of inputs, not a tuple; hold the other inputs fixed in additional_forward_args")
-    return tensors[0]
+    order: Tensor  # (batch, units) int64: the units, the first to go first
+    tied: Tensor  # (batch,) int64: how many units share their importance with another
 
 
 def _belonging(attributions: Tensor, x: Tensor) -> Tensor:
-    "Attributions in float64 on the inputs' device, (batch, ...) as the inputs or (batch, 1, H, W)"
-    if isinstance(attributions, (tuple, list)):
-        raise TypeError("attributions is a tuple; measure one tensor of inputs and its attributions at a time")
-    a = torch.as_tensor(attributions).detach().to(x.device, torch.float64)
-    check_inputs(a, "attributions")
-    shape = tuple(a.shape)
-    if x.ndim == 4 and a.ndim == 3:
+    "Attributions in float64 on the inputs' device, (batch, ...) as the inputs, or with one channel"
+    a = _read_attributions(attributions).to(x.device)
+    shape, wanted = tuple(a.shape), tuple(x.shape)
+    if shape != wanted and x.ndim >= 4 and shape == (len(x), *wanted[2:]):
         a = a[:, None]
-    if a.shape == x.shape or (x.ndim == 4 and a.shape == (len(x), 1, *x.shape[2:])):
+    maps = [(len(x), 1, *wanted[2:])] if x.ndim >= 3 else []
+    maps += [(len(x), wanted[1], 1)] if x.ndim == 3 else []
+    if a.shape == x.shape or tuple(a.shape) in maps:
         return a
-    maps = f", {(len(x), *x.shape[2:])} or {(len(x), 1, *x.shape[2:])}" if x.ndim == 4 else ""
-    raise ValueError(f"attributions {shape} don't belong to inputs {tuple(x.shape)}; accepted: {tuple(x.shape)}{maps}")
+    named = [wanted, *([(len(x), *wanted[2:])] if x.ndim >= 4 else []), *maps]
+    raise ValueError(f"attributions {shape} don't belong to inputs {wanted}; accepted: {' or '.join(map(str, dict.fromkeys(named)))}")
 
 
 def _masking(inputs, attributions, substrate, unit, rank, ties, seed) -> _Masking:
     "Everything that a curve needs before the first forward pass, computed on the inputs' device"
+    if ties not in ("random", "position"):
+        raise ValueError(f"ties={ties!r} is not known; choose 'random' or 'position'")
     x = _one_tensor(inputs)
     member = unit_numbers(x, unit)
     importance = _importance(_belonging(attributions, x), member, rank)
     if ties == "random":
-        shuffle = torch.rand(importance.shape, generator=random_generator(seed), dtype=torch.float64).argsort(1).to(x.device)
+        shuffle = _lots(x, importance.shape[1], seed).argsort(1)
         order = shuffle.gather(1, importance.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))
-    elif ties == "position":
-        order = importance.argsort(dim=1, descending=True, stable=True)
     else:
-        raise ValueError(f"ties={ties!r} is not known; choose 'position' or 'random'")
+        order = importance.argsort(dim=1, descending=True, stable=True)
     numbers = torch.arange(order.shape[1], dtype=torch.int32, device=x.device).expand_as(order)
     position = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, numbers)
     place = position.gather(1, member.flatten(1).expand(len(x), -1)).view(len(x), *member.shape[1:])
-    units = (member.flatten(1).amax(1, keepdim=True) + 1).cpu()
-    return _Masking(x, substrate_of(x, substrate, seed).detach(), place, units)
+    units = member.flatten(1).amax(1) + 1
+    units, constant = torch.cat([units, _constant(importance).to(units)]).cpu().split([len(units), len(x)])  # moved together
+    _say_constant(constant.bool().tolist(), ties)
+    return _Masking(x, _substrate(x, substrate, seed).detach(), place, units[:, None], order, _tied(importance.gather(1, order)))
+
+# %% ../nbs/07_measures.ipynb #lots0001
+def _lots(x: Tensor, units: int, seed: int | torch.Generator | None) -> Tensor:
+    "Random int64 numbers (batch, units) by which tied units are ordered: of the seed and the bits of the example, so the same alone, in any batch and on any device"
+    whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    start = torch.randint(2**62, (1,), generator=(generator := random_generator(seed)), device=generator.device).item()
+    key = x.detach().contiguous().view(whole).flatten(1).sum(1, dtype=torch.int64)[:, None] + start
+    return _mixed(_mixed(key) + torch.arange(units, device=x.device))
+
+
+def _mixed(key: Tensor) -> Tensor:
+    "Each int64 number turned into one that looks random, numbers that differ into numbers that differ (the last steps of SplitMix64)"
+    for shift, factor in ((30, -0x40a7b892e31b1a47), (27, -0x6b2fb644ecceee15), (31, 1)):
+        key = (key ^ ((key >> shift) & (2**(64 - shift) - 1))) * factor
+    return key
+
+
+def _tied(ordered: Tensor) -> Tensor:
+    "How many of the numbers (batch, units), which are in order, share their value with another; minus infinity is no unit"
+    same = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] > -math.inf)
+    return (torch.nn.functional.pad(same, (0, 1)) | torch.nn.functional.pad(same, (1, 0))).sum(1)
+
+
+def _constant(importance: Tensor) -> Tensor:
+    "Whether an example has several units, all of the same importance, (batch,) bool; minus infinity is no unit"
+    known = importance > -math.inf
+    return (importance.amax(1) == torch.where(known, importance, math.inf).amin(1)) & (known.sum(1) > 1)
+
+
+def _say_constant(constant: list[bool], ties: str):
+    "Warn of examples whose map is the same everywhere"
+    examples = [i for i, c in enumerate(constant) if c]
+    if examples:
+        order = "is drawn by lot, and the result is that of one random order" if ties == "random" else "is their position, and the result depends on where the evidence happens to lie"
+        warn_user(f"the attributions are the same in every unit of example(s) {_some(examples)}: the order of the units {order}. random_floor measures several random orders")
+
+
+def _some(numbers: list) -> str:
+    "The first of many numbers"
+    return f"{numbers[:8]}{' and more' if len(numbers) > 8 else ''}"
 
 # %% ../nbs/07_measures.ipynb #ec36529b
 def _target_score(forward, score, x, target, additional_forward_args, internal_batch_size) -> TargetScore:
@@ -207,14 +321,22 @@ def _target_score(forward, score, x, target, additional_forward_args, internal_b
 
 def _scored(forward: Callable, score: str | None) -> Callable:
     "The forward function whose output is the score"
+    if not callable(forward):
+        raise TypeError(f"the forward function must be callable, got {type(forward).__name__}")
     if score is None:
         return forward
-    return ClassScore(forward.model if isinstance(forward, ClassScore) else forward, of=score)
+    if not isinstance(score, str) or score not in SCORES:
+        raise ValueError(f"score={score!r} is not known; choose one of {', '.join(map(repr, SCORES))}, or None for the outputs of the forward function")
+    if isinstance(forward, ClassScore):
+        return ClassScore(forward.model, of=score, dim=forward.dim)
+    return ClassScore(forward, of=score)
 
 
 def _largest(output: Tensor) -> Tensor:
     "Score of the class predicted in each row"
-    return output.flatten(1).amax(1) if output.ndim > 1 else output
+    if output.ndim > 2:
+        raise ValueError(f"reselect=True follows the largest score of all classes, but the output has shape {tuple(output.shape)}, more than (rows, classes); give a target")
+    return output.amax(1) if output.ndim > 1 else output
 
 
 def _masked_scores(
@@ -240,29 +362,39 @@ def _masked_scores(
             from_input = (place[e, None] < counts[e, j]) == inserting[j]
             masked = torch.where(from_input, x[e, None], empty[e, None])
             examples = torch.arange(batch)[e].repeat_interleave(masked.shape[1])
-            values[e, j] = score((masked.flatten(0, 1),), examples).view(masked.shape[:2]).double()
+            values[e, j] = score.scores((masked.flatten(0, 1),), examples).view(masked.shape[:2]).double()
     _refuse_scores(values)
     return values
 
 
-def _refuse_scores(values: Tensor):
+def _refuse_scores(values: Tensor, what: str = "masked inputs"):
     "Raise ValueError when a score (batch, ...) is not finite"
     if not torch.isfinite(values.sum()):
         bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero().flatten().tolist()
-        raise ValueError(f"the forward function returned NaN or infinity for masked inputs of example(s) {bad[:8]}{' and more' if len(bad) > 8 else ''}")
+        if bad:
+            raise ValueError(f"the forward function returned NaN or infinity for {what} of example(s) {_some(bad)}")
 
 # %% ../nbs/07_measures.ipynb #2d942cf0
+def _check_area(area: str, start: bool, steps: int | None):
+    "Refuse what is no area before any forward pass"
+    if area not in ("trapezoid", "mean", "steps"):
+        raise ValueError(f"area={area!r} is not known; choose 'trapezoid', 'mean' or 'steps'")
+    if not start and steps == 1 and area != "mean":
+        raise ValueError("a curve of one step without its start has one point and no area; give more steps, start=True or area='mean'")
+
+
 def _area(curve: Tensor, fractions: Tensor, area: str = "trapezoid", start: bool = True) -> Tensor:
     "One number per curve (batch, points)"
+    _check_area(area, start, curve.shape[1] - 1)
     if not start:
         curve, fractions = curve[:, 1:], fractions[..., 1:]
     if area == "mean":
         return curve.mean(1)
     if area == "steps":
         return torch.trapezoid(curve, dx=1, dim=1)
-    if area != "trapezoid":
-        raise ValueError(f"area={area!r} is not known; choose 'trapezoid', 'mean' or 'steps'")
     width = fractions[..., -1] - fractions[..., 0]
+    if not start and not (width > 0).all():
+        raise ValueError("a curve that removes nothing after its first point has no area; give more steps, start=True or area='mean'")
     return torch.trapezoid(curve, fractions.to(curve), dim=1) / width
 
 
@@ -273,6 +405,8 @@ class FaithfulnessCurves:
     fractions: Tensor  # (steps + 1,) float64, fraction of the units removed or inserted; (batch, steps + 1) where examples have different numbers of units
     deletion: Tensor | None  # (batch, steps + 1) float64, score while the most important units are removed; None if not asked for
     insertion: Tensor | None  # (batch, steps + 1) float64, score while the most important units are inserted; None if not asked for
+    tied: Tensor | None = None  # (batch,) int64, how many units share their importance with another; their order is drawn by lot
+    order: Tensor | None = None  # (batch, units) int32, the units in the order of their removal; in an example with fewer units the numbers of the others come last
 
     @property
     def deletion_score(self) -> Tensor:
@@ -286,10 +420,14 @@ class FaithfulnessCurves:
 
     @property
     def difference(self) -> Tensor:
-        "Difference curve, (batch, steps + 1): Ins(1 - q) - Del(q), 1 - q to the nearest point of the curve. Raises ValueError without both curves, or if they end before 1."
+        "Difference curve, (batch, steps + 1): Ins(1 - q) - Del(q), whose area is the difference score; where 1 - q falls beside a point of the curve, it is read from that point along the slope between its neighbours. Raises ValueError without both curves, or if they end before 1. Equation: between points."
         if self.deletion is None or self.insertion is None or (self.fractions[..., -1] < 1).any():
             raise ValueError("the difference needs both curves up to their end: faithfulness_curves(..., curves='both', until=1)")
-        return self.insertion.flip(1) - self.deletion
+        q, reversed_, r = self.fractions.to(self.insertion), self.insertion.flip(1), (1 - self.fractions.flip(-1)).to(self.insertion)
+        rise, run = reversed_[:, 2:] - reversed_[:, :-2], q[..., 2:] - q[..., :-2]
+        slope = torch.where(run > 0, rise / run.clamp(min=torch.finfo(run.dtype).tiny), 0.)
+        beside = torch.where((q - r).abs() > 1e-9, q - r, 0.)[..., 1:-1]
+        return torch.cat([reversed_[:, :1], reversed_[:, 1:-1] + slope * beside, reversed_[:, -1:]], 1) - self.deletion
 
     @property
     def difference_score(self) -> Tensor:
@@ -311,22 +449,23 @@ def faithfulness_curves(
     target: TargetType = None,  # the class whose score is followed, fixed along the curve
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    score: str | None = None,  # None: the output of `forward` is the score; "probability", "logit" or "log_probability" of a model of logits
+    score: str | None = None,  # None: the output of `forward` is the score; or one of SCORES: "probability", "log_probability", "sigmoid", "log_sigmoid" or "logit" of a model of logits, "output" of any model
     substrate: str | float | Tensor = "black",  # see substrate_of
-    unit: int | str | Tensor = 1,  # see unit_numbers; 1 is a pixel with all its channels
+    unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers; 1 is a pixel with all its channels
     rank: str = "signed",  # see unit_importance
     steps: int | None = 32,  # equal steps of the curve; the papers take 224 pixels a step; None: one unit a step
     until: float = 1.0,  # fraction of the units at the curves' end
     curves: str = "both",  # "both", or only "deletion" or "insertion" at half the cost
     reselect: bool = False,  # follow the class predicted at each step, whatever it is, instead of the target
-    ties: str = "position",  # units of equal importance go in the order of their numbers, or in "random" order
-    seed: int = 0,  # of random ties and of the noise substrate
+    ties: str = "random",  # units of equal importance go in an order drawn by lot, each example for itself; "position": in the order of their numbers
+    seed: int = 0,  # of the lots and of the noise substrate
     internal_batch_size: int | None = None,  # rows per forward pass at most; None: a quarter to one million input numbers per pass on the CPU, eight million on a GPU
     show_progress: bool = False,  # progress bar over chunks
 ) -> FaithfulnessCurves:
-    "Deletion and insertion curves, (batch, steps + 1) each, from one pass of forward evaluations without gradients. Raises TypeError or ValueError for wrong calls. Source: Petsiuk, Das and Saenko, RISE, 2018; equations: curves."
+    "Deletion and insertion curves, (batch, steps + 1) each, from one pass of forward evaluations without gradients. Warns (UserWarning) of maps that are the same in every unit. Raises TypeError or ValueError for wrong calls. Source: Petsiuk, Das and Saenko, RISE, 2018; equations: curves."
     if curves not in ("both", "deletion", "insertion"):
         raise ValueError(f"curves={curves!r} is not known; choose 'both', 'deletion' or 'insertion'")
+    steps, until = whole_number(steps, "steps", or_none=True), real_number(until, "until", 0, 1, open_low=True)
     masking = _masking(inputs, attributions, substrate, unit, rank, ties, seed)
     counts, fractions = _curve_counts(masking.units, steps, until)
     target_score = _target_score(forward, score, masking.x, _largest if reselect else target, additional_forward_args, internal_batch_size)
@@ -338,19 +477,18 @@ def faithfulness_curves(
     found = dict(zip(wanted, values.split(points.shape[1], 1)))
     if shared:
         found = {name: torch.cat([found[name], found[other][:, :1]], 1) for name, other in (wanted, wanted[::-1])}
-    return FaithfulnessCurves(fractions.to(values.device), found.get("deletion"), found.get("insertion"))
+    return FaithfulnessCurves(fractions.to(values.device), found.get("deletion"), found.get("insertion"), masking.tied, masking.order.to(torch.int32))
 
 
 def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tensor, Tensor]:
     "Units removed at each point of the curve (1 or batch, steps + 1), and the fraction (steps + 1,) or (batch, steps + 1)"
-    if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 < until <= 1:
-        raise ValueError(f"until is {until!r}; it must be above 0 and at most 1")
     if steps is None:
         if len(units.unique()) > 1:
             raise ValueError("steps=None means one unit a step, but the examples have different numbers of units; give the number of steps")
         steps = max(1, round(int(units[0]) * until))
-    steps = whole_number(steps, "steps", or_none=True)
     counts = (torch.arange(steps + 1, dtype=torch.float64) * (units.double() * until) / steps).round().long()
+    if (counts[..., -1] == 0).any():
+        raise ValueError(f"until={until} of {int(units.min())} units is less than half a unit, so that nothing would be removed")
     fractions = counts.double() / units
     return counts, fractions[0] if len(fractions) == 1 else fractions
 
@@ -359,7 +497,7 @@ def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tenso
 def deletion(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
@@ -368,6 +506,7 @@ def deletion(
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
     "Area under the deletion curve, (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls. Equations: curves, areas."
+    _check_area(area, start, settings.get("steps", 32))
     curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, curves="deletion", **settings)
     return _area(curves.deletion, curves.fractions, area, start)
 
@@ -376,7 +515,7 @@ def deletion(
 def insertion(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
@@ -385,6 +524,7 @@ def insertion(
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
     "Area under the insertion curve, (batch,) float64; higher is better. Raises TypeError or ValueError for wrong calls. Equations: curves, areas."
+    _check_area(area, start, settings.get("steps", 32))
     curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, curves="insertion", **settings)
     return _area(curves.insertion, curves.fractions, area, start)
 
@@ -393,7 +533,7 @@ def insertion(
 def difference(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
@@ -402,27 +542,52 @@ def difference(
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
     "Insertion minus deletion, (batch,) float64; higher is better. One pass makes both curves. Raises TypeError or ValueError for wrong calls. Equation: difference."
+    _check_area(area, start, settings.get("steps", 32))
     curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, **settings)
     return _area(curves.insertion, curves.fractions, area, start) - _area(curves.deletion, curves.fractions, area, start)
 
 # %% ../nbs/07_measures.ipynb #f18bf066
 def _at_fractions(
     forward, inputs, attributions, target, additional_forward_args, fraction, keep, clean,
-    *, substrate="black", unit=1, rank="signed", ties="position", seed=0, internal_batch_size=None, show_progress=False,
+    *, substrate="black", unit=1, rank="signed", ties="random", seed=0, internal_batch_size=None, show_progress=False,
 ):
     "Scores with the top fractions removed (or, with `keep`, alone left), (batch, fractions); and of the untouched input, (batch, 1), if `clean`; and whether one number was asked for"
-    single = isinstance(fraction, (int, float))
-    fractions = torch.as_tensor([fraction] if single else fraction, dtype=torch.float64).flatten().cpu()
-    if not len(fractions) or not ((fractions >= 0) & (fractions <= 1)).all():
-        raise ValueError(f"fraction is {fraction!r}; give a number from 0 to 1, or several")
+    fractions, single = _read_fractions(fraction)
     masking = _masking(inputs, attributions, substrate, unit, rank, ties, seed)
     score = _target_score(forward, None, masking.x, target, additional_forward_args, internal_batch_size)
     counts = (fractions * masking.units + 1e-9).floor().long()  # 0.29 of 100 units are 29, although 0.29 * 100 < 29
+    _refuse_nothing(fractions, counts, masking.units)
     counts = torch.cat([torch.zeros(len(counts), int(clean), dtype=torch.long), counts], 1)
     inserting = torch.full((counts.shape[1],), keep)
     inserting[:int(clean)] = False
     values = _masked_scores(score, masking, counts, inserting, show_progress)
     return values[:, int(clean):], values[:, :1], single
+
+
+def _read_fractions(fraction: float | Sequence[float]) -> tuple[Tensor, bool]:
+    "Fractions (fractions,) float64 on the CPU, and whether it was one number"
+    if isinstance(fraction, (int, float, np.number)):
+        return torch.tensor([real_number(fraction, "fraction", 0, 1)], dtype=torch.float64), True
+    fractions = read_tensor(fraction, "fraction (a number from 0 to 1, or several)")
+    if fractions.dtype == torch.bool:
+        raise TypeError(f"fraction is {fraction!r}; give a number from 0 to 1, or several")
+    fractions = fractions.detach().to("cpu", torch.float64).flatten()
+    if not len(fractions) or not ((fractions >= 0) & (fractions <= 1)).all():
+        raise ValueError(f"fraction is {fraction!r}; give a number from 0 to 1, or several")
+    return fractions, False
+
+
+def _refuse_nothing(fractions: Tensor, counts: Tensor, units: Tensor):
+    "ValueError when no fraction above 0 reaches one unit in some example, UserWarning when some don't"
+    empty = (counts == 0) & (fractions > 0)
+    if not empty.any():
+        return
+    example = empty.any(1).nonzero()[0].item()
+    n = int(units[example])
+    said = f"a fraction of {fractions[empty[example]].max().item():g} of {n} units is less than one unit, rounded down to nothing; the smallest that removes one is {1 / n:.3g}"
+    if (empty | (fractions == 0))[example].all():
+        raise ValueError(said)
+    warn_user(f"{said}. At such fractions nothing is removed or kept")
 
 
 def _per_example(values: Tensor, single: bool) -> Tensor:
@@ -433,17 +598,17 @@ def _per_example(values: Tensor, single: bool) -> Tensor:
 def comprehensiveness(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down; several fractions give (batch, fractions)
-    score: str | None = None,  # None: the output of `forward` is the score; "probability", "logit" or "log_probability" of a model of logits
+    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    score: str | None = None,  # None: the output of `forward` is the score; or one of SCORES, as in faithfulness_curves
     substrate: str | float | Tensor = "black",  # what removed parts become, see substrate_of
-    unit: int | str | Tensor = 1,  # what is removed together, see unit_numbers; 1 is a pixel with all its channels
+    unit: int | str | tuple[int, ...] | Tensor = 1,  # what is removed together, see unit_numbers; 1 is a pixel with all its channels
     rank: str = "signed",  # how units are ranked, see unit_importance
-    ties: str = "position",  # units of equal importance go in the order of their numbers, or in "random" order
-    seed: int = 0,  # of random ties and of the noise substrate
+    ties: str = "random",  # units of equal importance go in an order drawn by lot; "position": in the order of their numbers
+    seed: int = 0,  # of the lots and of the noise substrate
     internal_batch_size: int | None = None,  # rows per forward pass at most
     show_progress: bool = False,  # progress bar over chunks
 ) -> Tensor:  # (batch,) or (batch, fractions)
@@ -457,11 +622,11 @@ def comprehensiveness(
 def sufficiency(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down; several fractions give (batch, fractions)
+    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
     score: str | None = None,  # as in comprehensiveness
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
@@ -476,28 +641,34 @@ class _LogProbabilities:
     def __init__(self, forward: Callable):
         self.forward, self.departure = forward, None
 
-    def __call__(self, *args):
-        output = self.forward(*args)
-        several = isinstance(output, Tensor) and output.ndim > 1 and output.shape[1] > 1
-        found = (output.detach().double().logsumexp(1).abs() if several else output.detach().double().clamp(min=0)).amax()
+    def __call__(self, *args, **keywords):
+        output = self.forward(*args, **keywords)
+        if not isinstance(output, Tensor) or output.ndim == 0 or output.numel() == 0:
+            return output
+        o = output.detach().double()
+        several = [o.logsumexp(d).abs().amax() for d in range(1, o.ndim) if o.shape[d] > 1]  # whichever dimension holds the classes
+        found = torch.stack(several) if several else o.clamp(min=0).amax()[None]
         self.departure = found if self.departure is None else torch.maximum(self.departure, found)
         return output
 
     def check(self):
-        if self.departure > .01:
+        if self.departure is not None and self.departure.amin() > .01:
             raise ValueError(
                 "this measure follows log-probabilities, but the outputs of the forward function are none "
-                "(their exponentials don't add up to 1); for a model of logits give score='log_probability'"
+                "(their exponentials don't add up to 1); for a model of logits give score='log_probability', for a model of probabilities a function that returns "
+                "their logarithm (lambda x: model(x).log()), for labels that don't exclude each other score='log_sigmoid'"
             )
 
 
 def _log_probability(forward: Callable, score: str | None) -> Callable:
     "The forward function whose output is the log-probability"
+    of = score if score is not None or not isinstance(forward, ClassScore) else forward.of
     if score == "logit":
         raise ValueError("score='logit' has no logarithm; give score='log_probability', or None for a forward function that returns log-probabilities")
-    if score is not None or isinstance(forward, ClassScore):
-        return _scored(forward, "log_probability")
-    return _LogProbabilities(forward)
+    if of is None or of == "output":
+        return _LogProbabilities(_scored(forward, score))
+    logarithm = {"logit": "log_probability", "probability": "log_probability", "sigmoid": "log_sigmoid"}
+    return _scored(forward, logarithm.get(of, of) if isinstance(of, str) else of)
 
 
 def _log_probabilities_at(forward, score, inputs, attributions, target, additional_forward_args, fraction, clean, **settings):
@@ -513,12 +684,12 @@ def _log_probabilities_at(forward, score, inputs, attributions, target, addition
 def log_odds(
     forward: Callable,  # returns logits (rows, classes), or log-probabilities with score=None
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose probability is followed
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down; several fractions give (batch, fractions)
-    score: str | None = None,  # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it returns logits
+    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    score: str | None = None,  # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it returns logits; "log_sigmoid" or "sigmoid": logits of labels that don't exclude each other
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
     "Change of the log-probability when the top fraction is removed, (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls, and when the outputs are no log-probabilities. Equation: logarithms."
@@ -530,12 +701,12 @@ def log_odds(
 def cross_entropy_after_masking(
     forward: Callable,  # returns logits (rows, classes), or log-probabilities with score=None
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose probability is followed
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down; several fractions give (batch, fractions)
-    score: str | None = None,  # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it returns logits
+    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    score: str | None = None,  # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it returns logits; "log_sigmoid" or "sigmoid": logits of labels that don't exclude each other
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
     "Minus the log-probability after the top fraction is removed, (batch,) float64; higher is better. Raises TypeError or ValueError for wrong calls, and when the outputs are no log-probabilities. Equation: logarithms."
@@ -544,38 +715,62 @@ def cross_entropy_after_masking(
 
 # %% ../nbs/07_measures.ipynb #aaafe943
 class _Predicted:
-    "A forward function that returns 1 for what is predicted (classes that tie share it) and 0 for the rest, in the output's shape"
+    "A forward function that returns 1 for what is predicted (classes that tie share it) and 0 for the rest, in the output's shape; NaN where that can't be told"
 
-    def __init__(self, forward: Callable, rule: str):
-        self.forward, self.rule = forward, rule
+    def __init__(self, forward: Callable, rule: str, dim: int | None):
+        self.forward, self.rule, self.dim = forward, rule, dim
 
-    def __call__(self, *args):
-        output = self.forward(*args)
+    def __call__(self, *args, **keywords):
+        output = self.forward(*args, **keywords)
+        if not isinstance(output, Tensor) or output.ndim == 0:
+            return output
+        if not output.is_floating_point():
+            output = output.double()
         if self.rule == "half":
-            return (output >= .5).to(output.dtype)
-        if output.ndim < 2 or output.shape[1] == 1:
-            raise ValueError(f"the forward function returned shape {tuple(output.shape)}, one score for a yes/no question; give rule='half'")
-        largest = (output == output.amax(1, keepdim=True)).to(output.dtype)
-        return largest / largest.sum(1, keepdim=True)
+            return torch.where(output.isnan() | output.isposinf(), math.nan, (output >= .5).to(output.dtype))
+        largest = (output == (top := output.amax(self._classes(output), keepdim=True))).to(output.dtype)
+        return torch.where(top.isfinite(), largest / largest.sum(self._classes(output), keepdim=True), math.nan)
+
+    def _classes(self, output: Tensor) -> int:
+        "The dimension of the classes"
+        shape = tuple(output.shape)
+        if self.dim is None and output.ndim > 2:
+            raise ValueError(f"the forward function returned shape {shape}: say which dimension holds the classes, dim=1 for (rows, classes, ...) or dim=-1 for (rows, steps, classes)")
+        dim = 1 if self.dim is None else self.dim
+        if not -output.ndim < dim < output.ndim or dim == 0:
+            if self.dim is None:
+                dim = None
+            else:
+                raise ValueError(f"dim is {dim}, but the forward function returned shape {shape}; give a dimension after the first, which is the batch")
+        if dim is None or shape[dim] == 1:
+            raise ValueError(f"the forward function returned shape {shape}, one score for a yes/no question; give rule='half'")
+        return dim
 
 
 @delegates(comprehensiveness)
 def accuracy_after_masking(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class that should still be predicted, or not
     additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down; several fractions give (batch, fractions)
+    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
     rule: str = "largest",  # predicted means: "largest" score of all classes; "half": a score of at least 0.5, as in the geodesic paper's program
     score: str | None = None,  # as in comprehensiveness; for rule="half" give "probability" for a model of logits
+    dim: int | None = None,  # the dimension of the classes in the output; None: 1, and refused where the output has more than (rows, classes)
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
     "1 where the target is still predicted after the top fraction is removed, 0 where not, and 1/k where k classes tie: (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls. Equation: logarithms."
     if rule not in ("largest", "half"):
         raise ValueError(f"rule={rule!r} is not known; choose 'largest' or 'half'")
-    predicted = _Predicted(_scored(forward, score), rule)
+    if dim is not None and (isinstance(dim, bool) or not isinstance(dim, (int, np.integer))):
+        raise TypeError(f"dim must be an int or None, got {type(dim).__name__} {dim!r}")
+    if dim is None and isinstance(forward, ClassScore):
+        dim = forward.dim
+    if dim is not None and score is not None and callable(forward):
+        forward = ClassScore(forward.model if isinstance(forward, ClassScore) else forward, dim=int(dim))
+    predicted = _Predicted(_scored(forward, score), rule, dim)
     masked, _, single = _at_fractions(predicted, inputs, attributions, target, additional_forward_args, fraction, False, False, **settings)
     return _per_example(masked, single)
 
@@ -588,14 +783,18 @@ HIGHER_IS_BETTER = {
 }
 
 
+# the measures of the common call, which a random order and a greedy order can be measured by
+_COMMON = ("deletion", "insertion", "difference", "comprehensiveness", "sufficiency", "log_odds", "cross_entropy_after_masking", "accuracy_after_masking")
+
+
 def _measure_named(measure: str | Callable | None) -> Callable:
     "The measure: a function of the common call, its name, or None for the difference"
     if measure is None:
         return difference
     if callable(measure):
         return measure
-    if measure not in HIGHER_IS_BETTER:
-        raise ValueError(f"measure={measure!r} is not known; choose one of {', '.join(HIGHER_IS_BETTER)}, or give a function with their call")
+    if not isinstance(measure, str) or measure not in _COMMON:
+        raise ValueError(f"measure={measure!r} is not known; choose one of {', '.join(_COMMON)}, or give a function with their call")
     return globals()[measure]
 
 
@@ -611,13 +810,21 @@ def _with_its_own(measure: Callable, settings: dict) -> dict:
 # %% ../nbs/07_measures.ipynb #4ae4a7ae
 def random_map(
     inputs: Tensor,  # (batch, ...)
-    unit: int | str | Tensor = 1,  # see unit_numbers
+    unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers
     seed: int | torch.Generator = 0,  # every example has its own order
 ) -> Tensor:  # (batch, ...) float64
-    "Attributions that put the units in a random order, all orders being equally likely, whatever the sizes of the units: (batch, ...) float64 as the inputs, or (batch, 1, H, W). Raises TypeError or ValueError for units that don't fit."
-    member = unit_numbers(inputs, unit)
+    "Attributions that put the units in a random order, all orders being equally likely, whatever the sizes of the units: (batch, ...) float64 as the inputs, or with one channel. Raises TypeError or ValueError for units that don't fit."
+    member = _on_all_positions(unit_numbers(inputs, unit), inputs)
     noise = normal_noise((len(inputs), int(member.max()) + 1), random_generator(seed), torch.zeros((), dtype=torch.float64, device=inputs.device))
     return _spread_over_units(noise, member)
+
+
+def _on_all_positions(member: Tensor, inputs: Tensor) -> Tensor:
+    "Unit numbers in the shape of a map that belongs to the inputs: their own, or with a 1 for the channels (of a series, for one of its dimensions)"
+    if inputs.ndim == 3 and member.shape[1:] != (1, 1):
+        return member
+    kept = 2 if inputs.ndim > 3 else 1
+    return member.expand(*member.shape[:kept], *inputs.shape[kept:])
 
 
 def _spread_over_units(values: Tensor, member: Tensor) -> Tensor:
@@ -639,7 +846,7 @@ def random_floor(
     **settings,  # further arguments of the measure: score, substrate, unit, steps, fraction, ...
 ) -> Tensor:  # (draws, batch)
     "The measure of random orders, (draws, batch) float64, or (draws, batch, fractions). Raises as the measure does, and TypeError or ValueError for the number of draws."
-    whole_number(draws, "draws")
+    draws = whole_number(draws, "draws")
     measure, generator, x = _measure_named(measure), random_generator(seed), _one_tensor(inputs)
     settings = _with_its_own(measure, settings)
     maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))
@@ -656,17 +863,17 @@ def greedy_order(
     rounds: int = 8,  # searches; in each the best of the units that are left are taken together, as many as make it end in time
     score: str | None = None,  # as in deletion
     substrate: str | float | Tensor = "black",  # as in deletion
-    unit: int | str | Tensor = 8,  # as in deletion; the cost grows with the number of units
+    unit: int | str | tuple[int, ...] | Tensor = 8,  # as in deletion; the cost grows with the number of units
     seed: int = 0,  # of the noise substrate
     internal_batch_size: int | None = None,  # rows per forward pass at most
     show_progress: bool = False,  # progress bar over rounds
 ) -> Tensor:  # (batch, ...) float64
-    "Attributions that rank the units in the order of a greedy search with the score itself: (batch, ...) float64 as the inputs, or (batch, 1, H, W). About (rounds + 1) / 2 forward rows per unit. Raises TypeError or ValueError for wrong calls."
+    "Attributions that rank the units in the order of a greedy search with the score itself: (batch, ...) float64 as the inputs, or with one channel. About (rounds + 1) / 2 forward rows per unit. Raises TypeError or ValueError for wrong calls."
     if towards not in ("deletion", "insertion"):
         raise ValueError(f"towards={towards!r} is not known; choose 'deletion' or 'insertion'")
-    whole_number(rounds, "rounds")
+    rounds = whole_number(rounds, "rounds")
     x = _one_tensor(inputs).detach()
-    empty, member = substrate_of(x, substrate, seed).detach(), unit_numbers(x, unit)
+    empty, member = _substrate(x, substrate, seed).detach(), _on_all_positions(unit_numbers(x, unit), x)
     member = member.expand(len(x), *member.shape[1:])
     units = member.flatten(1).amax(1) + 1
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
@@ -694,7 +901,7 @@ def _falls(score: TargetScore, x: Tensor, empty: Tensor, member: Tensor, left: T
     for s in score.chunks(len(example)):
         e = example[s]
         kept = still[e] & (member[e] != unit[s].view((-1,) + (1,) * (x.ndim - 1)))
-        fall[s] = -score((torch.where(kept, x[e], empty[e]),), owner[s]).double()
+        fall[s] = -score.scores((torch.where(kept, x[e], empty[e]),), owner[s]).double()
     _refuse_scores(fall[:, None])
     return torch.zeros(left.shape, dtype=torch.float64, device=x.device).index_put_((example, unit), fall)
 
@@ -734,16 +941,20 @@ class ProtocolPower:
 
     @property
     def share(self) -> float:
-        "How far the attributions come from floor to ceiling, from the means over examples; 0 is a random order, 1 the greedy one"
-        return ((self.value - self.floor.mean(0)).mean() / self.range.mean()).item()
+        "How far the attributions come from floor to ceiling, from the means over examples; 0 is a random order, 1 the greedy one; NaN where floor and ceiling are equal"
+        range_ = self.range.mean().item()
+        return (self.value - self.floor.mean(0)).mean().item() / range_ if range_ else math.nan
 
     @property
     def spread(self) -> float:
-        "Standard deviation of the floor between draws, root mean square over examples: differences below it mean little for one example"
+        "Standard deviation of the floor between draws, root mean square over examples: differences below it mean little for one example; NaN for a single draw"
         return self.floor.var(0).mean().sqrt().item() if len(self.floor) > 1 else math.nan
 
     def __str__(self):
-        return f"{self.measure}: floor {self.floor.mean():.3f} (draws ± {self.spread:.3f}), attributions {self.value.mean():.3f}, ceiling {self.ceiling.mean():.3f}; {self.share:.0%} of the way"
+        spread, share = self.spread, self.share
+        draws = "one draw" if math.isnan(spread) else f"draws ± {spread:.3f}"
+        way = "floor and ceiling are equal, so this protocol tells nothing" if math.isnan(share) else f"{share:.0%} of the way"
+        return f"{self.measure}: floor {self.floor.mean():.3f} ({draws}), attributions {self.value.mean():.3f}, ceiling {self.ceiling.mean():.3f}; {way}"
 
 # %% ../nbs/07_measures.ipynb #993f21b3
 def protocol_power(
@@ -781,25 +992,37 @@ PRESETS = {
 
 # %% ../nbs/07_measures.ipynb #a994f80d
 def centre_map(
-    inputs: Tensor,  # (batch, ..., H, W); only shape, dtype and device are used
+    inputs: Tensor,  # images (batch, channels, H, W) or (batch, H, W), or volumes (batch, channels, D, H, W); only shape, dtype and device are used
     width: float = .25,  # standard deviation as a fraction of the side
-) -> Tensor:  # (batch, 1, H, W)
-    "The map that looks at nothing: a Gaussian around the middle of the image, (batch, 1, H, W) in the inputs' dtype and device. Raises ValueError for inputs that are no images or a width that is not positive."
-    if inputs.ndim < 3:
-        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; a centre needs (batch, channels, H, W) or (batch, H, W)")
-    if not width > 0:
-        raise ValueError(f"width is {width}; it must be positive")
-    rows, columns = (((torch.arange(side, dtype=torch.float64) + .5) / side - .5) / width for side in inputs.shape[-2:])
-    return torch.exp(-(rows[:, None]**2 + columns**2) / 2).to(inputs).expand(len(inputs), 1, -1, -1)
+) -> Tensor:  # (batch, 1, H, W), of volumes (batch, 1, D, H, W)
+    "The map that looks at nothing: a Gaussian around the middle of the image, (batch, 1, H, W) on the inputs' device, in their dtype (float32 for integers). Raises TypeError or ValueError for inputs that are no images or a width that is not positive."
+    sides = _image_sides(inputs, "a centre")
+    width = real_number(width, "width", 0, open_low=True)
+    square = torch.zeros((), dtype=torch.float64)
+    for k, side in enumerate(sides):
+        line = ((torch.arange(side, dtype=torch.float64) + .5) / side - .5) / width
+        square = square + line.view(-1, *(1,) * (len(sides) - 1 - k))**2
+    return torch.exp(-square / 2).to(inputs.device, _map_dtype(inputs)).expand(len(inputs), 1, *sides)
 
 
 def uniform_map(
-    inputs: Tensor,  # (batch, ..., H, W); only shape, dtype and device are used
-) -> Tensor:  # (batch, 1, H, W)
-    "The map without any opinion: ones, (batch, 1, H, W) in the inputs' dtype and device. Raises ValueError for inputs that are no images."
-    if inputs.ndim < 3:
-        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; a map needs (batch, channels, H, W) or (batch, H, W)")
-    return inputs.new_ones(()).expand(len(inputs), 1, *inputs.shape[-2:])
+    inputs: Tensor,  # images (batch, channels, H, W) or (batch, H, W), or volumes (batch, channels, D, H, W); only shape, dtype and device are used
+) -> Tensor:  # (batch, 1, H, W), of volumes (batch, 1, D, H, W)
+    "The map without any opinion: ones, (batch, 1, H, W) on the inputs' device, in their dtype (float32 for integers). Raises TypeError or ValueError for inputs that are no images."
+    sides = _image_sides(inputs, "a map")
+    return inputs.new_ones((), dtype=_map_dtype(inputs)).expand(len(inputs), 1, *sides)
+
+
+def _image_sides(inputs: Tensor, what: str) -> tuple[int, ...]:
+    "Height and width, of volumes depth, height and width"
+    shape = _shape_of(inputs)
+    if len(shape) < 3:
+        raise ValueError(f"inputs have shape {shape}; {what} needs (batch, channels, H, W), (batch, H, W) or (batch, channels, D, H, W)")
+    return shape[1:] if len(shape) == 3 else shape[2:]
+
+
+def _map_dtype(inputs: Tensor) -> torch.dtype:
+    return inputs.dtype if inputs.is_floating_point() else torch.float32
 
 # %% ../nbs/07_measures.ipynb #7d7d1b2d
 def box_masks(
@@ -807,11 +1030,14 @@ def box_masks(
     height: int,  # of the masks, in pixels
     width: int,  # of the masks, in pixels
 ) -> Tensor:  # (batch, height, width) bool
-    "True inside any box of the example: where the pixel's centre is, (batch, height, width) bool on the CPU. Boxes are cut off at the border. Column `right` and row `bottom` are outside; in the annotations of PhotographFolder the last column and row belong to the box. Raises ValueError for boxes that are not four finite numbers in order."
+    "True inside any box of the example: where the pixel's centre is, (batch, height, width) bool on the CPU. Boxes are cut off at the border. Column `right` and row `bottom` are outside; in the annotations of PhotographFolder the last column and row belong to the box. Raises TypeError or ValueError for boxes that are not four finite numbers in order."
+    height, width = whole_number(height, "height"), whole_number(width, "width")
+    if not isinstance(boxes, (Tensor, np.ndarray, list, tuple)) or not len(boxes):
+        raise TypeError(f"boxes must be a list with the boxes of every example, or a tensor (batch, 4), got {type(boxes).__name__}{' without any' if isinstance(boxes, (list, tuple)) else ''}")
     rows, columns = torch.arange(height)[:, None] + .5, torch.arange(width) + .5
     masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
     for mask, some in zip(masks, boxes):
-        some = torch.as_tensor(some, dtype=torch.float64).cpu()
+        some = read_tensor(some, "the boxes of an example").detach().to("cpu", torch.float64)
         if some.numel() % 4 or not some.numel() or some.shape[-1] != 4:
             raise ValueError(f"boxes of an example have shape {tuple(some.shape)}; accepted: (4,) or (boxes, 4)")
         for left, top, right, bottom in some.view(-1, 4).tolist():
@@ -821,74 +1047,72 @@ def box_masks(
     return masks
 
 # %% ../nbs/07_measures.ipynb #7cd26b92
-def _one_map(attributions: Tensor) -> Tensor:
-    "One number per pixel, (batch, H, W) float64: the sum over channels"
-    if isinstance(attributions, (tuple, list)):
-        raise TypeError("attributions is a tuple; localise one tensor at a time")
-    a = torch.as_tensor(attributions).detach().double()
-    check_inputs(a, "attributions")
-    if a.ndim == 4:
-        a = a.sum(1)
-    if a.ndim != 3:
-        raise ValueError(f"attributions have shape {tuple(a.shape)}; accepted: (batch, channels, H, W) or (batch, H, W)")
-    return a
-
-
 def _map_and_mask(attributions: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    "Maps (batch, H, W) float64 and masks (batch, H, W) bool on the maps' device, none of them empty"
-    a = _one_map(attributions)
-    masks = torch.as_tensor(masks)
-    given = tuple(masks.shape)
-    if masks.ndim == 4 and given[1] == 1:
+    "Maps (batch, ...) float64 without channels and masks of their shape, bool, on the maps' device, none of them empty"
+    a, masks = _read_attributions(attributions), read_tensor(masks, "masks")
+    given, shape = tuple(masks.shape), tuple(a.shape)
+    if given[1:2] == (1,) and (len(given) == len(shape) + 1 or len(given) == len(shape) and (len(shape) >= 4 or given != shape)):
         masks = masks[:, 0]
-    if masks.shape != a.shape:
-        raise ValueError(f"masks have shape {given}, the maps are {tuple(a.shape)} (batch, H, W); they must agree (resize masks with mode='nearest')")
+    if a.ndim >= 3 and masks.ndim == a.ndim - 1:
+        a = a.sum(1)
+    if masks.shape != a.shape or masks.ndim != len(shape) - 1 and len(shape) not in (2, 3):
+        volume = "; of volumes without channels give attributions[:, None]" if given == shape else ""
+        raise ValueError(
+            f"masks have shape {given}, the attributions {shape}, and they must agree; accepted: masks (batch, H, W) for (batch, channels, H, W) or (batch, H, W), "
+            f"(batch, D, H, W) for (batch, channels, D, H, W), (batch, steps) for (batch, channels, steps) (resize masks with mode='nearest'){volume}"
+        )
     if masks.dtype != torch.bool:
         if not ((masks == 0) | (masks == 1)).all():
             raise ValueError("masks hold other numbers than 0 and 1; say which count as inside, as in masks > 0")
         masks = masks.bool()
     empty = (~masks.flatten(1).any(1)).nonzero().flatten().tolist()
     if empty:
-        raise ValueError(f"the mask of example(s) {empty[:8]}{' and more' if len(empty) > 8 else ''} is empty: nothing could be inside")
+        raise ValueError(f"the mask of example(s) {_some(empty)} is empty: nothing could be inside")
     return a, masks.to(a.device)
+
+
+def _per_map(values: Tensor, a: Tensor) -> Tensor:
+    "(batch,) values, broadcastable to maps (batch, ...)"
+    return values.view(-1, *(1,) * (a.ndim - 1))
 
 # %% ../nbs/07_measures.ipynb #aea55388
 def pointing_game(
-    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W); channels are added up
-    masks: Tensor,  # (batch, H, W) or (batch, 1, H, W), bool or 0 and 1
+    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels, steps); channels are added up
+    masks: Tensor,  # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
     tolerance: float = 0,  # a hit is at most so many pixels from the mask; the literature's 15 goes with sides of about 224
 ) -> Tensor:  # (batch,)
     "1 where the largest value lies on the mask, else 0; the mean over all places of the largest value where there are several: (batch,) float64. Raises TypeError or ValueError for shapes that don't fit, empty masks, NaN. Source: Zhang et al., excitation backprop, 2018; equation: pointing game."
     a, masks = _map_and_mask(attributions, masks)
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < math.inf:
-        raise ValueError(f"tolerance is {tolerance!r}; it must be a number of pixels, 0 or more")
-    largest = a == a.flatten(1).amax(1)[:, None, None]
+    tolerance = real_number(tolerance, "tolerance", 0)
+    largest = a == _per_map(a.flatten(1).amax(1), a)
     return (largest & _widened(masks, tolerance)).flatten(1).sum(1).double() / largest.flatten(1).sum(1)
 
 
 def _widened(masks: Tensor, distance: float) -> Tensor:
-    "Masks (batch, H, W) and all pixels whose centres are at most `distance` away, row of the disc by row"
-    result = masks
-    reach = min(int(distance), masks.shape[1] - 1)
-    for shift in range(reach + 1) if distance >= 1 else ():
-        half = min(int(math.sqrt(distance**2 - shift**2) + 1e-9), masks.shape[2] - 1)
-        wide = torch.nn.functional.max_pool1d(masks.float(), 2 * half + 1, 1, half) > 0
-        rows = masks.shape[1] - shift
+    "Masks (batch, ...) and all pixels whose centres are at most `distance` away, row of the disc by row"
+    if distance < 1:
+        return masks
+    if masks.ndim == 2:
+        half = min(int(distance + 1e-9), masks.shape[1] - 1)
+        return torch.nn.functional.max_pool1d(masks[:, None].float(), 2 * half + 1, 1, half)[:, 0] > 0
+    result, side = masks, masks.shape[1]
+    for shift in range(min(int(distance), side - 1) + 1):
+        wide = _widened(masks.flatten(0, 1), math.sqrt(distance**2 - shift**2) + 1e-9).view(masks.shape)
         below, above = torch.zeros_like(masks), torch.zeros_like(masks)
-        below[:, shift:], above[:, :rows] = wide[:, :rows], wide[:, shift:]
+        below[:, shift:], above[:, :side - shift] = wide[:, :side - shift], wide[:, shift:]
         result = result | below | above
     return result
 
 # %% ../nbs/07_measures.ipynb #2124a561
 def _positive(a: Tensor) -> Tensor:
-    "The positive part (batch, H, W); all ones where there is none: a map without positive evidence has no opinion"
+    "The positive part (batch, ...); all ones where there is none: a map without positive evidence has no opinion"
     positive = a.clamp(min=0)
-    return torch.where(positive.flatten(1).amax(1)[:, None, None] > 0, positive, 1.)
+    return torch.where(_per_map(positive.flatten(1).amax(1), a) > 0, positive, 1.)
 
 
 def energy_inside(
-    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W); channels are added up
-    masks: Tensor,  # (batch, H, W) or (batch, 1, H, W), bool or 0 and 1
+    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels, steps); channels are added up
+    masks: Tensor,  # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
 ) -> Tensor:  # (batch,)
     "Share of the positive attribution that lies on the mask, (batch,) float64 from 0 to 1; without any positive attribution the share of the area. Raises TypeError or ValueError for shapes that don't fit, empty masks, NaN. Source: Wang et al., Score-CAM, 2020; equation: energy."
     a, masks = _map_and_mask(attributions, masks)
@@ -897,33 +1121,35 @@ def energy_inside(
 
 
 def outside_inside_ratio(
-    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W); channels are added up
-    masks: Tensor,  # (batch, H, W) or (batch, 1, H, W), bool or 0 and 1
+    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels, steps); channels are added up
+    masks: Tensor,  # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
 ) -> Tensor:  # (batch,)
-    "Mean positive attribution outside the mask over the mean inside, (batch,) float64; 1 for a map without opinion, infinity with nothing inside, NaN where the mask covers the whole image. Lower is better. Raises TypeError or ValueError as energy_inside does. Source: Lapuschkin et al., 2016; equation: ratio."
+    "Mean positive attribution outside the mask over the mean inside, (batch,) float64; 1 for a map without opinion, infinity with nothing inside, NaN where the mask covers everything, with a warning (UserWarning). Lower is better. Raises TypeError or ValueError as energy_inside does. Source: Lapuschkin et al., 2016; equation: ratio."
     a, masks = _map_and_mask(attributions, masks)
-    positive = _positive(a)
+    positive, whole = _positive(a), masks.flatten(1).all(1).nonzero().flatten().tolist()
+    if whole:
+        warn_user(f"the mask of example(s) {_some(whole)} covers everything, so that nothing is outside and the ratio is NaN")
     outside = (positive * ~masks).flatten(1).sum(1) / (~masks).flatten(1).sum(1)
     inside = (positive * masks).flatten(1).sum(1) / masks.flatten(1).sum(1)
     return outside / inside
 
 # %% ../nbs/07_measures.ipynb #90fc090b
 def intersection_over_union(
-    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W); channels are added up
-    masks: Tensor,  # (batch, H, W) or (batch, 1, H, W), bool or 0 and 1
+    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels, steps); channels are added up
+    masks: Tensor,  # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
     threshold: float | str = "area",  # which pixels the map selects: "area", "mean" or a fraction of the maximum, see the table above
 ) -> Tensor:  # (batch,)
     "Pixels both in mask and selection over pixels in either, (batch,) float64 from 0 to 1. Raises TypeError or ValueError as energy_inside does, and for an unknown threshold. Equation: intersection over union."
     a, masks = _map_and_mask(attributions, masks)
     positive, inside = _positive(a).flatten(1), masks.flatten(1)
+    if isinstance(threshold, str) and threshold not in ("area", "mean"):
+        raise ValueError(f"threshold={threshold!r} is not known; choose 'area', 'mean', or a fraction of the maximum above 0 and at most 1")
     if threshold == "area":
         return _iou_of_area(a.flatten(1), inside)
     if threshold == "mean":
         selected = positive >= positive.mean(1, keepdim=True)
-    elif isinstance(threshold, (int, float)) and not isinstance(threshold, bool) and 0 < threshold <= 1:
-        selected = positive >= threshold * positive.amax(1, keepdim=True)
     else:
-        raise ValueError(f"threshold={threshold!r} is not known; choose 'area', 'mean', or a fraction of the maximum above 0 and at most 1")
+        selected = positive >= real_number(threshold, "threshold ('area', 'mean' or a fraction of the maximum)", 0, 1, open_low=True) * positive.amax(1, keepdim=True)
     return (selected & inside).sum(1).double() / (selected | inside).sum(1)
 
 
@@ -937,49 +1163,61 @@ def _iou_of_area(a: Tensor, inside: Tensor) -> Tensor:
     return common / (2 * size[:, 0] - common)
 
 # %% ../nbs/07_measures.ipynb #e2afd69e
-def _change_of_score(forward, inputs, target, additional_forward_args, baselines, score, internal_batch_size) -> tuple[Tensor, Tensor]:
-    "Score of the inputs minus score of the baselines, (batch,) float64, and the inputs"
+def _change_of_score(forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size) -> tuple[Tensor, bool, Tensor]:
+    "Score of the inputs minus score of the baselines, (batch,) float64, whether it is zero somewhere, and the attributions"
     x = _one_tensor(inputs)
+    a, start = _belonging(attributions, x), check_baselines(baselines, (x,))
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
     with leave_as_found(forward):
-        start = target_score.scores((check_baselines(baselines, (x,))[0],)).double()
-        return target_score.scores((x,)).double() - start, x
+        found = torch.stack([target_score.scores(points).double() for points in ((x,), start)], 1)
+    there = found.cpu()
+    _refuse_scores(there, "the input or the baseline")
+    return found[:, 0] - found[:, 1], bool((there[:, 0] == there[:, 1]).any()), a
+
+
+def _over_change(error: Tensor, change: Tensor, some_still: bool) -> Tensor:
+    "Errors (batch,) over the magnitude of the change (batch,); where nothing changes 0 for no error and infinity else, with a warning"
+    still = change == 0
+    without = (still & (error != 0)).nonzero().flatten().tolist() if some_still else []
+    if without:
+        warn_user(f"the score of example(s) {_some(without)} doesn't change from the baseline to the input, so nothing is relative to it and the result is infinity; relative=False gives the score's unit")
+    return torch.where(still, torch.where(error == 0, 0., math.inf), error / change.abs())
 
 
 def completeness_error(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W)
+    attributions: Tensor,  # as the inputs, or maps without channels
     target: TargetType = None,  # the class that was explained
     additional_forward_args: object = None,  # passed on to the forward function
     *,
     baselines: Tensor | float | None = None,  # the reference of the attributions; None is zeros
     score: str | None = None,  # as in deletion; what was explained
-    relative: bool = False,  # divide by the magnitude of the score's change
+    relative: bool = False,  # divide by the magnitude of the score's change; where the score doesn't change, 0 stays 0 and the rest is infinite, with a warning
     internal_batch_size: int | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
-    "Magnitude of the sum of the attributions minus the score's change from baseline to input, (batch,) float64; 0 is complete. Raises TypeError or ValueError for wrong calls. Equation: completeness."
-    change, x = _change_of_score(forward, inputs, target, additional_forward_args, baselines, score, internal_batch_size)
-    error = (_belonging(attributions, x).flatten(1).sum(1) - change).abs()
-    return error / change.abs() if relative else error
+    "Magnitude of the sum of the attributions minus the score's change from baseline to input, (batch,) float64; 0 is complete. Raises TypeError or ValueError for wrong calls, and for scores that are NaN or infinite. Equation: completeness."
+    change, still, a = _change_of_score(forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size)
+    error = (a.flatten(1).sum(1) - change).abs()
+    return _over_change(error, change, still) if relative else error
 
 
 def cancellation_gap(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W)
+    attributions: Tensor,  # as the inputs, or maps without channels
     target: TargetType = None,  # the class that was explained
     additional_forward_args: object = None,  # passed on to the forward function
     *,
     baselines: Tensor | float | None = None,  # the reference of the attributions; None is zeros
     score: str | None = None,  # as in deletion; what was explained
-    relative: bool = False,  # divide by the magnitude of the score's change
+    relative: bool = False,  # divide by the magnitude of the score's change; where the score doesn't change, 0 stays 0 and the rest is infinite, with a warning
     internal_batch_size: int | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
-    "Sum of the attributions' magnitudes minus the magnitude of the score's change, (batch,) float64; for complete attributions 0 is best and nothing is below. Raises TypeError or ValueError for wrong calls. Source: Salek and Enguehard, 2025; equation: gap."
-    change, x = _change_of_score(forward, inputs, target, additional_forward_args, baselines, score, internal_batch_size)
-    gap = no_cancellation_gap(_belonging(attributions, x), change)
-    return gap / change.abs() if relative else gap
+    "Sum of the attributions' magnitudes minus the magnitude of the score's change, (batch,) float64; for complete attributions 0 is best and nothing is below. Raises TypeError or ValueError for wrong calls, and for scores that are NaN or infinite. Source: Salek and Enguehard, 2025; equation: gap."
+    change, still, a = _change_of_score(forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size)
+    gap = no_cancellation_gap(a, change)
+    return _over_change(gap, change, still) if relative else gap
 
 # %% ../nbs/07_measures.ipynb #7a8ba929
 def dummy_sensitivity(
@@ -987,9 +1225,7 @@ def dummy_sensitivity(
     dummies: Tensor,  # bool, the attributions' shape with or without the batch: features that the score doesn't depend on
 ) -> Tensor:  # (batch,)
     "Share of the attributions' magnitude that falls on dummies, (batch,) float64; 0 is right, and a map of zeros has 0. Raises TypeError or ValueError for shapes that don't fit, and when there are no dummies. Equation: dummies."
-    a = torch.as_tensor(attributions).detach().double()
-    check_inputs(a, "attributions")
-    dummies = torch.as_tensor(dummies)
+    a, dummies = _read_attributions(attributions), read_tensor(dummies, "dummies")
     if dummies.dtype != torch.bool:
         raise TypeError(f"dummies has dtype {dummies.dtype}; it must be bool")
     if tuple(dummies.shape) not in (tuple(a.shape), tuple(a.shape[1:]), (1, *a.shape[1:])):
@@ -1007,7 +1243,9 @@ def layer_conservation(
     per_layer: bool = False,  # return every layer's departure instead of the largest
 ) -> Tensor:  # (batch,)
     "Largest departure of a layer's total from the expected one, relative to it, (batch,) float64; with `per_layer` (batch, layers). Raises TypeError or ValueError for wrong calls, and where the expected total is 0. Equation: conservation."
-    parts = [torch.as_tensor(v).detach().double() for v in (layers.values() if isinstance(layers, Mapping) else layers)]
+    if not isinstance(layers, (Mapping, Sequence, Tensor)) or isinstance(layers, str):
+        raise TypeError(f"layers must be a dictionary or a list of tensors, got {type(layers).__name__}")
+    parts = [read_tensor(v, "a layer's relevance").detach().double() for v in (layers.values() if isinstance(layers, Mapping) else layers)]
     if not parts:
         raise ValueError("layers is empty; give the relevance of at least one layer")
     totals = [p.flatten(1).sum(1) if p.ndim > 1 else p for p in parts]
@@ -1015,7 +1253,13 @@ def layer_conservation(
         raise ValueError(f"the layers have batches of different size: {', '.join(str(tuple(p.shape)) for p in parts)}")
     totals = torch.stack(totals, 1)
     check_inputs(totals, "layers")
-    wanted = totals[:, 0] if expected is None else torch.as_tensor(expected, dtype=torch.float64, device=totals.device).expand(len(totals))
+    wanted = totals[:, 0]
+    if expected is not None:
+        wanted = read_tensor(expected, "expected").detach().to(totals.device, torch.float64)
+        if wanted.ndim > 1 or wanted.numel() not in (1, len(totals)):
+            raise ValueError(f"expected has shape {tuple(wanted.shape)}; give a number or one per example, ({len(totals)},)")
+        refuse_not_finite(wanted, "expected")
+        wanted = wanted.expand(len(totals))
     if (wanted == 0).any():
         raise ValueError("the expected total is 0 in some example, so that no departure is relative to it; give `expected`")
     departure = (totals - wanted[:, None]).abs() / wanted.abs()[:, None]
@@ -1025,52 +1269,112 @@ def layer_conservation(
 def batch_independence(
     attribute: Callable,  # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
     inputs: Tensor,  # (batch, ...), at least two examples
-    target: TargetType = None,  # one for all, or one per example
-    **settings,  # further arguments of `attribute`; tensors (batch, ...) follow their examples
+    target: TargetType = None,  # one for all, or one per example, in any of the forms of select_target
+    **settings,  # further arguments of `attribute`; tensors (batch, ...) follow their examples. Among additional_forward_args those of a bound method are told apart by behaviour; mark them by shared or per_example
 ) -> Tensor:  # (batch,)
-    "Largest difference between an example's attribution in the batch and alone, relative to its largest magnitude, (batch,) float64; 0 up to rounding when examples don't mix. Raises ValueError for a single example."
-    x = _one_tensor(inputs)
+    "Largest difference between an example's attribution in the batch and alone, relative to its largest magnitude, (batch,) float64; 0 up to rounding when examples don't mix. Raises TypeError or ValueError for wrong calls, a single example, and attributions that are no tensor or not finite."
+    x = _one_tensor(inputs).detach()
     if len(x) < 2:
         raise ValueError("inputs hold one example; a batch of one mixes with nothing")
-    together = attribute(x, target=target, **settings).detach().double()
-    per_example = isinstance(target, (list, Tensor)) and len(torch.as_tensor(target).flatten()) != 1 or isinstance(target, list)
+    further = settings.pop("additional_forward_args", None)
+    forward = getattr(getattr(attribute, "__self__", None), "forward_func", None)
+    targets = _targets_for(target, len(x))
     follows = {name for name, value in settings.items() if isinstance(value, Tensor) and value.ndim and len(value) == len(x)}
-    alone = [
-        attribute(
-            x[i:i + 1], target=target[i:i + 1] if per_example else target,
-            **{name: value[i:i + 1] if name in follows else value for name, value in settings.items()},
-        ).detach().double()
-        for i in range(len(x))
-    ]
+    with leave_as_found(attribute):
+        together = _attributions(attribute, x, targets(None), settings | ({} if further is None else {"additional_forward_args": further}))
+        score = TargetScore(forward if callable(forward) else _nowhere, (x,), None, further)
+        alone = [
+            _attributions(
+                attribute, x[i:i + 1], targets([i]),
+                {name: value[i:i + 1] if name in follows else value for name, value in settings.items()} | _arguments_of(score, i, further),
+            )
+            for i in range(len(x))
+        ]
     alone = torch.cat(alone)
     size = together.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float64).tiny)
     return (together - alone).abs().flatten(1).amax(1) / size
+
+
+def _attributions(attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True) -> Tensor:
+    "What a method says of copies of these rows, (rows, ...) float64, checked; `target` is handed over unless it is None and not wanted explicitly"
+    if not callable(attribute):
+        raise TypeError(f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}")
+    found = attribute(x.clone(), **settings | ({"target": target} if explicit or target is not None else {}))
+    return _one_per_row(found, x).double()
+
+
+def _one_per_row(found: object, x: Tensor) -> Tensor:
+    "Attributions as a detached tensor with a row for every row of x, all finite"
+    if not isinstance(found, Tensor):
+        raise TypeError(f"the method returned {type(found).__name__}; it must return one tensor of attributions")
+    if found.ndim == 0 or len(found) != len(x):
+        raise ValueError(f"the method returned attributions of shape {tuple(found.shape)} for inputs of shape {tuple(x.shape)}; it must return one map per example")
+    found = found.detach()
+    refuse_not_finite(found, "the attribution that the method returned")
+    return found
+
+
+def _targets_for(target: TargetType, n_examples: int) -> Callable:
+    "A function that gives the target of some examples (a list, or None for all) in a form that Captum's methods take, too"
+    given = TargetScore(_nowhere, (torch.zeros(n_examples, 1),), target).target
+    if not isinstance(given, Tensor) or n_examples == 1 or len(given) == 1:
+        single = given[0].tolist() if isinstance(given, Tensor) else target
+        return lambda which: (single[0] if len(single) == 1 else tuple(single)) if isinstance(given, Tensor) else target
+    return lambda which: _listed(given if which is None else given[which])
+
+
+def _listed(targets: Tensor) -> Tensor | list[tuple[int, ...]]:
+    "Targets (rows, positions) as a tensor (rows,), or a list of tuples"
+    return targets[:, 0] if targets.shape[1] == 1 else [tuple(row) for row in targets.tolist()]
+
+
+def _nowhere(*args):
+    raise TypeError("there is no forward function to ask")
+
+
+def _arguments_of(score: TargetScore, example: int, further: object) -> dict:
+    "The further arguments of one example as a setting of `attribute`, without marks"
+    if further is None:
+        return {}
+    placed, named = score.arguments_for(torch.tensor([example]))
+    return {"additional_forward_args": (*placed, *([keywords(**named)] if named else []))}
 
 # %% ../nbs/07_measures.ipynb #9d4ed6fb
 def sensitivity_max(
     attribute: Callable,  # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
     inputs: Tensor,  # (batch, ...)
-    target: TargetType = None,  # one for all, or one per example
+    target: TargetType = None,  # one for all, or one per example, in any of the forms of select_target
     *,
     radius: float = .02,  # largest change of any number of the input, in its own unit; Captum's default
     samples: int = 10,  # random changes tried; the maximum grows with their number
     seed: int = 0,  # of the changes
-    internal_batch_size: int | None = None,  # rows per call of `attribute` at most, but never less than the batch
+    internal_batch_size: int | None = None,  # rows per call of `attribute` at most, but never less than the batch; with tensors or further arguments among the settings a call takes the batch once
     **settings,  # further arguments of `attribute`
 ) -> Tensor:  # (batch,)
-    "Largest relative change of the attributions under small random changes of the input, (batch,) float64; lower is steadier. Raises as `attribute` does. Computed by captum.metrics.sensitivity_max. Source: Yeh et al., 2019; equation: sensitivity."
+    "Largest relative change of the attributions under small random changes of the input, (batch,) float64; lower is steadier. Raises TypeError or ValueError for wrong calls, and for attributions that are no tensor or not finite. Computed by captum.metrics.sensitivity_max. Source: Yeh et al., 2019; equation: sensitivity."
     x, generator = _one_tensor(inputs).detach(), random_generator(seed)
+    radius, samples = real_number(radius, "radius", 0), whole_number(samples, "samples")
+    whole_number(internal_batch_size, "internal_batch_size", or_none=True)
+    targets = _targets_for(target, len(x))
+    plain = not any(isinstance(v, Tensor) or k == "additional_forward_args" for k, v in settings.items())
+    rows_at_once = _rows_at_once(internal_batch_size if plain else len(x), len(x), samples)
 
     def shake(inputs, perturb_radius):
         return inputs + perturb_radius * (2 * _draws(x.shape, len(inputs) // len(x), generator).to(inputs) - 1)
 
-    def explain(inputs, **arguments):
-        return (attribute(inputs[0], **arguments),) if isinstance(inputs, tuple) else attribute(inputs, **arguments)
+    def explain(inputs):
+        rows = inputs[0] if isinstance(inputs, tuple) else inputs
+        which = torch.arange(len(x)).repeat_interleave(len(rows) // len(x)).tolist()
+        found = _attributions(attribute, rows, targets(which), settings, explicit=False).to(rows.dtype)
+        return (found,) if isinstance(inputs, tuple) else found
 
-    arguments = settings if target is None else settings | {"target": torch.tensor(target) if isinstance(target, list) else target}
-    return captum.metrics.sensitivity_max(
-        explain, x, shake, perturb_radius=radius, n_perturb_samples=samples, max_examples_per_batch=internal_batch_size, **arguments
-    ).detach().double()
+    with leave_as_found(attribute):
+        return captum.metrics.sensitivity_max(explain, x, shake, perturb_radius=radius, n_perturb_samples=samples, max_examples_per_batch=rows_at_once).detach().double()
+
+
+def _rows_at_once(internal_batch_size: int | None, batch: int, samples: int) -> int | None:
+    "What Captum's measures take: from one batch to all samples of it"
+    return None if internal_batch_size is None else min(max(internal_batch_size, batch), batch * samples)
 
 
 def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Tensor:
@@ -1081,26 +1385,25 @@ def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Te
 def infidelity(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
-    attributions: Tensor,  # as the inputs, or maps (batch, H, W)
+    attributions: Tensor,  # as the inputs, or maps without channels
     target: TargetType = None,  # the class whose score is followed
-    additional_forward_args: object = None,  # passed on to the forward function
+    additional_forward_args: object = None,  # passed on to the forward function; mark tensors by shared or per_example
     *,
     score: str | None = None,  # as in deletion
     substrate: str | float | Tensor = "black",  # what removed parts become, see substrate_of
-    unit: int | str | Tensor = 1,  # what is removed together, see unit_numbers
+    unit: int | str | tuple[int, ...] | Tensor = 1,  # what is removed together, see unit_numbers
     share: float = .2,  # probability of each unit to be removed
     contributions: bool = True,  # True: attributions add up to changes of the score; False: they are slopes, as gradients are
     samples: int = 20,  # random removals; the mean of their squared errors is returned
     seed: int = 0,  # of the removals and of the noise substrate
-    internal_batch_size: int | None = None,  # rows per forward pass at most, but never less than the batch
+    internal_batch_size: int | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
-    "Mean squared error of the attributions as a prediction of what removing random units costs, (batch,) float64; lower is better, in squared units of the score. Raises TypeError or ValueError for wrong calls. Computed by captum.metrics.infidelity. Source: Yeh et al., 2019; equation: infidelity."
+    "Mean squared error of the attributions as a prediction of what removing random units costs, (batch,) float64; lower is better, in squared units of the score. Raises TypeError or ValueError for wrong calls, and for scores that are NaN or infinite. Computed by captum.metrics.infidelity. Source: Yeh et al., 2019; equation: infidelity."
     x = _one_tensor(inputs).detach()
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share}; it must be between 0 and 1")
+    share, samples = real_number(share, "share", 0, 1, open_low=True, open_high=True), whole_number(samples, "samples")
     a = _belonging(attributions, x)
-    a = (a if a.shape == x.shape else a.expand_as(x) / x.shape[1]).to(x.dtype)
-    empty, member, generator = substrate_of(x, substrate, seed).contiguous(), unit_numbers(x, unit), random_generator(seed)
+    a = (a if a.shape == x.shape else a.expand_as(x) / (x.numel() // a.numel())).to(x.dtype)
+    empty, member, generator = _substrate(x, substrate, seed).contiguous(), unit_numbers(x, unit), random_generator(seed)
     units = int(member.max()) + 1
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
 
@@ -1113,13 +1416,14 @@ def infidelity(
         return mask if contributions else mask * (rows - baselines), torch.where(mask > 0, baselines, rows)
 
     def scores(rows, example):
-        return target_score((rows,), example)
+        return target_score.scores((rows,), example)
 
     with leave_as_found(forward):
         result = captum.metrics.infidelity(
             scores, remove, x, a, baselines=empty, additional_forward_args=torch.arange(len(x)),
-            n_perturb_samples=samples, max_examples_per_batch=internal_batch_size,
+            n_perturb_samples=samples, max_examples_per_batch=_rows_at_once(internal_batch_size, len(x), samples),
         )
+    _refuse_scores(result[:, None], "masked inputs")
     return result.detach().double()
 
 # %% ../nbs/07_measures.ipynb #b990e0bf
@@ -1128,7 +1432,7 @@ def rank_correlation(
     second: Tensor,  # (batch, ...), the same shape
 ) -> Tensor:  # (batch,)
     "Spearman's rank correlation per example, ties sharing their mean rank, (batch,) float64 from -1 to 1; 0 where one is constant. Raises TypeError or ValueError for shapes that differ, NaN or infinity."
-    first, second = (torch.as_tensor(t).detach().double() for t in (first, second))
+    first, second = (read_tensor(t, f"the {name} map").detach().double() for t, name in ((first, "first"), (second, "second")))
     if first.shape != second.shape:
         raise ValueError(f"the shapes differ: {tuple(first.shape)} and {tuple(second.shape)}")
     check_inputs((first, second), "the maps to compare")
@@ -1154,6 +1458,7 @@ def structural_similarity(
 ) -> Tensor:  # (batch,)
     "Mean structural similarity of the maps' magnitudes, each divided by its largest, (batch,) float64 up to 1. Raises TypeError or ValueError for shapes that don't fit, NaN or infinity. Source: Wang et al., 2004."
     a, b = (_one_map(t).abs() for t in (first, second))
+    window = whole_number(window, "window")
     if a.shape != b.shape or window % 2 == 0 or not 1 < window <= min(a.shape[1:]):
         raise ValueError(f"maps {tuple(a.shape)} and {tuple(b.shape)} must agree, with an odd window (given: {window}) that fits into them")
     tiny = torch.finfo(torch.float64).tiny
@@ -1163,6 +1468,15 @@ def structural_similarity(
     var_a, var_b, cov = correction * (aa - mean_a**2), correction * (bb - mean_b**2), correction * (ab - mean_a * mean_b)
     similarity = (2 * mean_a * mean_b + .01**2) * (2 * cov + .03**2) / ((mean_a**2 + mean_b**2 + .01**2) * (var_a + var_b + .03**2))
     return similarity.flatten(1).mean(1)
+
+
+def _one_map(attributions: Tensor) -> Tensor:
+    "One number per pixel, (batch, H, W) float64: the sum over channels"
+    a = _read_attributions(attributions, "a map")
+    a = a.sum(1) if a.ndim == 4 else a
+    if a.ndim != 3:
+        raise ValueError(f"a map has shape {tuple(a.shape)}; accepted: (batch, channels, H, W) or (batch, H, W)")
+    return a
 
 
 SIMILARITIES = {
@@ -1196,9 +1510,12 @@ def randomisation_cascade(
     show_progress: bool = False,  # progress bar over layers
     **settings,  # further arguments of `attribute`
 ) -> RandomisationCascade:
-    "Similarity of the attributions with the original after each randomised layer. The weights come back bit for bit, also after an error. Raises TypeError or ValueError for wrong calls. Source: Adebayo et al., 2018."
+    "Similarity of the attributions with the original after each randomised layer. The weights come back bit for bit, also after an error. Raises TypeError or ValueError for wrong calls, for layers without parameters, and for a method that never calls this model. Source: Adebayo et al., 2018."
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not callable(attribute):
+        raise TypeError(f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}")
+    check_inputs(inputs)
     if weights not in ("normal", "shuffle"):
         raise ValueError(f"weights={weights!r} is not known; choose 'normal' or 'shuffle'")
     if not callable(similarity) and similarity not in SIMILARITIES:
@@ -1206,24 +1523,33 @@ def randomisation_cascade(
     compare = similarity if callable(similarity) else SIMILARITIES[similarity]
     generator, arguments = random_generator(seed), settings if target is None else settings | {"target": target}
     modules = dict(model.named_modules())
-    unknown = [name for name in layers or () if name not in modules]
-    if unknown:
-        raise ValueError(f"the model has no module named {unknown[0]!r}; named_modules() lists them")
+    layers = _layers_to_randomise(modules, layers)
     saved = {name: tensor.detach().clone() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+
+    def explained():
+        copies = tuple(t.clone() for t in inputs) if isinstance(inputs, tuple) else inputs.clone()
+        return _one_per_row(attribute(copies, **arguments), inputs[0] if isinstance(inputs, tuple) else inputs)
+
     with leave_as_found(model):
-        original, used = _attribute_and_order(modules, lambda: attribute(inputs, **arguments).detach())
-        names = list(layers) if layers is not None else used
-        found, kept = [], [original]
-        try:
-            for name in tqdm(names, desc="randomised layers", leave=False, disable=not show_progress):
-                if not cumulative:
-                    _restore(model, saved)
-                _randomise(modules[name], weights, generator, recurse=layers is not None)
-                changed = attribute(inputs, **arguments).detach()
-                found.append(compare(changed, original))
-                kept += [changed] if return_attributions else []
-        finally:
-            _restore(model, saved)
+        with _first_calls(modules) as calls:
+            original = explained()
+            names = layers or _order_of_use(modules, calls)
+            found, kept = [], [original]
+            try:
+                for name in tqdm(names, desc="randomised layers", leave=False, disable=not show_progress):
+                    if not cumulative:
+                        _restore(model, saved)
+                    _randomise(modules[name], weights, generator, recurse=layers is not None)
+                    changed = explained()
+                    if not calls and torch.equal(changed, original):
+                        raise ValueError(
+                            f"the method never calls this model, and its attributions are the same with {name!r} made random: it belongs to another network (a copy of "
+                            f"this one?) or to none. Build it from the model given here, as in randomisation_cascade(model, Saliency(model).attribute, ...)"
+                        )
+                    found.append(_checked_similarity(compare(changed, original), original))
+                    kept += [changed] if return_attributions else []
+            finally:
+                _restore(model, saved)
     return RandomisationCascade(names, torch.stack(found), torch.stack(kept) if return_attributions else None)
 
 # %% ../nbs/07_measures.ipynb #2174ded6
@@ -1235,9 +1561,11 @@ def _restore(model: torch.nn.Module, saved: dict[str, Tensor]):
 
 
 def _randomise(module: torch.nn.Module, weights: str, generator: torch.Generator, recurse: bool):
-    "Replace a module's parameters in place"
+    "Replace a module's floating-point parameters in place"
     with torch.no_grad():
         for p in module.parameters(recurse=recurse):
+            if not p.is_floating_point():
+                continue
             if weights == "shuffle":
                 p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator).to(p.device)].view(p.shape))
             else:
@@ -1245,54 +1573,91 @@ def _randomise(module: torch.nn.Module, weights: str, generator: torch.Generator
                 p.copy_(normal_noise(p.shape, generator, p) * spread + p.mean())
 
 
-def _attribute_and_order(modules: dict[str, torch.nn.Module], attribute: Callable) -> tuple[Tensor, list[str]]:
-    "The original attributions, and the modules that own parameters, the last used in the forward pass first"
-    owners = {name: m for name, m in modules.items() if any(True for _ in m.parameters(recurse=False))}
-    if not owners:
+def _owns(module: torch.nn.Module, recurse: bool) -> bool:
+    "Whether there is something to randomise"
+    return any(p.is_floating_point() and p.numel() for p in module.parameters(recurse=recurse))
+
+
+def _layers_to_randomise(modules: dict[str, torch.nn.Module], layers: Sequence[str] | None) -> list[str] | None:
+    "The names given, checked"
+    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in modules[""].parameters()):
+        raise ValueError("the model has lazy layers without weights yet; call it once (model(inputs)) before its weights are randomised")
+    if not _owns(modules[""], True):
         raise ValueError("the model has no parameters to randomise")
-    first_use, hooks = {}, []
+    if layers is None:
+        return None
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
+        raise TypeError(f"layers must be a list of names of modules, got {type(layers).__name__} {layers!r}")
+    if not layers:
+        raise ValueError("layers is empty; give at least one name, or None for all that own parameters")
+    for name in layers:
+        if name not in modules:
+            raise ValueError(f"the model has no module named {name!r}; named_modules() lists them")
+        if not _owns(modules[name], True):
+            raise ValueError(f"the module {name!r} ({type(modules[name]).__name__}) has no parameters, so that there is nothing to randomise")
+    return list(layers)
 
-    def note(name):
-        def hook(module, args):
-            first_use.setdefault(name, len(first_use))
-        return hook
 
+@contextmanager
+def _first_calls(modules: dict[str, torch.nn.Module]) -> Iterator[dict[str, int]]:
+    "Names of the modules that this thread calls in the body, with the place of their first call"
+    names, calls, thread = {id(m): name for name, m in modules.items()}, {}, threading.get_ident()
+
+    def note(module, args):
+        if threading.get_ident() == thread and id(module) in names:
+            calls.setdefault(names[id(module)], len(calls))
+
+    hook = register_module_forward_pre_hook(note)
     try:
-        for name, m in owners.items():
-            hooks.append(m.register_forward_pre_hook(note(name)))
-        original = attribute()
+        yield calls
     finally:
-        for hook in hooks:
-            hook.remove()
-    place = first_use if len(first_use) == len(owners) else {name: k for k, name in enumerate(owners)}
-    return original, sorted(owners, key=place.get, reverse=True)
+        hook.remove()
+
+
+def _order_of_use(modules: dict[str, torch.nn.Module], calls: dict[str, int]) -> list[str]:
+    "The modules that own parameters, the last used in the forward pass first"
+    owners = [name for name, m in modules.items() if _owns(m, False)]
+    place = calls if all(name in calls for name in owners) else {name: k for k, name in enumerate(owners)}
+    return sorted(owners, key=place.get, reverse=True)
+
+
+def _checked_similarity(found: object, original: Tensor) -> Tensor:
+    "What a similarity function returned, one number per example"
+    if not isinstance(found, Tensor) or found.shape != original.shape[:1]:
+        given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise TypeError(f"the similarity function returned {given}; it must return a tensor with one number per example, ({len(original)},)")
+    return found
 
 # %% ../nbs/07_measures.ipynb #5aa318db
 def purity(
     attributions: Tensor,  # (examples, ...) attributions, or (examples,) their sizes
     predicted: Tensor,  # (examples,) predicted classes, 0 or 1
 ) -> float:
-    "Share of class 1 among the half of the examples with the smallest attributions, a float from 0 to 1; the size of an attribution is the sum of its magnitudes. Raises ValueError for shapes that don't fit or fewer than two examples. Source: Salek and Enguehard, 2025; equation: purity."
-    a = torch.as_tensor(attributions).detach()
-    check_inputs(a if a.is_floating_point() else a.double(), "attributions")
-    predicted = torch.as_tensor(predicted)
+    "Share of class 1 among the half of the examples with the smallest attributions, a float from 0 to 1; the size of an attribution is the sum of its magnitudes, and examples tied at the end of the half count by even shares. Raises TypeError or ValueError for shapes that don't fit or fewer than two examples. Source: Salek and Enguehard, 2025; equation: purity."
+    a, predicted = _read_attributions(attributions), read_tensor(predicted, "predicted")
     if len(a) < 2 or predicted.shape != a.shape[:1]:
         raise ValueError(f"attributions {tuple(a.shape)} and predicted {tuple(predicted.shape)} don't fit; give one predicted class per example, at least two")
     if not ((predicted == 0) | (predicted == 1)).all():
         raise ValueError("predicted holds other classes than 0 and 1")
     size = a.abs().flatten(1).sum(1) if a.ndim > 1 else a.abs()
-    return predicted[size.argsort(stable=True)[:len(size) // 2].to(predicted.device)].double().mean().item()
+    half = len(size) // 2
+    last = size.sort().values[half - 1]
+    below, tied = size < last, size == last
+    share = below + tied * ((half - below.sum()) / tied.sum())  # how much of each example is in the half
+    return ((share * predicted.to(share)).sum() / half).item()
 
 
 def purity_area(
     purities: Sequence[float] | Tensor,  # (..., levels) purity at each noise level
     levels: Sequence[float] | Tensor,  # (levels,) noise levels, rising
 ) -> Tensor:
-    "Area under the purity curve over the noise level, by trapezoids, float64 in the shape without the levels. Raises ValueError for shapes that don't fit or levels that don't rise."
-    purities, levels = (torch.as_tensor(v, dtype=torch.float64) for v in (purities, levels))
+    "Area under the purity curve over the noise level, by trapezoids, float64 in the shape without the levels. Raises TypeError or ValueError for shapes that don't fit or levels that don't rise."
+    purities, levels = (read_tensor(v, name).detach().double() for v, name in ((purities, "purities"), (levels, "levels")))
     levels = levels.to(purities.device)
     if levels.ndim != 1 or len(levels) < 2 or purities.shape[-1:] != levels.shape or not (levels.diff() > 0).all():
         raise ValueError(f"purities {tuple(purities.shape)} and levels {tuple(levels.shape)} don't fit; give one purity per level, the levels rising")
+    if not torch.isfinite(purities).all():
+        raise ValueError("purities hold NaN or infinity")
     return torch.trapezoid(purities, levels, dim=-1)
 
 # %% ../nbs/07_measures.ipynb #1ffb007e

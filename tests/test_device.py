@@ -208,7 +208,7 @@ def _explain(net):
 
 
 MEASURES = {
-    **{name: (_faithfulness(name, **_settings_of(name)), (NET, IMAGES, A), 8, 12) for name in (
+    **{name: (_faithfulness(name, **_settings_of(name)), (NET, IMAGES, A), 10, 12) for name in (  # three waits are the check of rows
         "deletion", "insertion", "difference", "comprehensiveness", "sufficiency", "log_odds", "cross_entropy_after_masking", "accuracy_after_masking")},
     **{f"deletion, {s}": (_faithfulness("deletion", substrate=s, steps=3), (NET, IMAGES, A), 8, 14) for s in SUBSTRATES},
     "faithfulness_curves": (_faithfulness("faithfulness_curves", ties="random", internal_batch_size=8, steps=6), (NET, IMAGES, A), 24, 40),
@@ -216,10 +216,10 @@ MEASURES = {
     "unit_importance": (lambda device, a: measures.unit_importance(a, 4, "channel_mean"), (A,), 4, 1),
     "substrate_of": (lambda device, x: [measures.substrate_of(x, s) for s in SUBSTRATES], (IMAGES,), 0, 4),
     "random_map": (lambda device, x: measures.random_map(x, 4), (IMAGES,), 2, 2),
-    "random_floor": (lambda device, net, x: measures.random_floor(net, x, BALANCED, 2, unit=4, steps=4), (NET, IMAGES), 16, 24),
+    "random_floor": (lambda device, net, x: measures.random_floor(net, x, BALANCED, 2, unit=4, steps=4), (NET, IMAGES), 20, 24),
     "greedy_order": (lambda device, net, x: measures.greedy_order(net, x, BALANCED, rounds=3, unit=4), (NET, IMAGES), 30, 30),
     "greedy_ceiling": (lambda device, net, x: measures.greedy_ceiling(net, x, BALANCED, 3, unit=6, steps=4), (NET, IMAGES), 30, 40),
-    "protocol_power": (lambda device, net, x, a: measures.protocol_power(net, x, a, BALANCED, draws=2, rounds=2, unit=6, steps=3), (NET, IMAGES, A), 40, 60),
+    "protocol_power": (lambda device, net, x, a: measures.protocol_power(net, x, a, BALANCED, draws=2, rounds=2, unit=6, steps=3), (NET, IMAGES, A), 46, 60),
     "centre_map": (lambda device, x: measures.centre_map(x), (IMAGES,), 0, 1),
     "uniform_map": (lambda device, x: measures.uniform_map(x), (IMAGES,), 0, 0),
     "pointing_game": (_twice("pointing_game", tolerance=1), (A, MASKS), 6, 4),
