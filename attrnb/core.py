@@ -94,7 +94,10 @@ def real_number(
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         shown = "" if isinstance(value, (Tensor, np.ndarray)) else f" {value!r}"
         raise TypeError(f"{name} must be a number{' or None' if or_none else ''}, got {type(value).__name__}{shown}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large for a floating point number") from None
     too_low = low is not None and (value <= low if open_low else value < low)
     too_high = high is not None and (value >= high if open_high else value > high)
     if not math.isfinite(value) or too_low or too_high:
@@ -152,6 +155,7 @@ def _one_tensor(outputs: object) -> Tensor:
     "Raise TypeError when a model's output is not one tensor"
     if not isinstance(outputs, Tensor):
         raise TypeError(f"the forward function returned {type(outputs).__name__}; it must return one tensor (pick it in a lambda: lambda x: model(x).logits)")
+    _refuse_strange(outputs, "the forward function's output")
     return outputs
 
 
@@ -205,7 +209,9 @@ def class_scores(
 ) -> Tensor:  # same shape and dtype
     "Outputs as the scores that are explained, in their shape and dtype. A single output column is read as the logit of a yes/no question (sigmoid). Raises ValueError for an unknown `of`, for outputs of more than two dimensions without `dim`, and for outputs that are probabilities already; TypeError for what is no tensor. Equation: class score."
     _check_score(of)
-    _refuse_probabilities(_one_tensor(logits), of, dim)
+    if not _one_tensor(logits).is_floating_point() and of not in ("logit", "output"):
+        raise TypeError(f"the outputs have dtype {logits.dtype}; {of} needs floating point numbers")
+    _refuse_probabilities(logits, of, dim)
     return _link(logits, of, dim)
 
 # %% ../nbs/00_core.ipynb #ce2dd859
@@ -338,6 +344,8 @@ def check_baselines(
             result.append(baseline.expand_as(x))
         elif isinstance(baseline, numbers.Real) and not isinstance(baseline, (bool, np.bool_)):
             baseline = real_number(baseline, f"baseline {k}")
+            if abs(baseline) > torch.finfo(x.dtype).max:
+                raise ValueError(f"baseline {k} is {baseline:g}, which is too large for the input's {x.dtype}")
             result.append(torch.full((1,) * x.ndim, float(baseline), dtype=x.dtype, device=x.device).expand_as(x))
         else:
             raise TypeError(f"baseline {k} must be a tensor or a number, got {type(baseline).__name__}")
@@ -399,6 +407,16 @@ def select_target(
     return _select(output, _normalise_target(target, rows), rows)
 
 
+def _target_score(target: Callable, output: Tensor) -> object:
+    "What a target function makes of an output; an error inside it is passed on with a note"
+    try:
+        return target(output)
+    except Exception as error:
+        if hasattr(error, "add_note"):
+            error.add_note(f"raised inside the target function, which was called with an output of shape {tuple(output.shape)}, {output.dtype}; it must take the output and return one number per row")
+        raise
+
+
 def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tensor:
     "`select_target` for a target already normalised, with one row or `rows` rows"
     output = _rows_of(output, rows)
@@ -410,7 +428,7 @@ def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tens
             )
         return output.reshape(rows)
     if callable(target) and not isinstance(target, Tensor):
-        score = target(output)
+        score = _target_score(target, output)
         if not isinstance(score, Tensor) or score.numel() != rows:
             given = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
             raise ValueError(f"the target function returned {given} for {rows} rows; it must return one number per row")
@@ -723,8 +741,13 @@ def normal_noise(
     seed: int | torch.Generator | None,  # see random_generator
     like: Tensor,  # dtype and device of the result
 ) -> Tensor:
-    "Standard normal numbers, drawn in float64 on the generator's device, then converted: shape as asked, dtype and device of `like`."
-    generator = random_generator(seed)
+    "Standard normal numbers, drawn in float64 on the generator's device, then converted: shape as asked, dtype and device of `like`. Raises TypeError or ValueError for what is no shape or no tensor."
+    if not isinstance(shape, (list, tuple)):
+        raise TypeError(f"shape must be a list or tuple of ints, got {type(shape).__name__}")
+    shape, generator = [whole_number(n, "an entry of shape", 0) for n in shape], random_generator(seed)
+    if not isinstance(like, Tensor):
+        raise TypeError(f"like must be a tensor, got {type(like).__name__}")
+    _refuse_strange(like, "like")
     return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)
 
 # %% ../nbs/00_core.ipynb #d3191db2
@@ -734,6 +757,7 @@ def chunk_slices(
     inputs: tuple[Tensor, ...],  # the inputs, for the size of one row
 ) -> list[slice]:
     "Consecutive slices that cover all rows, none longer than the bound. Raises TypeError or ValueError for a size that is not a positive int."
+    n_rows = whole_number(n_rows, "n_rows", 0)
     internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     if internal_batch_size is None:
         numbers = sum(x[0].numel() for x in inputs)
@@ -931,7 +955,7 @@ class TargetScore:
         "Slices of at most `internal_batch_size` rows that cover all rows."
         return chunk_slices(n_rows, self.internal_batch_size, self.inputs)
 
-    def __call__(self, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
+    def _score(self, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
         "Scores (rows,) of one chunk of points that belong to `examples` (rows,)"
         rows = points[0].shape[0]
         args, named = self.arguments_for(examples)
@@ -973,17 +997,18 @@ def arguments(self: TargetScore) -> list:
 
 # %% ../nbs/00_core.ipynb #ee61cc58
 @patch
-def _alone(self: TargetScore, parts: list) -> Tensor | None:
-    "The output for the first example alone with these parts gathered, or None when that doesn't give one row"
-    self.probe_rows += 1
-    first = torch.zeros(1, dtype=torch.long, device=self.inputs[0].device)
+def _alone(self: TargetScore, parts: list, rows: int = 1) -> Tensor | None:
+    "The output for the first example alone (or `rows` times) with these parts gathered, or None when that doesn't give as many rows"
+    self.probe_rows += rows
+    first = torch.zeros(rows, dtype=torch.long, device=self.inputs[0].device)
+    placed, named = _arguments(self.args, first, parts)
     try:
         with torch.no_grad():
-            output = self.forward(*(x[:1].detach().clone() for x in self.inputs), *(arguments := _arguments(self.args, first, parts))[0], **arguments[1])
+            output = self.forward(*(x[:1].detach().expand(rows, *x.shape[1:]).clone() for x in self.inputs), *placed, **named)
     except Exception:
         return None
-    fits = isinstance(output, Tensor) and (output.numel() == 1 if output.ndim == 0 else output.shape[0] == 1)
-    return output.reshape(1, -1) if fits and output.is_floating_point() else None
+    fits = isinstance(output, Tensor) and (rows == 1 if output.ndim == 0 else output.shape[0] == rows)
+    return output.reshape(rows, -1) if fits and output.is_floating_point() else None
 
 
 @patch
@@ -1000,8 +1025,12 @@ def _decide(self: TargetScore):
     if len(open_) > 1 or whole[0] is not None:
         gathered = self._alone(known + [p for p, _ in open_])
         for entry, output in zip(open_, whole):
-            if output is not None and (gathered is None or output.shape != gathered.shape or _differs(output, gathered) > _tolerance(output)):
+            if output is None:
+                continue
+            if gathered is None or output.shape != gathered.shape or _differs(output, gathered) > _tolerance(output):
                 entry[1] = False
+            elif self._alone(known + [p for p, _ in open_], 2) is None and self._alone(known + [p for p, _ in open_ if p is not entry[0]], 2) is not None:
+                entry[1] = False  # both readings agree on one row, and only one of them runs with two
         shared_ = [part for part, role in open_ if not role]
         if gathered is None and not shared_ or len(shared_) > 1 and self._alone(known + [p for p, role in open_ if role]) is None:
             self._decide_together(known, open_)
@@ -1040,6 +1069,8 @@ def check_rows(
         return
     self._rows_checked = True
     one, example, scores = tuple(p[-1:].detach().clone() for p in points), examples[-1:], scores.detach()
+    if not scores.is_floating_point():
+        return
     if not torch.isfinite(scores).all():
         return
     scale, tolerance, n = scores.abs().max(), _tolerance(scores), len(scores)
@@ -1086,21 +1117,21 @@ _NO_PATH = (
 
 
 @patch
-def _evaluate(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
-    "Scores of one chunk; a model that writes into its inputs gets copies"
+def __call__(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
+    "Scores (rows,) of one chunk of points that belong to `examples` (rows,); a model that writes into its inputs gets copies"
     if self._writes is None and torch.is_grad_enabled():
         try:
-            scores = self(points, examples)
+            scores = self._score(points, examples)
             self._writes = False
             return scores
         except RuntimeError as error:  # autograd refuses before anything is written
-            if "is being used in an in-place operation" not in str(error):
+            if not any(words in str(error) for words in ("is being used in an in-place operation", "is being modified inplace")):
                 raise
             self._writes = True
     if self._writes is False:
-        return self(points, examples)
+        return self._score(points, examples)
     copies = tuple(p.clone() for p in points)
-    scores = self(copies, examples)
+    scores = self._score(copies, examples)
     self._writes = bool(self._writes) or any(c._version for c in copies)
     return scores
 
@@ -1114,14 +1145,17 @@ def gradient(
     "Gradients (one tensor per input, shaped as the points) and scores (rows,) of one chunk. Warns (UserWarning) once when one of several inputs has no influence. Raises ValueError when none has, when a gradient is not finite, or when rows influence each other."
     with torch.inference_mode(False), torch.enable_grad():
         points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
-        scores = self._evaluate(points, examples)
+        scores = self(points, examples)
         # the backward pass is one-way (never differentiated again), so the sum may round
         found = torch.autograd.grad(scores.sum(), points, allow_unused=True) if scores.requires_grad else [None] * len(points)
     self.check_dependence(found)
     gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, found))
     self.gradient_evaluations += len(scores)
-    for k, g in enumerate(gradients):
-        refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
+    total = sum((g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients), scores.detach().sum(dtype=torch.promote_types(scores.dtype, torch.float32)))
+    if not torch.isfinite(total):  # a finite sum has finite terms: one look per chunk
+        refuse_not_finite(scores, "the score", examples.to(scores.device))
+        for k, g in enumerate(gradients):
+            refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
     self.check_rows(points, examples, scores)
     return gradients, scores.detach()
 
@@ -1153,7 +1187,7 @@ def scores(
     with torch.inference_mode(False), torch.no_grad():
         for s in self.chunks(n_rows):
             part = tuple(p[s] for p in points)
-            found.append(self._evaluate(part, examples[s]))
+            found.append(self(part, examples[s]))
             self.check_rows(part, examples[s], found[-1])
         return torch.cat(found)
 
@@ -1199,7 +1233,9 @@ class CountingForward:
         self,
         forward: Callable,  # the function or module to count
     ):
-        "Returns a callable with the same signature; read `rows`, `gradient_rows`, `calls`, `largest_batch`."
+        "Returns a callable with the same signature; read `rows`, `gradient_rows`, `calls`, `largest_batch`. Raises TypeError if `forward` can't be called."
+        if not callable(forward):
+            raise TypeError(f"the forward function must be callable, got {type(forward).__name__}")
         self.forward = forward
         self.reset()
 
@@ -1243,6 +1279,8 @@ class FeatureAttribution(GradientAttribution):
         baselines = check_baselines(start_point, inputs)
         parts = tuple(attributions) if isinstance(attributions, (tuple, list)) else (attributions,)
         parts = tuple(read_tensor(p, "attributions") for p in parts)
+        if not all(p.is_floating_point() for p in parts):
+            raise TypeError(f"attributions have dtype {[p.dtype for p in parts if not p.is_floating_point()][0]}; they must be floating point")
         if [p.shape for p in parts] != [x.shape for x in inputs]:
             shapes = [tuple(p.shape) for p in parts], [tuple(x.shape) for x in inputs]
             raise ValueError(f"attributions have the shapes {shapes[0]}, the inputs {shapes[1]}; they must agree")
@@ -1254,10 +1292,19 @@ class FeatureAttribution(GradientAttribution):
         return sum_features(parts) - change
 
 
+def _tuple_of_tensors(parts: object, name: str) -> tuple[Tensor, ...]:
+    if not isinstance(parts, (tuple, list)) or not parts or not all(isinstance(p, Tensor) for p in parts):
+        raise TypeError(f"{name} must be a tuple of tensors, one per input, got {type(parts).__name__}{' that is empty' if isinstance(parts, (tuple, list)) and not parts else ''}")
+    return tuple(parts)
+
+
 def sum_features(
     parts: tuple[Tensor, ...],  # tensors (batch, ...)
 ) -> Tensor:  # (batch,)
-    "Sum over everything but the batch, over all tensors of the tuple: shape (batch,), dtype of the first, accumulated in float32 or better."
+    "Sum over everything but the batch, over all tensors of the tuple: shape (batch,), dtype of the first, accumulated in float32 or better. Raises TypeError for what is no tuple of tensors, ValueError for different batch sizes."
+    parts = _tuple_of_tensors(parts, "parts")
+    if any(p.ndim == 0 or len(p) != len(parts[0]) for p in parts):
+        raise ValueError(f"parts have the shapes {[tuple(p.shape) for p in parts]}; all need the batch as first dimension")
     total = sum(p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) if p.ndim > 1 else p for p in parts)
     return total.to(parts[0].dtype)
 
@@ -1271,7 +1318,7 @@ def bootstrap_interval(
     "Mean and percentile bootstrap interval over examples: three floats for (examples,), otherwise three float64 tensors (...). Raises ValueError for fewer than two values or a level outside (0, 1), NaN or infinity, TypeError or ValueError for the number of draws."
     values = read_tensor(values, "values").detach().double().cpu()
     if values.ndim == 0 or len(values) < 2:
-        raise ValueError(f"{values.numel()} value(s); an interval needs at least two examples")
+        raise ValueError(f"values holds {len(values) if values.ndim else 'one number'}; an interval needs at least two examples")
     refuse_not_finite(values, "values")
     real_number(level, "level", 0, 1, open_low=True, open_high=True)
     index = torch.randint(len(values), (whole_number(draws, "draws"), len(values)), generator=random_generator(seed))
@@ -1288,7 +1335,8 @@ def flatten_features(
     tensors: tuple[Tensor, ...],  # one per input, (batch, ...)
     dtype: torch.dtype | None = None,  # of the rows; None takes the widest of the tensors', single precision at least
 ) -> Tensor:  # (batch, features)
-    "All features of an example as one row, detached: (batch, features of all inputs)."
+    "All features of an example as one row, detached: (batch, features of all inputs). Raises TypeError for what is no tuple of tensors."
+    tensors = _tuple_of_tensors(tensors, "tensors")
     if dtype is None:
         dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
     return torch.cat([t.detach().reshape(len(t), -1).to(dtype) for t in tensors], 1)
@@ -1298,6 +1346,9 @@ def unflatten_features(
     rows: Tensor,  # (rows, features of all inputs)
     like: tuple[Tensor, ...],  # the inputs, for their shapes and dtypes
 ) -> tuple[Tensor, ...]:
-    "The reverse of `flatten_features`: one tensor (rows, ...) per input, in the inputs' dtypes; gradients flow through. Raises RuntimeError if the number of features differs."
-    parts = rows.split([t[0].numel() for t in like], 1)
+    "The reverse of `flatten_features`: one tensor (rows, ...) per input, in the inputs' dtypes; gradients flow through. Raises ValueError if the number of features differs."
+    sizes = [t[0].numel() for t in like]
+    if rows.ndim != 2 or rows.shape[1] != sum(sizes):
+        raise ValueError(f"rows has shape {tuple(rows.shape)}, the inputs have {sum(sizes)} features; accepted: (rows, {sum(sizes)})")
+    parts = rows.split(sizes, 1)
     return tuple(p.reshape(len(rows), *t.shape[1:]).to(t.dtype) for p, t in zip(parts, like))
