@@ -53,11 +53,16 @@ def warn_user(
     message: str,  # what may be wrong, and the mend
     category: type[Warning] = UserWarning,  # the kind of warning
 ):
-    "Issue a warning at the first line of the stack outside attrnb, Captum and PyTorch; returns None."
-    frame, level = sys._getframe(1), 2
-    while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    "Issue a warning at the line that called the library: the caller of the outermost function of attrnb on the stack, which may be a cell, a script or a test; returns None."
+    frames = [sys._getframe(1)]
+    while frames[-1].f_back is not None:
+        frames.append(frames[-1].f_back)
+    files = [frame.f_code.co_filename for frame in frames]
+    level = max((k for k, file in enumerate(files) if file.startswith(_INSIDE[0])), default=0)
+    while level < len(files) - 1 and files[level].startswith(_INSIDE):
+        level += 1
+    warnings.warn(message, category, stacklevel=level + 2)
+
 
 # %% ../nbs/00_core.ipynb #fbfceb9c
 def whole_number(
