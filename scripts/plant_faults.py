@@ -101,7 +101,7 @@ FAULTS = [
     Fault("samples-triangle", "triangles larger than the other shapes", "inradius = (math.pi/27**.5)**.5", "inradius = (math.pi/20**.5)**.5", "nbs/01_samples.ipynb"),
     Fault("samples-normalise", "multiplied by the standard deviation", "return (x - self.mean)/self.std", "return (x - self.mean)*self.std", "test_normalize"),
     Fault("samples-moons", "both moons in one place", "torch.stack([1 - lower.cos(), .5 - lower.sin()], 1)", "torch.stack([lower.cos(), .5 - lower.sin()], 1)", "test_half_moons_without_noise_lie_on_two_circles"),
-    Fault("samples-class-range", "one class number too many is accepted", "if not 0 <= number < len(categories):", "if not 0 <= number <= len(categories):"),
+    Fault("samples-class-range", "one class number too many is accepted", "if not 0 <= number < len(categories):", "if not 0 <= number <= len(categories):", "test_class_numbers_end_with_the_classes"),
     Fault("samples-crop", "pictures are cropped before they are resized",
           "return TF.convert_image_dtype(TF.pil_to_tensor(TF.center_crop(image, self.crop)), torch.float32)", "return TF.pil_to_tensor(TF.center_crop(image, self.crop)).float()", "test_state_files"),
     # plots

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
-from attrnb.samples import (SHAPE_CLASSES, LoadedModel, Normalize, ShapesNet, half_moons, half_moons_model, load_image,
+from attrnb.samples import (SHAPE_CLASSES, LoadedModel, Normalize, ShapesNet, find_class, half_moons, half_moons_model, load_image,
     load_model, sample_model, shape_images, train_shapes_network)
 
 
@@ -294,3 +294,9 @@ def test_pictures_that_are_none(tmp_path):
     with pytest.raises(ValueError, match="not a file"): load_image(tmp_path)
     with pytest.raises(ValueError, match="no picture that is read here"): load_image(tmp_path/"text.jpg")
     with pytest.raises(ValueError, match="damaged"): load_image(tmp_path/"cut.png")
+
+
+@pytest.mark.parametrize("number", ["3", "-1", "40"])
+def test_class_numbers_end_with_the_classes(number):
+    assert find_class("2", ["a", "b", "c"]) == 2
+    with pytest.raises(ValueError, match="classes 0 to 2"): find_class(number, ["a", "b", "c"])
