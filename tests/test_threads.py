@@ -75,8 +75,8 @@ METHODS = {
     "equilibrium": lambda net: AttributionEquilibrium(net).attribute(X, target=TARGETS, internal_batch_size=2),
 }
 MEASURES = {
-    **{name: _measure(name, A, unit=4) for name in ("deletion", "insertion", "difference", "comprehensiveness", "sufficiency", "accuracy_after_masking", "infidelity")},
-    **{name: _measure(name, A, unit=4, score="log_probability", ties="random") for name in ("log_odds", "cross_entropy_after_masking")},
+    **{name: _measure(name, A, unit=2) for name in ("deletion", "insertion", "difference", "comprehensiveness", "sufficiency", "accuracy_after_masking", "infidelity")},
+    **{name: _measure(name, A, unit=2, score="log_probability", ties="random") for name in ("log_odds", "cross_entropy_after_masking")},
     **{name: _measure(name, A) for name in ("completeness_error", "cancellation_gap")},
     "random_floor": _measure("random_floor", unit=4, steps=3),
     "greedy_ceiling": _measure("greedy_ceiling", unit=4, steps=3, rounds=2),
