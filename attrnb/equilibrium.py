@@ -1123,7 +1123,12 @@ class AttributionEquilibrium(FeatureAttribution):
             raise TypeError(f"layer must be the name of a layer, a module of the model, or a list of these; got {layer!r}")
         super().__init__(model)
         self.layer, self._score, self._traces = layer, functools.partial(class_scores, of=of, dim=dim), {}
-        self.trace()
+        needed = [p for p in inspect.signature(inner.forward).parameters.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        try:
+            self.trace()
+        except (TypeError, ValueError):
+            if len(needed) < 2:
+                raise  # otherwise the further arguments are not known yet
 
     def __getstate__(self):
         return {**self.__dict__, "_traces": {}}
@@ -1285,7 +1290,7 @@ class AttributionEquilibrium(FeatureAttribution):
         traced.going_round_node = traced.going_round(values)
         if traced.going_round_node is not None and not named:
             raise ValueError(_not_dominated(traced) + (
-                " Explain the other inputs alone, with that one among additional_forward_args; or name the start layers, layer=..., and what goes round them gets no relevance, with a warning."
+                ": no feature map of a convolution (batch, channels, height, width) lies on that way. Explain the other inputs alone, with that one among additional_forward_args; or name the start layers, layer=..., and what goes round them gets no relevance, with a warning."
             ))
         traced.local = {s for s in starts if asks_for_a_place(traced, s, values)}
         traced.looked = True
@@ -1358,9 +1363,9 @@ class AttributionEquilibrium(FeatureAttribution):
                     said.append(f"no relevance arrives at input {k}, its attribution is zero: " + (
                         "the model reads it only as a gate, as the shallower branch of an addition (skip='equal' gives each half), or above the start layer" if u else "the model doesn't use it"))
         if traced.going_round_node is not None:
-            said.append(_not_dominated(traced))
+            said.append(_not_dominated(traced) + ", and gets no relevance")
         if state.random:
-            said.append("the model's output for the same example changes from call to call (random numbers, or a state that it keeps); so does its explanation")
+            said.append("the model's output for the same example changes from call to call (random numbers, a state that it keeps, or weights that are being trained); so does its explanation")
         lost = {name: float(share) for name, share in (state.deleted or {}).items() if name != "doubled"}
         lost = {name: share for name, share in lost.items() if share > 1e-3}
         if lost:
@@ -1395,7 +1400,7 @@ def _not_dominated(traced: TracedModel) -> str:
     starts = ", ".join(f"'{s.name}'" for s in traced.starts)
     return (
         f"the output of {type(traced.model).__name__} also depends on the inputs through node '{node.name}' ({getattr(kind, '__name__', kind)}{module}), "
-        f"which goes round the start layer{'s' * (len(traced.starts) > 1)} {starts}: no feature map of a convolution (batch, channels, height, width) lies on that way."
+        f"which goes round the start layer{'s' * (len(traced.starts) > 1)} {starts}"
     )
 
 
