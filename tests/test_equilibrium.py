@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from attrnb import equilibrium
-from attrnb.core import ClassScore, without_probe
+from attrnb.core import ClassScore, keywords, without_probe
 from attrnb.equilibrium import RULES, AttributionEquilibrium, equilibrium_rule, expected_gap, register_rule
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -757,6 +757,81 @@ def test_torchvision_segmenters():
         method = AttributionEquilibrium(Out(seeded(lambda: make(weights=None, weights_backbone=None, num_classes=3))).eval())
         maps = [method.attribute(x, target=(1, p, p)) for p in (2, 61)]
         assert not torch.allclose(*maps) and all(m.any() for m in maps) and len(method.trace().starts) == starts
+
+
+class Branches(nn.Module):
+    "A U-Net, a detector with heads on two scales, a siamese pair and a picture modulated by a table, in one class of small layers"
+
+    def __init__(self, kind):
+        super().__init__()
+        make = lambda a, b, stride, k: seeded(lambda: nn.Conv2d(a, b, 3, stride, 1), k)
+        self.a, self.b, self.c, self.o, self.h = make(3, 8, 1, 0), make(8, 8, 2, 1), make(16, 8, 1, 2), make(8, 4, 1, 3), seeded(lambda: nn.Linear(8, 2))
+        self.table, self.kind = seeded(lambda: nn.Linear(4, 8)), kind
+
+    def forward(self, x, other=None):
+        a = torch.relu(self.a(x))
+        b = torch.relu(self.b(a))
+        if self.kind == "unet":
+            return self.o(torch.relu(self.c(torch.cat([F.interpolate(b, scale_factor=2), a], 1)))).log_softmax(1).permute(0, 2, 3, 1)
+        if self.kind == "detector":
+            return torch.cat([self.o(m).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4) for m in (a, b)], 1)
+        if self.kind == "siamese":
+            return self.h((b.mean((2, 3)) - torch.relu(self.b(torch.relu(self.a(other)))).mean((2, 3))).abs())
+        return self.h(torch.relu(self.b(a * self.table(other)[..., None, None])).mean((2, 3)))
+
+
+def near_the_corner(m):
+    return (m[..., :8, :8].abs().sum() / m.abs().sum()).item()
+
+
+def test_a_unet_is_asked_for_pixels():
+    net, x = Branches("unet").eval(), numbers(1, 3, 16, 16).abs()
+    for layer in (None, "c"):
+        one, other = (near_the_corner(AttributionEquilibrium(net, layer).attribute(x, target=(p, p, 1))) for p in (2, 13))
+        assert one > .95 and other < .05
+    with pytest.warns(UserWarning, match="goes round the start layer 'b', and gets no relevance"):
+        AttributionEquilibrium(net, "b").attribute(x, target=(2, 2, 1))
+
+
+def test_a_detector_is_asked_for_boxes_of_both_scales():
+    net, x = Branches("detector").eval(), numbers(1, 3, 16, 16).abs()
+    method = AttributionEquilibrium(net)
+    shares = [near_the_corner(method.attribute(x, target=(box, 1))) for box in (0, 255, 256, 256 + 63)]
+    assert len(method.trace().starts) == 2 and shares[0] > .99 and shares[2] > .99 and shares[1] < .01 and shares[3] < .01, shares
+
+
+def test_siamese_pictures_both_get_relevance():
+    net, x, y = Branches("siamese").eval(), numbers(2, 3, 12, 12), numbers(2, 3, 12, 12, seed=1)
+    method = AttributionEquilibrium(net)
+    a, b = method.attribute((x, y), target=0)
+    c, d = method.attribute((y, x), target=0)
+    assert len(method.trace().starts) == 2 and a.any() and b.any()
+    close(c, b)
+    close(d, a)
+
+
+def test_an_input_that_only_modulates_is_announced():
+    net = Branches("film").eval()
+    with pytest.warns(UserWarning, match="no relevance arrives at input 1, its attribution is zero: .*gate") as said:
+        image, table = AttributionEquilibrium(net).attribute((numbers(2, 3, 12, 12), numbers(2, 4)), target=0)
+    assert len(said) == 1 and image.any() and not table.any()
+
+
+def test_arguments_by_name_only():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = plain_net([6, 6], False, False)
+
+        def forward(self, x, *, mask, options):
+            return self.net(x * mask * options["gain"])
+
+    net, x = seeded(Named), numbers(3, 3, 10, 10)
+    method, mask = AttributionEquilibrium(net), (numbers(3, 1, 10, 10, seed=1) > 0).float()
+    found = method.attribute(x, target=1, additional_forward_args=keywords(mask=mask, options={"gain": 2.}))
+    close(found, AttributionEquilibrium(net.net).attribute(2 * x * mask, target=1))
+    single = method.attribute(x[1:2], target=1, additional_forward_args=keywords(mask=mask[1:2], options={"gain": 2.}))
+    close(single, found[1:2])
 
 
 # zeros are announced
