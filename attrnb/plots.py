@@ -28,7 +28,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from .core import TargetScore, TargetType, bootstrap_interval, leave_as_found, read_tensor, real_number, warn_user, whole_number, without_probe
+from attrnb.core import (
+    TargetScore,
+    TargetType,
+    bootstrap_interval,
+    leave_as_found,
+    read_tensor,
+    real_number,
+    warn_user,
+    whole_number,
+    without_probe,
+)
 
 # %% ../nbs/02_plots.ipynb #44cf43f9
 SIGNED_COLORS = "RdBu_r"
@@ -53,10 +63,18 @@ ROLE_COLORS = {
 _COMPLEX = (torch.complex32, torch.complex64, torch.complex128, np.dtype(np.complex64), np.dtype(np.complex128))
 
 
+def _refuse_complex(values, name: str):
+    "TypeError for complex numbers, with what can be drawn of them"
+    if getattr(values, "dtype", None) in _COMPLEX:
+        raise TypeError(
+            f"{name} are complex ({values.dtype}); draw their magnitude, {name}.abs(), or real and imaginary part as "
+            "two maps"
+        )
+
+
 def _double(values, name: str = "values") -> Tensor:
     "A tensor, array or nested list as float64 on the CPU, without its graph"
-    if getattr(values, "dtype", None) in _COMPLEX:
-        raise TypeError(f"{name} are complex ({values.dtype}); draw their magnitude, {name}.abs(), or real and imaginary part as two maps")
+    _refuse_complex(values, name)
     return read_tensor(values, name).detach().cpu().double()
 
 
@@ -64,20 +82,27 @@ def _refuse_layout(t: Tensor, name: str):
     "ValueError for what isn't a picture or map, or has its channels last, with the line that mends it"
     shape = tuple(t.shape)
     if t.ndim == 5:
-        raise ValueError(f"{name} have shape {shape}: volumes. Draw a slice of them: volume_slice({name}, at=...) gives (batch, channels, H, W)")
+        raise ValueError(
+            f"{name} have shape {shape}: volumes. Draw a slice of them: "
+            f"volume_slice({name}, at=...) gives (batch, channels, H, W)"
+        )
     last = t.ndim in (3, 4) and shape[-1] in (1, 3)
     if last and t.ndim == 3 and shape[0] not in (1, 3):
         raise ValueError(
-            f"{name} have shape {shape}: the channels are last. Give {name}.permute(2, 0, 1)[None] (an array: .transpose(2, 0, 1)[None]); "
-            f"if these are {shape[0]} maps of {shape[1]} x {shape[2]} pixels, {name}[:, None]"
+            f"{name} have shape {shape}: the channels are last. Give {name}.permute(2, 0, 1)[None] "
+            f"(an array: .transpose(2, 0, 1)[None]); if these are {shape[0]} maps of {shape[1]} x {shape[2]} pixels, "
+            f"{name}[:, None]"
         )
     if last and t.ndim == 4 and shape[1] not in (1, 3) and shape[2] > 3:
         raise ValueError(
-            f"{name} have shape {shape}: the channels are last. Give {name}.permute(0, 3, 1, 2) (an array: .transpose(0, 3, 1, 2)); "
-            f"if these are {shape[1]} channels of {shape[2]} x {shape[3]} pixels, {name}.sum(1, keepdim=True)"
+            f"{name} have shape {shape}: the channels are last. Give {name}.permute(0, 3, 1, 2) "
+            f"(an array: .transpose(0, 3, 1, 2)); if these are {shape[1]} channels of {shape[2]} x {shape[3]} pixels, "
+            f"{name}.sum(1, keepdim=True)"
         )
     if 0 in shape:
-        raise ValueError(f"{name} have shape {shape}: there is nothing to draw; give at least one example and one pixel")
+        raise ValueError(
+            f"{name} have shape {shape}: there is nothing to draw; give at least one example and one pixel"
+        )
 
 
 def pixel_map(
@@ -88,7 +113,10 @@ def pixel_map(
     if kind not in ("signed", "magnitude"):
         raise ValueError(f"kind={kind!r} is not known; choose 'signed' or 'magnitude'")
     if isinstance(attributions, tuple) and all(isinstance(a, Tensor) for a in attributions):
-        raise TypeError(f"attributions is a tuple of {len(attributions)} tensors, one for each input of the model; draw them one by one")
+        raise TypeError(
+            f"attributions is a tuple of {len(attributions)} tensors, one for each input of the model; draw them one "
+            "by one"
+        )
     t = _double(attributions, "attributions")
     _refuse_layout(t, "attributions")
     if t.ndim == 4:
@@ -96,7 +124,9 @@ def pixel_map(
     elif t.ndim == 2:
         t = t[None]
     elif t.ndim != 3:
-        raise ValueError(f"attributions have shape {tuple(t.shape)}; accepted: (batch, channels, H, W), (batch, H, W), (H, W)")
+        raise ValueError(
+            f"attributions have shape {tuple(t.shape)}; accepted: (batch, channels, H, W), (batch, H, W), (H, W)"
+        )
     return (t.abs() if kind == "magnitude" else t).numpy()
 
 
@@ -106,8 +136,10 @@ def _refuse_mismatch(pictures: np.ndarray, maps: np.ndarray, name: str):
         return
     hint = ""
     if len(pictures) == 1 and len(maps) == 3 and pictures.shape[1:3] == maps.shape[1:]:
-        hint = f". If these are the channels of one map, give {name}[None]; if there are three grey pictures, images[:, None]"
-    raise ValueError(f"{name} have maps {maps.shape}, the images are {pictures.shape[:3]} (batch, H, W); they must agree{hint}")
+        hint = f". The channels of one map need {name}[None], three grey pictures images[:, None]"
+    raise ValueError(
+        f"{name} have maps {maps.shape}, the images are {pictures.shape[:3]} (batch, H, W); they must agree{hint}"
+    )
 
 # %% ../nbs/02_plots.ipynb #5cb9465d
 def color_limit(
@@ -208,7 +240,9 @@ def _titles(titles, n: int) -> list:
     if titles is None:
         return [None] * n
     if not isinstance(titles, str) and not hasattr(titles, "__iter__"):
-        raise TypeError(f"titles is a {type(titles).__name__}; accepted: a list of str, one per panel, or a str for a single panel")
+        raise TypeError(
+            f"titles is a {type(titles).__name__}; accepted: a list of str, one per panel, or a str for a single panel"
+        )
     titles = [titles] if isinstance(titles, str) else list(titles)
     if len(titles) != n:
         raise ValueError(f"{len(titles)} titles for {n} panels")
@@ -253,11 +287,18 @@ def _as_numbers(images) -> Tensor:
     if isinstance(images, (list, tuple)) and images and all(isinstance(p, Image.Image) for p in images):
         for p in images:
             if p.mode not in ("RGB", "L", "1"):
-                raise ValueError(f"a picture has the mode {p.mode}; accepted: RGB, L and 1. attrnb.samples.to_rgb(picture) converts any mode")
+                raise ValueError(
+                    f"a picture has the mode {p.mode}; accepted: RGB, L and 1. attrnb.samples.to_rgb(picture) "
+                    "converts any mode"
+                )
         if len({p.size for p in images}) > 1:
-            raise ValueError(f"the pictures have different sizes, {sorted({p.size for p in images})}; resize them to one, or draw them one by one")
+            raise ValueError(
+                f"the pictures have different sizes, {sorted({p.size for p in images})}; resize them to one, or draw "
+                "them one by one"
+            )
         return torch.stack([torch.from_numpy(np.array(p.convert("RGB"))).permute(2, 0, 1) for p in images])
-    return _double(images, "images") if getattr(images, "dtype", None) in _COMPLEX else read_tensor(images, "images").detach().cpu()
+    _refuse_complex(images, "images")
+    return read_tensor(images, "images").detach().cpu()
 
 
 def _channel_numbers(value, name: str, channels: int) -> Tensor:
@@ -275,21 +316,27 @@ def _unit_range(t: Tensor) -> Tensor:
     kind, t = t.dtype, t.double()
     low, high = t.min().item(), t.max().item()
     if kind == torch.uint8 and high == 1:
-        warn_user("the images are bytes of at most 1, read as nearly black (255 is white); if 1 is white, give images.bool() or images.float()")
+        warn_user(
+            "the images are bytes of at most 1, read as nearly black (255 is white); if 1 is white, give "
+            "images.bool() or images.float()"
+        )
     if kind == torch.uint16:
         return t / 65535
     if kind != torch.uint8 and 0 <= low and high <= 1:
         return t
     if 0 <= low and high <= 255:
         return t / 255
-    raise ValueError(f"the images hold {kind} from {low:g} to {high:g}; accepted: bytes, 0 to 255, or floats in [0, 1]. Divide by the value that is white")
+    raise ValueError(
+        f"the images hold {kind} from {low:g} to {high:g}; accepted: bytes, 0 to 255, or floats in [0, 1]. Divide by "
+        "the value that is white"
+    )
 
 
 def image_array(
     images: Tensor,  # (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W) or (H, W); a PIL image or a list of them. 1 or 3 pictures (batch, H, W) are read as the colours of one: give (batch, 1, H, W) then
-    mean: float | Sequence[float] | None = None,  # that was subtracted to normalise the images, one number or one per channel; it is undone
+    mean: float | Sequence[float] | None = None,  # that a normalisation subtracted, one number or one per channel; undone
     std: float | Sequence[float] | None = None,  # by which they were divided
-    outside: str = "refuse",  # floats beyond [0, 1]: "refuse", "stretch" each such image from its own range to [0, 1], or "clip"
+    outside: str = "refuse",  # floats beyond [0, 1]: "refuse", "clip", or "stretch" each such image from its own range
 ) -> np.ndarray:
     "Images as float64 array (batch, H, W, 3) in [0, 1]: bytes are divided by 255, other whole numbers by what their type or range says, floats taken as they are (up to .01 outside of [0, 1] is clipped). Raises TypeError for other than pictures; ValueError for floats beyond [0, 1] unless `mean` and `std` bring them back or `outside` says what to do, for channels that are last, other shapes, NaN and infinity."
     if outside not in ("refuse", "stretch", "clip"):
@@ -302,12 +349,17 @@ def image_array(
     elif t.ndim == 3:
         t = t[None] if t.shape[0] in (1, 3) else t[:, None]
     if t.ndim != 4 or t.shape[1] not in (1, 3):
-        raise ValueError(f"images have shape {shape}; accepted: (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W), (H, W)")
+        raise ValueError(
+            f"images have shape {shape}; accepted: (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W), (H, W)"
+        )
     normalised = mean is not None or std is not None
     if t.is_floating_point():
         t = t.double()
     elif normalised:
-        raise ValueError(f"the images hold {t.dtype}, and mean or std is given; normalised images are floats, and other ones need neither")
+        raise ValueError(
+            f"the images hold {t.dtype}, and mean or std is given; normalised images are floats, and other ones need "
+            "neither"
+        )
     else:
         t = _unit_range(t)
     if not t.isfinite().all():
@@ -324,8 +376,12 @@ def image_array(
         if outside == "refuse":
             least, most = low.min().item(), high.max().item()
             after = " after mean and std are undone" if normalised else ""
-            mend = "images / 255" if least >= 0 and 2 < most <= 255 else "mean= and std= of the normalisation, or images.clamp(0, 1)"
-            raise ValueError(f"the images range from {least:.3g} to {most:.3g}{after}; a picture is in [0, 1], or bytes. Give {mend}")
+            bytes_like = least >= 0 and 2 < most <= 255
+            mend = "images / 255" if bytes_like else "mean= and std= of the normalisation, or images.clamp(0, 1)"
+            raise ValueError(
+                f"the images range from {least:.3g} to {most:.3g}{after}; a picture is in [0, 1], or bytes. Give "
+                f"{mend}"
+            )
         t = torch.where((low < -.01) | (high > 1.01), (t - low) / (high - low).clamp(min=1e-300), t)
     return t.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).clamp(0, 1).numpy()
 
@@ -371,7 +427,10 @@ def volume_slice(
     "One plane of every volume, as a view. Raises TypeError for other than numbers, ValueError for other shapes, another axis or a plane that isn't there."
     t = read_tensor(volumes, "volumes")
     if t.ndim != 5:
-        raise ValueError(f"volumes have shape {tuple(t.shape)}; accepted: (batch, channels, depth, height, width); one volume of one channel needs volume[None, None]")
+        raise ValueError(
+            f"volumes have shape {tuple(t.shape)}; accepted: (batch, channels, depth, height, width); one volume of "
+            "one channel needs volume[None, None]"
+        )
     axis = whole_number(axis, "axis", least=-3)
     if axis % 5 not in (2, 3, 4) or axis > 4:
         raise ValueError(f"axis is {axis}; accepted: 2 (depth), 3 (height) or 4 (width)")
@@ -388,7 +447,10 @@ def _outlined(outlines, shape: tuple) -> np.ndarray:
     given = tuple(t.shape)
     t = t[:, 0] if t.ndim == 4 and t.shape[1] == 1 else t[None] if t.ndim == 2 else t
     if tuple(t.shape) != shape:
-        raise ValueError(f"outlines have shape {given}, the images are {shape} (batch, H, W); they must agree: one mask per image, of its size")
+        raise ValueError(
+            f"outlines have shape {given}, the images are {shape} (batch, H, W); they must agree: one mask per image, "
+            "of its size"
+        )
     if not t.isfinite().all():
         raise ValueError("outlines hold NaN or infinite numbers; a mask is true or false")
     return t.numpy()
@@ -402,7 +464,7 @@ def compare(
     percentile: float = 99.0,  # end of the colour scale, see color_limit
     shared_scale: bool = False,  # one scale per image for all methods
     overlaid: bool = False,  # lay the maps over the grey image
-    outlines: Tensor | None = None,  # (batch, H, W) masks whose border is drawn, such as known evidence; as large as the images
+    outlines: Tensor | None = None,  # (batch, H, W) masks whose border is drawn, such as known evidence
     size: float = 1.9,  # panel size in inches
     limit: float | None = None,  # end of the colour scale itself, one for all maps; None: by `percentile`
     mean: float | Sequence[float] | None = None,  # of the images' normalisation, see image_array
@@ -411,12 +473,18 @@ def compare(
     "The figure: one row per image, first the image, then one column per method. Raises TypeError or ValueError when the numbers or shapes of images, maps and outlines differ, or arguments don't fit."
     pictures = image_array(images, mean, std)
     if not isinstance(attributions, Mapping):
-        raise TypeError(f"attributions is a {type(attributions).__name__}; accepted: a mapping from the name of a method to its attributions, such as {{'saliency': a}}")
+        raise TypeError(
+            f"attributions is a {type(attributions).__name__}; accepted: a mapping from the name of a method to its "
+            f"attributions, such as {{'saliency': a}}"
+        )
     names = list(attributions)
     if not names:
         raise ValueError("attributions is empty; give at least one method")
     if not isinstance(kind, (str, Mapping)):
-        raise TypeError(f"kind is a {type(kind).__name__}; accepted: 'signed', 'magnitude', or a mapping from names of methods to these")
+        raise TypeError(
+            f"kind is a {type(kind).__name__}; accepted: 'signed', 'magnitude', or a mapping from names of methods to "
+            "these"
+        )
     unknown = [] if isinstance(kind, str) else [name for name in kind if name not in attributions]
     if unknown:
         raise ValueError(f"kind names {unknown[0]!r}, which is no method here; there are {', '.join(map(repr, names))}")
@@ -486,7 +554,9 @@ def _color_of(role):
     "The colour of a role, or a colour of matplotlib"
     color = ROLE_COLORS.get(role, role) if isinstance(role, str) else role
     if not is_color_like(color):
-        raise ValueError(f"role={role!r} is not known; choose one of {', '.join(ROLE_COLORS)}, or a colour of matplotlib")
+        raise ValueError(
+            f"role={role!r} is not known; choose one of {', '.join(ROLE_COLORS)}, or a colour of matplotlib"
+        )
     return color
 
 
@@ -499,7 +569,9 @@ def _style_of(style, role) -> str:
                 raise TypeError
             Figure().subplots().plot([], [], style)
         except (TypeError, ValueError):
-            raise ValueError(f"style={style!r} is no line style of matplotlib; such as '-', '--', '-.' or ':'") from None
+            raise ValueError(
+                f"style={style!r} is no line style of matplotlib; such as '-', '--', '-.' or ':'"
+            ) from None
     return style
 
 
@@ -644,7 +716,10 @@ def compare_curves(
 ) -> Figure:
     "The figure: the mean curve of each method with its band, areas in the legend. Raises as curves does, and ValueError without a method."
     if not isinstance(found, Mapping):
-        raise TypeError(f"found is a {type(found).__name__}; accepted: a mapping from the name of a method to its curves; one set of curves is drawn by curves")
+        raise TypeError(
+            f"found is a {type(found).__name__}; accepted: a mapping from the name of a method to its curves; one set "
+            "of curves is drawn by curves"
+        )
     if not found:
         raise ValueError("found is empty; give at least one method")
     read = {name: _read_curves(one, [kind]) for name, one in found.items()}
@@ -715,7 +790,13 @@ def _grid_points(limits, columns: int, rows: int, like: Tensor) -> Tensor:
 
 
 def _look(
-    score: Callable, examples: Tensor, target, points: Tensor, owner: Tensor, differentiate: bool = True, again: bool = False
+    score: Callable,
+    examples: Tensor,
+    target: TargetType,
+    points: Tensor,
+    owner: Tensor,
+    differentiate: bool = True,
+    again: bool = False,
 ) -> tuple[Tensor | None, Tensor]:
     "Gradients (n, 2), if asked for, and scores (n,) in double precision at points that belong to `examples`; `again`: neither probed nor warned of a second time"
     one = TargetScore(score, (examples,), target)
@@ -853,9 +934,11 @@ def vector_field(
     limit = color_limit(flux, 100)
     for i, (panel, title) in enumerate(zip(axes, titles)):
         x, y = middle[i].tolist()
-        window = _limits(limits if limits is not None else (x - 1.8 * radius, x + 1.8 * radius, y - 1.8 * radius, y + 1.8 * radius))
+        reach = 1.8 * radius
+        window = _limits((x - reach, x + reach, y - reach, y + reach) if limits is None else limits)
         fine, coarse = _grid_points(window, 50, 50, center), _grid_points(window, arrows, arrows, center)
-        height = _look(score, center, target, fine, torch.full((len(fine),), i), False, looked or i > 0)[1].reshape(50, 50).numpy()
+        owner = torch.full((len(fine),), i)
+        height = _look(score, center, target, fine, owner, False, looked or i > 0)[1].reshape(50, 50).numpy()
         if np.isfinite(height).all() and np.ptp(height) > 0:
             panel.contour(*_double(fine).T.reshape(2, 50, 50).numpy(), height, levels=12, colors="0.8", linewidths=.7, linestyles="solid")
         slope, _ = _look(score, center, target, coarse, torch.full((len(coarse),), i), again=True)
@@ -944,7 +1027,10 @@ def relevance_balance(
 ) -> Figure:
     "The figure: layers from top to bottom in the mapping's order, positive mass to the right, negative to the left, their difference as a diamond. Raises ValueError for no layers, batches that differ, NaN, or masses that don't fit."
     if not isinstance(layers, Mapping):
-        raise TypeError(f"layers is a {type(layers).__name__}; accepted: a mapping from the name of a layer to its masses or relevances")
+        raise TypeError(
+            f"layers is a {type(layers).__name__}; accepted: a mapping from the name of a layer to its masses or "
+            "relevances"
+        )
     average = _flag(average, "average")
     level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     masses = {name: _masses(value) for name, value in layers.items()}
@@ -1041,10 +1127,14 @@ def _compressed(frame, quality: int) -> bytes:
     elif isinstance(frame, (Tensor, np.ndarray)):
         pictures = image_array(frame)
         if len(pictures) > 1:
-            raise ValueError(f"a frame holds {len(pictures)} pictures; give one picture for each position of the slider")
+            raise ValueError(
+                f"a frame holds {len(pictures)} pictures; give one picture for each position of the slider"
+            )
         frame = Image.fromarray((pictures[0] * 255).round().astype(np.uint8))
     elif isinstance(frame, Image.Image) and (frame.mode == "F" or frame.mode.startswith("I")):
-        raise ValueError(f"a frame has the mode {frame.mode}, whose white isn't known; attrnb.samples.to_rgb(frame) converts it")
+        raise ValueError(
+            f"a frame has the mode {frame.mode}, whose white isn't known; attrnb.samples.to_rgb(frame) converts it"
+        )
     elif not isinstance(frame, Image.Image):
         raise TypeError(f"a frame is a {type(frame).__name__}; accepted: a Figure, an image tensor (3 or 1, H, W), a PIL image, or the bytes of a JPEG or PNG file")
     frame, jpeg, png = frame.convert("RGB"), io.BytesIO(), io.BytesIO()
@@ -1119,7 +1209,9 @@ def live(
 ) -> LivePicture:
     "A slider over precomputed frames that works without a kernel; the last expression of a cell shows it. Raises ValueError for no frames, frames of different size, a start that isn't there, a quality outside 1 to 95, bytes that are no JPEG or PNG, or pictures that are too large together; TypeError for things that aren't pictures, and arguments of another kind."
     if not isinstance(frames, Mapping):
-        raise TypeError(f"frames is a {type(frames).__name__}; accepted: a mapping from the label of a position to its picture")
+        raise TypeError(
+            f"frames is a {type(frames).__name__}; accepted: a mapping from the label of a position to its picture"
+        )
     if not frames:
         raise ValueError("frames is empty; give at least one picture")
     for text, name in ((description, "description"), (alt, "alt")):

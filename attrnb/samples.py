@@ -11,6 +11,7 @@ __all__ = ['SHAPE_CLASSES', 'ShapeImages', 'shape_images', 'ShapesNet', 'train_s
 # %% ../nbs/01_samples.ipynb #5cbd5937
 import math
 import os
+import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -261,7 +262,8 @@ class ShapesNet(nn.Module):
         classes:int=6, # number of logits
     ):
         super().__init__()
-        if not isinstance(widths, Sequence) or len(widths) != 4: raise ValueError(f"widths must be four numbers of channels, got {widths!r}")
+        if not isinstance(widths, Sequence) or len(widths) != 4:
+            raise ValueError(f"widths must be four numbers of channels, got {widths!r}")
         stem, low, high, last = (whole_number(o, "a width") for o in widths)
         classes = whole_number(classes, "classes")
         self.features = nn.Sequential(
@@ -335,7 +337,7 @@ def train_shapes_network(
     show_progress:bool=True, # show a progress bar
 ) -> ShapesNet:
     "Train a `ShapesNet` on the CPU. Returns it in evaluation mode. The global random state is not changed. Two runs with the same arguments agree on the same machine with the same version and thread count of torch; elsewhere sums are rounded differently, the weights drift apart, and only the accuracy is alike. TypeError or ValueError for arguments that aren't numbers, or are out of their range."
-    steps, batch_size, pool = (whole_number(o, name) for o, name in ((steps, "steps"), (batch_size, "batch_size"), (pool, "pool")))
+    steps, batch_size, pool = whole_number(steps, "steps"), whole_number(batch_size, "batch_size"), whole_number(pool, "pool")
     seed = _seed_number(seed)
     learning_rate = real_number(learning_rate, "learning_rate", 0, open_low=True)
     scaffold, erase = real_number(scaffold, "scaffold", 0), real_number(erase, "erase", 0, 1)
@@ -407,7 +409,8 @@ def half_moons_model(
     if points.ndim != 2 or points.shape[1] != 2: raise ValueError(f"points must have shape (n, 2), got {tuple(points.shape)}")
     if labels.shape != points.shape[:1]: raise ValueError(f"labels must have shape ({len(points)},), got {tuple(labels.shape)}")
     if not torch.isfinite(points).all(): raise ValueError("points hold NaN or infinite numbers; leave them out")
-    if not len(points) or not ((labels == 0) | (labels == 1)).all(): raise ValueError("labels must be 0 or 1, and at least one")
+    if not len(points) or not ((labels == 0) | (labels == 1)).all():
+        raise ValueError("labels must be 0 or 1, and at least one")
     act = activations[activation]
     with _Seeded(seed): model = nn.Sequential(nn.Linear(2, hidden), act(), nn.Linear(hidden, hidden), act(), nn.Linear(hidden, 2))
     points, labels = points.detach().float().cpu(), labels.long().cpu()
@@ -437,7 +440,8 @@ class Normalize(nn.Module):
         mean, std = _per_channel(mean, "mean"), _per_channel(std, "std")
         if len(mean) != len(std) and 1 not in (len(mean), len(std)):
             raise ValueError(f"mean has {len(mean)} numbers and std {len(std)}; give as many, one per channel")
-        if min(std) <= 0: raise ValueError(f"std is {std}; a deviation must be above zero (1 leaves the scale as it is)")
+        if min(std) <= 0:
+            raise ValueError(f"std is {std}; a deviation must be above zero (1 leaves the scale as it is)")
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
@@ -464,11 +468,14 @@ def _white_of(image, values, named):
     "The value of white of a picture with more than 8 bits; ValueError where it can't be known"
     low, high = values.min(), values.max()
     tags = getattr(image, "tag_v2", {})
-    bits = (tags.get(258) or (16,))[0]
+    bits = int(np.ravel(tags.get(258, 16))[0])
     if image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM"):
         white = 2**bits - 1 if bits in (12, 14) else 65535
-        if 0 < high < 4096 and white == 65535: warn_user(f"{named} holds 16-bit numbers of at most {high}, and 65535 is taken for white, "
-            "so it is nearly black. If it was made with fewer bits, give the value of white, such as white=4095 for 12")
+        if 0 < high < 4096 and white == 65535:
+            warn_user(
+                f"{named} holds 16-bit numbers of at most {high}, and 65535 is taken for white, so it is nearly black. "
+                "If it was made with fewer bits, give the value of white, such as white=4095 for 12"
+            )
         return white
     if image.mode == "F" and low >= -1e-3 and high <= 1 + 1e-3: return 1
     kind = "floating-point numbers" if image.mode == "F" else "32-bit whole numbers"
@@ -480,19 +487,24 @@ def _white_of(image, values, named):
 def to_rgb(
     image:Image.Image, # of any mode
     black:float|None=None, # the value that is black; None for 0
-    white:float|None=None, # the value that is white; None for that of the type: 255, 65535, or 1 for floating-point numbers
+    white:float|None=None, # the value that is white; None for that of the type: 255, 65535, or 1 for floats
     named:str="the picture", # what error messages call it
 ) -> Image.Image:
     "The picture in red-green-blue with 8 bits per colour, transparent pixels over white. TypeError for other than a PIL image; ValueError for one without pixels, with NaN, with 32-bit whole numbers or floating-point ones outside [0, 1] unless `white` is given, or of a mode that can't be converted."
     if not isinstance(image, Image.Image):
-        raise TypeError(f"{named} is a {type(image).__name__}; accepted: a PIL image. Files are opened by load_image(path), arrays by Image.fromarray")
+        raise TypeError(
+            f"{named} is a {type(image).__name__}; accepted: a PIL image. Files are opened by load_image(path), "
+            "arrays by Image.fromarray"
+        )
     if 0 in image.size: raise ValueError(f"{named} has {image.width} x {image.height} pixels; there is nothing in it")
     black, white = real_number(black, "black", or_none=True), real_number(white, "white", or_none=True)
     if white is None and black is not None: raise ValueError(f"black={black:g} needs white, the other end of the scale")
-    if white is not None and white == (black or 0): raise ValueError(f"black and white are both {white:g}; give two different values")
+    if white is not None and white == (black or 0):
+        raise ValueError(f"black and white are both {white:g}; give two different values")
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
-        if not np.isfinite(values).all(): raise ValueError(f"{named} holds NaN or infinite numbers, which have no colour; replace them first")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{named} holds NaN or infinite numbers, which have no colour; replace them first")
         white = _white_of(image, values, named) if white is None else white
         black = black or 0
         if getattr(image, "tag_v2", {}).get(262) == 0: black, white = white, black   # a TIFF whose zero is white
@@ -502,7 +514,10 @@ def to_rgb(
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("RGB")
-    except Exception as error: raise ValueError(f"{named} has the mode {image.mode}, which can't be converted to red-green-blue: {error}") from error
+    except Exception as error:
+        raise ValueError(
+            f"{named} has the mode {image.mode}, which can't be converted to red-green-blue: {error}"
+        ) from error
     return image if white is None else _bytes_of(image, black or 0, white)
 
 # %% ../nbs/01_samples.ipynb #f37ff4ef
@@ -520,8 +535,11 @@ class _ResizeCrop:
         image = to_rgb(image)
         (short, long), side = sorted(image.size), min(self.resize)
         if side*side*long/short > _MOST_RESIZED:
-            raise ValueError(f"the picture has {image.width} x {image.height} pixels; with its shorter side resized to {side} it would have "
-                f"{side*side*long/short/1e6:,.0f} million. Cut out the part that matters first, with image.crop((left, top, right, bottom))")
+            millions = side*side*long/short/1e6
+            raise ValueError(
+                f"the picture has {image.width} x {image.height} pixels; with its shorter side resized to {side} it would have "
+                f"{millions:,.0f} million. Cut out the part that matters first, with image.crop((left, top, right, bottom))"
+            )
         image = TF.resize(image, self.resize, self.interpolation, antialias=self.antialias)
         return TF.convert_image_dtype(TF.pil_to_tensor(TF.center_crop(image, self.crop)), torch.float32)
 
@@ -550,17 +568,20 @@ def _read_state(path):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(o, Tensor) for o in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, not a dictionary of tensors; save model.state_dict()")
-    if not all(isinstance(key, str) for key in state): raise ValueError(f"{path} holds tensors under keys that are no names; save model.state_dict()")
+    if not all(isinstance(key, str) for key in state):
+        raise ValueError(f"{path} holds tensors under keys that are no names; save model.state_dict()")
     while all(key.startswith("module.") for key in state): state = {key.removeprefix("module."): o for key, o in state.items()}
     return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)", r"\1", key): o for key, o in state.items()}
 
 # %% ../nbs/01_samples.ipynb #9f7a0c0d
 def _fault_of(tensor, key, own):
     "What is wrong with the numbers of a tensor that fits; None if nothing is"
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized: return "is sparse, quantised or without numbers; save plain tensors"
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return "is sparse, quantised or without numbers; save plain tensors"
     if tensor.is_complex(): return "holds complex numbers"
     if not own.is_floating_point(): return None
-    if not tensor.is_floating_point(): return f"holds {tensor.dtype} where floating-point numbers belong; save the model before it is quantised"
+    if not tensor.is_floating_point():
+        return f"holds {tensor.dtype} where floating-point numbers belong; save the model before it is quantised"
     finite = torch.isfinite(tensor.float())
     if not finite.all(): return f"holds {int((~finite).sum())} NaN or infinite numbers of {finite.numel()}"
     if key.endswith("running_var") and (tensor.float() < 0).any(): return "holds negative variances"
@@ -599,11 +620,19 @@ def _without_auxiliary(network):
 
 # %% ../nbs/01_samples.ipynb #27fc59d5
 def _downloaded(name, weights):
+    "torchvision's network with its default weights; ValueError where the file of them holds more than tensors"
     try:
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)   # torchvision unpickles without this
         with _Seeded(0): return torchvision.models.get_model(name, weights=weights, progress=False)
     except (OSError, RuntimeError) as error:
         raise OSError(f"the weights of {name} could not be downloaded ({error}). Download {weights.url} elsewhere "
             f"and call load_model({name!r}, weights=FILE) with the path of that file") from error
+    except (pickle.UnpicklingError, EOFError, KeyError) as error:
+        path = Path(torch.hub.get_dir())/"checkpoints"/Path(weights.url).name
+        raise ValueError(
+            f"{path} cannot be read as a file of tensors only; delete it, and it is downloaded again "
+            f"({str(error).splitlines()[0] if str(error) else 'it is cut'})"
+        ) from error
 
 def _from_file(name, path, classes):
     state = _read_state(path)
@@ -623,22 +652,30 @@ def _colour_scale(value, name):
     numbers = numbers*3 if len(numbers) == 1 else numbers
     if len(numbers) != 3: raise ValueError(f"{name} has {len(numbers)} numbers; give 3, one per colour, or one for all")
     if min(numbers) < 0 or max(numbers) > 1:
-        hint = "; these look like numbers of the scale 0 to 255: divide them by 255" if 1 < max(numbers) <= 255 and min(numbers) >= 0 else ""
+        hint = "; these look like numbers of the scale 0 to 255: divide them by 255" if 0 <= min(numbers) and max(numbers) <= 255 else ""
         raise ValueError(f"{name} is {numbers}; pixels are in [0, 1] here, and so must {name} be{hint}")
-    if name == "std" and min(numbers) == 0: raise ValueError(f"std is {numbers}; a deviation must be above zero (1 leaves the scale as it is)")
+    if name == "std" and min(numbers) == 0:
+        raise ValueError(f"std is {numbers}; a deviation must be above zero (1 leaves the scale as it is)")
     return numbers
 
 def _device_of(device):
     "A torch.device on which a model can run; TypeError or ValueError otherwise"
-    if not isinstance(device, (str, torch.device)): raise TypeError(f"device must be a str or a torch.device, got {type(device).__name__} {device!r}")
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError(f"device must be a str or a torch.device, got {type(device).__name__} {device!r}")
     try: found = torch.device(device)
-    except RuntimeError: raise ValueError(f"device={device!r} is not known; accepted are 'cpu', 'cuda', 'cuda:1', 'mps' and other names of torch.device") from None
-    if found.type == "meta": raise ValueError("device='meta' holds no numbers; choose one on which the model can run, such as 'cpu'")
+    except RuntimeError:
+        raise ValueError(
+            f"device={device!r} is not known; accepted are 'cpu', 'cuda', 'cuda:1', 'mps' and other names of "
+            "torch.device"
+        ) from None
+    if found.type == "meta":
+        raise ValueError("device='meta' holds no numbers; choose one on which the model can run, such as 'cpu'")
     return found
 
 def _categories_of(categories):
     "Names of classes as a list of str; TypeError or ValueError otherwise"
-    if isinstance(categories, str) or not hasattr(categories, "__iter__"): raise TypeError(f"categories must be a list of names, got {categories!r}")
+    if isinstance(categories, str) or not hasattr(categories, "__iter__"):
+        raise TypeError(f"categories must be a list of names, got {categories!r}")
     categories = list(categories)
     wrong = [o for o in categories if not isinstance(o, str)]
     if wrong: raise TypeError(f"categories must be names (str), got {type(wrong[0]).__name__} {wrong[0]!r}")
@@ -677,7 +714,8 @@ def load_model(
         normalize = Normalize([0.]*3 if mean is None else mean, [1.]*3 if std is None else std)
         network = nn.Sequential(OrderedDict(normalize=normalize, network=network))
     try: network = network.eval().to(device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error: raise ValueError(f"the model can't be moved to {device}: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"the model can't be moved to {device}: {str(error).splitlines()[0]}") from error
     return LoadedModel(network, preprocess, categories, name)
 
 # %% ../nbs/01_samples.ipynb #94e98f24
@@ -687,7 +725,8 @@ def find_class(
 ) -> int:
     "The class number. Raises ValueError for a number out of range, an unknown name (with the nearest) or one that fits several classes, TypeError for other than text or a whole number."
     if isinstance(text, (int, np.integer)) and not isinstance(text, bool): text = str(int(text))
-    if not isinstance(text, str): raise TypeError(f"a class is given by its number or name, got {type(text).__name__} {text!r}")
+    if not isinstance(text, str):
+        raise TypeError(f"a class is given by its number or name, got {type(text).__name__} {text!r}")
     text, categories = text.strip(), _categories_of(categories)
     if re.fullmatch("-?[0-9]+", text):
         number = int(text)
@@ -710,8 +749,8 @@ def find_class(
 
 # %% ../nbs/01_samples.ipynb #5e074cfe
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")   # where Pillow has them
-_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+_TURNS = {i: Image.Transpose[name] for i, name in enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE",
+    "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2)}   # of EXIF
 
 def _open_picture(path, max_pixels):
     "A decoded PIL image as it is stored, and the turn that it asks for; ValueError whatever Pillow raises"
@@ -724,20 +763,26 @@ def _open_picture(path, max_pixels):
                 frames = getattr(file, "n_frames", 1) if file.format in ("TIFF", "GIF", "WEBP", "PNG") else 1
                 file.load()
                 turn = _TURNS.get(file.getexif().get(274))
-    except UnidentifiedImageError: raise ValueError(f"{path} is no picture that is read here; it must be one of {', '.join(formats)}") from None
-    except Image.DecompressionBombError as error: raise ValueError(f"{path} is too large for Pillow; make it smaller first ({error})") from None
-    except Exception as error: raise ValueError(f"{path} is damaged or can't be decoded: {error or type(error).__name__}") from error
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is no picture that is read here; it must be one of {', '.join(formats)}") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large for Pillow; make it smaller first ({error})") from None
+    except Exception as error:
+        raise ValueError(f"{path} is damaged or can't be decoded: {error or type(error).__name__}") from error
     if pixels > max_pixels:
-        raise ValueError(f"{path} is too large, {pixels/1e6:,.0f} million pixels; make it smaller first, or give max_pixels (here {max_pixels:,})")
+        raise ValueError(
+            f"{path} is too large, {pixels/1e6:,.0f} million pixels; make it smaller first, or give max_pixels (here "
+            f"{max_pixels:,})"
+        )
     if frames > 1: warn_user(f"{path} holds {frames} pictures; the first is read")
     return file, turn
 
 # %% ../nbs/01_samples.ipynb #99de3d40
 def load_image(
-    path:str|Path, # a file of JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, JPEG 2000 or AVIF; of several pictures in it the first is read
+    path:str|Path, # a file of JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, JPEG 2000 or AVIF; the first of several pictures in it
     black:float|None=None, # the value that is black, see to_rgb
-    white:float|None=None, # the value that is white; needed for 32-bit whole numbers, and floating-point ones outside [0, 1]
-    max_pixels:int=89_000_000, # larger pictures are refused before they are decoded; a little less than what Pillow warns of
+    white:float|None=None, # the value that is white; needed for 32-bit whole numbers, and floats outside [0, 1]
+    max_pixels:int=89_000_000, # larger pictures are refused before they are decoded; Pillow warns of little more
 ) -> Image.Image:
     "Open a picture upright and in red-green-blue. Returns a PIL image of mode RGB, turned as its EXIF orientation says; transparent pixels lie over white. FileNotFoundError if there is no such file; ValueError if it is no picture, a damaged one, too large, or has values of which white is not known; TypeError for other than a path."
     path, max_pixels = _path_of(path, "picture", "path"), whole_number(max_pixels, "max_pixels")

@@ -265,7 +265,7 @@ def test_maps_mean_the_same_everywhere(name, given, error, text):
 def test_channels_of_one_picture_need_their_batch_dimension():
     picture = torch.rand(3, 5, 6)
     for call in (lambda m: overlay(picture, m), lambda m: compare(picture, {"a": m})):
-        with pytest.raises(ValueError, match=r"\[None\]; if there are three grey pictures, images\[:, None\]"):
+        with pytest.raises(ValueError, match=r"\[None\], three grey pictures images\[:, None\]"):
             call(picture)
         assert_close(call(picture[None]).axes[-1].images[-1].get_array(), picture.sum(0).double().numpy())
 
