@@ -105,6 +105,13 @@ def test_a_shared_scale_is_shared(batch, overlaid, shared_scale):
     assert_close(ends[:, 1] / ends[:, 0], torch.full((batch,), 1. if shared_scale else 10.))
 
 
+@pytest.mark.parametrize("shared_scale", [False, True])
+def test_heat_maps_share_a_scale_when_asked(shared_scale):
+    one = torch.linspace(-1, 1, 30).view(1, 1, 5, 6)
+    ends = [ax.images[0].get_clim() for ax in heatmap(torch.cat([one, 10 * one]), "signed", 100., shared_scale=shared_scale, colorbar=False).axes]
+    assert ends[1] == pytest.approx((-10, 10)) and ends[0] == pytest.approx((-10, 10) if shared_scale else (-1, 1))
+
+
 def test_an_overlay_may_be_given_the_end_of_its_scale():
     images, maps = torch.rand(2, 3, 5, 6), torch.rand(2, 5, 6)
     assert [ax.images[1].get_clim() for ax in overlay(images, maps, "magnitude", limit=7.).axes] == [(0, 7)] * 2
