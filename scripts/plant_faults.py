@@ -109,7 +109,7 @@ FAULTS = [
     Fault("plots-magnitude", "magnitudes keep their sign", 'return (t.abs() if kind == "magnitude" else t).numpy()', "return t.numpy()"),
     Fault("plots-clip", "pictures clipped at the wrong range", ".permute(0, 2, 3, 1).clamp(0, 1).numpy()", ".permute(0, 2, 3, 1).clamp(0, .5).numpy()"),
     Fault("plots-shared", "a shared scale is each map's own", "end = color_limit(maps if shared_scale else values, percentile)", "end = color_limit(values, percentile)", "test_heat_maps_share_a_scale_when_asked"),
-    Fault("plots-opacity", "the opacity of an overlay is ignored", "np.clip(np.abs(values) / end, 0, 1) * opacity, 1)", "np.clip(np.abs(values) / end, 0, 1), 1)"),
+    Fault("plots-opacity", "the opacity of an overlay is ignored", "np.clip(np.abs(values) / end, 0, 1) * opacity, 1)", "np.clip(np.abs(values) / end, 0, 1), 1)", "test_an_overlay_is_as_opaque_as_asked_where_it_is_strongest"),
     Fault("plots-area", "the area under a curve by its right ends", "return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(x)).sum(1)", "return (values[:, 1:] * np.diff(x)).sum(1)", "test_areas_are_those_of_the_measures"),
     Fault("plots-order", "features ordered by value instead of magnitude", 'order = np.argsort(-np.abs(array[i]), kind="stable")', 'order = np.argsort(-array[i], kind="stable")', "test_bars_with_the_rest_are_the_whole_attribution"),
     Fault("plots-rest", "the bar of the rest leaves one feature out", "shown.append(array[i, order[k:]].sum())", "shown.append(array[i, order[k + 1:]].sum())", "test_bars_with_the_rest_are_the_whole_attribution"),

@@ -105,6 +105,13 @@ def test_a_shared_scale_is_shared(batch, overlaid, shared_scale):
     assert_close(ends[:, 1] / ends[:, 0], torch.full((batch,), 1. if shared_scale else 10.))
 
 
+def test_an_overlay_is_as_opaque_as_asked_where_it_is_strongest():
+    values = torch.linspace(0, 1, 30).view(1, 5, 6)
+    for opacity in (.3, 1.):
+        shown = overlay(torch.rand(1, 3, 5, 6), values, "magnitude", 100., opacity).axes[0].images[1].get_alpha()
+        assert_close(shown, opacity * values[0].double().numpy(), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("shared_scale", [False, True])
 def test_heat_maps_share_a_scale_when_asked(shared_scale):
     one = torch.linspace(-1, 1, 30).view(1, 1, 5, 6)
