@@ -113,7 +113,7 @@ FAULTS = [
     Fault("plots-area", "the area under a curve by its right ends", "return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(x)).sum(1)", "return (values[:, 1:] * np.diff(x)).sum(1)", "test_areas_are_those_of_the_measures"),
     Fault("plots-order", "features ordered by value instead of magnitude", 'order = np.argsort(-np.abs(array[i]), kind="stable")', 'order = np.argsort(-array[i], kind="stable")', "test_bars_with_the_rest_are_the_whole_attribution"),
     Fault("plots-rest", "the bar of the rest leaves one feature out", "shown.append(array[i, order[k:]].sum())", "shown.append(array[i, order[k + 1:]].sum())", "test_bars_with_the_rest_are_the_whole_attribution"),
-    Fault("plots-grid", "a landscape turned on its side", 'torch.meshgrid(x, y, indexing="xy")', 'torch.meshgrid(x, y, indexing="ij")', "test_the_landscape_is_the_score_of_the_target"),
+    Fault("plots-grid", "a landscape turned on its side", 'torch.meshgrid(x, y, indexing="xy")', 'torch.meshgrid(x, y, indexing="ij")', "test_a_landscape_runs_along_its_axes"),
     Fault("plots-flux", "the flux of the wrong sign", "flux = (slope.view(points.shape) * outward).sum(2)", "flux = -(slope.view(points.shape) * outward).sum(2)", "test_the_flux_is_gradient_times_normal"),
     Fault("plots-note", "the note on NaN pixels is dropped", "wrong = int((~np.isfinite(values)).sum())", "wrong = 0", "test_what_is_not_finite_is_refused_or_marked"),
     Fault("plots-frame", "the slider shows another frame's label", "'data-label=\"{html.escape(label)}\"", "'data-label=\"{html.escape(self.labels[0])}\"", "test_the_slider_is_self_contained_and_labelled"),

@@ -6,6 +6,7 @@ import json
 import warnings
 from types import SimpleNamespace
 
+import matplotlib.axes
 import matplotlib.figure
 import numpy as np
 import pytest
@@ -471,6 +472,20 @@ def test_wrong_fraction_and_level():
 
 
 # --- paths and flux ------------------------------------------------------------------------------------------------
+
+
+def test_a_landscape_runs_along_its_axes(monkeypatch):
+    contourf, drawn = matplotlib.axes.Axes.contourf, []
+
+    def noted(ax, x, y, z, **settings):
+        drawn.append((x, y, np.asarray(z)))
+        return contourf(ax, x, y, z, **settings)
+
+    monkeypatch.setattr(matplotlib.axes.Axes, "contourf", noted)
+    path_landscape(lambda p: p[:, 0] + 10 * p[:, 1], torch.rand(1, 3, 2), limits=(0, 1, 2, 4), resolution=5)
+    (x, y, z), = drawn
+    assert (x[0], x[-1], y[0], y[-1]) == (0, 1, 2, 4)
+    assert_close(z, x[None] + 10 * y[:, None], rtol=1e-5, atol=1e-5)
 
 
 def test_the_landscape_is_the_score_of_the_target():
