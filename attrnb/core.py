@@ -36,11 +36,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 import attrnb
 
 # %% auto #0
-__all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'warn_user', 'whole_number', 'real_number', 'read_tensor', 'class_scores',
-           'ClassScore', 'check_inputs', 'refuse_not_finite', 'check_baselines', 'select_target', 'modules_of',
-           'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices', 'shared', 'per_example', 'keywords',
-           'without_probe', 'TargetScore', 'gradients', 'CountingForward', 'FeatureAttribution', 'sum_features',
-           'bootstrap_interval', 'flatten_features', 'unflatten_features']
+__all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'heard_warnings', 'warn_user', 'whole_number', 'real_number', 'read_tensor',
+           'class_scores', 'ClassScore', 'check_inputs', 'refuse_not_finite', 'check_baselines', 'select_target',
+           'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices', 'shared', 'per_example',
+           'keywords', 'without_probe', 'TargetScore', 'gradients', 'CountingForward', 'FeatureAttribution',
+           'sum_features', 'bootstrap_interval', 'flatten_features', 'unflatten_features']
 
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
@@ -49,11 +49,28 @@ TensorOrTuple = Tensor | tuple[Tensor, ...]
 _INSIDE = tuple(os.path.dirname(m.__file__) + os.sep for m in (attrnb, torch, captum)) + (contextlib.__file__, functools.__file__)
 
 
+_heard = contextvars.ContextVar("attrnb_heard", default=None)  # every thread has its own
+
+
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:  # the messages, filled while the body runs
+    "In the body the warnings of attrnb, in this thread, go into a list instead of to Python's filters, which belong to all threads."
+    said = []
+    token = _heard.set(said)
+    try:
+        yield said
+    finally:
+        _heard.reset(token)
+
+
 def warn_user(
     message: str,  # what may be wrong, and the mend
     category: type[Warning] = UserWarning,  # the kind of warning
 ):
-    "Issue a warning at the line that called the library: the caller of the outermost function of attrnb on the stack, which may be a cell, a script or a test; returns None."
+    "Issue a warning at the line that called the library: the caller of the outermost function of attrnb on the stack, which may be a cell, a script or a test; returns None. Inside heard_warnings the message goes there."
+    if _heard.get() is not None:
+        _heard.get().append(str(message))
+        return
     frames = [sys._getframe(1)]
     while frames[-1].f_back is not None:
         frames.append(frames[-1].f_back)

@@ -9,27 +9,34 @@ __all__ = ['BASELINES', 'DEFAULT_METHODS', 'Parameter', 'describe_parameters', '
            'Watch', 'ResultCache', 'Request', 'Result', 'share_inside', 'Panel', 'Explorer', 'explore', 'serve']
 
 # %% ../nbs/09_explore.ipynb #d435c2cc
+import ast
 import atexit
+import copy
+import errno
+import hashlib
 import html
+import http.client
 import importlib.util
 import inspect
 import io
 import itertools
 import json
+import keyword
 import math
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,15 +46,17 @@ import numpy as np
 import PIL.Image
 import torch
 import traitlets
+import captum.attr
 from captum.attr import IntegratedGradients
 from fastcore.basics import patch
 from fastcore.docments import docments
 from matplotlib.patches import Rectangle
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import attrnb
-from .core import SCORES, ClassScore, TargetScore, class_scores, leave_as_found, modules_of
+from .core import SCORES, ClassScore, TargetScore, heard_warnings, leave_as_found, modules_of, read_tensor, real_number, whole_number
 from .equilibrium import AttributionEquilibrium, LayerRelevance
 from .geodesic import GeodesicIGSVI, GeodesicPaths
 from .measures import SUBSTRATES, FaithfulnessCurves, faithfulness_curves, substrate_of
@@ -66,6 +75,10 @@ _NO_SETTING = {
 _RANGES = {"n_steps": (2, 128), "n_points": (1, 60), "rounds": (0, 4), "search_steps": (0, 60), "seed": (0, 20), "ratio": (0., 4.), "floor": (0., 1.), "slack": (0., 1.)}
 
 
+class _Refused(traitlets.TraitError, ValueError):
+    "A trait was given what it can't hold"
+
+
 @dataclass(frozen=True)
 class Parameter:
     "One setting of a method, and the control that fits it"
@@ -78,6 +91,23 @@ class Parameter:
     choices: tuple = ()  # of a menu
     optional: bool = False  # None is accepted, and means that the method decides
     help: str = ""  # the comment of the signature
+
+    def check(
+        self,
+        value: object,  # what was given
+    ) -> object:
+        "The value as the control holds it: Python's own numbers. Raises TypeError or ValueError for values of another kind."
+        if value is None and self.optional:
+            return None
+        if self.kind == "integer":
+            return whole_number(value, self.name, -2**63)
+        if self.kind in ("number", "logarithm"):
+            return real_number(value, self.name)
+        if self.kind == "switch" and not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{self.name} must be True or False, got {type(value).__name__} {value!r}")
+        if self.choices and not (isinstance(value, str) and value in self.choices):
+            raise ValueError(f"{self.name} is {value!r}; choose one of {', '.join(self.choices)}")
+        return bool(value) if self.kind == "switch" else value
 
 # %% ../nbs/09_explore.ipynb #c9c3eca6
 def _comments(function: Callable) -> dict[str, str]:
@@ -160,9 +190,12 @@ class Method:
         name: str | None = None,  # on the button; default the name of the class or function
     ):
         "Raises TypeError for other things, ValueError when a parameter needs a value that no control can give."
+        if isinstance(what, tuple) and (len(what) != 2 or not isinstance(what[1], Mapping)):
+            raise TypeError(f"a method with settings is a pair (method, {{name: value}}); got a tuple of {', '.join(type(w).__name__ for w in what) or 'nothing'}")
         self.what, settings = what if isinstance(what, tuple) else (what, {})
         self.is_class = inspect.isclass(self.what)
         self.is_function = not hasattr(self.what, "attribute")
+        self.is_instance = not self.is_class and not self.is_function
         if not callable(self.what) and self.is_function:
             raise TypeError(f"a method is a class or an instance with `attribute`, or a function (model, inputs, target); got {type(self.what).__name__}")
         owner = self.what if self.is_class or self.is_function else type(self.what)
@@ -181,6 +214,17 @@ class Method:
         self._built = {}
 
     @property
+    def looks_inside(self) -> bool:
+        "Whether the class takes the model itself, as Captum's methods with rules for layers do"
+        first = [*inspect.signature(self.what.__init__).parameters, "", ""][1] if self.is_class else ""
+        return first == "model" and not issubclass(self.what, AttributionEquilibrium)
+
+    @property
+    def is_ours(self) -> bool:
+        "Whether it is a method of attrnb, which draws its numbers from a generator of its own"
+        return str(getattr(self.what, "__module__", type(self.what).__module__)).startswith("attrnb.")
+
+    @property
     def settings(self) -> dict:
         "The settings to start with, name -> value"
         return {name: p.default for name, p in self.parameters.items()}
@@ -193,11 +237,11 @@ class Method:
         "The instance with `attribute`. Captum's methods that look into the model (DeepLift, LRP, ...) get the model itself and explain its output. Raises TypeError when such a model is no module."
         if not self.is_class:
             return self.what
-        if score not in self._built:
-            first = list(inspect.signature(self.what.__init__).parameters)[1]
-            looks_inside = first == "model" and not issubclass(self.what, AttributionEquilibrium)
-            self._built[score] = self.what(model if looks_inside else ClassScore(model, of=score))
-        return self._built[score]
+        built_for, found = self._built.get(score, (None, None))
+        if built_for is not model or found is None:
+            found = self.what(model if self.looks_inside else ClassScore(model, of=score))
+            self._built[score] = model, found
+        return found
 
     def run(
         self,
@@ -208,14 +252,14 @@ class Method:
         settings: Mapping = {},  # name -> value; what is left out keeps its start
     ) -> tuple[Tensor, object]:
         "The attribution, shaped as the input, and what else the method found (FluxPoints, GeodesicPaths, layers, or None). Raises what the method raises, and ValueError when what comes back doesn't fit the input."
-        arguments = self.fixed | self.settings | dict(settings)
+        x, arguments = x.detach(), self.fixed | self.settings | dict(settings)
         if "baselines" in self.parameters:
             arguments["baselines"] = baseline(x, arguments["baselines"])
         if self.is_function:
             found = self.what(ClassScore(model, of=score), x, target, **arguments)
         else:
             arguments |= {name: True for name in ("return_flux", "return_paths", "return_layers") if name in self.accepts}
-            found = self.explainer(model, score).attribute(x, target=target, **arguments)
+            found = self.explainer(model, score).attribute(x if self.is_ours else x.requires_grad_(), target=target, **arguments)
         attribution, extra = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
         if not isinstance(attribution, Tensor):
             raise ValueError(f"{self.name} returned {type(attribution).__name__}; it must return one tensor shaped as the input, {tuple(x.shape)}")
@@ -234,8 +278,8 @@ def baseline(
     return torch.ones_like(x) if isinstance(name, str) and name == "white" else substrate_of(x, name).contiguous()
 
 # %% ../nbs/09_explore.ipynb #8730b881
-class Cancelled(Exception):
-    "Raised inside a forward pass when the work was cancelled or replaced by newer work"
+class Cancelled(BaseException):
+    "Raised inside a forward pass when the work was cancelled or replaced by newer work; no Exception, so that no method takes it for an error of the model"
 
 
 class Worker:
@@ -246,7 +290,7 @@ class Worker:
         patience: float = 5.0,  # seconds without a job after which the thread ends; the next job starts a new one
     ):
         "The thread starts with the first job."
-        self.patience, self._changed, self._order = patience, threading.Condition(), itertools.count()
+        self.patience, self._changed, self._order = real_number(patience, "patience", 0.), threading.Condition(), itertools.count()
         self._jobs, self._running, self._thread, self._closed = {}, None, None, False
         self.torch_threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1))  # one core is left for the interface
         self.errors: list[BaseException] = []  # what jobs raised besides Cancelled; jobs should handle their own
@@ -258,7 +302,10 @@ class Worker:
         delay: float = 0.0,  # seconds until it is due; a newer job of the same key starts the time again
         priority: int = 1,  # lower goes first among those that are due
     ):
-        "Put the job in line; returns None. Ignored after `close`."
+        "Put the job in line; returns None. Ignored after `close`. Raises TypeError for a job that can't be called, ValueError for a delay that is no time."
+        if not callable(job):
+            raise TypeError(f"job must be callable, got {type(job).__name__}")
+        delay = real_number(delay, "delay", 0.)
         with self._changed:
             if self._closed:
                 return
@@ -298,6 +345,7 @@ class Worker:
         "Return None when no job is left. Raises TimeoutError after that time, RuntimeError when called by a job."
         if threading.current_thread() is self._thread:
             raise RuntimeError("a job can't wait for the worker to be done with it")
+        timeout = real_number(timeout, "timeout", 0.)
         with self._changed:
             if not self._changed.wait_for(lambda: not self._jobs and self._running is None, timeout):
                 raise TimeoutError(f"still at work after {timeout} seconds")
@@ -326,7 +374,8 @@ class Worker:
 
     def _work(self):
         "The thread: job after job"
-        torch.set_num_threads(self.torch_threads)  # OpenMP keeps this number per thread
+        if torch.get_num_threads() != self.torch_threads:
+            torch.set_num_threads(self.torch_threads)  # OpenMP keeps this number per thread
         while True:
             with self._changed:
                 found = self._next()
@@ -421,7 +470,7 @@ class ResultCache:
         entries: int = 512,  # at most so many
     ):
         "An empty cache, safe to use from several threads."
-        self.limit, self.entries, self.bytes = megabytes * 1e6, entries, 0
+        self.limit, self.entries, self.bytes = real_number(megabytes, "megabytes", 0.) * 1e6, whole_number(entries, "entries"), 0
         self._values, self._lock = OrderedDict(), threading.Lock()
 
     def __len__(self):
@@ -769,7 +818,7 @@ def _small_ticks(ax, size=7):
     ax.xaxis.labelpad = ax.yaxis.labelpad = 1
 
 # %% ../nbs/09_explore.ipynb #995c4d8f
-def _curves_film(found: FaithfulnessCurves, x: Tensor, empty: Tensor, kind: str, names: Sequence[str]) -> _Film:
+def _curves_film(found: FaithfulnessCurves, x: Tensor, empty: Tensor, kind: str, names: Sequence[str], word: str = "probability") -> _Film:
     "The film of a deletion or insertion curve"
     order = found.order.long()
     position = order.argsort(dim=1).reshape(1, *([1] if _is_image(x) else []), *(x.shape[2:] if _is_image(x) else x.shape[1:]))
@@ -777,8 +826,8 @@ def _curves_film(found: FaithfulnessCurves, x: Tensor, empty: Tensor, kind: str,
     scores = getattr(found, kind)[0].double().cpu().tolist()
 
     def chart(ax):
-        curves(found, ylabel="probability", ax=ax)
-        ax.set(xlabel="share of the pixels" if _is_image(x) else "share of the features", xlim=(0, 1), ylim=(-.03, 1.03))
+        curves(found, ylabel=word, ax=ax)
+        ax.set(xlabel="share of the pixels" if _is_image(x) else "share of the features", xlim=(0, 1), **dict(ylim=(-.03, 1.03)) if word == "probability" else {})
         ax.legend(loc="center right", fontsize=6, framealpha=.7)
         _small_ticks(ax)
 
@@ -788,7 +837,7 @@ def _curves_film(found: FaithfulnessCurves, x: Tensor, empty: Tensor, kind: str,
         return _pixels(seen) if _is_image(x) else partial(_draw_values, values=seen, names=names, ends=_ends(torch.cat([x, empty])))
 
     def caption(k):
-        return f"<b>{fractions[k]:.0%}</b> {'removed' if kind == 'deletion' else 'inserted'}, most important first<br>probability <b>{scores[k]:.3f}</b>"
+        return f"<b>{fractions[k]:.0%}</b> {'removed' if kind == 'deletion' else 'inserted'}, most important first<br>{word} <b>{scores[k]:.3f}</b>"
 
     return _Film(chart, fractions.numpy(), picture, caption, square=(0, 0, 1, 1) if _is_image(x) else (.4, .14, .56, .82))
 
@@ -802,6 +851,7 @@ class Request:
     method: str  # name of the method
     settings: tuple  # (name, value) pairs, sorted
     score: str  # what is explained, see ClassScore
+    reading: str = "probability"  # how the outputs become probabilities: "probability" (softmax; sigmoid for a single one), "sigmoid" of each, or "output" as they are
 
 
 @dataclass
@@ -816,14 +866,32 @@ class Result:
     calls: int  # how often the model was called
     notes: list[str]  # warnings of the method
     steps: object | None = None  # what the method found on its way, as it is drawn
+    generation: int = 0  # counts the changes of the model that were noticed
+    numpy_state: tuple | None = None  # of NumPy's global generator before the method drew from it, None if it didn't
+
+
+def _read_region(region, shape: tuple) -> tuple[int, ...]:
+    "A region within (H, W) or (features,), as ints. Raises TypeError or ValueError for what is none"
+    n = len(shape)
+    accepted = f"accepted: {'(top, left, bottom, right)' if n == 2 else '(first, last)'} within {tuple(shape)}, ends excluded"
+    values = region.tolist() if isinstance(region, (Tensor, np.ndarray)) else region
+    if not isinstance(values, (list, tuple)) or any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in values):
+        raise TypeError(f"region {region!r} is not made of whole numbers; {accepted}")
+    values = tuple(map(int, values))
+    if len(values) != 2 * n or any(not 0 <= values[k] < values[k + n] <= shape[k] for k in range(n)):
+        raise ValueError(f"region {values} doesn't fit; {accepted}")
+    return values
 
 
 def share_inside(
     attribution: Tensor,  # (1, channels, H, W), or (1, features)
     region: tuple,  # (top, left, bottom, right), ends excluded; (first, last) for features
 ) -> tuple[float, float, float]:  # of the positive, of the negative, of the area
-    "Three shares between 0 and 1: of the positive and of the negative attribution that lies inside the region, and of the area. NaN where there is no attribution of that sign."
-    values = attribution.detach().double()
+    "Three shares between 0 and 1: of the positive and of the negative attribution that lies inside the region, and of the area. NaN where there is no attribution of that sign. Raises TypeError or ValueError for what is no tensor, more than one example, or a region that doesn't fit."
+    values = read_tensor(attribution, "attribution").detach().double()
+    if values.ndim < 2 or len(values) != 1:
+        raise ValueError(f"attribution has shape {tuple(values.shape)}; give one example, (1, channels, H, W) or (1, features)")
+    region = _read_region(region, tuple(values.shape[2:]) if _is_image(values) else (values.numel(),))
     if _is_image(values):
         values = values.sum(1)[0]
         top, left, bottom, right = region
@@ -880,6 +948,10 @@ class _Control(widgets.HBox):
         if self.automatic is not None:
             self.automatic.value = value is None
         if value is not None and self.inner.value != value:
+            if self.parameter.kind in ("integer", "number"):  # a slider would show the nearest end instead
+                self.inner.max, self.inner.min = max(self.inner.max, value), min(self.inner.min, value)
+            elif self.parameter.kind == "logarithm" and value > 0:
+                self.inner.max, self.inner.min = max(self.inner.max, math.log10(value)), min(self.inner.min, math.log10(value))
             self.inner.value = value
 
 # %% ../nbs/09_explore.ipynb #5e18d4da
@@ -956,7 +1028,7 @@ class Panel(widgets.VBox):
     @traitlets.validate("method")
     def _known_method(self, proposal):
         if proposal.value not in self.explorer.methods:
-            raise traitlets.TraitError(f"method {proposal.value!r} is not known; choose from {', '.join(self.explorer.methods)}")
+            raise _Refused(f"method {proposal.value!r} is not known; choose from {', '.join(self.explorer.methods)}")
         return proposal.value
 
     @traitlets.validate("settings")
@@ -964,8 +1036,13 @@ class Panel(widgets.VBox):
         known = self.explorer.methods[self.method].settings
         unknown = [name for name in proposal.value if name not in known]
         if unknown:
-            raise traitlets.TraitError(f"{self.method} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-        return known | (self.settings if set(self.settings) == set(known) else {}) | proposal.value
+            raise _Refused(f"{self.method} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+        parameters = self.explorer.methods[self.method].parameters
+        try:
+            given = {name: parameters[name].check(value) for name, value in proposal.value.items()}
+        except (TypeError, ValueError) as error:
+            raise _Refused(str(error)) from None
+        return known | (self.settings if set(self.settings) == set(known) else {}) | given
 
     @traitlets.validate("target")
     def _known_class(self, proposal):
@@ -1023,7 +1100,8 @@ class Panel(widgets.VBox):
         "Whether what is shown answers an earlier request"
         if self.result is None or self._request is None:
             return True
-        return replace(self._request, target=self.explorer._resolve(self._request)) != self.result.request
+        e = self.explorer
+        return self.result.generation != e._generation or replace(self._request, target=e._resolve(self._request)) != self.result.request
 
     def _show(self, result: Result | None):
         "Show a result, or None while there is none"
@@ -1085,14 +1163,14 @@ class Panel(widgets.VBox):
         else:
             name = html.escape(e.class_names[result.target])
             plural = "s" if result.calls != 1 else ""
-            lines = [_small(f"<b>{name}</b>: probability <b>{result.probability:.3f}</b>"), _small(f"{result.request.score.replace('_', '-')} {result.score:.3g}, {result.calls} model call{plural}")]
+            lines = [_small(f"<b>{name}</b>: {e._word} <b>{result.probability:.3f}</b>"), _small(f"{result.request.score.replace('_', '-')} {result.score:.3g}, {result.calls} model call{plural}")]
             if self.curves is not None:
                 lines.append(_small(f"insertion {self.curves.insertion_score[0]:.3f} - deletion {self.curves.deletion_score[0]:.3f} = <b>{self.curves.difference_score[0]:.3f}</b>"))
             if e.region is not None:
                 positive, negative, area = share_inside(result.attribution, e.region)
                 text = f"region ({area:.0%} of the area): <b>{positive:.0%}</b> of the positive, {negative:.0%} of the negative".replace("nan%", "none")
                 masked = e._masked_probability(result.target)
-                lines.append(_small(text + (f"; probability without it <b>{masked:.3f}</b>" if masked is not None else "")))
+                lines.append(_small(text + (f"; {e._word} without it <b>{masked:.3f}</b>" if masked is not None else "")))
             lines += [_small(html.escape(note[:240]), "#b35900") for note in result.notes]
         self.note.value = "".join(lines)
 
@@ -1102,7 +1180,7 @@ class Panel(widgets.VBox):
             self.scrubber.show(None)
             return
         x = e.input(result.request.index)
-        self.scrubber.show(_curves_film(self.curves, x, substrate_of(x, e.removed), self.curve, e.feature_names))
+        self.scrubber.show(_curves_film(self.curves, x, substrate_of(x, e.removed), self.curve, e.feature_names, e._word))
 
     def _draw_inside(self):
         "The path, the flux points or the layers"
@@ -1147,27 +1225,32 @@ class Panel(widgets.VBox):
         self,
         folder: str | Path | None = None,  # where to; default the explorer's `folder`
     ) -> list[Path]:
-        "Write the figure (.png), the attribution with its input (.safetensors) and the Python that reproduces it (.py), with a model of one's own also the pickled model (.pt); the paths, in this order. Raises RuntimeError when there is no result, OSError when a file can't be written."
-        if self.result is None or self.state == "working":
+        "Write the figure (.png), the attribution with its input (.safetensors) and the Python that reproduces it (.py), with a model of one's own also the pickled model (.pt); the paths, in this order. A file that is there is never overwritten: the names are numbered. Raises RuntimeError when there is no result, TypeError for what is no path, OSError when a file can't be written."
+        folder = self.explorer.folder if folder is None else folder
+        if not isinstance(folder, (str, Path)):
+            raise TypeError(f"folder is a {type(folder).__name__}; give a path")
+        if self.result is None or self.state in ("waiting", "working"):
             raise RuntimeError("there is no result yet")
-        return _save_panel(self, Path(folder or self.explorer.folder))
+        if self.result.generation != self.explorer._generation:
+            raise RuntimeError("the model has changed since this was computed; press Again, or set any trait")
+        return _save_panel(self, Path(folder))
 
 # %% ../nbs/09_explore.ipynb #76c46b0b
 class _Inputs:
-    "Inputs one by one: a tensor (n, ...), or a sequence of tensors or (tensor, label) pairs that is read when needed"
+    "Inputs one by one: a tensor (n, ...), or a sequence of tensors or (tensor, label) pairs that is read when needed. Pictures of bytes are divided by 255"
 
     def __init__(self, inputs):
         if isinstance(inputs, (tuple, list)) and len(inputs) and isinstance(inputs[0], Tensor) and inputs[0].ndim == 4:
             raise TypeError("inputs is a tuple of batches; the explorer takes models of one input: give a tensor (n, ...) or a sequence of single inputs (...)")
-        if isinstance(inputs, np.ndarray):
-            inputs = torch.as_tensor(inputs)
-        if not (hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")):
+        if isinstance(inputs, (np.ndarray, Tensor)):
+            inputs = read_tensor(inputs, "inputs")
+        if isinstance(inputs, (str, bytes, Mapping)) or not (hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")):
             raise TypeError(f"inputs is a {type(inputs).__name__}; give a tensor (n, ...), or a sequence or dataset of single inputs")
         if isinstance(inputs, Tensor) and (inputs.ndim < 2 or (inputs.ndim == 3 and len(inputs) in (1, 3) and min(inputs.shape[1:]) > 7)):
             raise ValueError(f"inputs have shape {tuple(inputs.shape)}; the first dimension counts the inputs: give x[None] for a single one")
         if len(inputs) == 0:
             raise ValueError("inputs is empty; give at least one")
-        self.inputs = inputs
+        self.inputs, self.divided = inputs, False
 
     def __len__(self):
         return len(self.inputs)
@@ -1175,10 +1258,19 @@ class _Inputs:
     def __getitem__(self, i) -> tuple[Tensor, object]:
         "(1, ...) floating point on the CPU, and the label that came with it"
         x, label = self.inputs[i], None
-        if isinstance(x, (tuple, list)):
+        if isinstance(x, (tuple, list)) and x and isinstance(x[0], (Tensor, np.ndarray)) and x[0].ndim > 0:
             x, label = x[0], x[1] if len(x) > 1 else None
-        x = torch.as_tensor(x).detach().cpu()
-        x = x if x.is_floating_point() else x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        if isinstance(x, Mapping):
+            raise TypeError(f"input {i} is a dictionary with {', '.join(map(str, list(x)[:6]))}; give tensors or (tensor, label) pairs, for instance [(d['image'], d['label']) for d in inputs]")
+        x = read_tensor(x, f"input {i}").detach().cpu()
+        if x.ndim == 0 or x.numel() == 0:
+            raise ValueError(f"input {i} has shape {tuple(x.shape)}; give features (n,) or a picture (channels, H, W)")
+        if not x.is_floating_point():
+            picture = x.ndim == 3
+            if picture and x.dtype not in (torch.uint8, torch.bool):
+                raise TypeError(f"input {i} is a picture of {x.dtype}; give bytes (uint8, 0 to 255) or floating point values")
+            self.divided |= picture and x.dtype == torch.uint8
+            x = x.float() / 255 if picture and x.dtype == torch.uint8 else x.float()
         if not torch.isfinite(x).all():
             raise ValueError(f"input {i} holds NaN or infinity")
         return x[None], label.item() if isinstance(label, Tensor) and label.numel() == 1 else label
@@ -1306,7 +1398,7 @@ class _ClassPicker(widgets.VBox):
             best[-1] = chosen
         self.classes = best
         for button, k in zip(self.buttons, best):
-            button.description = f"{e.class_names[k]}   {100 * probabilities[k]:.1f} %"
+            button.description = f"{e.class_names[k]}   {100 * probabilities[k]:.1f} %" if e._word == "probability" else f"{e.class_names[k]}   {probabilities[k]:.3g}"
             button.button_style = "primary" if k == chosen else ""
 
 # %% ../nbs/09_explore.ipynb #fa6b03cf
@@ -1389,6 +1481,7 @@ class _Normalised(nn.Module):
     def __init__(self, normalise, model):
         super().__init__()
         self.normalise, self.model = normalise, model
+        self.training = model.training
 
     def forward(self, x):
         return self.model(self.normalise(x))
@@ -1406,26 +1499,98 @@ def _with_normalisation(model: Callable, normalise) -> Callable:
         return _Normalised(normalise, model) if isinstance(model, nn.Module) else lambda x: model(normalise(x))
     else:
         raise TypeError(f"normalise is a {type(normalise).__name__}; give (mean, std), a torchvision Normalize, or a function of the inputs")
-    normalise = Normalize(*([float(v) for v in torch.as_tensor(values).flatten()] for values in (mean, std)))
+    mean, std = (read_tensor(values, f"normalise's {name}").flatten().tolist() for name, values in (("mean", mean), ("std", std)))
+    for name, values in (("mean", mean), ("std", std)):
+        for value in values:
+            real_number(value, f"normalise's {name}", None if name == "mean" else 0., open_low=True)
+    normalise = Normalize(mean, std).eval()
     device = next((p.device for m in modules_of(model) for p in m.parameters()), "cpu")
-    return _Normalised(normalise.to(device), model).eval() if isinstance(model, nn.Module) else lambda x: model(normalise(x))
+    normalise = normalise.to(device)
+    return _Normalised(normalise, model) if isinstance(model, nn.Module) else lambda x: model(normalise(x))
+
+# %% ../nbs/09_explore.ipynb #c0910e12
+_COPIED_AT_MOST = 4e9  # bytes of parameters; a larger model is explained itself
+
+
+@dataclass
+class _Known:
+    "The model as it is explained, and what was found with it"
+
+    model: Callable  # a copy in evaluation mode, or the model itself if it can't be copied
+    is_copy: bool  # which of them
+    digest: bytes  # of the numbers it was copied from
+    cache: ResultCache = field(default_factory=ResultCache)
+
+
+def _digest(*owners) -> bytes:
+    "Sum and norm of every parameter and buffer that the owners hold"
+    sums, plain = {}, []
+    for t in (t for m in modules_of(owners) for t in (*m.parameters(), *m.buffers())):
+        try:
+            t = t.detach()
+            t = torch.view_as_real(t) if t.is_complex() else t
+            t = t if t.is_floating_point() else t.double()
+            sums.setdefault(t.device, []).extend((t.sum(dtype=torch.float64), torch.linalg.vector_norm(t, dtype=torch.float64)))
+        except (RuntimeError, ValueError, TypeError, NotImplementedError):  # quantised, lazy, on no device
+            plain.append((id(t), getattr(t, "_version", 0)))
+    return b"".join(torch.stack(s).cpu().numpy().tobytes() for s in sums.values()) + repr(plain).encode()
+
+
+def _copy_of(model: Callable, share: bool = False) -> nn.Module | None:
+    "The module's copy in evaluation mode, with numbers of its own or (`share`) those of the module; None if there can be none"
+    model = getattr(model, "_orig_mod", model)  # torch.compile's function is that of the module inside
+    if not isinstance(model, nn.Module):
+        return None
+    tensors = [*model.parameters(), *model.buffers()]
+    if not share and sum(_bytes_of(t) for t in tensors) > _COPIED_AT_MOST:
+        return None
+    try:
+        made = copy.deepcopy(model, {id(t): t for t in tensors} if share else {})
+        for m in made.modules():
+            m.training = False
+    except Exception:  # a lock, a file, a generator, a weight that is computed
+        return None
+    return made
+
+
+def _same_outputs(a: Tensor, b: Tensor) -> bool:
+    "Whether two passes of one input give the same, up to what other orders of summation do"
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-5, atol=1e-6 * float(torch.nan_to_num(b).abs().max()), equal_nan=True)
+
+# %% ../nbs/09_explore.ipynb #c0910e15
+_DRAWS = {
+    torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial, torch.poisson, Tensor.normal_, Tensor.uniform_,
+    Tensor.bernoulli, Tensor.bernoulli_, Tensor.random_, Tensor.exponential_, Tensor.log_normal_, Tensor.cauchy_, Tensor.geometric_, Tensor.multinomial,
+}
+_DRAWS_LIKE = {torch.rand_like: torch.rand, torch.randn_like: torch.randn}
+
+
+class _OwnDraws(TorchFunctionMode):
+    "In the body random tensors come from generators of this object, seeded with 0, instead of torch's global ones; in this thread only"
+
+    def __init__(self):
+        super().__init__()
+        self.generators = {}
+
+    def _generator(self, device) -> torch.Generator:
+        device = torch.device(device)
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(0)
+        return self.generators[device]
+
+    def __torch_function__(self, function, types, arguments=(), named=None):
+        named = dict(named or {})
+        if (function in _DRAWS or function in _DRAWS_LIKE) and named.get("generator") is None:
+            like = next((a for a in (*arguments, *named.values()) if isinstance(a, Tensor)), None)
+            device = named.get("device") or (like.device if like is not None else torch.get_default_device())
+            named["generator"] = self._generator(device)
+            if function in _DRAWS_LIKE:
+                named |= dict(device=device, dtype=named.get("dtype") or like.dtype)
+                named.pop("memory_format", None)
+                function, arguments = _DRAWS_LIKE[function], (like.shape,)
+        return function(*arguments, **named)
 
 # %% ../nbs/09_explore.ipynb #a7825f2b
-@contextmanager
-def _seeded_others(method: Method):
-    "Methods that draw from the global generators start from the same state every time; numpy's is put back"
-    if getattr(method.what, "__module__", type(method.what).__module__).startswith("attrnb."):
-        yield
-        return
-    state = np.random.get_state()
-    torch.manual_seed(0)  # leave_as_found puts torch's state back
-    np.random.seed(0)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
-
-
 DEFAULT_METHODS = {
     "NeFLAG": (NeFLAG, dict(n_points=10)),
     "Equilibrium": AttributionEquilibrium,
@@ -1441,10 +1606,13 @@ def _read_methods(methods, images: bool = True) -> dict[str, Method]:
     if isinstance(methods, Mapping):
         named = [(str(name), what) for name, what in methods.items()]
     else:
-        methods = [methods] if isinstance(methods, str) or not isinstance(methods, Sequence) else methods
-        named = [(None, what) for what in methods]
+        one = isinstance(methods, str) or not isinstance(methods, Sequence) or (isinstance(methods, tuple) and len(methods) == 2 and isinstance(methods[1], Mapping))
+        named = [(None, what) for what in ([methods] if one else methods)]
     found = {}
     for name, what in named:
+        if isinstance(what, tuple) and len(what) == 2 and isinstance(what[0], str) and what[0] in DEFAULT_METHODS and isinstance(what[1], Mapping):
+            known, name = DEFAULT_METHODS[what[0]], name or what[0]
+            what = (known[0], known[1] | dict(what[1])) if isinstance(known, tuple) else (known, what[1])
         if isinstance(what, str):
             if what not in DEFAULT_METHODS:
                 raise ValueError(f"method {what!r} is not known by name; known are {', '.join(DEFAULT_METHODS)}; or give a class, an instance or a function")
@@ -1472,22 +1640,31 @@ class _State(widgets.VBox):
     removed = traitlets.Enum(SUBSTRATES, "black", help="what takes the place of removed or masked parts, see substrate_of")
     region = traitlets.Any(None, help="(top, left, bottom, right) in pixels, ends excluded; (first, last) for tabular inputs; None: no region")
 
-    def _read(self, model, inputs, labels, targets, categories, normalise):
+    def _read(self, model, inputs, labels, targets, methods, categories, normalise, score):
         "The model, the inputs and what is known of them"
-        if not callable(model):
-            raise TypeError(f"model must be callable, got {type(model).__name__}")
+        if not callable(model) or isinstance(model, type):
+            raise TypeError(f"model must be callable, got {'the class ' + model.__name__ + '; give an instance of it' if isinstance(model, type) else type(model).__name__}")
+        if score is not None and not (isinstance(score, str) and score in SCORES):
+            raise ValueError(f"score is {score!r}; choose one of {', '.join(SCORES)}, or None")
         self.model, self._inputs = _with_normalisation(model, normalise), _Inputs(inputs)
-        self.count = len(self._inputs)
-        self._cache, self._recent = ResultCache(), ResultCache(64, 32)
-        parameter = next((p for m in modules_of(self.model) for p in m.parameters()), None)
-        self.device = parameter.device if parameter is not None else torch.device("cpu")
-        self._dtype = parameter.dtype if parameter is not None and parameter.dtype.is_floating_point else None
+        self.count, self._recent = len(self._inputs), ResultCache(64, 32)
+        self.methods = _read_methods(methods, _is_image(self._inputs[0][0]))
+        self._look()
         first, outputs = self.input(0), self._outputs(0)
+        self._noticed = score in (None, "logit", "output") and self._gives_probabilities(first, outputs)
+        self._reading, self._notices = "output" if self._noticed else "probability", []
+        if self._noticed and score is None:
+            self._notices.append("the model's outputs are probabilities already, and are taken as they are (score = output)")
+        if self._inputs.divided:
+            self._notices.append("the inputs are bytes, divided by 255")
+        self.score = score or ("output" if self._noticed else "logit")
         self.feature_names = [f"feature {k + 1}" for k in range(first[0].numel())] if not _is_image(first) else []
         n = outputs.shape[1]
         if categories is None:
             self.class_names = [f"class {k}" for k in range(n)] if n > 1 else ["yes"]
         else:
+            if isinstance(categories, (str, bytes, Mapping)) or not isinstance(categories, (Sequence, np.ndarray)):
+                raise TypeError(f"categories is a {type(categories).__name__}; give a list with the name of every class, in the order of the outputs")
             names = [str(c) for c in categories]
             names = names[-1:] if n == 1 and len(names) == 2 else names
             if len(names) != n:
@@ -1495,16 +1672,104 @@ class _State(widgets.VBox):
             twice = {c for c in names if names.count(c) > 1} if len(set(names)) < n else ()
             self.class_names = [f"{c} ({k})" if c in twice else c for k, c in enumerate(names)]
         for name, given in (("labels", labels), ("targets", targets)):
+            if given is not None and (isinstance(given, (str, bytes, Mapping)) or not isinstance(given, (Sequence, Tensor, np.ndarray)) or getattr(given, "ndim", 1) == 0):
+                raise TypeError(f"{name} is a {type(given).__name__}; give a list with one entry per input")
             if given is not None and len(given) != self.count:
                 raise ValueError(f"{len(given)} {name} for {self.count} inputs")
         self._labels = None if labels is None else [v.item() if isinstance(v, (Tensor, np.generic)) else v for v in labels]
-        self._targets = None if targets is None else [self._check_class(int(t)) for t in targets]
+        self._targets = None if targets is None else [self._check_class(whole_number(t, "targets", -2**63)) for t in (targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets)]
+
+    @property
+    def _cache(self) -> ResultCache:
+        return self._known.cache
+
+    @_cache.setter
+    def _cache(self, cache: ResultCache):
+        self._known.cache = cache
+
+    def _look(self) -> bool:
+        "In the thread that asks: a new copy of the model if its numbers have changed since the last, else a copy of its layers, for `_check`. Whether there is a new one"
+        digest = _digest(self.model, *(m.what for m in self.methods.values() if not m.is_class))
+        with self._lock:
+            self._training = any(m.training for root in modules_of(self.model) for m in root.modules())
+            if self._known is not None and digest == self._known.digest:
+                self._unchecked = _copy_of(self.model, share=True) if self._known.is_copy else self.model
+                return False
+            return self._renew(_copy_of(self.model), digest)
+
+    def _renew(self, made: nn.Module | None, digest: bytes) -> bool:
+        "Explain this copy (None: the model itself) from now on, and forget what was found. Whether there was an earlier one"
+        earlier, self._unchecked = self._known, None
+        cache = ResultCache() if earlier is None else ResultCache(earlier.cache.limit / 1e6, earlier.cache.entries)
+        self._known = _Known(self.model if made is None else made, made is not None, digest, cache)
+        self._generation += 1
+        for method in self.methods.values():
+            method._built.clear()
+        parameter = next((p for m in modules_of(self._known.model) for p in m.parameters()), None)
+        dtype = parameter.dtype if parameter is not None and parameter.dtype.is_floating_point else None
+        self.device = parameter.device if parameter is not None else torch.device("cpu")
+        if dtype != self._dtype:
+            self._dtype, self._recent = dtype, ResultCache(64, 32)
+        return earlier is not None
+
+    def _check(self, index: int) -> bool:
+        "In the worker: do the model's layers as they are now give what the copy gives? If not, explain them from now on. Whether that was so"
+        with self._lock:
+            made, known = self._unchecked, self._known
+        if made is None:
+            return False
+        kept = known.cache.get(("outputs", index))
+        if kept is None and not known.is_copy:  # nothing is kept, and what comes is made anew
+            return False
+        try:
+            x = self.input(index)
+            kept = self._outputs(index) if kept is None else kept
+            same = _same_outputs(kept, self._forward(made, x))
+        except Exception:  # the jobs with the new copy say it
+            same = False
+        with self._lock:
+            if made is not self._unchecked or known is not self._known:  # asked again meanwhile
+                return self._check(index)
+            self._unchecked = None
+            return not same and self._renew(copy.deepcopy(made) if known.is_copy else None, known.digest)
+
+    def _gives_probabilities(self, x: Tensor, outputs: Tensor) -> bool:
+        "Whether the outputs are in [0, 1], and add up to 1 or stay there for inputs far away in sixteen directions"
+        if not ((outputs >= 0) & (outputs <= 1)).all():
+            return False
+        if outputs.shape[1] > 1 and abs(outputs.sum().item() - 1) < 1e-3:
+            return True
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(16):
+            far = self._forward(self._known.model, (100. * torch.randn(x.shape, generator=generator)).to(x))
+            if not ((far >= 0) & (far <= 1)).all():
+                return False
+        return True
+
+    def _as_probabilities(self, outputs: Tensor) -> Tensor:
+        "Outputs (rows, classes) as what is shown as probability"
+        if self._reading == "output":
+            return outputs
+        return outputs.sigmoid() if self._reading == "sigmoid" or outputs.shape[1] == 1 else outputs.softmax(1)
+
+    @property
+    def _word(self) -> str:
+        "What the outputs are called, read as `score` says"
+        return "output" if self._reading == "output" and not self._noticed else "probability"
+
+    @traitlets.observe("score")
+    def _on_score(self, change):
+        "How the outputs become probabilities follows from the score; the logit says nothing"
+        if change.new != "logit" and not self._noticed:
+            self._reading = change.new.removeprefix("log_")
 
     def input(
         self,
         index: int,  # which
     ) -> Tensor:
-        "The input (1, ...), floating point, on the CPU. Raises ValueError if it holds NaN or infinity."
+        "The input (1, ...), floating point, on the CPU. Pictures of bytes (uint8) are divided by 255. Raises TypeError or ValueError for what is no number or not finite, and for an index out of range."
+        if not 0 <= whole_number(index, "index", -2**63) < self.count:
+            raise ValueError(f"index {index} is out of range; there are {self.count} inputs: 0 to {self.count - 1}")
         found = self._recent.get(index)
         if found is None:
             x, label = self._inputs[index]
@@ -1527,37 +1792,45 @@ class _State(widgets.VBox):
         key = "outputs", index
         found = self._cache.get(key)
         if found is None:
-            found = self._cache.put(key, self._forward(self.input(index)))
+            known = self._known
+            found = known.cache.put(key, self._forward(known.model, self.input(index)))
         return found
 
-    def _forward(self, x: Tensor) -> Tensor:
-        "Logits (rows, classes) on the CPU; also notes whether the model's output has a dimension for classes"
-        with leave_as_found(self.model, warn=False), torch.no_grad():
-            output = self.model(x.to(self.device))
+    def _forward(self, model: Callable, x: Tensor) -> Tensor:
+        "Outputs (rows, classes) on the CPU; also notes whether the model's output has a dimension for classes"
+        with leave_as_found(model, warn=False), torch.no_grad():
+            output = model(x.to(self.device))
         if not isinstance(output, Tensor):
             raise TypeError(f"the model returned {type(output).__name__}; it must return one tensor (pick it in a lambda: lambda x: model(x).logits)")
-        if output.ndim > 2 or len(output) != len(x):
+        if output.ndim not in (1, 2) or len(output) != len(x):
             raise ValueError(f"the model returned shape {tuple(output.shape)} for {len(x)} input; the explorer shows classifiers, with outputs (rows, classes) or (rows,)")
+        if output.is_complex():
+            raise TypeError(f"the model returned complex numbers ({output.dtype}); the explorer shows classifiers: give real outputs")
         self._flat_output = output.ndim == 1
-        return output.reshape(len(x), -1).float().cpu()
+        output = output.reshape(len(x), -1).float().cpu()
+        if hasattr(self, "class_names") and output.shape[1] != len(self.class_names):
+            raise ValueError(f"the model returns {output.shape[1]} outputs now, it was {len(self.class_names)} when the explorer was made: call explore again")
+        return output
 
     def _check_class(self, target):
         if target is not None and not 0 <= target < len(self.class_names):
-            raise traitlets.TraitError(f"class {target} is out of range; the model has {len(self.class_names)}: 0 to {len(self.class_names) - 1}")
+            raise _Refused(f"class {target} is out of range; the model has {len(self.class_names)}: 0 to {len(self.class_names) - 1}")
         return target
 
     def find_class(
         self,
         text: str,  # a number, a name, or a part of one name
     ) -> int:
-        "The class. Raises ValueError if there is none, or several."
-        return find_class(text, self.class_names)
+        "The class. Raises TypeError for what is no text, ValueError if there is no such class, or several."
+        if not isinstance(text, (str, int)) or isinstance(text, bool):
+            raise TypeError(f"text is a {type(text).__name__}; give a class's name or number")
+        return find_class(str(text), self.class_names)
 
     @property
     def probabilities(self) -> Tensor | None:
         "Of the classes for the current input, (classes,); None while the model has not seen it"
         outputs = self._cache.get(("outputs", self.index))
-        return None if outputs is None else class_scores(outputs, "probability")[0]
+        return None if outputs is None else self._as_probabilities(outputs)[0]
 
     @property
     def explained_class(self) -> int | None:
@@ -1572,15 +1845,16 @@ class _State(widgets.VBox):
     def _masked_probability(self, target: int) -> float | None:
         "Probability of a class when the region is masked; None while it is not known"
         outputs = self._cache.get(("masked", self.index, self.region, self.removed))
-        return None if outputs is None else float(class_scores(outputs, "probability")[0, target])
+        return None if outputs is None else float(self._as_probabilities(outputs)[0, target])
 
     def masked(
         self,
         index: int,  # which input
         region: tuple,  # see the trait
     ) -> Tensor:
-        "The input (1, ...) with the region replaced by what `removed` says."
+        "The input (1, ...) with the region replaced by what `removed` says. Raises TypeError or ValueError for a region that doesn't fit."
         x = self.input(index)
+        region = _read_region(region, tuple(x.shape[2:]) if _is_image(x) else (x.numel(),))
         empty, inside = substrate_of(x, self.removed), torch.zeros(x.shape[1:], dtype=torch.bool)
         if _is_image(x):
             inside[:, region[0]:region[2], region[1]:region[3]] = True
@@ -1620,12 +1894,13 @@ class Explorer(_State):
         methods: object = None,  # as in explore
         categories: Sequence[str] | None = None,  # as in explore
         normalise: object = None,  # as in explore
+        score: str | None = None,  # as in explore
     ):
         "Raises as explore does."
         self._lock, self._worker, self.panels = threading.RLock(), Worker(), []
         self.folder, self.model_code, self._expected = Path("."), "", {}
-        self._read(model, inputs, labels, targets, categories, normalise)
-        self.methods = _read_methods(methods, _is_image(self.input(0)))
+        self._known, self._unchecked, self._generation, self._dtype, self._training = None, None, 0, None, False
+        self._read(model, inputs, labels, targets, methods, categories, normalise, score)
         self._build()
         super().__init__([self._style, self._head, self._strip, widgets.HBox([self._side, self._panel_box])], layout=widgets.Layout(padding="4px"))
         self.add_class("attrnb-explorer")
@@ -1654,9 +1929,10 @@ class Explorer(_State):
         self._chooser = _RegionChooser(self, width)
         self._picker = _ClassPicker(self, width)
         style, layout = dict(description_width="78px"), widgets.Layout(width=f"{width}px")
-        names = [("logit (or output)", "logit"), ("probability", "probability"), ("log-probability", "log_probability")]
+        said = dict(logit="logit", output="output as it is", probability="probability (softmax)", sigmoid="sigmoid of each label")
+        names = [(said.get(s) or f"log of {said[s.removeprefix('log_')]}", s) for s in SCORES]
         self._view_controls = dict(
-            score=widgets.Dropdown(options=names, description="Explain", style=style, layout=layout, tooltip="what is explained"),
+            score=widgets.Dropdown(options=names, description="Explain", style=style, layout=layout, tooltip="what is explained, and with it what the outputs are: scores of classes that exclude each other (logit, probability), of labels that do not (sigmoid), or probabilities already (output)"),
             sign=widgets.ToggleButtons(options=["signed", "magnitude"], style=dict(button_width="118px", description_width="0"), layout=widgets.Layout(width=f"{width}px", margin="2px 0")),
             view=widgets.ToggleButtons(options=["overlay", "map"], style=dict(button_width="118px", description_width="0"), layout=widgets.Layout(width=f"{width}px", margin="2px 0")),
             opacity=widgets.FloatSlider(.9, min=0, max=1, step=.05, description="Strength", style=style, layout=layout, readout_format=".2f", tooltip="of the overlay"),
@@ -1680,7 +1956,7 @@ class Explorer(_State):
             traitlets.link((self, name), (control, "value"))
         self.observe(lambda _: self._on_input(), "index")
         self.observe(lambda _: self._on_class(), "target")
-        self.observe(lambda _: self._request_all(), "score")
+        self.observe(lambda _: self._on_class(), "score")
         self.observe(lambda _: self._redraw(), ["sign", "view", "opacity", "percentile"])
         self.observe(lambda _: self._on_removed(), "removed")
         self.observe(lambda _: self._on_region(), "region")
@@ -1697,7 +1973,7 @@ class Explorer(_State):
     @traitlets.validate("index")
     def _index_in_range(self, proposal):
         if not 0 <= proposal.value < self.count:
-            raise traitlets.TraitError(f"index {proposal.value} is out of range; there are {self.count} inputs: 0 to {self.count - 1}")
+            raise _Refused(f"index {proposal.value} is out of range; there are {self.count} inputs: 0 to {self.count - 1}")
         return proposal.value
 
     @traitlets.validate("target")
@@ -1708,19 +1984,19 @@ class Explorer(_State):
     def _region_inside(self, proposal):
         if proposal.value is None:
             return None
-        region, shape = tuple(int(v) for v in proposal.value), self.input(self.index).shape[1:]
-        sizes = shape[-2:] if len(shape) == 3 else (math.prod(shape),)
-        n = len(sizes)
-        if len(region) != 2 * n or any(not 0 <= region[k] < region[k + n] <= sizes[k] for k in range(n)):
-            form = "(top, left, bottom, right)" if n == 2 else "(first, last)"
-            raise traitlets.TraitError(f"region {region} doesn't fit; accepted: {form} within {tuple(sizes)}, ends excluded")
-        return region
+        x = self.input(self.index)
+        try:
+            return _read_region(proposal.value, tuple(x.shape[2:]) if _is_image(x) else (x.numel(),))
+        except (TypeError, ValueError) as error:
+            raise _Refused(str(error)) from None
 
     def add_panel(
         self,
         method: str | None = None,  # name of a method; default the first that no panel has
     ) -> Panel | None:
         "The new panel, at the right end; None if there are four already. Raises TraitError for an unknown method."
+        if method is not None and method not in self.methods:
+            raise _Refused(f"method {method!r} is not known; choose from {', '.join(self.methods)}")
         if len(self.panels) == 4:
             return None
         used = {p.method for p in self.panels}
@@ -1735,7 +2011,9 @@ class Explorer(_State):
         self,
         panel: Panel,  # one of `panels`
     ):
-        "Remove the panel and stop its work; returns None. The last one stays."
+        "Remove the panel and stop its work; returns None. The last one stays. Raises TypeError for what is no panel."
+        if not isinstance(panel, Panel):
+            raise TypeError(f"panel is a {type(panel).__name__}; give one of the explorer's `panels`")
         if panel in self.panels and len(self.panels) > 1:
             self._worker.cancel(panel)
             with self._lock:
@@ -1762,10 +2040,13 @@ class Explorer(_State):
             self._chooser.show()
             if self.target is not None:
                 self.target = None
+        self._look()
         self._worker.submit("predict", self._predict, priority=0)
         self._request_region()
-        self._picker.show()
-        self._request_all()
+        with self._lock:
+            self._picker.show()
+        for panel in list(self.panels):
+            self._submit(panel, 0., look=False)
 
     def _on_class(self):
         with self._lock:
@@ -1794,8 +2075,19 @@ class Explorer(_State):
             self._worker.submit("region", partial(self._mask, (self.index, self.region, self.removed)), delay, priority=1)
 
     def _request_all(self):
+        self._look()
         for panel in list(self.panels):
-            panel.request()
+            self._submit(panel, 0., look=False)
+
+    def _ask_again(self, beside: Panel | None = None):
+        "The model has changed: what depends on it is computed anew"
+        with self._lock:
+            self._picker.show()
+        self._worker.submit("predict", self._predict, priority=0)
+        self._request_region()
+        for panel in list(self.panels):
+            if panel is not beside and panel.state in ("done", "failed"):
+                self._submit(panel, 0., look=False)
 
     def _redraw(self):
         "Pictures that need no work of the model"
@@ -1808,7 +2100,8 @@ class Explorer(_State):
         self,
         request: Request,  # what was asked
     ) -> Result | None:
-        "The result if it is in the cache, else None."
+        "The result if it is in the cache, else None. Raises TypeError for what is no Request."
+        self._check_request(request)
         target = self._resolve(request)
         return None if target is None else self._cache.get(replace(request, target=target))
 
@@ -1821,12 +2114,18 @@ class Explorer(_State):
         outputs = self._cache.get(("outputs", request.index))
         return None if outputs is None else int(outputs.argmax())
 
-    def _submit(self, panel: Panel, delay: float):
+    def _check_request(self, request):
+        if not isinstance(request, Request):
+            raise TypeError(f"request is a {type(request).__name__}; give a Request, such as panel.result.request")
+
+    def _submit(self, panel: Panel, delay: float, look: bool = True):
         "Show what is known, and have the rest computed"
         if self._closed:
             return
+        if look and self._look():
+            self._ask_again(panel)
         target = panel.target if panel.target is not None else self.target
-        request = Request(self.index, target, panel.method, tuple(sorted(panel.settings.items())), self.score)
+        request = Request(self.index, target, panel.method, tuple(sorted(panel.settings.items())), self.score, self._reading)
         panel._request = request
         result = self.find_result(request)
         curves = self._cache.get((result.request, "curves", self.removed)) if result is not None else None
@@ -1836,6 +2135,7 @@ class Explorer(_State):
             panel._show(result)
             panel._show_curves(curves)
             panel.state = "done"
+            self._worker.submit("confirm", self._confirm, priority=0)
             return
         panel.state = "waiting"
         self._worker.submit(panel, partial(self._explain, panel, request, self.removed), delay, priority=2)
@@ -1863,11 +2163,27 @@ class Explorer(_State):
         if not self._closed:
             self._closed = True
             self._worker.close()
-            self._cache, self._recent = ResultCache(0, 1), ResultCache(0, 1)
+            self._known, self._unchecked, self._recent = _Known(self.model, False, b"", ResultCache(0, 1)), None, ResultCache(0, 1)
             _close_widgets(self)
 
+    @property
+    def notices(self) -> list[str]:
+        "What the explorer took for granted, and says in its status line."
+        more = []
+        try:
+            x = self.input(self.index)
+            if _is_image(x) and (x.min() < -.01 or x.max() > 1.01):
+                more.append(f"this input goes from {x.min():.3g} to {x.max():.3g}, its picture is stretched to [0, 1]")
+        except Exception:  # an input that can't be read; its panels say so
+            pass
+        if self._training and self._known.is_copy:
+            more.append("the model is in training mode: a copy in evaluation mode is explained, as it was when that was asked for")
+        elif self._training:
+            more.append("the model is in training mode and can't be copied: it is put into evaluation mode while it is explained, so don't train it meanwhile")
+        return self._notices + more
+
     def _idle(self):
-        self.status.value = _small("ready", "#1b7837")
+        self.status.value = _small("ready", "#1b7837") + "".join(_small(html.escape(n), "#b35900") for n in self.notices)
         self.bar.value, self.cancel_button.disabled = 0., True
 
 
@@ -1900,6 +2216,7 @@ def _close_widgets(widget):
 @patch
 def _predict(self: Explorer, stop):
     "Job: probabilities of the current input, and the buttons of the classes"
+    self._confirm(stop)
     try:
         self._outputs(self.index)
     except Exception:  # the panels show it
@@ -1909,12 +2226,21 @@ def _predict(self: Explorer, stop):
 
 
 @patch
+def _confirm(self: Explorer, stop):
+    "Job: look whether the model is still the one that was explained; if not, what is shown is computed anew"
+    if self._check(self.index):
+        self._ask_again()
+
+
+@patch
 def _mask(self: Explorer, key: tuple, stop):
     "Job: probabilities with the region masked"
     index, region, removed = key
-    if self._cache.get(("masked", *key)) is None:
+    self._confirm(stop)
+    known = self._known
+    if known.cache.get(("masked", *key)) is None:
         try:
-            self._cache.put(("masked", *key), self._forward(self.masked(index, region)))
+            known.cache.put(("masked", *key), self._forward(known.model, self.masked(index, region)))
         except Exception:
             return
     with self._lock:
@@ -1929,14 +2255,18 @@ def _explain(self: Explorer, panel: Panel, request: Request, removed: str, stop)
         if panel._shown(request):
             panel.error, panel.state = "", "working"
             self.cancel_button.disabled = False
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            result = self.find_result(request) or self._attribute(request, stop, said)
+        if self._check(request.index):
+            self._ask_again(panel)
+        known = self._known
+        with heard_warnings() as said:
+            result = self.find_result(request) or self._attribute(known, request, stop, said)
         if stop.is_set():
             raise Cancelled()
-        if panel._shown(request):
+        if panel._shown(request) and panel.result is not result:
             panel._show(result)
-        curves = self._cache.get((result.request, "curves", removed)) or self._measure(result, removed, stop)
+        with heard_warnings() as said:
+            curves = known.cache.get((result.request, "curves", removed)) or self._measure(known, result, removed, stop)
+        result.notes.extend(message for message in said if message not in result.notes)
         if stop.is_set():
             raise Cancelled()
         if panel._shown(request):
@@ -1968,37 +2298,60 @@ def _progress(self: Explorer, watch: Watch, what: tuple, label: str):
 
 
 @patch
-def _attribute(self: Explorer, request: Request, stop, said: list) -> Result:
+def _attribute(self: Explorer, known: _Known, request: Request, stop, said: list) -> Result:
     "The result of a request, computed and kept"
     target = self._resolve(request)
     if target is None:
         self._outputs(request.index)
         target = self._resolve(request)
     request = replace(request, target=target)
-    found = self._cache.get(request)
+    found = known.cache.get(request)
     if found is not None:
         return found
     method, settings = self.methods[request.method], dict(request.settings)
-    x, logits = self.input(request.index).to(self.device), self._outputs(request.index)
+    x, outputs = self.input(request.index).to(self.device), self._outputs(request.index)
     wanted = None if self._flat_output else target
-    what = (request.method, request.settings)
-    with leave_as_found(self.model, warn=False):
-        watch = Watch(self.model, stop, lambda: self._progress(watch, what, request.method))
-        model = self.model if modules_of(self.model) else _watched(self.model, watch)
+    what, numpy_state = (request.method, request.settings), None if method.is_ours else np.random.get_state()
+    own = known.model if method.is_class or not modules_of(method.what) else self.model  # a function that holds layers of the model needs that model
+    with leave_as_found(own, warn=False):
+        watch = Watch([own, known.model, *([] if method.is_class else [method.what])], stop, lambda: self._progress(watch, what, request.method))
+        model = own if modules_of(own) else _watched(own, watch)
         self._progress(watch, what, request.method)
-        with watch, _seeded_others(method):
+        with watch, nullcontext() if method.is_ours else _OwnDraws():
             attribution, extra = method.run(model, request.score, x.clone(), wanted, settings)
             calls = watch.calls
             self._expected[what] = self._expected[what[:1]] = max(calls, 1)
             score = TargetScore(ClassScore(model, of=request.score), (x,), wanted)
-            straight = torch.stack([baseline(x, settings["baselines"])[0], x[0]]) if method.what in (PathIntegratedGradients, IntegratedGradients) else None
+            straight = _straight_path(method, x, settings)
             steps = _read_steps(extra, straight, x, score)
             at_input = score.scores((x,)).item()
-    notes = [str(w.message) for w in said if not re.search("required_grads|forward, backward hooks|torch.jit", str(w.message))]
+    notes, numpy_state = list(said), _numpy_draws(numpy_state)
     if not torch.isfinite(attribution).all():
         notes.append("the attribution holds NaN or infinity")
-    result = Result(request, attribution.cpu(), target, at_input, class_scores(logits, "probability")[0, target].item(), calls, list(dict.fromkeys(notes)), steps)
-    return self._cache.put(request, result)
+    if numpy_state is not None:
+        notes.append("NumPy's global random numbers were drawn meanwhile: if by this method, it gives other values the next time")
+    if self._training and (not known.is_copy or own is not known.model or method.is_instance):
+        notes.append("the model is in training mode: it is put into evaluation mode while it is explained, so don't train it meanwhile")
+    result = Result(
+        request, attribution.cpu(), target, at_input, self._as_probabilities(outputs)[0, target].item(), calls, list(dict.fromkeys(notes)), steps,
+        self._generation, numpy_state,
+    )
+    return known.cache.put(request, result)
+
+
+def _straight_path(method: Method, x: Tensor, settings: Mapping) -> Tensor | None:
+    "The two ends of integrated gradients' path, None for other methods and for starts of other forms"
+    start = (method.fixed | dict(settings)).get("baselines", "black")
+    if method.what not in (PathIntegratedGradients, IntegratedGradients) or not isinstance(start, (str, float, int, Tensor, type(None))):
+        return None
+    start = "black" if start is None else start
+    return torch.stack([(start.to(x).expand_as(x) if isinstance(start, Tensor) else baseline(x, start))[0], x[0]])
+
+
+def _numpy_draws(before: tuple | None) -> tuple | None:
+    "The state of NumPy's global generator, if it has moved since"
+    after = None if before is None else np.random.get_state()
+    return None if before is None or (before[2:] == after[2:] and np.array_equal(before[1], after[1])) else before
 
 
 def _watched(function: Callable, watch: Watch) -> Callable:
@@ -2010,19 +2363,19 @@ def _watched(function: Callable, watch: Watch) -> Callable:
 
 
 @patch
-def _measure(self: Explorer, result: Result, removed: str, stop) -> FaithfulnessCurves:
+def _measure(self: Explorer, known: _Known, result: Result, removed: str, stop) -> FaithfulnessCurves:
     "Deletion and insertion curves of a result, computed and kept"
     x = self.input(result.request.index).to(self.device)
     features = x[0, 0].numel() if _is_image(x) else x[0].numel()
-    with leave_as_found(self.model, warn=False), Watch(self.model, stop) as watch:
-        model = self.model if modules_of(self.model) else _watched(self.model, watch)
+    with leave_as_found(known.model, warn=False), Watch(known.model, stop) as watch:
+        model = known.model if modules_of(known.model) else _watched(known.model, watch)
         found = faithfulness_curves(
-            ClassScore(model, of="probability"), x, torch.nan_to_num(result.attribution).to(self.device), None if self._flat_output else result.target,
+            ClassScore(model, of=result.request.reading), x, torch.nan_to_num(result.attribution).to(self.device), None if self._flat_output else result.target,
             substrate=removed, unit=1 if _is_image(x) else "element", steps=min(32, features),
             internal_batch_size=None if self.device.type != "cpu" else max(1, 2**18 // x[0].numel()),
         )
     found = FaithfulnessCurves(found.fractions.cpu(), found.deletion.cpu(), found.insertion.cpu(), found.tied.cpu(), found.order.cpu())
-    return self._cache.put((result.request, "curves", removed), found)
+    return known.cache.put((result.request, "curves", removed), found)
 
 # %% ../nbs/09_explore.ipynb #ababe156
 def explore(
@@ -2034,9 +2387,10 @@ def explore(
     methods: object = None,  # names, classes, instances, functions (model, inputs, target, **settings), or a mapping name -> one of these, or (one, settings); None: DEFAULT_METHODS
     categories: Sequence[str] | None = None,  # names of the classes
     normalise: object = None,  # (mean, std), torchvision's Normalize, or a function, between inputs and model, so that inputs stay pictures in [0, 1]
+    score: str | None = None,  # what is explained at first and what the outputs are, one of SCORES: "sigmoid" for labels that don't exclude each other, "output" for probabilities; None: "output" if they are seen to be probabilities, else "logit"
 ) -> Explorer:
-    "The explorer, which shows itself at the end of a cell. Raises TypeError or ValueError for models, inputs, methods or names that don't fit."
-    return Explorer(model, inputs, labels, targets, methods, categories, normalise)
+    "The explorer, which shows itself at the end of a cell. Raises TypeError or ValueError for models, inputs, methods, scores or names that don't fit."
+    return Explorer(model, inputs, labels, targets, methods, categories, normalise, score)
 
 # %% ../nbs/09_explore.ipynb #453be584
 def _is_sample_model(model) -> bool:
@@ -2050,67 +2404,111 @@ def _is_sample_model(model) -> bool:
 
 def _model_lines(explorer: Explorer, path: Path) -> list[str]:
     "Python that makes `model`; a model that must be pickled goes to `path`"
+    model = explorer._known.model
     if explorer.model_code:
         return [explorer.model_code]
-    if _is_sample_model(explorer.model):
+    if _is_sample_model(model):
         return ["from attrnb.samples import sample_model", "model = sample_model()"]
     try:
-        torch.save(explorer.model, path)
+        torch.save(model, path)
     except Exception:  # a lambda, a class made in the notebook
         path.unlink(missing_ok=True)
         return ["model = ...  # put your model here"]
-    return [f"model = torch.load(folder / {path.name!r}, weights_only=False)  # a pickle: load only what you wrote yourself"]
+    return [
+        f"pickled = folder / {path.name!r}",
+        f"if hashlib.sha256(pickled.read_bytes()).hexdigest() != {hashlib.sha256(path.read_bytes()).hexdigest()!r}:",
+        "    raise SystemExit('the pickled model is not the one that was saved, and a pickle can run any program')",
+        "model = torch.load(pickled, weights_only=False)",
+    ]
 
 
-def _method_lines(method: Method, score: str, settings: Mapping) -> list[str]:
-    "Python that makes `attribution` from `model`, `inputs` and `target`"
-    given = dict(method.fixed) | dict(settings)
-    lines, words = [], []
-    for name, value in given.items():
+def _import_line(what: object) -> tuple[str, str] | None:
+    "The import of a class or function, and its name there; None if it can't be imported by its names"
+    module, path = getattr(what, "__module__", None) or "", getattr(what, "__qualname__", "")
+    public = "captum.attr" if module.startswith("captum.") and getattr(captum.attr, path, None) is what else module
+    words = [*public.split("."), path]
+    if public == "__main__" or not all(w.isidentifier() and not keyword.iskeyword(w) for w in words):
+        return None
+    found = getattr(sys.modules.get(public), path, None)
+    return (f"from {public} import {path}", path) if found is what else None
+
+
+def _literal(value: object) -> object:
+    "A setting as Python's own values, as far as it can be: NumPy's numbers as numbers"
+    if isinstance(value, np.generic):
+        return value.item()
+    return type(value)(map(_literal, value)) if type(value) in (list, tuple) else value
+
+
+def _value_words(name: str, value: object, tensors: dict) -> str:
+    "Python for the value of a setting, with its comma; tensors and arrays go to the file beside"
+    value = _literal(value)
+    if isinstance(value, (Tensor, np.ndarray)) and read_tensor(value, name).dtype != torch.bool:
+        tensors[f"setting {name}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
+        return f"saved[{f'setting {name}'!r}]" + (".numpy()," if isinstance(value, np.ndarray) else ".to(inputs.device),")
+    try:
+        if ast.literal_eval(repr(value)) == value:
+            return ascii(value) + ","
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    imported = _import_line(value) if callable(value) else None
+    if imported:
+        return f"__import__('importlib').import_module({imported[0].split()[1]!r}).{imported[1]},"
+    return f"...,  # put here what the explorer was given, of type {ascii(type(value).__name__)}"
+
+
+def _method_lines(method: Method, score: str, settings: Mapping, tensors: dict) -> tuple[list[str], list[str]]:
+    "Python that makes `attribution` from `model`, `inputs` and `target`: the imports, and the work"
+    imports, work, words = [], [], {}
+    for name, value in (dict(method.fixed) | dict(settings)).items():
         if name == "baselines" and name in method.parameters:
-            lines.append("from attrnb.explore import baseline")
-            words.append(f"baselines=baseline(inputs, {value!r})")
+            imports.append("from attrnb.explore import baseline")
+            words[name] = f"baseline(inputs, {value!r}),"
         else:
-            words.append(f"{name}={value!r}")
-    if method.is_function:
-        what = method.what
-        if "<" in what.__qualname__ or what.__module__ == "__main__":
-            lines.append(f"# {what.__name__} is a function of your own: define it here")
-        else:
-            lines.append(f"from {what.__module__} import {what.__qualname__}")
-        call = f"{what.__name__}(ClassScore(model, of={score!r}), {', '.join(['inputs', 'target', *words])})"
+            words[name] = _value_words(name, value, tensors)
+    work += ["settings = {", *(f"    {name!a}: {value}" for name, value in words.items()), "}"] if words else []
+    given = ", **settings" if words else ""
+    owner = method.what if method.is_class or method.is_function else type(method.what)
+    imported = _import_line(owner)
+    if imported and not method.is_instance:
+        imports.append(imported[0])
+        name = imported[1]
     else:
-        owner = method.what if method.is_class else type(method.what)
-        lines.append(f"from {owner.__module__} import {owner.__name__}" if owner.__module__.startswith("attrnb.") or not owner.__module__.startswith("captum.") else f"from captum.attr import {owner.__name__}")
-        looks_inside = method.is_class and list(inspect.signature(owner.__init__).parameters)[1] == "model" and not issubclass(owner, AttributionEquilibrium)
-        forward = f"ClassScore(model, of={score!r})" if method.is_class and not looks_inside else "model"
-        if not method.is_class:
-            lines.append(f"# the explorer was given an instance of {owner.__name__}: make it here as you made it there")
-        call = f"{owner.__name__}({forward}).attribute({', '.join(['inputs', 'target=target', *words])})"
-    ours = getattr(method.what, "__module__", type(method.what).__module__).startswith("attrnb.")
-    seed = [] if ours else ["torch.manual_seed(0)", "numpy.random.seed(0)"]
-    return lines + ["ADD"] + seed + [f"attribution = {call}"]
+        name = "method"
+        kind = "function" if method.is_function else "instance" if method.is_instance else "class"
+        work.append(f"method = ...  # put the {kind} here that the explorer was given as {ascii(method.name)}")
+    scored = f"ClassScore(model, of={score!r})"
+    if method.is_function:
+        call = f"{name}({scored}, inputs, target{given})"
+    elif method.is_instance:
+        call = f"{name}.attribute(inputs, target=target{given})"
+    else:
+        call = f"{name}({'model' if method.looks_inside else scored}).attribute(inputs, target=target{given})"
+    seed = [] if method.is_ours else ["torch.manual_seed(0)"]
+    return imports, [*work, *seed, f"attribution = {call}"]
 
 # %% ../nbs/09_explore.ipynb #bcc6d21c
-def _script(panel: Panel, name: str, model: list[str]) -> str:
-    "The Python that reproduces a panel"
+def _script(panel: Panel, name: str, model: list[str], tensors: dict) -> str:
+    "The Python that reproduces a panel; tensors that it needs are put into `tensors`"
     explorer, result = panel.explorer, panel.result
     method, settings = explorer.methods[result.request.method], dict(result.request.settings)
-    made = _method_lines(method, result.request.score, settings)
-    imports, work = made[:made.index("ADD")], made[made.index("ADD") + 1:]
-    imports = [*imports, *(line for line in model if line.startswith("from "))]
+    imports, work = _method_lines(method, result.request.score, settings, tensors)
     device = "" if explorer.device.type == "cpu" else f".to({str(explorer.device)!r})"
     target = "None" if explorer._flat_output else repr(result.target)
-    numpy_too = ["import numpy"] if any(line.startswith("numpy") for line in work) else []
+    if result.numpy_state is not None:
+        kind, keys, position, has_gauss, gauss = result.numpy_state
+        tensors["numpy_state"] = torch.from_numpy(keys.astype(np.int64))
+        work[-1:-1] = [f"numpy.random.set_state(({kind!r}, saved['numpy_state'].numpy(), {int(position)}, {int(has_gauss)}, {float(gauss)!r}))"]
+    from_model = [line for line in model if line.startswith("from attrnb.samples import ") and ";" not in line]
     return "\n".join([
-        repr(f"{explorer.class_names[result.target]}, explained by {result.request.method}; written by attrnb {attrnb.__version__}"),
-        "from pathlib import Path", "", *numpy_too, "import torch", "from safetensors.torch import load_file", "",
-        *sorted(set(["from attrnb.core import ClassScore", *(i for i in imports if not i.startswith("#"))])), "",
-        *(i for i in imports if i.startswith("#")),
+        ascii(f"{explorer.class_names[result.target]}, explained by {result.request.method}; written by attrnb {attrnb.__version__}"),
+        *(["import hashlib"] if any("hashlib" in line for line in model) else []), "from pathlib import Path", "",
+        *(["import numpy"] if result.numpy_state is not None else []), "import torch", "from safetensors.torch import load_file", "",
+        *sorted({"from attrnb.core import ClassScore", *imports, *from_model}), "",
         f"torch.set_num_threads({explorer._worker.torch_threads})  # as in the explorer; with other numbers sums are rounded differently",
         "folder = Path(__file__).parent",
         f"saved = load_file(folder / {name + '.safetensors'!r})",
-        *(line for line in model if not line.startswith("from ")),
+        *(line for line in model if line not in from_model),
         f"inputs, target = saved['inputs']{device}, {target}",
         *work,
         "print('largest difference from the saved attribution:', (attribution.cpu() - saved['attribution']).abs().max().item())", "",
@@ -2118,21 +2516,58 @@ def _script(panel: Panel, name: str, model: list[str]) -> str:
 
 
 def _save_panel(panel: Panel, folder: Path) -> list[Path]:
-    "Write figure, attribution and script; their paths"
+    "Write figure, attribution and script; their paths. All are written aside first, and then get their names, at which there was no file"
     explorer, result = panel.explorer, panel.result
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; give a folder to save into")
     folder.mkdir(parents=True, exist_ok=True)
-    base = f"attrnb-{re.sub(r'[^a-z0-9]+', '-', result.request.method.lower()).strip('-')}-{result.request.index}"
-    name, k = base, 2
-    while (folder / f"{name}.py").exists():
-        name, k = f"{base}-{k}", k + 1
-    paths = [folder / f"{name}{suffix}" for suffix in (".png", ".safetensors", ".py")]
-    _panel_figure(panel).savefig(paths[0], dpi=150)
-    x = explorer.input(result.request.index)
+    base = f"attrnb-{re.sub(r'[^a-z0-9]+', '-', result.request.method.lower()).strip('-')[:60] or 'method'}-{result.request.index}"
+    for k in itertools.count(1):
+        name = base if k == 1 else f"{base}-{k}"
+        paths = [folder / f"{name}{end}" for end in (".png", ".safetensors", ".py", "-model.pt")]
+        if any(os.path.lexists(p) for p in paths):
+            continue
+        aside = Path(tempfile.mkdtemp(prefix=".attrnb-", dir=folder))
+        try:
+            made = _write_files(panel, name, aside)
+            if _place([(aside / p.name, p) for p in paths if (aside / p.name).exists()]):
+                return [p for p in paths if p.name in made]
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_files(panel: Panel, name: str, folder: Path) -> set[str]:
+    "The files of a panel in a folder of their own; their names"
+    explorer, result = panel.explorer, panel.result
+    x, tensors = explorer.input(result.request.index), {}
+    _panel_figure(panel).savefig(folder / f"{name}.png", dpi=150)
+    script = _script(panel, name, _model_lines(explorer, folder / f"{name}-model.pt"), tensors)
+    (folder / f"{name}.py").write_text(script, encoding="utf-8")
     about = dict(method=result.request.method, settings=json.dumps(dict(result.request.settings)), target=str(result.target), category=explorer.class_names[result.target], score=result.request.score)
-    save_file({"inputs": x.contiguous(), "attribution": result.attribution.contiguous()}, paths[1], metadata=about)
-    pickled = folder / f"{name}-model.pt"
-    paths[2].write_text(_script(panel, name, _model_lines(explorer, pickled)), encoding="utf-8")
-    return paths + [pickled] * pickled.exists()
+    save_file({"inputs": x.contiguous(), "attribution": result.attribution.contiguous()} | tensors, folder / f"{name}.safetensors", metadata=about)
+    return {p.name for p in folder.iterdir()}
+
+
+def _place(moves: list[tuple[Path, Path]]) -> bool:
+    "Give files their names, all or none: False if somebody else has taken one of them meanwhile"
+    placed = []
+    try:
+        for made, path in moves:
+            try:
+                os.link(made, path)  # fails where there is a file, unlike a renaming
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+                os.replace(made, path)
+            placed.append(path)
+    except BaseException as error:
+        for path in placed:
+            path.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            return False
+        raise
+    return True
 
 
 def _panel_figure(panel: Panel):
@@ -2152,7 +2587,7 @@ def _panel_figure(panel: Panel):
         left.set_title(f"explained: {explorer.class_names[result.target]}", fontsize=9)
         middle.set_title(result.request.method, fontsize=9)
         if panel.curves is not None:
-            curves(panel.curves, ylabel="probability", ax=right)
+            curves(panel.curves, ylabel=explorer._word, ax=right)
             right.set_xlabel("share of the pixels" if _is_image(x) else "share of the features")
         else:
             right.set_axis_off()
@@ -2187,83 +2622,233 @@ def _cell(photographs, network, weights, labels, mean, std, folder) -> str:
     return _NOTEBOOK.format(lines="\n".join(lines), folder=str(folder))
 
 
-def _server(notebook: Path, port: int, token: str, application: str) -> tuple[list[str], str]:
-    "The command that serves the notebook, and the address to open"
-    where = f"http://127.0.0.1:{port}"
+def _command(notebook: Path, application: str) -> tuple[list[str], str]:
+    "The words of the server's own command line, and the page on it. The token is not among them: every user of the machine can read a command line"
     if application == "voila":
-        command = ["-m", "voila", str(notebook), "--no-browser", "--Voila.ip=127.0.0.1", f"--port={port}", f"--token={token}"]
-        return command, f"{where}/?token={token}"
-    command = [
-        "-m", "jupyterlab", str(notebook), "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+        return ["voila", str(notebook), "--no-browser", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0"], "/"
+    return [
+        application, str(notebook), "--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", "--ServerApp.allow_remote_access=False",
         f"--ServerApp.root_dir={notebook.parent}", *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-    ]
-    return command, f"{where}/lab/tree/{notebook.name}?token={token}"
+    ], f"/{'notebooks' if application == 'notebook' else 'lab/tree'}/{notebook.name}"
+
+# %% ../nbs/09_explore.ipynb #5ea1c0df
+_LAUNCHER = '''
+import os, runpy, shutil, signal, socket, sys, tempfile, threading, time
+folder, descriptor = sys.argv[1], int(sys.argv[2])
+tempfile.tempdir = folder  # of this process, not of the kernels
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the application has its own
+pipe = os.fdopen(os.dup(0), "rb", buffering=0)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+token, line = "", b""
+while not line.endswith(b"\\n"):
+    byte = pipe.read(1)
+    if not byte:
+        sys.exit(0)
+    line += byte
+token = line.decode().strip()
+ours = socket.socket(fileno=descriptor)
+ours.set_inheritable(False)
+ours.setblocking(False)
+
+def end_with_the_parent():
+    while pipe.read(64):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+threading.Thread(target=end_with_the_parent, daemon=True).start()
+import tornado.netutil
+tornado.netutil.bind_sockets = lambda *words, **named: [ours.dup()]  # in this process every server listens on the socket that it was given
+import tornado.tcpserver
+tornado.tcpserver.bind_sockets = tornado.netutil.bind_sockets
+application, words = sys.argv[3], sys.argv[4:]
+sys.argv = [application, *words, f"--port={ours.getsockname()[1]}", ("--token=" if application == "voila" else "--IdentityProvider.token=") + token]
+try:
+    runpy.run_module(application, run_name="__main__", alter_sys=True)
+finally:
+    shutil.rmtree(folder, ignore_errors=True)
+'''
+
+
+def _listen(port: int) -> socket.socket:
+    "A socket that listens on localhost"
+    ours = socket.socket()
+    if os.name == "posix":
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port whose connections were just closed; never one that is listened on
+    try:
+        ours.bind(("127.0.0.1", port))
+        ours.listen(128)
+    except OSError as error:
+        ours.close()
+        why = {errno.EADDRINUSE: "is in use by another program", errno.EACCES: "is not open to this user"}.get(error.errno, f"can't be used ({error.strerror})")
+        raise RuntimeError(f"port {port} {why}; give another port, or 0 for a free one") from None
+    return ours
+
+
+def _launch(notebook: Path, application: str, ours: socket.socket, token: str, environment: Mapping = {}, more: Sequence[str] = ()) -> subprocess.Popen:
+    "The server's process on the socket `ours`, with `address`, `token` and `folder`; it ends with this program, and the notebook's folder goes with it"
+    folder, (words, page) = notebook.parent, _command(notebook, application)
+    descriptor, port = ours.fileno(), ours.getsockname()[1]
+    os.set_inheritable(descriptor, True)
+    only_this = dict(pass_fds=(descriptor,), start_new_session=True) if os.name == "posix" else dict(close_fds=False)
+    runtime = dict(JUPYTER_RUNTIME_DIR=str(folder / "runtime"))  # what Jupyter notes about its servers and kernels goes with the folder
+    launcher = folder / "server.py"
+    launcher.write_text(_LAUNCHER, encoding="utf-8")
+    with open(os.open(folder / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(launcher), str(folder), str(descriptor), application, *words[1:], *more],
+            cwd=folder, env=os.environ | runtime | dict(environment), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, **only_this,
+        )
+    os.set_inheritable(descriptor, False)
+    process.stdin.write(token.encode() + b"\n")
+    process.stdin.flush()
+    process.folder, process.port, process.address = folder, port, f"http://127.0.0.1:{port}{page}?token={token}"
+    return process
 
 # %% ../nbs/09_explore.ipynb #104b61ce
+_servers = []  # those that run; an unreferenced process would close its pipe, and end
+
+
 def serve(
     photographs: Sequence[str | Path] = (),  # picture files; none opens embedded images and the embedded network
     network: str | None = None,  # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
-    weights: str | None = None,  # state file of the network (.pth, .safetensors); default torchvision's own weights
-    labels: str | None = None,  # text file with the class names, one per line, in the order of the outputs; default torchvision's names
+    weights: str | Path | None = None,  # state file of the network (.pth, .safetensors); default torchvision's own weights
+    labels: str | Path | None = None,  # text file with the class names, one per line, in the order of the outputs; default torchvision's names
     mean: float | list[float] | None = None,  # mean colour of the normalisation, if not torchvision's; one number for all three or one each
     std: float | list[float] | None = None,  # its standard deviation
-    port: int = 0,  # of localhost; 0 takes a free one
+    port: int = 0,  # of localhost, 1 to 65535; 0 takes a free one
     open_browser: bool = True,  # open the page in the browser
     application: str = "auto",  # "voila", "jupyterlab", or "auto": Voila if it is installed, else JupyterLab
-    wait: bool = True,  # return when the server ends (Ctrl-C); False returns at once, and the caller ends the process
+    wait: bool = True,  # return when the server ends (Ctrl-C); False returns at once, and the server ends with `terminate` or with this program
 ) -> subprocess.Popen:
-    "The server's process; prints the address. Its `address` attribute is the page with its token. Raises RuntimeError when neither Voila nor JupyterLab is installed, or the server does not start; FileNotFoundError or ValueError for files that can't be read."
-    for path in (*photographs, *(p for p in (weights, labels) if p)):
+    "The server's process, which listens on localhost only; prints the address. Its `address` attribute is the page with its token. Raises RuntimeError when neither Voila nor JupyterLab is installed, the port is in use, or the server does not start; FileNotFoundError, TypeError or ValueError for files that can't be read, ports out of range and other wrong arguments."
+    photographs, wanted = _check_call(photographs, network, weights, labels, mean, std, port, application)
+    ours, folder = _listen(port), Path(tempfile.mkdtemp(prefix="attrnb-"))  # a folder that only the user can enter
+    process = None
+    with _ending_in_order():
+        try:
+            with ours:
+                notebook = _write_notebook(folder, wanted, _cell(photographs, network, weights, labels, mean, std, Path.cwd()))
+                process = _launch(notebook, wanted, ours, os.urandom(24).hex())
+            _servers.append(process)
+            _await_server(process)
+            print(f"attrnb explorer: {process.address}", flush=True)
+            if open_browser:
+                _open_page(process)
+            if wait:
+                print("press Ctrl-C to end", flush=True)
+                process.wait()
+        except BaseException as error:
+            _end_server(process, folder)
+            if not wait or not isinstance(error, KeyboardInterrupt):
+                raise
+        if wait:
+            _end_server(process, folder)
+    return process
+
+
+def _check_call(photographs, network, weights, labels, mean, std, port, application) -> tuple[list[Path], str]:
+    "The photographs as paths, and the application; refuses what can't work before anything is started"
+    photographs = [photographs] if isinstance(photographs, (str, Path)) else photographs
+    if not isinstance(photographs, Sequence):
+        raise TypeError(f"photographs is a {type(photographs).__name__}; give a list of picture files")
+    for name, path in (*(("photographs", p) for p in photographs), *((n, p) for n, p in (("weights", weights), ("labels", labels)) if p is not None)):
+        if not isinstance(path, (str, Path)):
+            raise TypeError(f"{name} holds a {type(path).__name__}; give paths of files")
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file at {path}")
+    if network is not None and not isinstance(network, str):
+        raise TypeError(f"network is a {type(network).__name__}; give the name of a torchvision model, such as 'resnet50'")
+    for name, value in (("mean", mean), ("std", std)):
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            real_number(number, name, 0., open_low=name == "std", or_none=not isinstance(value, (list, tuple)))
+    if whole_number(port, "port", 0) > 65535:
+        raise ValueError(f"port is {port}; it must be at most 65535; 0 takes a free one")
     if photographs and network == "shapes":
         raise ValueError("the embedded network knows its own shapes only; for photographs give a torchvision network, such as resnet50")
     if not photographs and network not in (None, "shapes"):
         raise ValueError(f"network {network!r} needs photographs to explain")
+    if application not in ("auto", "voila", "jupyterlab"):
+        raise ValueError(f"application is {application!r}; choose 'auto', 'voila' or 'jupyterlab'")
     installed = [a for a in ("voila", "jupyterlab") if importlib.util.find_spec(a)]
     wanted = installed if application == "auto" else [a for a in installed if a == application]
     if not wanted:
         raise RuntimeError("the explorer needs Voila or JupyterLab to show itself: pip install voila" if application == "auto" else f"{application} is not installed: pip install {application}")
-    folder = Path(tempfile.mkdtemp(prefix="attrnb-"))
-    notebook, token = folder / "explore.ipynb", os.urandom(24).hex()
-    cells = [dict(cell_type="code", id="explore", metadata={}, execution_count=None, outputs=[], source=_cell(photographs, network, weights, labels, mean, std, Path.cwd()))]
-    if wanted[0] == "jupyterlab":
+    return [Path(p) for p in photographs], wanted[0]
+
+
+def _write_notebook(folder: Path, application: str, source: str) -> Path:
+    "The notebook that the server shows"
+    cells = [dict(cell_type="code", id="explore", metadata={}, execution_count=None, outputs=[], source=source)]
+    if application == "jupyterlab":
         cells.insert(0, dict(cell_type="markdown", id="hint", metadata={}, source="Click into the cell below and press Shift+Enter."))
-    kernel = dict(name="python3", display_name="Python 3", language="python")
+    kernel, notebook = dict(name="python3", display_name="Python 3", language="python"), folder / "explore.ipynb"
     notebook.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)), encoding="utf-8")
-    if not port:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-    command, address = _server(notebook, port, token, wanted[0])
-    with open(folder / "server.log", "w", encoding="utf-8") as log:
-        process = subprocess.Popen([sys.executable, *command], cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    process.address, process.folder = address, folder
-    _await_server(process, port)
-    print(f"attrnb explorer: {address}", flush=True)
-    if open_browser:
-        import webbrowser
+    return notebook
 
-        webbrowser.open(address)
-    if wait:
-        print("press Ctrl-C to end", flush=True)
+
+def _open_page(process: subprocess.Popen):
+    "Open the page in the browser: by a file that leads there, since the browser's command line is for all to read"
+    import webbrowser
+
+    leads = process.folder / "open.html"
+    with open(os.open(leads, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(process.address)}"><a href="{html.escape(process.address)}">attrnb explorer</a>')
+    webbrowser.open(leads.as_uri())
+
+
+@contextmanager
+def _ending_in_order():
+    "In the body SIGTERM and SIGHUP (a closed terminal) end the program as an exception does, so that what it started is ended first"
+    def end(number, frame):
+        raise SystemExit(128 + number)
+
+    known = [s for s in (getattr(signal, "SIGTERM", None), getattr(signal, "SIGHUP", None)) if s is not None]
+    ours = [s for s in known if threading.current_thread() is threading.main_thread() and signal.getsignal(s) == signal.SIG_DFL]
+    for s in ours:
+        signal.signal(s, end)
+    try:
+        yield
+    finally:
+        for s in ours:
+            signal.signal(s, signal.SIG_DFL)
+
+
+def _end_server(process: subprocess.Popen | None, folder: Path, patience: float = 20.):
+    "End the server and its kernels, and remove its folder"
+    if process is not None:
+        if process in _servers:
+            _servers.remove(process)
+        process.terminate()
         try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
             process.wait()
-        except KeyboardInterrupt:
-            process.terminate()
-            process.wait(20)
-    return process
+        process.stdin.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _await_server(process: subprocess.Popen, port: int, timeout: float = 60.):
-    "Return when the port answers"
+@atexit.register
+def _end_all_servers():
+    for process in list(_servers):
+        _end_server(process, process.folder)
+
+
+def _await_server(process: subprocess.Popen, timeout: float = 90.):
+    "Return when the server answers; nobody else can, as the socket is its own"
     end = time.monotonic() + timeout
     while time.monotonic() < end and process.poll() is None:
-        with socket.socket() as s:
-            s.settimeout(.5)
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(.1)
-    process.terminate()
-    lines = (process.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    raise RuntimeError(f"the server did not start: {' '.join(lines[-3:])}")
+        connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=5)
+        try:
+            connection.request("GET", "/api")
+            connection.getresponse().read()
+            return
+        except (OSError, http.client.HTTPException):
+            time.sleep(.1)
+        finally:
+            connection.close()
+    lines = (process.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip().splitlines() if process.folder.is_dir() else []
+    raise RuntimeError(f"the server did not start: {' '.join(lines[-3:]) or 'it said nothing'}")

@@ -7,8 +7,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -52,7 +50,7 @@ def write_notebook(folder: Path, *cells: str) -> Path:
 @contextmanager
 def server(kind: str, notebook: Path):
     "The server's address, with its token"
-    from attrnb.explore import _server
+    from attrnb.explore import _await_server, _end_server, _launch, _listen
 
     folder = notebook.parent
     settings, config = folder / "settings", folder / "config"
@@ -62,34 +60,19 @@ def server(kind: str, notebook: Path):
         "@jupyterlab/apputils-extension:notification": dict(fetchNews="false", checkForUpdates=False),
         "@jupyterlab/notebook-extension:tracker": dict(windowingMode="none", autoStartDefaultKernel=True),
     }))
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command, address = _server(notebook, port, "secret", "voila" if kind == "voila" else "jupyterlab")
-    if kind == "notebook":
-        command[1], address = "notebook", address.replace("/lab/tree/", "/notebooks/")
-        command += ["--JupyterNotebookApp.expose_app_in_browser=True", f"--JupyterNotebookApp.app_settings_dir={settings}"]
-    if kind == "jupyterlab":
-        command += ["--LabApp.expose_app_in_browser=True", f"--LabApp.app_settings_dir={settings}"]
-    environment = os.environ | dict(
+    name = dict(notebook="JupyterNotebookApp", jupyterlab="LabApp").get(kind)
+    more = [f"--{name}.expose_app_in_browser=True", f"--{name}.app_settings_dir={settings}"] if name else []
+    environment = dict(
         JUPYTER_PLATFORM_DIRS="1", JUPYTER_CONFIG_DIR=str(config), PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     )
-    log = folder / "server.log"
-    with open(log, "w") as out:
-        process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    with _listen(0) as ours:
+        process = _launch(notebook, kind, ours, "secret", environment, more)
     try:
-        end = time.monotonic() + PATIENCE / 1000
-        while True:
-            assert process.poll() is None and time.monotonic() < end, log.read_text()
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(.1)
-        yield address
+        _await_server(process, PATIENCE / 1000)
+        yield process.address
     finally:
-        process.terminate()
-        process.wait(30)
+        _end_server(process, folder / "nothing", 30)
 
 
 class Person:

@@ -1,13 +1,22 @@
 "The explorer without browser and kernel: traits are set, buttons clicked, and what is shown is compared with the methods"
+import ast
 import gc
+import http.client
 import io
 import math
 import os
 import random
+import re
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import types
+import warnings
+from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot
@@ -21,9 +30,10 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.testing import assert_close
 
-from attrnb.core import ClassScore
+from attrnb.cli import main
+from attrnb.core import SCORES, ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.explore import Cancelled, Method, ResultCache, Watch, Worker, _Control, _server, baseline, describe_parameters, explore, share_inside
+from attrnb.explore import Cancelled, Method, ResultCache, Watch, Worker, _command, _Control, _copy_of, _OwnDraws, baseline, describe_parameters, explore, serve, share_inside
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -711,14 +721,534 @@ def test_two_hundred_random_interactions(seed, tabular):
     print(memory, alive)
 
 
-# The server's command
+# What is kept hangs on what the model does
 
 
-def test_server_listens_on_localhost_only_and_keeps_its_token(tmp_path):
-    for application in ("voila", "jupyterlab"):
-        command, address = _server(tmp_path / "explore.ipynb", 8123, "secret", application)
-        assert any("127.0.0.1" in word for word in command) and any("secret" in word for word in command)
-        assert address.startswith("http://127.0.0.1:8123/") and address.endswith("token=secret")
+class Gated(nn.Module):
+    "A network with all that may change: weights, a buffer, a flag, a layer"
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last, self.factor = nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3), 1.
+        self.register_buffer("shift", torch.zeros(8))
+
+    def forward(self, x):
+        return self.factor * self.last(self.act(self.first(x) + self.shift))
+
+
+def step(model, settings):
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.)
+    model(numbers(3, 6)).square().sum().backward()
+    optimizer.step()
+
+
+CHANGES = {
+    "a training step": step,
+    "through .data": lambda m, s: m.last.weight.data.mul_(-2),
+    "signs of one unit": lambda m, s: m.first.weight.data[0].neg_(),
+    "loaded": lambda m, s: m.load_state_dict(seeded(Gated, seed=5).state_dict()),
+    "vector_to_parameters": lambda m, s: nn.utils.vector_to_parameters(2 * nn.utils.parameters_to_vector(m.parameters()), m.parameters()),
+    "a parameter replaced": lambda m, s: setattr(m.last, "weight", nn.Parameter(-m.last.weight.detach())),
+    "a buffer": lambda m, s: m.shift.add_(1.),
+    "a layer": lambda m, s: setattr(m, "act", nn.ReLU()),
+    "a flag": lambda m, s: setattr(m, "factor", -1.),
+    "a hook": lambda m, s: m.act.register_forward_hook(lambda module, given, result: -result),
+    "a number in a closure": lambda m, s: s.update(scale=-3.),
+}
+
+
+@pytest.mark.parametrize("change, form", [(c, f) for f in ("module", "function") for c in CHANGES if (f, c) != ("module", "a number in a closure")])
+def test_a_changed_model_is_explained_anew(opened, change, form):
+    model, settings = seeded(Gated).eval(), dict(scale=1.)
+    given = model if form == "module" else lambda x: settings["scale"] * model(x)
+    explorer = opened(given, numbers(3, 6), methods=["Integrated Gradients", "NeFLAG"])
+    explorer.add_panel()
+    explorer.region = (1, 3)
+    explorer.wait()
+    explorer.index = 1
+    explorer.wait()
+    CHANGES[change](model, settings)
+    explorer.index = 0
+    explorer.wait()
+    fresh = opened(given, numbers(3, 6), methods=["Integrated Gradients", "NeFLAG"])
+    fresh.add_panel()
+    fresh.region = (1, 3)
+    fresh.wait()
+    for ours, theirs in zip(explorer.panels, fresh.panels):
+        assert ours.state == "done", ours.error
+        assert_close(ours.result.attribution, theirs.result.attribution)
+        assert_close((ours.result.probability, ours.result.score), (theirs.result.probability, theirs.result.score))
+        assert_close(ours.curves.deletion, theirs.curves.deletion)
+        assert ours.note.value == theirs.note.value
+    assert_close(explorer.probabilities, fresh.probabilities)
+    assert explorer._masked_probability(0) == fresh._masked_probability(0)
+    model.last.bias.data.add_(torch.tensor([0., 50., 0.]))
+    explorer.panels[1].settings = dict(n_points=3)  # asked in one panel; the other one follows
+    explorer.wait()
+    assert [p.result.target for p in explorer.panels] == [int(given(numbers(3, 6)[:1]).argmax())] * 2
+
+
+def test_an_unchanged_model_is_not_explained_twice(opened):
+    model = convolutional()
+    explorer = opened(model, pictures(2), methods=["Integrated Gradients"])
+    explorer.wait()
+    panel = explorer.panels[0]
+    first = panel.result
+    explorer.index = 1
+    explorer.wait()
+    model.train()
+    model.eval()
+    explorer.index = 0
+    assert panel.result is first and panel.state == "done", "from the cache, at once"
+    explorer.wait()
+    assert panel.result is first
+
+
+def test_a_model_that_has_other_classes_now_says_so(opened):
+    model = seeded(Gated).eval()
+    explorer = opened(model, numbers(3, 6), methods=["NeFLAG"])
+    explorer.wait()
+    model.last = nn.Linear(8, 5)
+    explorer.index = 1
+    explorer.wait()
+    assert explorer.panels[0].state == "failed" and "call explore again" in explorer.panels[0].error
+
+
+def test_saving_what_an_older_model_gave_is_refused(opened, tmp_path):
+    model = mlp()
+    explorer = opened(lambda x: model(x), numbers(2, 6), methods=["NeFLAG"])
+    explorer.wait()
+    explorer._renew(None, b"")
+    with pytest.raises(RuntimeError, match="model has changed"):
+        explorer.panels[0].save(tmp_path)
+
+
+# What the outputs mean
+
+
+def head(last, outputs=3):
+    return seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, outputs), *last)).eval()
+
+
+@pytest.mark.parametrize("make, score, noticed", [
+    (lambda: head([]), None, False), (lambda: head([nn.Softmax(1)]), None, True), (lambda: head([nn.Sigmoid()]), None, True), (lambda: head([nn.Sigmoid()], 1), None, True),
+    (lambda: head([nn.Sigmoid(), nn.Flatten(0)], 1), None, True), (lambda: head([], 1), None, False), (lambda: head([nn.LogSoftmax(1)]), None, False),
+    (lambda: head([]), "sigmoid", False), (lambda: head([]), "log_sigmoid", False), (lambda: head([nn.Softmax(1)]), "output", True), (lambda: head([nn.Softmax(1)]), "logit", True),
+])
+def test_the_probability_shown_is_the_models(opened, make, score, noticed):
+    model, x = make(), numbers(3, 6)
+    explorer = opened(model, x, methods=["Integrated Gradients"], score=score)
+    explorer.region = (0, 2)
+    explorer.wait()
+
+    def right(outputs):
+        outputs = outputs.detach().reshape(1, -1)
+        return outputs if noticed else outputs.sigmoid() if outputs.shape[1] == 1 or "sigmoid" in (score or "") else outputs.softmax(1)
+
+    panel, expected = explorer.panels[0], right(model(x[:1]))
+    k = panel.result.target
+    assert explorer._noticed == noticed and explorer.score == (score or ("output" if noticed else "logit"))
+    assert_close(explorer.probabilities, expected[0])
+    assert_close(panel.result.probability, expected[0, k].item())
+    assert_close(panel.curves.deletion[0, 0].item(), expected[0, k].item())
+    assert f"probability <b>{expected[0, k]:.3f}</b>" in panel.note.value
+    assert f"{100 * expected[0, k]:.1f} %" in explorer._picker.buttons[0].description
+    assert_close(explorer._masked_probability(k), right(model(explorer.masked(0, (0, 2))))[0, k].item())
+    assert ("score = output" in explorer.status.value) == (noticed and score is None)
+
+
+def test_probabilities_are_not_normalised_twice(opened):
+    explorer = opened(head([nn.Softmax(1)]), numbers(2, 6), methods=["Integrated Gradients"])
+    explorer.score = "probability"
+    explorer.wait()
+    assert explorer.panels[0].state == "failed" and "of='output'" in explorer.panels[0].error
+    explorer.score = "output"
+    explorer.wait()
+    assert explorer.panels[0].state == "done"
+
+
+def test_the_score_menu_offers_every_score(opened):
+    explorer = opened(head([]), numbers(2, 6), methods=["Integrated Gradients"])
+    assert [value for _, value in explorer._view_controls["score"].options] == list(SCORES)
+    for score in SCORES:
+        explorer._view_controls["score"].value = score
+        explorer.wait()
+        panel = explorer.panels[0]
+        assert panel.state == "done" and panel.result.request.score == score
+        assert_close(panel.result.score, ClassScore(explorer.model, of=score)(numbers(2, 6)[:1])[0, panel.result.target].item(), rtol=1e-4, atol=1e-5)
+        if score == "output":  # of a model of logits: no probability is made of them
+            assert "output <b>" in panel.note.value and "%" not in explorer._picker.buttons[0].description
+
+
+def test_a_score_read_otherwise_is_no_old_result(opened):
+    explorer = opened(head([]), numbers(2, 6), methods=["Integrated Gradients"])
+    explorer.wait()
+    softmax = explorer.panels[0].result.probability
+    explorer.score = "sigmoid"
+    explorer.score = "logit"  # says nothing of the outputs: they stay labels of their own
+    explorer.wait()
+    logit = explorer.model(numbers(2, 6)[:1])[0, explorer.panels[0].result.target]
+    assert_close(explorer.panels[0].result.probability, logit.sigmoid().item())
+    explorer.score = "probability"
+    explorer.score = "logit"
+    explorer.wait()
+    assert explorer.panels[0].result.probability == softmax
+
+
+# Inputs as people have them
+
+
+def test_bytes_are_divided_by_255_and_that_is_said(opened):
+    x = (pictures(2) * 255).byte()
+    explorer = opened(convolutional(), x, methods=["Integrated Gradients"])
+    explorer.wait()
+    assert_close(explorer.input(0), x[:1].float() / 255)
+    assert "divided by 255" in explorer.status.value
+    table = opened(mlp(), torch.randint(0, 200, (3, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), methods=["Integrated Gradients"])
+    assert table.input(0).max() > 1, "a table of small numbers is no picture"
+    table.wait()
+    assert "255" not in table.status.value
+
+
+def test_a_picture_outside_zero_one_is_said_to_be_stretched(opened):
+    explorer = opened(convolutional(), torch.stack([pictures(1)[0], 3 * pictures(1)[0]]), methods=["Integrated Gradients"])
+    explorer.wait()
+    assert "stretched" not in explorer.status.value
+    explorer.index = 1
+    explorer.wait()
+    assert "stretched to [0, 1]" in explorer.status.value
+
+
+def test_rows_of_plain_numbers_are_inputs(opened):
+    rows = numbers(3, 6)
+    for inputs in (rows.tolist(), rows.numpy(), list(rows.numpy()), [tuple(row) for row in rows.tolist()], [(row, "name") for row in rows]):
+        explorer = opened(mlp(), inputs, methods=["Integrated Gradients"])
+        explorer.wait()
+        assert explorer.panels[0].state == "done", explorer.panels[0].error
+        assert_close(explorer.input(1).float(), rows[1:2])
+
+
+# Safe beside other work
+
+
+def batch_normalised():
+    return seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.3), nn.Flatten(), nn.Linear(4 * 14 * 14, 4)))
+
+
+def training(model, steps, beside=None):
+    "A loop as in another cell: its losses, random numbers and modes; gradients, statistics and the generator at the end"
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
+    optimizer, seen = torch.optim.Adam(model.parameters(), lr=1e-3), []
+    for k in range(steps):
+        optimizer.zero_grad()
+        x, y = torch.rand(8, 3, 16, 16), torch.randint(4, (8,))
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        seen.append((loss.item(), torch.rand(1).item(), np.random.rand(), random.random(), [m.training for m in model.modules()]))
+        if beside is not None:
+            beside(k)
+    return seen, [p.grad.clone() for p in model.parameters()], {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+
+
+def tunnel(model, inputs, target):
+    return NoiseTunnel(Saliency(model)).attribute(inputs, target=target, nt_samples=3)
+
+
+BESIDE = {
+    "NeFLAG": (NeFLAG, dict(n_points=4)), "Equilibrium": AttributionEquilibrium, "Geodesic": (GeodesicIGSVI, dict(n_steps=3, rounds=0, max_iterations=1)),
+    "Integrated Gradients": PathIntegratedGradients, "tunnel": tunnel, "occlusion": (Occlusion, dict(sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))),
+}
+
+
+@pytest.mark.parametrize("shown", ["another model", "the model itself", "the model itself, in evaluation mode before"])
+def test_a_training_loop_beside_the_explorer_is_the_same_loop(opened, shown):
+    steps = 60
+    alone = training(batch_normalised().train(), steps)
+    model = batch_normalised()
+    model.train(shown == "the model itself")
+    explorer = opened(convolutional() if shown == "another model" else model, pictures(3), methods=BESIDE)
+    explorer.add_panel("Equilibrium")
+    filters = list(warnings.filters), warnings.showwarning
+    model.train()
+    names = list(BESIDE)
+
+    def look(k):
+        if k % 5 == 0:
+            explorer.panels[0].method = names[k // 5 % len(names)]
+        if k % 7 == 0:
+            explorer.index = k // 7 % 3
+
+    beside = training(model, steps, look)
+    assert (list(warnings.filters), warnings.showwarning) == filters
+    assert str(alone[0]) == str(beside[0])
+    assert all(torch.equal(a, b) for a, b in zip(alone[1], beside[1])) and torch.equal(alone[3], beside[3])
+    assert all(torch.equal(v, beside[2][k]) for k, v in alone[2].items())
+    assert hooks(model) == 0 and all(m.training for m in model.modules())
+    explorer.wait()
+    assert not explorer._worker.errors and {p.state for p in explorer.panels} == {"done"}, [p.error for p in explorer.panels]
+    if shown != "another model":
+        explorer.index = (explorer.index + 1) % 3
+        explorer.wait()
+        assert "training mode" in explorer.status.value
+        frozen = batch_normalised().eval()
+        frozen.load_state_dict(model.state_dict())
+        shown_score = frozen(pictures(3)[explorer.index:explorer.index + 1])[0, explorer.panels[0].result.target].item()
+        assert_close(explorer.panels[0].result.score, shown_score, rtol=1e-4, atol=1e-5)
+
+
+def test_a_function_in_training_mode_is_announced(opened):
+    model = batch_normalised().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    explorer = opened(lambda x: model(x), pictures(1), methods=["Integrated Gradients"])
+    explorer.wait()
+    assert all("train it meanwhile" in shown.value for shown in (explorer.status, explorer.panels[0].note))
+    assert all(m.training for m in model.modules()) and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_several_explorers_trace_at_once(opened):
+    explorers = [opened(convolutional(), pictures(2), methods=["Equilibrium"]) for _ in range(3)]
+    for k in range(6):
+        for explorer in explorers:
+            with explorer._lock:
+                explorer._renew(_copy_of(explorer.model), explorer._known.digest)
+            explorer.index = k % 2
+        assert torch.isfinite(nn.Linear(6, 3)(numbers(2, 6))).all(), "modules of this thread work"
+    for explorer in explorers:
+        explorer.wait()
+        assert explorer.panels[0].state == "done", explorer.panels[0].error
+    assert_close(explorers[0].panels[0].result.attribution, explorers[2].panels[0].result.attribution)
+    nn.Linear(6, 3)(numbers(2, 6))
+
+
+def test_draws_of_other_methods_come_from_the_explorers_generator(opened):
+    explorer = opened(convolutional(), pictures(1), methods={"tunnel": tunnel, "shap": GradientShap})
+    state = torch.get_rng_state()
+    explorer.wait()
+    first = explorer.panels[0].result.attribution
+    assert torch.equal(state, torch.get_rng_state()) and not explorer.panels[0].result.notes
+    again = opened(convolutional(), pictures(1), methods={"tunnel": tunnel})
+    again.wait()
+    assert torch.equal(first, again.panels[0].result.attribution), "the same numbers every time"
+    explorer.panels[0].method = "shap"
+    explorer.wait()
+    assert any("NumPy" in note for note in explorer.panels[0].result.notes)
+
+
+def draw_all():
+    like = torch.ones(5)
+    return [
+        torch.rand(5), torch.randn(2, 3), torch.randint(9, (4,)), torch.randint(2, 9, (4,)), torch.randperm(6), torch.normal(0., like), torch.normal(like, 2.), torch.bernoulli(like / 2),
+        torch.multinomial(like, 2), torch.rand_like(like), torch.randn_like(like, dtype=torch.float64), like.clone().normal_(), like.clone().uniform_(1, 2), like.clone().bernoulli_(.5),
+        like.clone().exponential_(), torch.distributions.Normal(0., 1.).sample((3,)), torch.poisson(like),
+    ]
+
+
+def test_every_draw_has_its_own_generator():
+    before = torch.get_rng_state()
+    with _OwnDraws():
+        ours = draw_all()
+    assert torch.equal(before, torch.get_rng_state())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = draw_all()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
+    generator = torch.Generator().manual_seed(3)
+    with _OwnDraws():
+        assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=torch.Generator().manual_seed(3))), "a generator that is given is used"
+
+
+# Files
+
+
+def scripted(model, inputs, target, *, weights=None, kind: str = "a", scale: float = 1., names=None):
+    return inputs * scale * (1. if weights is None else torch.as_tensor(weights))
+
+
+def test_saved_scripts_with_settings_of_all_kinds_run(opened, tmp_path):
+    settings = dict(weights=torch.arange(6.).requires_grad_(), names=["a'\n", np.float32(2.5), (1, None)], scale=np.float64(3.))
+    methods = {
+        "tensor": (FeatureAblation, dict(feature_mask=torch.tensor([[0, 0, 1, 1, 2, 2]]))), "kinds": (scripted, settings), "array": (scripted, dict(weights=np.arange(6.))),
+        "windows": (Occlusion, dict(sliding_window_shapes=(2,), strides=(2,))), "baseline": (IntegratedGradients, dict(baselines=torch.full((1, 6), .5))), "numbers": (NeFLAG, dict(n_points=np.int64(2))),
+    }
+    explorer = opened(mlp(), numbers(2, 6), methods=methods)
+    scripts = []
+    for method in methods:
+        explorer.panels[0].method = method
+        explorer.wait()
+        assert explorer.panels[0].state == "done", explorer.panels[0].error
+        scripts.append(str(explorer.panels[0].save(tmp_path)[2]))
+    check = tmp_path / "check"
+    check.write_text(f"import torch\nfor script in {scripts!r}:\n    names = dict(__file__=script)\n    exec(open(script).read(), names)\n    assert (names['attribution'] - names['saved']['attribution']).abs().max() < 1e-6, script\n")
+    done = subprocess.run([sys.executable, check], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))))
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_are_no_program(opened, tmp_path):
+    evil = "x\nraise SystemExit(7)  # \u2028'\"\\"
+
+    def function(model, inputs, target, **settings):
+        return inputs
+
+    function.__name__ = function.__qualname__ = function.__module__ = evil
+    Strange = type(evil, (Saliency,), {})
+    Strange.__module__ = evil
+    methods = {evil: function, "class" + evil: Strange, "instance": Strange(mlp()), "lambda": lambda m, i, t: i, "settings": (function, {evil: evil, "class": 1, "object": object()})}
+    explorer = opened(mlp(), numbers(2, 6), methods=methods, categories=[evil, "'''", '"' * 3], labels=[evil, "b"])
+    for method in explorer.methods:
+        explorer.panels[0].method = method
+        explorer.wait()
+        assert explorer.panels[0].state == "done", explorer.panels[0].error
+        files = explorer.panels[0].save(tmp_path)
+        tree = ast.parse(files[2].read_text())
+        raised = [node for node in ast.walk(tree) if isinstance(node, ast.Raise)]
+        assert len(raised) == 1 and "pickle" in ast.dump(raised[0]), "only the one of our own"
+        assert all(re.fullmatch(r"attrnb-[a-z0-9-]+(\.png|\.safetensors|\.py|-model\.pt)", f.name) for f in files)
+
+
+@pytest.mark.parametrize("ending", [".png", ".safetensors", ".py", "-model.pt"])
+def test_a_strangers_file_is_not_overwritten(opened, tmp_path, ending):
+    explorer = opened(mlp(), numbers(1, 6), methods=["NeFLAG"])
+    explorer.wait()
+    stranger = tmp_path / f"attrnb-neflag-0{ending}"
+    stranger.write_text("mine")
+    files = explorer.panels[0].save(tmp_path)
+    assert stranger.read_text() == "mine" and all("-2" in f.name for f in files)
+    assert sorted(tmp_path.iterdir()) == sorted([stranger, *files]), "nothing else is left"
+
+
+def test_saving_writes_all_or_nothing(opened, tmp_path, monkeypatch):
+    import attrnb.explore
+
+    explorer = opened(mlp(), numbers(1, 6), methods=["NeFLAG"])
+    explorer.wait()
+    explorer.folder = tmp_path
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    for name in ("save_file", "_script"):
+        with monkeypatch.context() as patch:
+            patch.setattr(attrnb.explore, name, full)
+            explorer.panels[0].save_button.click()
+        assert "No space left" in explorer.panels[0].saved.value and not list(tmp_path.iterdir())
+    taken, link = [], os.link
+
+    def somebody_is_faster(made, path):
+        if not taken and str(path).endswith(".py"):
+            taken.append(path)
+            path.write_text("theirs")
+        link(made, path)
+
+    monkeypatch.setattr(os, "link", somebody_is_faster)
+    files = explorer.panels[0].save(tmp_path)
+    assert taken[0].read_text() == "theirs" and len(files) == 4 and len(list(tmp_path.iterdir())) == 5
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="give a folder"):
+        explorer.panels[0].save(tmp_path / "file")
+
+
+def test_a_pickle_that_was_exchanged_is_not_loaded(opened, tmp_path):
+    explorer = opened(mlp(), numbers(1, 6), methods=["NeFLAG"])
+    explorer.wait()
+    script, pickled = explorer.panels[0].save(tmp_path)[2:]
+    torch.save(os.getcwd, pickled)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 1 and "not the one that was saved" in done.stderr
+
+
+# Wrong calls
+
+
+class Nothing:
+    def __call__(self, x):
+        return None
+
+
+WRONG = [
+    (dict(model=None), "callable"), (dict(model=nn.Linear), "give an instance"), (dict(model=lambda x: x.sum()), "classifiers"), (dict(model=lambda x: x.sum(1).to(torch.complex64)), "complex"),
+    (dict(model=Nothing()), "one tensor"), (dict(model=lambda x: x[:, :, None, None]), "classifiers"),
+    (dict(inputs=None), "give a tensor"), (dict(inputs="picture.png"), "give a tensor"), (dict(inputs={"a": 1}), "give a tensor"), (dict(inputs=3.), "give a tensor"), (dict(inputs=[]), "empty"),
+    (dict(inputs=torch.zeros(2, 6, dtype=torch.complex64)), "complex"), (dict(inputs=torch.zeros(2, 6).to_sparse()), "to_dense"), (dict(inputs=torch.zeros(2, 6, device="meta")), "meta"),
+    (dict(inputs=np.zeros((2, 6), dtype=object)), "can't be read"), (dict(inputs=["a"]), "got str"), (dict(inputs=[1, 2, 3]), "features"), (dict(inputs=[dict(image=torch.zeros(6))]), "dictionary with image"),
+    (dict(inputs=[None]), "got NoneType"), (dict(inputs=torch.zeros(2, 0)), "shape"), (dict(inputs=[PIL.Image.new("RGB", (4, 4))]), "got Image"),
+    (dict(inputs=torch.zeros(2, 3, 16, 16, dtype=torch.int64)), "bytes"), (dict(inputs=torch.zeros(6)), r"x\[None\]"), (dict(inputs=torch.full((1, 6), math.inf)), "NaN"),
+    (dict(labels="ab"), "one entry per input"), (dict(labels=3), "one entry per input"), (dict(labels={1: 2, 3: 4}), "one entry per input"), (dict(labels=["a"]), "1 labels for 2"), (dict(labels=torch.tensor(3)), "one entry"),
+    (dict(targets="01"), "one entry per input"), (dict(targets=[0, "a"]), "int"), (dict(targets=[0, 1.5]), "int"), (dict(targets=[True, 0]), "int"), (dict(targets=[0, None]), "int"), (dict(targets=2), "one entry"),
+    (dict(targets=[0, 3]), "out of range"), (dict(targets=[0, -1]), "out of range"), (dict(targets=torch.tensor([0., 1.])), "int"), (dict(targets=[2**70, 0]), "out of range"),
+    (dict(categories=3), "name of every class"), (dict(categories="abc"), "name of every class"), (dict(categories={"a": 0}), "name of every class"), (dict(categories=["a"]), "3 outputs"),
+    (dict(methods=3), "class or an instance"), (dict(methods=[]), "empty"), (dict(methods=["IG"]), "not known by name"), (dict(methods=[(NeFLAG, 3)]), "pair"), (dict(methods=[(NeFLAG,)]), "pair"), (dict(methods=[None]), "class or an instance"),
+    (dict(normalise=3), "normalise is a int"), (dict(normalise=(0., 0.)), "std"), (dict(normalise=("a", "b")), "mean"), (dict(normalise=(0., math.nan)), "std"), (dict(normalise=(None, 1.)), "mean"),
+    (dict(score="logits"), "choose one of"), (dict(score=3), "choose one of"),
+]
+
+
+@pytest.mark.parametrize("wrong, message", WRONG, ids=[f"{next(iter(w))}-{k}" for k, (w, _) in enumerate(WRONG)])
+def test_wrong_arguments_are_refused_in_words(wrong, message):
+    call = dict(model=head([]), inputs=numbers(2, 6)) | wrong
+    with pytest.raises((TypeError, ValueError), match=message):
+        explore(call.pop("model"), call.pop("inputs"), **call).close()
+
+
+@pytest.mark.parametrize("name, value", [
+    ("region", "ab"), ("region", 5), ("region", (math.nan, 1)), ("region", (0, 2.5)), ("region", (2, 2)), ("region", (0, 7)), ("region", (0, 1, 2, 3)), ("region", {0: 1}), ("region", (False, 1)),
+    ("target", 3), ("target", -1), ("index", 2), ("index", -1), ("target", "a"), ("index", None), ("score", "odds"), ("sign", "both"), ("view", 3), ("opacity", 2.), ("opacity", "a"), ("percentile", 20.), ("removed", "grey"),
+])
+def test_traits_keep_their_value_when_a_wrong_one_is_set(opened, name, value):
+    explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
+    before = getattr(explorer, name)
+    with pytest.raises(traitlets.TraitError):
+        setattr(explorer, name, value)
+    assert getattr(explorer, name) == before
+    explorer.wait()
+
+
+@pytest.mark.parametrize("method, wrong", [
+    ("NeFLAG", dict(n_points="a")), ("NeFLAG", dict(n_points=2.5)), ("NeFLAG", dict(n_points=None)), ("NeFLAG", dict(radius=math.nan)), ("NeFLAG", dict(radius="1")), ("NeFLAG", dict(radius_unit="mile")), ("NeFLAG", dict(points=3)),
+    ("Integrated Gradients", dict(baselines="green")), ("Integrated Gradients", dict(baselines=.5)), ("Integrated Gradients", dict(n_steps=True)),
+])
+def test_settings_keep_their_values_when_wrong_ones_are_set(opened, method, wrong):
+    explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG", "Integrated Gradients"])
+    panel = explorer.panels[0]
+    panel.method = method
+    before = dict(panel.settings)
+    with pytest.raises(ValueError):
+        panel.settings = wrong
+    assert panel.settings == before
+    explorer.wait()
+    assert panel.state == "done", panel.error
+
+
+def test_a_slider_reaches_a_value_beyond_its_range(opened):
+    explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
+    panel = explorer.panels[0]
+    panel.settings = dict(n_points=np.int64(75))
+    assert panel.settings["n_points"] == 75 and type(panel.settings["n_points"]) is int and panel._controls["NeFLAG"]["n_points"].inner.value == 75
+    explorer.wait()
+
+
+@pytest.mark.parametrize("call, kind", [
+    (lambda e: e.input(7), ValueError), (lambda e: e.input("a"), TypeError), (lambda e: e.caption(9), ValueError), (lambda e: e.masked(0, "ab"), TypeError), (lambda e: e.masked(0, (3, 9)), ValueError),
+    (lambda e: e.find_class(2.5), TypeError), (lambda e: e.find_class("zebra"), ValueError), (lambda e: e.find_result(3), TypeError), (lambda e: e.wait("a"), TypeError), (lambda e: e.wait(-1), ValueError),
+    (lambda e: e.remove_panel(3), TypeError), (lambda e: e.add_panel("nothing"), ValueError), (lambda e: e.panels[0].save(3), TypeError), (lambda e: share_inside("a", (0, 1)), TypeError),
+    (lambda e: share_inside(torch.zeros(1, 3), (0, 9)), ValueError), (lambda e: share_inside(torch.zeros(2, 3), (0, 1)), ValueError), (lambda e: share_inside(torch.zeros(1, 3), "a"), TypeError),
+    (lambda e: Worker("a"), TypeError), (lambda e: Worker(-1), ValueError), (lambda e: Worker().submit("k", 3), TypeError), (lambda e: Worker().submit("k", print, math.nan), ValueError), (lambda e: ResultCache("a"), TypeError),
+    (lambda e: ResultCache(1, 0), ValueError), (lambda e: baseline(torch.zeros(1, 3), "green"), ValueError), (lambda e: Method((1, 2, 3)), TypeError),
+])
+def test_wrong_calls_of_the_parts_are_refused_in_words(opened, call, kind):
+    explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
+    explorer.wait()
+    with pytest.raises(kind):
+        call(explorer)
+
+
+# The server
+
+
+def left_in_temporary_folder():
+    return set(Path(tempfile.gettempdir()).glob("attrnb-*"))
 
 
 def test_server_without_voila_and_jupyterlab(monkeypatch):
@@ -727,3 +1257,112 @@ def test_server_without_voila_and_jupyterlab(monkeypatch):
     monkeypatch.setattr(attrnb.explore.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="pip install voila"):
         attrnb.explore.serve()
+
+
+@pytest.mark.parametrize("wrong, kind, message", [
+    (dict(port=99999), ValueError, "at most 65535"), (dict(port=-5), ValueError, "at least 0"), (dict(port="80"), TypeError, "int"), (dict(port=True), TypeError, "int"), (dict(port=8888.), TypeError, "int"),
+    (dict(photographs=3), TypeError, "picture files"), (dict(photographs=[3]), TypeError, "paths"), (dict(photographs=["no.jpg"]), FileNotFoundError, "no file"), (dict(photographs="no.jpg"), FileNotFoundError, "no.jpg"),
+    (dict(network=3), TypeError, "torchvision"), (dict(network="resnet50"), ValueError, "needs photographs"), (dict(weights="no.pth"), FileNotFoundError, "no.pth"), (dict(weights=3), TypeError, "weights"),
+    (dict(labels="no.txt"), FileNotFoundError, "no.txt"), (dict(mean="a"), TypeError, "mean"), (dict(std=0.), ValueError, "std"), (dict(std=[.2, math.nan, 1.]), ValueError, "std"), (dict(application="notebook"), ValueError, "choose"),
+])
+def test_serve_refuses_before_anything_is_started(wrong, kind, message, monkeypatch):
+    import attrnb.explore
+
+    monkeypatch.setattr(attrnb.explore.subprocess, "Popen", None)
+    before = left_in_temporary_folder()
+    with pytest.raises(kind, match=message):
+        serve(**wrong)
+    assert left_in_temporary_folder() <= before
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_in_use_is_one_line_and_gets_no_token(host, capsys, monkeypatch):
+    import attrnb.explore
+
+    monkeypatch.setattr(attrnb.explore.subprocess, "Popen", None)
+    with socket.create_server((host, 0)) as other:
+        assert main(["explore", "--no-browser", "--port", str(other.getsockname()[1])]) == 2
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+    said = capsys.readouterr()
+    assert not said.out and said.err.count("\n") == 1 and "in use" in said.err
+
+
+def test_wrong_ports_are_one_line(capsys):
+    for port in ("99999", "-5"):
+        assert main(["explore", "--no-browser", "--port", port]) == 2
+        said = capsys.readouterr()
+        assert not said.out and said.err.startswith("attrnb: port is") and said.err.count("\n") == 1
+
+
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing(monkeypatch):
+    import attrnb.explore
+
+    monkeypatch.setattr(attrnb.explore, "_LAUNCHER", "import sys; sys.stdin.readline(); print('no such thing'); sys.exit(3)")
+    before = left_in_temporary_folder()
+    with pytest.raises(RuntimeError, match="did not start: no such thing"):
+        serve(open_browser=False, wait=False)
+    assert left_in_temporary_folder() <= before and not attrnb.explore._servers
+
+
+def ask(port, path, token=None, method="GET", body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request(method, path, body=body, headers={"Authorization": f"token {token}"} if token else {})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+SERVE = "from attrnb.cli import main; raise SystemExit(main())"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("application, end", [("voila", signal.SIGTERM), ("voila", signal.SIGKILL), ("voila", signal.SIGINT), ("jupyterlab", signal.SIGHUP), ("jupyterlab", signal.SIGKILL)])
+def test_the_server_is_for_its_user_only_and_ends_with_its_parent(application, end, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    pytest.importorskip(application)
+    environment = os.environ | dict(TMPDIR=str(tmp_path), PYTHONPATH=os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])))
+    command = [sys.executable, "-c", SERVE, "explore", "--no-browser", "--application", application]
+    process, family = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True), []
+    try:
+        port, page, token = re.fullmatch(r"attrnb explorer: http://127\.0\.0\.1:(\d+)(/.*)\?token=(\w+)\n", process.stdout.readline()).groups()
+        port = int(port)
+        assert all(ask(port, p) in (302, 401, 403) for p in (page, f"{page}?token=wrong"))
+        assert ask(port, page, token) == 200
+        if application == "jupyterlab":
+            assert ask(port, "/api/kernels", token, "POST", "{}") == 201
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 2, "the server and a kernel"
+        for one in [psutil.Process(process.pid), *family]:
+            assert not any(token in word for word in one.cmdline()), "the token is for all to read"
+            assert all(c.laddr.ip == "127.0.0.1" for c in one.net_connections("tcp") if c.status == "LISTEN")
+        assert next(tmp_path.glob("attrnb-*")).stat().st_mode & 0o077 == 0
+        process.send_signal(end)
+        assert process.wait(60) == {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 0, signal.SIGKILL: -9}[end]
+        until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), 60)
+        until(lambda: not list(tmp_path.glob("attrnb-*")), 20)
+    finally:
+        for one in family:
+            if one.is_running():
+                one.kill()
+        process.kill()
+        process.wait()
+
+
+def test_the_browser_is_led_by_a_file(tmp_path, monkeypatch):
+    import webbrowser
+
+    import attrnb.explore
+
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    attrnb.explore._open_page(types.SimpleNamespace(folder=tmp_path, address="http://127.0.0.1:1/?token=secret"))
+    assert opened == [(tmp_path / "open.html").as_uri()] and "token=secret" in (tmp_path / "open.html").read_text()
+    assert (tmp_path / "open.html").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("application", ["voila", "jupyterlab"])
+def test_the_command_has_no_token_and_one_address(application, tmp_path):
+    words, page = _command(tmp_path / "explore.ipynb", application)
+    assert words[0] == application and any("ip=127.0.0.1" in w for w in words) and not any("token=" in w for w in [*words, page])
