@@ -946,7 +946,10 @@ def _merge(a, b):
 
 def _public_name(operation) -> str:
     "How a user writes an operation: torch.maximum, torch.nn.Conv2d; a class or function of their own by its name"
-    places = {"torch.nn": nn, "torch": torch, "torch.nn.functional": F, "torch.linalg": torch.linalg, "torch.fft": torch.fft, "torch.special": torch.special, "torchvision.ops": torchvision.ops}
+    places = {
+        "torch.nn": nn, "torch": torch, "torch.nn.functional": F, "torch.linalg": torch.linalg, "torch.fft": torch.fft,
+        "torch.special": torch.special, "torchvision.ops": torchvision.ops,
+    }
     name = getattr(operation, "__name__", str(operation))
     for wanted in (lambda n: n == name, lambda n: name.endswith(n), lambda n: not n.startswith("_")):
         for place, module in places.items():
@@ -1020,8 +1023,6 @@ def propagate(
         if shapes[node] is not None:
             values.pop(node, None)
     double = 2 if official and residual else 1
-    if double == 2 and deleted is not None:
-        deleted["doubled"] = relevance.new_ones(())
     return tuple(double * found[n] if n in found else None for n in traced.inputs)
 
 
@@ -1077,24 +1078,177 @@ def _structure(modules: Mapping[str, nn.Module]) -> tuple:
 
     return tuple((name, of(m)) for name, m in modules.items())
 
-# %% ../nbs/06_equilibrium.ipynb #7f87146c
+# %% ../nbs/06_equilibrium.ipynb #5c7a11f2
 def _agree(a: object, b: object) -> bool:
     "Whether two outputs are the same up to rounding; what is no finite tensor is for others to refuse"
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return True
     if a.shape != b.shape or not a.is_floating_point():
         return a.shape == b.shape
-    tolerance = 5e-2 if torch.is_autocast_enabled(a.device.type) else torch.finfo(a.dtype).eps ** .5 * (1 if a.device.type == "cpu" else 10)
+    tolerance = torch.finfo(a.dtype).eps ** .5 * (1 if a.device.type == "cpu" else 10)
+    if torch.is_autocast_enabled(a.device.type):
+        tolerance = 5e-2
     a, b = a.detach().double(), b.detach().double()
-    return not bool((a - b).abs().amax() > tolerance * torch.maximum(a.abs().amax(), b.abs().amax()).clamp(min=1e-30))  # NaN is not larger
-
-
-def _some(examples: list[int], of: int) -> str:
-    return f"{len(examples)} of {of} examples ({', '.join(map(str, examples[:8]))}{', ...' if len(examples) > 8 else ''})"
+    scale = torch.maximum(a.abs().amax(), b.abs().amax()).clamp(min=1e-30)
+    return not bool((a - b).abs().amax() > tolerance * scale)  # NaN is not larger
 
 
 class _Stale(Exception):
     "The kept graph is no longer the model's"
+
+
+@dataclass
+class _CallState:
+    "What one call of `attribute` knows"
+
+    traced: TracedModel | None = None
+    fresh: bool = False
+    values: dict | None = None
+    run: list | None = None
+    output: object = None
+    expected: object = None
+    random: bool = False
+    reached: list | None = None
+    zero: list = field(default_factory=list)
+    empty: list = field(default_factory=list)
+    deleted: dict = field(default_factory=dict)
+
+# %% ../nbs/06_equilibrium.ipynb #5c7a11f4
+def _shares(pairs: list, local: list[bool]) -> Tensor:
+    "(start layers, batch) part of each start layer in the size of all initial contributions. Equation: shares."
+    masses = torch.stack([_contributions(a, g, one).abs().flatten(1).sum(1) for (a, g), one in zip(pairs, local)])
+    return masses / masses.sum(0).masked_fill(masses.sum(0) == 0, 1)
+
+
+def _weighed(relevance: Tensor, share: Tensor) -> Tensor:
+    "Relevance (batch, ...) times (batch,)"
+    return relevance * share.to(relevance.dtype).view(-1, *(1,) * (relevance.ndim - 1))
+
+
+def _mixture(results: list[tuple], shares: Tensor) -> tuple:
+    "The relevance at the inputs of all start layers, weighed by their shares"
+    if len(results) == 1:
+        return results[0]
+    total = [None] * len(results[0])
+    for result, share in zip(results, shares):
+        total = [_merge(t, None if r is None else _weighed(r, share)) for t, r in zip(total, result)]
+    return tuple(total)
+
+
+def _layer_mixture(traced: TracedModel, layers: list[dict], shares: Tensor) -> dict:
+    "The layers of all start layers, weighed by their shares, from the top down"
+    if len(layers) == 1:
+        return layers[0]
+    order, mixed = {}, {}
+    for k, n in enumerate(traced.nodes):
+        order.update({name: k for name in (n.name, n.target) if isinstance(name, str)})
+
+    def gap(having, which):
+        return None if getattr(having[0][0], which) is None else sum(getattr(f, which) * s for f, s in having)
+
+    for name in sorted(set().union(*layers), key=order.get, reverse=True):
+        having = [(found[name], s) for found, s in zip(layers, shares) if name in found]
+        relevance = sum(_weighed(f.relevance, s) for f, s in having)
+        mixed[name] = _layer(having[0][0].operation, relevance, gap(having, "passed_gap"), gap(having, "expected_gap"))
+    return mixed
+
+
+def _join(parts: list[dict]) -> dict:
+    "LayerRelevances of several chunks as one"
+    fields = ("relevance", "positive", "negative", "gap", "passed_gap", "expected_gap")
+
+    def join(name, field):
+        many = [getattr(p[name], field) for p in parts]
+        return None if many[0] is None else torch.cat(many)
+
+    return {name: LayerRelevance(first.operation, *(join(name, f) for f in fields)) for name, first in parts[0].items()}
+
+# %% ../nbs/06_equilibrium.ipynb #5c7a11f6
+def _some(examples: list[int], of: int) -> str:
+    listed = ", ".join(map(str, examples[:8])) + ", ..." * (len(examples) > 8)
+    return f"{len(examples)} of {of} examples ({listed})"
+
+
+def _not_dominated(traced: TracedModel) -> str:
+    "Which node goes round the start layers"
+    node = traced.going_round_node
+    kind = traced.operation(node) if node.op.startswith("call") else "input"
+    module = f", module '{node.target}'" if node.op == "call_module" else ""
+    starts = ", ".join(f"'{s.name}'" for s in traced.starts)
+    return (
+        f"the output of {type(traced.model).__name__} also depends on the inputs through node '{node.name}' "
+        f"({getattr(kind, '__name__', kind)}{module}), which goes round the start layer{'s' * (len(traced.starts) > 1)} {starts}"
+    )
+
+
+def _about_zeros(state: _CallState, n_examples: int) -> list[str]:
+    "Which examples and inputs have no relevance, and why"
+    zero, empty = torch.cat(state.zero).tolist(), torch.cat(state.empty).tolist()
+    nothing = [k for k, z in enumerate(zero) if z]
+    at_start = sum(empty[k] for k in nothing)
+    why = []
+    if at_start:
+        why.append(
+            f"at the start layer the score's gradient vanishes or the feature map is zero ({at_start}); "
+            f"try the logit as score, or an earlier layer"
+        )
+    if at_start < len(nothing):
+        why.append(
+            f"the relevance ends on the way down ({len(nothing) - at_start}), in a branch that is zero; try skip='equal'"
+        )
+    if nothing:
+        return [f"the attribution of {_some(nothing, n_examples)} is zero everywhere: {'; '.join(why)}"]
+    used = [state.traced.lies_below(n, state.traced.nodes[-1]) for n in state.traced.inputs]
+    reason = {
+        False: "the model doesn't use it",
+        True: "the model reads it only as a gate, as the shallower branch of an addition (skip='equal' gives each half), "
+        "or above the start layer",
+    }
+    return [
+        f"no relevance arrives at input {k}, its attribution is zero: {reason[used[k]]}"
+        for k, reached in enumerate(state.reached) if not reached
+    ]
+
+
+def _report(state: _CallState, n_examples: int):
+    "One warning about all that isn't explained"
+    said = _about_zeros(state, n_examples)
+    if state.traced.going_round_node is not None:
+        said.append(_not_dominated(state.traced) + ", and gets no relevance")
+    if state.random:
+        said.append(
+            "the model's output for the same example changes from call to call (random numbers, a state that it keeps, "
+            "or weights that are being trained); so does its explanation"
+        )
+    lost = {name: float(share) for name, share in state.deleted.items() if share > 1e-3}
+    if lost:
+        worst = max(lost, key=lost.get)
+        said.append(
+            f"the published program (official=True) deletes relevance at {len(lost)} nodes, most at '{worst}' "
+            f"({lost[worst]:.0%}), so the sum of relevance is not kept there; official=False passes it on"
+        )
+    if said:
+        warn_user(". ".join(s[0].upper() + s[1:] if k else s for k, s in enumerate(said)))
+
+# %% ../nbs/06_equilibrium.ipynb #7f87146c
+def _refuse_untraceable(model: nn.Module):
+    "Raise TypeError for what has no Python code, ValueError for what has no weights yet"
+    if isinstance(model, torch.jit.ScriptModule) or type(model).__module__.startswith("torch.jit"):
+        raise TypeError(
+            f"the model is a scripted or traced torch.jit module ({type(model).__name__}), whose graph torch.fx can't record; "
+            f"give the module that was scripted: AttributionEquilibrium(net), not AttributionEquilibrium(torch.jit.script(net))"
+        )
+    lazy = [name for name, t in (*model.named_parameters(), *model.named_buffers()) if nn.parameter.is_lazy(t)]
+    if lazy:
+        raise ValueError(
+            f"the model has lazy layers without weights yet ({', '.join(lazy[:4])}); run it once, model(x), before it is explained"
+        )
+
+
+def _needed_arguments(model: nn.Module) -> list[inspect.Parameter]:
+    "The arguments of a model's forward without a default"
+    parameters = inspect.signature(model.forward).parameters.values()
+    return [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 class AttributionEquilibrium(FeatureAttribution):
@@ -1103,31 +1257,27 @@ class AttributionEquilibrium(FeatureAttribution):
     def __init__(
         self,
         model: nn.Module | ClassScore,  # the network; ClassScore(model, of=...) starts from the gradient of another score
-        layer: str | nn.Module | Sequence[str | nn.Module] | None = None,  # start layer, by name, as module, or as name of a graph node; several in a list; None finds the last feature maps
+        layer: str | nn.Module | Sequence | None = None,  # start layer: a name, a module, the name of a graph node, or a list of these; None finds the last feature maps
     ):
         "Traces the model; wrappers of torch.compile and DataParallel are looked into. Raises TypeError if it is no module, or scripted, ValueError if it can't be traced or has no such layer."
-        of, dim, model = (model.of, model.dim, model.model) if isinstance(model, ClassScore) else ("logit", None, model)
+        of, dim = "logit", None
+        if isinstance(model, ClassScore):
+            of, dim, model = model.of, model.dim, model.model
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, since its graph is traced; got {type(model).__name__}")
         inner = _unwrapped(model)
-        if isinstance(inner, torch.jit.ScriptModule) or type(inner).__module__.startswith("torch.jit"):
-            raise TypeError(
-                f"the model is a scripted or traced torch.jit module ({type(inner).__name__}), whose graph torch.fx can't record; give the module that was scripted: "
-                f"AttributionEquilibrium(net), not AttributionEquilibrium(torch.jit.script(net))"
-            )
-        lazy = [name for name, t in (*inner.named_parameters(), *inner.named_buffers()) if nn.parameter.is_lazy(t)]
-        if lazy:
-            raise ValueError(f"the model has lazy layers without weights yet ({', '.join(lazy[:4])}); run it once, model(x), before it is explained")
+        _refuse_untraceable(inner)
         layers = layer if isinstance(layer, (list, tuple)) else () if layer is None else (layer,)
         if any(not isinstance(one, (str, nn.Module)) for one in layers) or layer is not None and not layers:
-            raise TypeError(f"layer must be the name of a layer, a module of the model, or a list of these; got {layer!r}")
+            raise TypeError(
+                f"layer must be the name of a layer, a module of the model, or a list of these; got {layer!r}"
+            )
         super().__init__(model)
         self.layer, self._score, self._traces = layer, functools.partial(class_scores, of=of, dim=dim), {}
-        needed = [p for p in inspect.signature(inner.forward).parameters.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         try:
             self.trace()
         except (TypeError, ValueError):
-            if len(needed) < 2:
+            if len(_needed_arguments(inner)) < 2:
                 raise  # otherwise the further arguments are not known yet
 
     def __getstate__(self):
@@ -1135,41 +1285,42 @@ class AttributionEquilibrium(FeatureAttribution):
 
     def trace(
         self,
-        n_inputs: int | None = None,  # how many arguments of the model are explained; None: as at the last call, at first all that the model needs
+        n_inputs: int | None = None,  # how many arguments are explained; None: as at the last call, at first all that the model needs
         extra: tuple = (),  # its further arguments
         rules: Mapping | None = None,  # rules of this call
         keywords: Mapping | None = None,  # further arguments by name
     ) -> TracedModel:
         "The traced model, made anew when the model, the arguments or the registry changed."
         inner, leaves = _unwrapped(self.forward_func), {o for o in (*RULES, *(rules or {})) if isinstance(o, type)}
-        known = next(iter(self._traces.items()), (None, None))
-        if n_inputs is None and known[1] is not None and known[0][3] == _structure({**known[1].modules, **dict(inner.named_modules(remove_duplicate=False))}):
-            return known[1]
+        (known, traced), = self._traces.items() or [(None, None)]
+        modules = {**(traced.modules if traced else {}), **dict(inner.named_modules(remove_duplicate=False))}
+        structure = _structure(modules)
+        if n_inputs is None and traced and known[-1] == structure:
+            return traced
         if n_inputs is None:
-            parameters = inspect.signature(inner.forward).parameters.values()
-            n_inputs = max(1, sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters))
-        kept_modules = known[1].modules if known[1] is not None else {}
-        values = _by_value((tuple(extra), dict(keywords or {})))
-        key = n_inputs, values, frozenset(leaves), _structure({**kept_modules, **dict(inner.named_modules(remove_duplicate=False))})
-        if known[1] is not None and known[0] == key and values is not None:
-            return known[1]
+            n_inputs = max(1, sum(p.kind is not p.KEYWORD_ONLY for p in _needed_arguments(inner)))
+        arguments = _by_value((tuple(extra), dict(keywords or {})))
+        if traced and arguments is not None and known == (n_inputs, arguments, frozenset(leaves), structure):
+            return traced
         with leave_as_found(self.forward_func, warn=False):
             traced = TracedModel(inner, n_inputs, tuple(extra), leaves, keywords)
         if self.layer is not None:
             layers = self.layer if isinstance(self.layer, (list, tuple)) else [self.layer]
             named = {self._named_start(traced, layer) for layer in layers}
             traced.starts = tuple(n for n in traced.nodes if n in named)
-        self._traces = {(n_inputs, values, frozenset(leaves), _structure(traced.modules)): traced}
+        self._traces = {(n_inputs, arguments, frozenset(leaves), _structure(traced.modules)): traced}
         return traced
 
     def _named_start(self, traced: TracedModel, layer: str | nn.Module) -> fx.Node:
         "The node that computes the output of a layer asked for"
         module = layer if isinstance(layer, nn.Module) else traced.modules.get(layer)
         paths = [name for name, m in traced.modules.items() if m is module]
-        nodes = [traced.outputs[p] for p in paths if p in traced.outputs] or [n for n in traced.nodes if n.name == layer]
+        nodes = [traced.outputs[p] for p in paths if p in traced.outputs]
+        nodes = nodes or [n for n in traced.nodes if n.name == layer]
         if not nodes or nodes[0] not in traced.depends:
             known = [name for name, n in traced.outputs.items() if n in traced.depends]
-            raise ValueError(f"layer {layer!r} is not called by the model; among those that are: {', '.join(known[-12:])}")
+            called = ", ".join(known[-12:])
+            raise ValueError(f"layer {layer!r} is not called by the model; among those that are: {called}")
         return nodes[0]
 
     @property
@@ -1198,9 +1349,10 @@ class AttributionEquilibrium(FeatureAttribution):
             raise ValueError(f"skip={skip!r} is not known; choose 'main' or 'equal'")
         if not isinstance(official, (bool, np.bool_)):
             raise TypeError(f"official must be True or False, got {official!r}")
-        if rules is not None and not (isinstance(rules, Mapping) and all(isinstance(r, Rule) or callable(r) for r in rules.values())):
+        functions = rules.values() if isinstance(rules, Mapping) else [rules] if rules is not None else []
+        if rules is not None and not isinstance(rules, Mapping) or not all(isinstance(r, Rule) or callable(r) for r in functions):
             raise TypeError(f"rules must be a dict operation -> function (call, relevance), got {rules!r}")
-        all_rules = {**RULES, **{o: r if isinstance(r, Rule) else Rule(r) for o, r in (rules or {}).items()}}
+        all_rules = RULES | {o: r if isinstance(r, Rule) else Rule(r) for o, r in (rules or {}).items()}
         options, state = dict(ratio=ratio, official=bool(official), skip=skip), _CallState()
 
         def forward(*arguments, **named):
@@ -1213,55 +1365,64 @@ class AttributionEquilibrium(FeatureAttribution):
         score = TargetScore(forward, tensors, target, additional_forward_args, internal_batch_size)
         parts, layers = [], []
         with leave_as_found(self.forward_func):
-            extra, keywords = score.arguments_for(torch.zeros(1, dtype=torch.long, device=tensors[0].device))
+            examples = torch.arange(score.n_examples, device=tensors[0].device)
+            extra, keywords = score.arguments_for(examples[:1])
             traced = self.trace(len(tensors), tuple(extra), rules, keywords)
             self._look(state, score, traced)
             try:
                 for s in score.chunks(score.n_examples):
-                    examples = torch.arange(score.n_examples, device=tensors[0].device)[s]
-                    found = self._explain(state, score, tuple(x.detach()[s].clone() for x in tensors), examples, all_rules, options, return_layers)
+                    points = tuple(x.detach()[s].clone() for x in tensors)
+                    found = self._explain(state, score, points, examples[s], all_rules, options, return_layers)
                     parts.append(found[0])
                     layers.append(found[1])
             except _Stale:
                 self._traces = {}
                 return self.attribute(
-                    inputs, target, additional_forward_args, ratio=ratio, official=official, skip=skip, rules=rules, internal_batch_size=internal_batch_size,
-                    return_layers=return_layers,
+                    inputs, target, additional_forward_args, **options, rules=rules,
+                    internal_batch_size=internal_batch_size, return_layers=return_layers,
                 )
-        self._warn(state, score.n_examples)
+        _report(state, score.n_examples)
         attributions = tuple(torch.cat(p) for p in zip(*parts))
         attributions = attributions if is_tuple else attributions[0]
         return (attributions, _join(layers)) if return_layers else attributions
 
     def compute_convergence_delta(self, *args, **kwargs) -> Tensor:
         "Sum of the attributions minus the change of the score, (batch,), as for every method; warns (UserWarning), since this method doesn't promise that they agree."
-        warn_user("Attribution Equilibrium isn't complete: its attributions keep the gap of two masses, not the score, so this difference says nothing about their quality")
+        warn_user(
+            "Attribution Equilibrium isn't complete: its attributions keep the gap of two masses, not the score, so this "
+            "difference says nothing about their quality"
+        )
         return super().compute_convergence_delta(*args, **kwargs)
 
     def _first(self, state, score, traced: TracedModel | None, values: dict | None = None) -> object:
         "The output for the first example, of the graph or (None) of the model itself"
-        state.traced, state.values, one = traced, values, torch.zeros(1, dtype=torch.long, device=score.inputs[0].device)
+        state.traced, state.values, device = traced, values, score.inputs[0].device
         try:
             with torch.no_grad():
-                score(tuple(x[:1].detach().clone() for x in score.inputs), one)
+                score(tuple(x[:1].detach().clone() for x in score.inputs), torch.zeros(1, dtype=torch.long, device=device))
         except Exception as error:
             if score.n_examples > 1 and traced is None and self._runs_together(score):
-                raise ValueError(f"the model can't take one example alone, although it takes {score.n_examples} ({type(error).__name__}: {error}); rows must not depend on each other") from error
+                raise ValueError(
+                    f"the model can't take one example alone, although it takes {score.n_examples} "
+                    f"({type(error).__name__}: {error}); rows must not depend on each other"
+                ) from error
             raise
         finally:
             output, state.run, state.output, state.values = state.output, None, None, None
         return output
 
     def _runs_together(self, score) -> bool:
+        "Whether the model takes all examples at once"
         try:
             with torch.no_grad():
-                score(tuple(x.detach().clone() for x in score.inputs), torch.arange(score.n_examples, device=score.inputs[0].device))
+                examples = torch.arange(score.n_examples, device=score.inputs[0].device)
+                score(tuple(x.detach().clone() for x in score.inputs), examples)
         except Exception:
             return False
         return True
 
     def _look(self, state, score, traced):
-        "With the first example: find the start layers, see that nothing goes round them, and that the graph computes what the model computes"
+        "With the first example: does the graph compute what the model computes, where are the start layers, does nothing go round them?"
         probe, named = _probe_is_on.get(), self.layer is not None
         if probe:
             state.expected = self._first(state, score, None)
@@ -1269,30 +1430,35 @@ class AttributionEquilibrium(FeatureAttribution):
         state.traced, state.fresh = traced, not traced.looked
         if traced.looked:
             return
-        values, starts = {}, traced.starts
+        values = {}
         output = self._first(state, score, traced, values)
         if probe and not _agree(output, state.expected):
             score.probe_rows += 1
-            again = self._first(state, score, None)
+            state.random = not _agree(state.expected, self._first(state, score, None))
             state.traced = traced
-            if _agree(state.expected, again):
+            if not state.random:
                 raise ValueError(
-                    f"the traced graph of {type(traced.model).__name__} gives another output than the model itself for the first example. Its forward does what tracing can't see: "
-                    f"a hook or a wrapper that isn't a module, numbers it keeps between calls, or a decision by a value. Take that out of forward, or explain a plain copy of the model"
+                    f"the traced graph of {type(traced.model).__name__} gives another output than the model itself for the "
+                    f"first example. Its forward does what tracing can't see: a hook or a wrapper that isn't a module, numbers "
+                    f"it keeps between calls, or a decision by a value. Take that out of forward, or explain a plain copy of the model"
                 )
-            state.random = True
-        if not output.is_floating_point() and not output.is_complex():
-            raise ValueError(f"the model's output has dtype {output.dtype}, so no score of it depends on the inputs through differentiable operations; explain the logits in front of the argmax")
         if output.is_complex():
             raise TypeError("the model's output is complex; a score must be a real number (the absolute value, or the real part)")
-        starts = starts if named else find_starts(traced, values)
-        traced.starts = starts
+        if not output.is_floating_point():
+            raise ValueError(
+                f"the model's output has dtype {output.dtype}, so no score of it depends on the inputs through "
+                f"differentiable operations; explain the logits in front of the argmax"
+            )
+        if not named:
+            traced.starts = find_starts(traced, values)
         traced.going_round_node = traced.going_round(values)
         if traced.going_round_node is not None and not named:
-            raise ValueError(_not_dominated(traced) + (
-                ": no feature map of a convolution (batch, channels, height, width) lies on that way. Explain the other inputs alone, with that one among additional_forward_args; or name the start layers, layer=..., and what goes round them gets no relevance, with a warning."
-            ))
-        traced.local = {s for s in starts if asks_for_a_place(traced, s, values)}
+            raise ValueError(
+                f"{_not_dominated(traced)}: no feature map of a convolution (batch, channels, height, width) lies on that way. "
+                f"Explain the other inputs alone, with that one among additional_forward_args; or name the start layers, "
+                f"layer=..., and what goes round them gets no relevance, with a warning."
+            )
+        traced.local = {s for s in traced.starts if asks_for_a_place(traced, s, values)}
         traced.looked = True
 
     def _explain(self, state, score, points, examples, rules, options, return_layers):
@@ -1302,33 +1468,35 @@ class AttributionEquilibrium(FeatureAttribution):
             scores = score(points, examples)
             (starts, values, shapes), output = state.run, state.output
             state.run = state.output = None
-            gradients = torch.autograd.grad(scores.sum(), starts, allow_unused=True) if scores.requires_grad else (None,) * len(starts)
+            gradients = (None,) * len(starts)
+            if scores.requires_grad:
+                gradients = torch.autograd.grad(scores.sum(), starts, allow_unused=True)
         if all(g is None for g in gradients):
             raise ValueError("the score doesn't depend on the start layer through differentiable operations")
-        if state.expected is not None and not state.random and isinstance(output, Tensor) and output.ndim and not _agree(output[:1], state.expected):
+        if state.expected is not None and not state.random and output.ndim and not _agree(output[:1], state.expected):
             self._differs(state, score, points, examples, scores)
         state.expected = None
         if not all(g is None or torch.isfinite(g).all() for g in gradients):
             raise ValueError("the gradient at the start layer holds NaN or infinity")
         score.gradient_evaluations += len(scores)
-        layers, precision = [], torch.promote_types(starts[0].dtype, torch.float32)
-        with torch.no_grad(), torch.autocast(starts[0].device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            pairs = [(s.detach().to(precision), torch.zeros_like(s, dtype=precision) if g is None else g.to(precision)) for s, g in zip(starts, gradients)]
+        precision, device = torch.promote_types(starts[0].dtype, torch.float32), starts[0].device.type
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        with torch.no_grad(), torch.autocast(device, enabled=False), exact:
+            gradients = [torch.zeros_like(s) if g is None else g for s, g in zip(starts, gradients)]
+            pairs = [(s.detach().to(precision), g.to(precision)) for s, g in zip(starts, gradients)]
             local = [n in traced.local for n in traced.starts]
-            shares, maps = _shares(pairs, local), [initial_relevance(a, g, one) for (a, g), one in zip(pairs, local)]
-            empty = torch.stack([(m == 0).flatten(1).all(1) for m in maps]).all(0)
+            shares, maps = _shares(pairs, local), [initial_relevance(*pair, one) for pair, one in zip(pairs, local)]
             del pairs, starts, gradients, scores, output
-            results = []
+            state.empty.append(torch.stack([(m == 0).flatten(1).all(1) for m in maps]).all(0))
+            results, layers = [], [{} if return_layers else None for _ in maps]
             for k, start in enumerate(traced.starts):
-                layers.append({} if return_layers else None)
                 kept = values if k == len(maps) - 1 else dict(values)
-                results.append(propagate(traced, maps[k], kept, shapes, rules, **options, layers=layers[-1], start=start, deleted=state.deleted))
+                more = dict(layers=layers[k], start=start, deleted=state.deleted)
+                results.append(propagate(traced, maps[k], kept, shapes, rules, **options, **more))
             result = _mixture(results, shares)
         state.reached = [was or r is not None for was, r in zip(state.reached or [False] * len(points), result)]
         attributions = tuple(torch.zeros_like(x) if r is None else r.to(x.dtype) for r, x in zip(result, points))
-        zero = torch.stack([(a == 0).flatten(1).all(1) for a in attributions]).all(0)
-        state.empty.append(empty)
-        state.zero.append(zero)
+        state.zero.append(torch.stack([(a == 0).flatten(1).all(1) for a in attributions]).all(0))
         return attributions, _layer_mixture(traced, layers, shares) if return_layers else None
 
     def _differs(self, state, score, points, examples, scores):
@@ -1344,101 +1512,7 @@ class AttributionEquilibrium(FeatureAttribution):
             state.random = True
         else:
             score.check_rows(points, examples, scores.detach())
-            raise ValueError("the model's output for the first example depends on the other examples of the batch; explain the examples one by one (internal_batch_size=1)")
-
-    def _warn(self, state, n_examples: int):
-        "One warning about all that isn't explained"
-        traced, said = state.traced, []
-        zero, empty = torch.cat(state.zero).tolist(), torch.cat(state.empty).tolist()
-        nothing = [k for k, z in enumerate(zero) if z]
-        if nothing:
-            at_start = sum(empty[k] for k in nothing)
-            why = [f"at the start layer the score's gradient vanishes or the feature map is zero ({at_start}); try the logit as score, or an earlier layer"] if at_start else []
-            why += [f"the relevance ends on the way down ({len(nothing) - at_start}), in a branch that is zero; try skip='equal'"] if at_start < len(nothing) else []
-            said.append(f"the attribution of {_some(nothing, n_examples)} is zero everywhere: {'; '.join(why)}")
-        elif not all(state.reached):
-            used = [traced.lies_below(n, traced.nodes[-1]) for n in traced.inputs]
-            for k, (reached, u) in enumerate(zip(state.reached, used)):
-                if not reached:
-                    said.append(f"no relevance arrives at input {k}, its attribution is zero: " + (
-                        "the model reads it only as a gate, as the shallower branch of an addition (skip='equal' gives each half), or above the start layer" if u else "the model doesn't use it"))
-        if traced.going_round_node is not None:
-            said.append(_not_dominated(traced) + ", and gets no relevance")
-        if state.random:
-            said.append("the model's output for the same example changes from call to call (random numbers, a state that it keeps, or weights that are being trained); so does its explanation")
-        lost = {name: float(share) for name, share in (state.deleted or {}).items() if name != "doubled"}
-        lost = {name: share for name, share in lost.items() if share > 1e-3}
-        if lost:
-            worst = max(lost, key=lost.get)
-            said.append(f"the published program (official=True) deletes relevance at {len(lost)} nodes, most at '{worst}' ({lost[worst]:.0%}), so the sum of relevance is not kept there; official=False passes it on")
-        if said:
-            warn_user(". ".join(s[0].upper() + s[1:] if k else s for k, s in enumerate(said)))
-
-
-@dataclass
-class _CallState:
-    "What one call of `attribute` knows"
-
-    traced: TracedModel | None = None
-    fresh: bool = False
-    values: dict | None = None
-    run: list | None = None
-    output: object = None
-    expected: object = None
-    random: bool = False
-    reached: list | None = None
-    zero: list = field(default_factory=list)
-    empty: list = field(default_factory=list)
-    deleted: dict = field(default_factory=dict)
-
-
-def _not_dominated(traced: TracedModel) -> str:
-    "Which node goes round the start layers"
-    node = traced.going_round_node
-    kind = traced.operation(node) if node.op.startswith("call") else "input"
-    module = f", module '{node.target}'" if node.op == "call_module" else ""
-    starts = ", ".join(f"'{s.name}'" for s in traced.starts)
-    return (
-        f"the output of {type(traced.model).__name__} also depends on the inputs through node '{node.name}' ({getattr(kind, '__name__', kind)}{module}), "
-        f"which goes round the start layer{'s' * (len(traced.starts) > 1)} {starts}"
-    )
-
-
-def _shares(pairs: list, local: list[bool]) -> Tensor:
-    "(start layers, batch) part of each start layer in the size of all initial contributions. Equation: shares."
-    masses = torch.stack([_contributions(a, g, one).abs().flatten(1).sum(1) for (a, g), one in zip(pairs, local)])
-    return masses / masses.sum(0).masked_fill(masses.sum(0) == 0, 1)
-
-
-def _mixture(results: list[tuple], shares: Tensor) -> tuple:
-    "The relevance at the inputs of all start layers, weighed by their shares"
-    if len(results) == 1:
-        return results[0]
-    total = [None] * len(results[0])
-    for result, share in zip(results, shares):
-        total = [_merge(t, None if r is None else r * share.to(r.dtype).view(-1, *(1,) * (r.ndim - 1))) for t, r in zip(total, result)]
-    return tuple(total)
-
-
-def _layer_mixture(traced: TracedModel, layers: list[dict], shares: Tensor) -> dict:
-    "The layers of all start layers, weighed by their shares, from the top down"
-    if len(layers) == 1:
-        return layers[0]
-    order, mixed = {name: k for k, n in enumerate(traced.nodes) for name in (n.name, n.target) if isinstance(name, str)}, {}
-    for name in sorted(set().union(*layers), key=order.get, reverse=True):
-        having = [(found[name], s) for found, s in zip(layers, shares) if name in found]
-        relevance = sum(f.relevance * s.view(-1, *(1,) * (f.relevance.ndim - 1)) for f, s in having)
-        gaps = [sum(getattr(f, gap) * s for f, s in having) if getattr(having[0][0], gap) is not None else None for gap in ("passed_gap", "expected_gap")]
-        mixed[name] = _layer(having[0][0].operation, relevance, *gaps)
-    return mixed
-
-
-def _join(parts: list[dict]) -> dict:
-    "LayerRelevances of several chunks as one"
-    fields = ("relevance", "positive", "negative", "gap", "passed_gap", "expected_gap")
-
-    def join(name, field):
-        many = [getattr(p[name], field) for p in parts]
-        return None if many[0] is None else torch.cat(many)
-
-    return {name: LayerRelevance(first.operation, *(join(name, f) for f in fields)) for name, first in parts[0].items()}
+            raise ValueError(
+                "the model's output for the first example depends on the other examples of the batch; explain the examples "
+                "one by one (internal_batch_size=1)"
+            )

@@ -6,7 +6,6 @@ import pickle
 import re
 import sys
 import threading
-import time
 import warnings
 
 import numpy as np
@@ -1240,7 +1239,8 @@ def test_advice_in_the_missing_rule_runs_as_printed(operation):
                 break
             except NotImplementedError as e:
                 printed.append(re.search(r"@register_rule\((.*?)\) above", str(e))[1])
-                register_rule(eval(printed[-1], dict(torch=torch, nn=nn)))(lambda call, r: tuple(F.adaptive_avg_pool2d(torch.ones_like(x), 1) * 0 for x in call.inputs) if False else tuple(torch.zeros_like(x) for x in call.inputs))
+                rule = register_rule(eval(printed[-1], dict(torch=torch, nn=nn)))
+                rule(lambda call, r: tuple(torch.zeros_like(x) for x in call.inputs))
         else:
             raise AssertionError(printed)
         assert printed
