@@ -216,6 +216,10 @@ def shape_images(
     "Pictures of three to five shapes, one of which carries a marker and gives the class. Returns `ShapeImages` with float32 images (n, 3, size, size) in [0, 1], int64 targets (n,) and three bool masks (n, size, size), on the CPU. The global random state is neither read nor changed. TypeError if one of the three is no int, ValueError if `n` is below 1 or `size` below 48."
     n, seed = whole_number(n, "n"), _seed_number(seed)
     size = whole_number(size, "size", least=48)   # smaller, and the marker can't be seen
+    with torch.device("cpu"): return _images(n, seed, size)   # whatever the default device
+
+def _images(n, seed, size):
+    "The images of `shape_images`"
     layout_random, ground_random, noise_random = (torch.Generator().manual_seed(3*seed + k) for k in range(3))
     *slots, look = _layout(n, size, layout_random)
     ground = torch.rand(n, 52, generator=ground_random)
@@ -318,6 +322,15 @@ class _Seeded(TorchFunctionMode):
     def __init__(self, seed):
         super().__init__()
         self.generator = torch.Generator().manual_seed(seed)
+        self.cpu = torch.device("cpu")   # where the generator is, whatever the default device
+
+    def __enter__(self):
+        self.cpu.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self.cpu.__exit__(*error)
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -383,7 +396,12 @@ def half_moons(
     "Two interleaved half-circles in random order. Returns float32 points (n, 2) and int64 labels (n,), which are 0 for the upper and 1 for the lower moon. The global random state is not changed. TypeError for other than numbers, ValueError if `n` is below 2 or `noise` negative or not finite."
     n = whole_number(n, "n", least=2)   # one point for each moon
     noise = real_number(noise, "noise", 0)
-    generator = torch.Generator().manual_seed(_seed_number(seed))
+    seed = _seed_number(seed)
+    with torch.device("cpu"): return _moons(n, noise, seed)   # whatever the default device
+
+def _moons(n, noise, seed):
+    "The points and labels of `half_moons`"
+    generator = torch.Generator().manual_seed(seed)
     upper, lower = torch.linspace(0, math.pi, n//2), torch.linspace(0, math.pi, n - n//2)
     points = torch.cat([torch.stack([upper.cos(), upper.sin()], 1), torch.stack([1 - lower.cos(), .5 - lower.sin()], 1)])
     labels = torch.cat([torch.zeros(n//2, dtype=torch.int64), torch.ones(n - n//2, dtype=torch.int64)])

@@ -145,6 +145,14 @@ def test_models_are_made_beside_other_work():
     assert torch.equal(alone, beside)
 
 
+def test_the_default_device_is_not_asked(pictures):
+    "The meta device stands for one whose tensors and generators don't mix with the CPU's"
+    with torch.device("meta"):
+        images, model, points, loaded = shape_images(2).images, sample_model(), half_moons(10)[0], load_model("shapes")
+    assert torch.equal(images, pictures.images[:2]) and torch.equal(points, half_moons(10)[0])
+    with torch.no_grad(): assert_close(loaded.model(images), model(images))
+
+
 # half-moons
 
 @settings(max_examples=25, deadline=None)
