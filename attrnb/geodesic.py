@@ -9,12 +9,15 @@ __all__ = ['EDGE_WEIGHTS', 'EdgeIntegrals', 'edge_integrals', 'nearest_points', 
            'GeodesicPaths', 'GeodesicIGKNN', 'path_energy', 'sine_basis', 'minimise_batch', 'GeodesicIGSVI']
 
 # %% ../nbs/05_geodesic.ipynb #78daa63e
+import copy
 import functools
 import hashlib
 import math
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,8 +25,9 @@ from captum.log import log_usage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, SubsetRandomSampler
 from tqdm.auto import tqdm
 
 from attrnb.core import (
@@ -34,12 +38,23 @@ from attrnb.core import (
     check_inputs,
     flatten_features,
     leave_as_found,
-    modules_of,
     random_generator,
+    read_tensor,
+    real_number,
+    refuse_not_finite,
     unflatten_features,
+    warn_user,
     whole_number,
 )
-from .paths import PathAttribution, quadrature
+from attrnb.paths import (
+    PathAttribution,
+    named_examples,
+    quadrature,
+    scores_and_probability,
+    warn_if_incomplete,
+    warn_if_unlikely,
+    warn_if_zero,
+)
 
 # %% ../nbs/05_geodesic.ipynb #cf9f7074
 @dataclass
@@ -72,7 +87,10 @@ def edge_integrals(
     keep_attributions: bool = True,  # the (edges, features) part, which may be large
     show_progress: bool = False,  # a progress bar over chunks
 ) -> EdgeIntegrals:
-    "All integrals of every edge from one gradient per quadrature node. Raises ValueError where the gradient is not finite."
+    "All integrals of every edge from one gradient per quadrature node. Raises TypeError or ValueError for points and edges of other shapes, ValueError where the gradient is not finite."
+    _check_points(points)
+    if not isinstance(edges, Tensor) or edges.ndim != 2 or edges.shape[1] != 2 or edges.is_floating_point():
+        raise ValueError(f"edges must be a tensor of whole numbers (edges, 2), got {tuple(edges.shape) if isinstance(edges, Tensor) else type(edges).__name__}")
     nodes, weights = (t.to(points) for t in quadrature(n_steps, method))
     n = len(edges)
     edges = edges.to(points.device)
@@ -94,14 +112,29 @@ def edge_integrals(
             attributions.index_add_(0, edge, terms)
     return EdgeIntegrals(length, w1, change, attributions)
 
+
+def _check_points(points: Tensor, name: str = "points"):
+    "Raise TypeError or ValueError unless `points` are finite numbers (points, features)"
+    if not isinstance(points, Tensor) or not points.is_floating_point():
+        given = points.dtype if isinstance(points, Tensor) else type(points).__name__
+        raise TypeError(f"{name} must be a floating point tensor (points, features), got {given}")
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(f"{name} have shape {tuple(points.shape)}; accepted: (points, features), at least one of each")
+    refuse_not_finite(points, name)
+
 # %% ../nbs/05_geodesic.ipynb #27e4e313
 def nearest_points(
     points: Tensor,  # (points, features) to choose from
     queries: Tensor,  # (queries, features)
     k: int,  # how many; all points if there are fewer
 ) -> tuple[Tensor, Tensor]:
-    "The k nearest points of every query, nearest first: indices int64 (queries, k) and Euclidean distances float64 (queries, k), both on the CPU. A k-d tree in few dimensions on the CPU, otherwise blocks of distances on the points' device."
-    k = min(k, len(points))
+    "The k nearest points of every query, nearest first: indices int64 (queries, k) and Euclidean distances float64 (queries, k), both on the CPU. A k-d tree in few dimensions on the CPU, otherwise blocks of distances on the points' device. Raises TypeError or ValueError for points or queries that are no finite numbers (points, features), or a k below 1."
+    _check_points(points)
+    _check_points(queries, "queries")
+    points, queries = points.detach(), queries.detach()
+    if points.shape[1] != queries.shape[1]:
+        raise ValueError(f"the points have {points.shape[1]} features, the queries {queries.shape[1]}; they must agree")
+    k = min(whole_number(k, "k"), len(points))
     if points.shape[1] <= 16 and points.device.type == "cpu":
         tree = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(points.double().numpy())
         distances, indices = tree.kneighbors(queries.double().numpy())
@@ -172,12 +205,10 @@ def neighbour_graph(
     n_neighbors: int = 15,  # nearest pool points of every point, itself included
     n_steiner: int = 0,  # extra points on the longest edge; shorter ones get proportionally fewer
 ) -> NeighbourGraph:
-    "The connected graph of nearest neighbours: equal points are one node, every edge appears once, components are joined by their shortest bridges. Raises ValueError for n_neighbors below 2 or a negative n_steiner."
-    if n_neighbors < 2:
-        raise ValueError(f"n_neighbors is {n_neighbors}; it must be at least 2, because a point is the first of its own neighbours")
-    if n_steiner < 0:
-        raise ValueError(f"n_steiner is {n_steiner}; it must not be negative")
-    n_pool = len(points)
+    "The connected graph of nearest neighbours: equal points are one node, every edge appears once, components are joined by their shortest bridges. Raises TypeError or ValueError for points that are no finite numbers (points, features), n_neighbors below 2 (a point is the first of its own neighbours) or a negative n_steiner."
+    _check_points(points)
+    n_neighbors, n_steiner = whole_number(n_neighbors, "n_neighbors", 2), whole_number(n_steiner, "n_steiner", 0)
+    points, n_pool = points.detach(), len(points)
     pool_index, _ = _distinct(points)
     points = points[torch.from_numpy(pool_index).to(points.device)]
     edges = _neighbour_edges(points, n_neighbors)
@@ -214,8 +245,8 @@ def _steiner_points(points: Tensor, edges: np.ndarray, n: int) -> Tensor:
     return start[edge] + fraction * (end[edge] - start[edge])
 
 # %% ../nbs/05_geodesic.ipynb #57a4ad3d
-def _resolved_integrals(score, points, edges, rise, example, n_steps, method, keep_attributions, enough, doublings, show_progress=False) -> EdgeIntegrals:
-    "`edge_integrals` with twice the nodes, again and again, on the edges whose completeness error is not yet `enough(length, rise)`"
+def _resolved_integrals(score, points, edges, rise, example, n_steps, method, keep_attributions, enough, doublings, show_progress=False, cuts=0) -> EdgeIntegrals:
+    "`edge_integrals` with twice the nodes, again and again, on the edges whose completeness error is not yet `enough(length, rise)`; then `cuts` times the halves of those that are far off"
     result = edge_integrals(score, points, edges, example, n_steps, method, keep_attributions, show_progress)
     for doubling in range(1, doublings + 1):
         unresolved = ((result.change - rise).abs() > enough(result.length, rise)).nonzero().flatten()
@@ -224,7 +255,39 @@ def _resolved_integrals(score, points, edges, rise, example, n_steps, method, ke
         mine = example[unresolved] if isinstance(example, Tensor) else example
         better = edge_integrals(score, points, edges[unresolved.to(edges.device)], mine, n_steps * 2**doubling, method, keep_attributions, show_progress)
         result.update(unresolved, better)
+    far_off = (result.change - rise).abs() > (.05 * rise.abs().maximum(.1 * result.length)).maximum(enough(result.length, rise))
+    if cuts and far_off.any():
+        which = far_off.nonzero().flatten()
+        mine = torch.as_tensor(example, device=points.device).expand(len(edges))[which]
+        ends = points[edges.to(points.device)[which]]
+        result.update(which, _cut_integrals(score, ends, mine, n_steps, method, keep_attributions, cuts))
     return result
+
+
+def _cut_integrals(score, ends, example, n_steps, method, keep_attributions, cuts) -> EdgeIntegrals:
+    "Integrals of segments (segments, 2, features) that are steep somewhere: cut in half where the error is, again and again, at the price of one score per cut"
+    n, eps = len(ends), torch.finfo(ends.dtype).eps
+    values = score.scores(unflatten_features(ends.flatten(0, 1), score.inputs), example.repeat_interleave(2)).to(ends.dtype).reshape(n, 2)
+    allowed = .002 * (values[:, 1] - values[:, 0]).abs() + 64 * eps * (values.abs().amax(1) + eps)
+    total = EdgeIntegrals(*ends.new_zeros(3, n).unbind(), ends.new_zeros(n, ends.shape[2]) if keep_attributions else None)
+    owner = torch.arange(n, device=ends.device)
+    for cut in range(cuts):
+        middle = ends.mean(1)
+        height = score.scores(unflatten_features(middle, score.inputs), example[owner]).to(ends.dtype)
+        ends = torch.stack([ends[:, 0], middle, middle, ends[:, 1]], 1).reshape(-1, 2, ends.shape[2])
+        values = torch.stack([values[:, 0], height, height, values[:, 1]], 1).reshape(-1, 2)
+        owner = owner.repeat_interleave(2)
+        pairs = torch.arange(2 * len(ends), device=ends.device).reshape(-1, 2)
+        found = edge_integrals(score, ends.flatten(0, 1), pairs, example[owner], n_steps, method, keep_attributions)
+        error, rise = (found.change - (values[:, 1] - values[:, 0])).abs(), (values[:, 1] - values[:, 0]).abs()
+        done = (error <= allowed[owner] + .005 * rise) if cut < cuts - 1 else torch.ones_like(owner, dtype=torch.bool)
+        for name in ("length", "w1", "change", "attributions"):
+            if getattr(total, name) is not None:
+                getattr(total, name).index_add_(0, owner[done], getattr(found, name)[done])
+        ends, values, owner = ends[~done], values[~done], owner[~done]
+        if not len(owner):
+            break
+    return total
 
 # %% ../nbs/05_geodesic.ipynb #b0d88b81
 @dataclass
@@ -243,53 +306,135 @@ class GeodesicPaths:
     spread: TensorOrTuple | None = None  # standard deviation of the attribution over sampled paths, in its shape; stochastic mode only
 
 # %% ../nbs/05_geodesic.ipynb #451740c6
-def _read_pool(pool, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]:
     "The pool's points as one tensor per input, checked against the inputs' shapes"
-    n = len(inputs)
-    if isinstance(pool, Tensor) or (isinstance(pool, tuple) and all(isinstance(p, Tensor) for p in pool)):
-        parts = pool if isinstance(pool, tuple) else (pool,)
+    tensors = isinstance(pool, Tensor) or (isinstance(pool, tuple) and len(pool) > 0 and all(isinstance(p, Tensor) for p in pool))
+    if tensors and key is None:
+        items = [pool if isinstance(pool, tuple) else (pool,)]
+    elif tensors or isinstance(pool, Mapping):
+        items = [_pick(pool, inputs, key, 1)]
     elif isinstance(pool, DataLoader):
-        batches = [batch if isinstance(batch, (tuple, list)) else (batch,) for batch in pool]
-        parts = tuple(torch.cat([batch[k] for batch in batches]) for k in range(min(n, len(batches[0])))) if batches else ()
-    elif hasattr(pool, "__getitem__") and hasattr(pool, "__len__"):
-        items = [pool[i] for i in range(len(pool))]
-        items = [item if isinstance(item, (tuple, list)) else (item,) for item in items]
-        parts = tuple(torch.stack([torch.as_tensor(item[k]) for item in items]) for k in range(min(n, len(items[0])))) if items else ()
+        items = [_pick(batch, inputs, key, 1) for batch in _in_order(pool)]
+    elif hasattr(pool, "__getitem__") and hasattr(pool, "__len__") and not isinstance(pool, (str, bytes)):
+        items = [_pick(pool[i], inputs, key, 0) for i in range(len(pool))]
     else:
-        raise TypeError(f"pool is a {type(pool).__name__}; accepted: a tensor (points, ...), a tuple of tensors, a Dataset or a DataLoader")
-    if not parts:
+        raise TypeError(f"pool is a {type(pool).__name__}; accepted: a tensor (points, ...), a tuple or a dict of tensors, a Dataset or a DataLoader")
+    if not items:
         raise ValueError("the pool is empty; give at least one point, or pool=None")
+    parts = tuple(_joined_points([item[k] for item in items], inputs[min(k, len(inputs) - 1)]) for k in range(min(map(len, items))))
     parts, _ = check_inputs(tuple(parts) if len(parts) > 1 else parts[0], "pool")
-    if len(parts) != n or any(p.shape[1:] != x.shape[1:] for p, x in zip(parts, inputs)):
+    if len(parts) != len(inputs) or any(p.shape[1:] != x.shape[1:] for p, x in zip(parts, inputs)):
         shapes = [tuple(p.shape[1:]) for p in parts], [tuple(x.shape[1:]) for x in inputs]
         raise ValueError(f"the pool holds points of shape {shapes[0]}, the inputs are {shapes[1]}; they must agree")
     return tuple(p.detach().to(x) for p, x in zip(parts, inputs))
 
 
-def _state_of(forward) -> tuple:
-    "A fingerprint that changes when a parameter or buffer of the model is changed in place or replaced"
-    tensors = [t for module in modules_of(forward) for t in (*module.parameters(), *module.buffers())]
-    return tuple((id(t), 0 if t.is_inference() else t._version) for t in tensors)
+def _pick(item, inputs, key, lead: int) -> tuple:
+    "The entries of an item of the pool that stand for the inputs: a dict's by name or by shape, otherwise the first ones; `lead` dimensions stand before a point's"
+    n = len(inputs)
+    if isinstance(item, Mapping):
+        def fits(value, x): return tuple(getattr(value, "shape", ()))[lead:] == tuple(x.shape[1:]) and len(getattr(value, "shape", ())) == lead + x.ndim - 1
+        if key is None:
+            keys = []
+            for k, x in enumerate(inputs):
+                fitting = [name for name, value in item.items() if fits(value, x)]
+                if len(fitting) != 1 or fitting[0] in keys:
+                    raise ValueError(
+                        f"the pool's items are dicts with {', '.join(map(repr, item))}; {len(fitting)} of them ({', '.join(map(repr, fitting)) or 'none'}) have the shape of "
+                        f"input {k}, {tuple(x.shape[1:])}: say which one is meant, pool_key={(fitting or list(item))[0]!r}" + (", or a tuple of names" if n > 1 else "")
+                    )
+                keys.append(fitting[0])
+        else:
+            keys = list(key) if isinstance(key, (tuple, list)) else [key]
+            if len(keys) != n or any(k not in item for k in keys):
+                raise ValueError(f"pool_key={key!r} doesn't name {n} of the pool's entries; there are {', '.join(map(repr, item))}")
+        return tuple(item[k] for k in keys)
+    if key is not None:
+        raise TypeError(f"pool_key={key!r} is for pools of dicts; this pool's items are of type {type(item).__name__}")
+    if isinstance(item, (tuple, list)) and any(isinstance(part, Tensor) or hasattr(part, "__array__") for part in item):
+        return tuple(item[:n])
+    return (item,)
 
 
-def _same_args(a: tuple, b: tuple) -> bool:
-    "Whether two tuples of further arguments are the same objects or equal tensors or numbers"
-    def same(p, q):
-        if p is q:
+def _joined_points(parts: list, x: Tensor) -> Tensor:
+    "Single points are stacked, batches of points are joined"
+    parts = [read_tensor(p, f"pool item {i}") for i, p in enumerate(parts)]
+    shapes = sorted({tuple(p.shape[1:] if p.ndim == x.ndim else p.shape) for p in parts})
+    if len(shapes) > 1 or len({p.ndim for p in parts}) > 1:
+        raise ValueError(f"the pool holds points of shapes {', '.join(map(str, shapes))}, the inputs are {tuple(x.shape[1:])}; they must agree")
+    return torch.cat(parts) if parts[0].ndim == x.ndim else torch.stack(parts)
+
+
+def _in_order(loader: DataLoader) -> DataLoader:
+    "The same data without the shuffling, and without drawing from the global random generator"
+    def ordered(sampler):
+        if isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == len(sampler.data_source):
+            return SequentialSampler(sampler.data_source)
+        if isinstance(sampler, SubsetRandomSampler):
+            return list(sampler.indices)
+        if hasattr(sampler, "generator") and sampler.generator is None:
+            sampler = copy.copy(sampler)
+            sampler.generator = torch.Generator()
+        return sampler
+
+    how = dict(collate_fn=loader.collate_fn, num_workers=loader.num_workers, worker_init_fn=loader.worker_init_fn, generator=torch.Generator())
+    if isinstance(loader.dataset, IterableDataset):
+        return DataLoader(loader.dataset, batch_size=loader.batch_size, **how)
+    if loader.batch_sampler is None:
+        return DataLoader(loader.dataset, batch_size=None, sampler=ordered(loader.sampler), **how)
+    if type(loader.batch_sampler) is BatchSampler:
+        return DataLoader(loader.dataset, batch_size=loader.batch_sampler.batch_size, sampler=ordered(loader.batch_sampler.sampler), **how)
+    return DataLoader(loader.dataset, batch_sampler=ordered(loader.batch_sampler), **how)
+
+
+def _copy_of(value):
+    "Further arguments by value: tensors and arrays copied, containers copied in depth; what can't be copied stands for itself"
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (tuple, list):
+        return type(value)(map(_copy_of, value))
+    if type(value) is dict:
+        return {k: _copy_of(v) for k, v in value.items()}
+    if isinstance(value, nn.Module) or callable(value):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
+
+
+def _same(kept, now) -> bool:
+    "Whether a further argument has the value that was kept of it"
+    if isinstance(kept, Tensor) or isinstance(now, Tensor):
+        alike = isinstance(kept, Tensor) and isinstance(now, Tensor) and kept.shape == now.shape and kept.dtype == now.dtype and kept.device == now.device
+        return alike and torch.equal(kept, now)
+    if type(kept) is not type(now):
+        return False
+    if isinstance(kept, np.ndarray):
+        return kept.dtype == now.dtype and np.array_equal(kept, now)
+    if isinstance(kept, (tuple, list)):
+        return len(kept) == len(now) and all(map(_same, kept, now))
+    if isinstance(kept, dict):
+        return kept.keys() == now.keys() and all(_same(v, now[k]) for k, v in kept.items())
+    if kept is now:
+        return True
+    try:
+        if kept == now:
             return True
-        if isinstance(p, Tensor) and isinstance(q, Tensor):
-            return p.shape == q.shape and p.dtype == q.dtype and p.device == q.device and torch.equal(p, q)
-        return isinstance(p, (int, float, str, bool)) and type(p) is type(q) and p == q
-    return len(a) == len(b) and all(map(same, a, b))
+    except Exception:
+        return False
+    return bool(getattr(kept, "__dict__", None)) and not callable(kept) and _same(vars(kept), vars(now))
 
 
 def _groups(score: TargetScore) -> list[tuple[object, list[int]]]:
     "Examples that share one score function: (key, examples); the key is None when further arguments belong to single examples"
     n = score.n_examples
-    if n > 1 and any(isinstance(a, Tensor) and a.ndim and len(a) == n for a in score.args):
+    if n > 1 and score.per_example:
         return [(None, [i]) for i in range(n)]
     if not isinstance(score.target, Tensor):
-        return [((score.target,), list(range(n)))]
+        return [(("function" if score.target is not None else "whole",), list(range(n)))]
     rows = [tuple(row) for row in score.target.tolist()]
     rows = rows * n if len(rows) == 1 else rows
     return [((row,), [i for i in range(n) if rows[i] == row]) for row in dict.fromkeys(rows)]
@@ -299,12 +444,44 @@ def _groups(score: TargetScore) -> list[tuple[object, list[int]]]:
 class _Fitted:
     "What is known about the edges of the pool's graph for one score"
 
-    key: tuple  # target, quadrature, model state
-    args: tuple  # further arguments of the forward function
+    key: tuple | None  # target, quadrature and weight; None: not kept
+    args: object  # copies of the further arguments of the forward function
     scores: Tensor  # (nodes,) of the pool's points
     weight: Tensor  # (edges,) float64 on the CPU
     row: Tensor  # (edges,) where an edge stands in `integrals`, or -1
     integrals: EdgeIntegrals  # of the edges that paths have used so far
+    witness: list = field(default_factory=list)  # a few points, and the gradients that were taken there
+
+    def still_holds(self, score: TargetScore, scores: Tensor, example: int) -> bool:
+        "Whether the score is still what it was: at all points of the pool, and its gradient at the witnesses"
+        eps = torch.finfo(score.inputs[0].dtype).eps
+        allowed = (32 if eps < 1e-6 else 4) * eps * self.scores.abs().max()
+        if scores.shape != self.scores.shape or not ((scores - self.scores).abs() <= allowed).all():
+            return False
+        for points, then in self.witness:
+            now, _ = score.gradient(points, torch.full((len(points[0]),), example, device=points[0].device))
+            if any((a - b).abs().max() > 1e-3 * b.abs().max() for a, b in zip(now, then)):
+                return False
+        return True
+
+
+@contextmanager
+def _witnessed(score: TargetScore, witness: list, most: int = 4) -> Iterator[None]:
+    "Enter a few points of the first chunk that is differentiated inside, and the gradients there, into `witness` if it is empty"
+    take = score.gradient
+
+    def gradient(points, examples):
+        found = take(points, examples)
+        if not witness:
+            rows = torch.linspace(0, len(points[0]) - 1, min(most, len(points[0]))).long().to(points[0].device)
+            witness.append((tuple(p[rows].detach() for p in points), tuple(g[rows].detach() for g in found[0])))
+        return found
+
+    score.gradient = gradient
+    try:
+        yield
+    finally:
+        del score.gradient
 
 @dataclass
 class _Web:
@@ -318,6 +495,8 @@ class _Web:
     n_pool_edges: int  # edges of the pool's graph, which run both ways
     n_bridges: int  # the last so many of those are bridges
     source: np.ndarray  # (queries,) node of each query's baseline
+    probability: Tensor | None  # (queries,) of the target, see target_probability
+    largest: Tensor  # () magnitude of the largest output met
 
 
 def _attach(graph, fitted, score, x, b, example, n_neighbors, direct, weigh) -> _Web:
@@ -327,8 +506,9 @@ def _attach(graph, fitted, score, x, b, example, n_neighbors, direct, weigh) -> 
     n, u, q = len(graph), len(baselines), len(x)
     points = torch.cat([graph.points, baselines, x])
     ends = torch.cat([baselines, x])
-    scores = score.scores(unflatten_features(ends, score.inputs), torch.full((u + q,), example, device=x.device)).to(points.dtype)
-    scores = torch.cat([fitted.scores, scores])
+    scores, probability, row = scores_and_probability(score, unflatten_features(ends, score.inputs), torch.full((u + q,), example, device=x.device))
+    scores = torch.cat([fitted.scores, scores.to(points.dtype)])
+    row = row.to(points.dtype)
     near_baseline, _ = nearest_points(graph.points, baselines, n_neighbors)
     near_query, _ = nearest_points(graph.points, x, n_neighbors)
     k = near_query.shape[1]
@@ -339,7 +519,7 @@ def _attach(graph, fitted, score, x, b, example, n_neighbors, direct, weigh) -> 
         straight = straight[(x == b).all(1).cpu()]  # a query on its own baseline needs no path
     new = torch.cat([leave, arrive, straight])
     weight = torch.cat([fitted.weight, weigh(points, scores, new)])
-    return _Web(points, scores, torch.cat([torch.from_numpy(graph.edges), new]), weight, n, len(graph.edges), graph.bridges, n + which)
+    return _Web(points, scores, torch.cat([torch.from_numpy(graph.edges), new]), weight, n, len(graph.edges), graph.bridges, n + which, probability[-q:] if probability is not None else None, scores.abs().max().maximum(row.max()))
 
 
 def _routes(web: _Web) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -373,7 +553,7 @@ def _routes(web: _Web) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _integrate_routes(web, route, fitted, score, example, n_steps, method, tolerance) -> tuple[Tensor, Tensor]:
-    "Attributions (queries, features), and conformal length, w1 and change of the score (3, queries)"
+    "Attributions (queries, features), and conformal length, w1 and the scores at start and end (4, queries)"
     query, edge, sign = (torch.from_numpy(part) for part in route)
     used, place = edge.unique(return_inverse=True)
     in_pool = used < web.n_pool_edges
@@ -382,12 +562,13 @@ def _integrate_routes(web, route, fitted, score, example, n_steps, method, toler
         ends = web.scores[web.edges[which].to(web.points.device)]
         rise, noise = ends[:, 1] - ends[:, 0], 16 * torch.finfo(ends.dtype).eps * web.scores.abs().max()
         def enough(length, rise): return (tolerance or 0) * rise.abs().maximum(.01 * length) + noise + 64 * torch.finfo(length.dtype).eps * length
-        return _resolved_integrals(score, web.points, web.edges[which], rise, example, n_steps, method, True, enough, 4 if tolerance else 0)
+        return _resolved_integrals(score, web.points, web.edges[which], rise, example, n_steps, method, True, enough, 4 if tolerance else 0, cuts=16 if tolerance else 0)
 
     new = used[in_pool][fitted.row[used[in_pool]] < 0]
     if len(new):
         fitted.row[new] = len(fitted.integrals.length) + torch.arange(len(new))
-        fitted.integrals = _joined(fitted.integrals, integrate(new))
+        with _witnessed(score, fitted.witness):
+            fitted.integrals = _joined(fitted.integrals, integrate(new))
     known = fitted.row[used[in_pool]].to(web.points.device)
     kept = EdgeIntegrals(*(getattr(fitted.integrals, name)[known] for name in ("length", "w1", "change", "attributions")))
     all_of_them = _joined(kept, integrate(used[~in_pool]))
@@ -396,10 +577,10 @@ def _integrate_routes(web, route, fitted, score, example, n_steps, method, toler
     attributions = web.points.new_zeros(q, web.points.shape[1])
     for s in (slice(i, i + 2**12) for i in range(0, len(query), 2**12)):
         attributions.index_add_(0, query[s], all_of_them.attributions[place[s]] * sign[s, None].to(web.points.dtype))
-    sums = web.points.new_zeros(3, q)
+    sums = web.points.new_zeros(4, q)
     sums[0].index_add_(0, query, all_of_them.length[place])
     sums[1].index_add_(0, query, all_of_them.w1[place])
-    sums[2] = web.scores[-q:] - web.scores[torch.from_numpy(web.source).to(web.points.device)]
+    sums[2], sums[3] = web.scores[torch.from_numpy(web.source).to(web.points.device)], web.scores[-q:]
     return attributions, sums
 
 
@@ -438,6 +619,35 @@ def _paths(web: _Web, route) -> list[_Path]:
 
 # %% ../nbs/05_geodesic.ipynb #3d8cd405
 EDGE_WEIGHTS = ("conformal", "w1", "euclidean")
+_KEPT = 8  # fits of the pool's graph: the last so many targets, or as many as one call has
+
+
+class _Lock:
+    "A lock that can be copied and pickled with its object (the copy is a lock of its own)"
+
+    def __init__(self):
+        self._lock = threading.RLock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+    def __reduce__(self):
+        return _Lock, ()
+
+
+@dataclass
+class _Found:
+    "Paths of one call and their integrals"
+
+    attributions: Tensor  # (batch, features)
+    corners: list  # (batch) of _Path
+    sums: Tensor  # (4, batch) conformal length, w1, scores at start and end
+    probability: Tensor | None = None  # (batch,) of the target where known
+    gradient_evaluations: int = 0
+    largest: float = 0.  # magnitude of the outputs met
 
 
 class GeodesicIGKNN(PathAttribution):
@@ -452,27 +662,30 @@ class GeodesicIGKNN(PathAttribution):
         weight: str = "conformal",  # what an edge costs: "conformal", the tighter "w1", or "euclidean" (with direct=False this is Enhanced IG; with the direct edge every path is straight)
         n_steiner: int = 0,  # extra points on the longest edge, proportionally fewer on shorter ones
         direct: bool = True,  # also offer the straight edge, so that no path is longer than it; the published graph doesn't
+        pool_key: str | tuple[str, ...] | None = None,  # which entry of a pool of dicts is the point, one name per input; None: the only tensor of the inputs' shape
     ):
-        "Warns (UserWarning) of Euclidean weights with a direct edge. Raises TypeError if the forward function can't be called, ValueError for unknown weights or numbers out of range."
+        "Warns (UserWarning) of Euclidean weights with a direct edge. Raises TypeError if the forward function can't be called, TypeError or ValueError for unknown weights or numbers out of range."
         super().__init__(forward_func)
-        if weight not in EDGE_WEIGHTS:
-            raise ValueError(f"weight={weight!r} is not known; choose one of {', '.join(EDGE_WEIGHTS)}")
-        if n_neighbors < (1 if isinstance(pool, NeighbourGraph) else 2) or n_steiner < 0:
-            raise ValueError(
-                f"n_neighbors is {n_neighbors} and n_steiner {n_steiner}; accepted: at least 2 (a point is the first of its own neighbours) "
-                f"and at least 0"
-            )
+        self.pool, self.n_neighbors, self.weight, self.n_steiner, self.direct, self.pool_key = pool, n_neighbors, weight, n_steiner, direct, pool_key
+        self._check_settings()
         if weight == "euclidean" and direct:
-            warnings.warn(
+            warn_user(
                 "with weight='euclidean' the direct edge is the shortest path to every input, so this is plain integrated gradients; "
-                "give direct=False for Enhanced IG", UserWarning, stacklevel=2,
+                "give direct=False for Enhanced IG"
             )
-        self.pool, self.n_neighbors, self.weight, self.n_steiner, self.direct = pool, n_neighbors, weight, n_steiner, direct
+        self._lock = _Lock()
         self.forget()
 
+    def _check_settings(self):
+        "Raise TypeError or ValueError for settings that can't work; they may be changed between calls"
+        if self.weight not in EDGE_WEIGHTS:
+            raise ValueError(f"weight={self.weight!r} is not known; choose one of {', '.join(EDGE_WEIGHTS)}")
+        whole_number(self.n_neighbors, "n_neighbors", 1 if isinstance(self.pool, NeighbourGraph) else 2)  # a point is the first of its own neighbours
+        whole_number(self.n_steiner, "n_steiner", 0)
+
     def forget(self):
-        "Drop the graph and all gradients kept from earlier calls; returns None. Needed only after the pool itself was changed in place."
-        self.graph, self._graph_key, self._fitted = None, None, []
+        "Drop the graph and all gradients kept from earlier calls; returns None. Needed only after the contents of a Dataset or DataLoader changed."
+        self.graph, self._graph_key, self._rows, self._fitted = None, None, None, []
 
     @log_usage()
     def attribute(
@@ -487,57 +700,104 @@ class GeodesicIGKNN(PathAttribution):
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
         *,
-        tolerance: float | None = 1e-5,  # nodes on an edge double, at most 4 times, until its completeness error is this share of its change; None: never
+        tolerance: float | None = 1e-5,  # nodes on an edge double, at most 4 times, until its completeness error is this share of its change; edges of a path that are still far off are cut in half where they are steep, at most 16 times; None: never
         return_paths: bool = False,  # also return GeodesicPaths
     ):
-        "Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score (batch,), and `GeodesicPaths`. Warns (UserWarning) when the neighbour graph had to be joined by bridges. Raises TypeError or ValueError for wrong calls, pools that don't fit or hold NaN, and gradients that are not finite. Equations: polyline, edge weight."
+        "Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) when the neighbour graph had to be joined by bridges, and of examples whose attributions miss the change of the score, are zero everywhere, stay on the straight path, or explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, pools that don't fit, and NaN or infinity in inputs, baselines, pool, gradients or attributions. Equations: polyline, edge weight, complete."
+        with self._lock, torch.inference_mode(False):
+            tensors, is_tuple, graph, found = self._find(inputs, baselines, target, additional_forward_args, n_steps, method, internal_batch_size, show_progress, tolerance)
+        total, corners, (length, w1, start, end) = found.attributions, found.corners, found.sums
+        change = end - start
+        parts = unflatten_features(total, tensors)
+        for k, part in enumerate(parts):
+            refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
+        more = "Give a tolerance, now None, or more n_steps." if not tolerance else "The score is steeper than its edges can be cut: explain the logit, or a smoother score."
+        complete = warn_if_incomplete((total,), end, start, more, 8 * (length + found.largest))
+        warn_if_zero((total,), "the input is its own baseline there, or the score has no slope on the path", complete)
+        self._warn_if_straight(corners, total.abs().sum(1), change, complete)
+        warn_if_unlikely(found.probability)
+        result = [parts if is_tuple else parts[0]]
+        if return_convergence_delta:
+            result.append((total.sum(1) - change).to(tensors[0].dtype))
+        if return_paths:
+            result.append(self._describe(graph, corners, tensors, is_tuple, total, length, w1, change, found.gradient_evaluations))
+        return result[0] if len(result) == 1 else tuple(result)
+
+    def _find(self, inputs, baselines, target, additional_forward_args, n_steps, method, internal_batch_size, show_progress, tolerance):
+        "Inputs as a tuple, whether they came as one, the graph, and the paths with their integrals (_Found)"
         tensors, is_tuple = check_inputs(inputs)
         starts = check_baselines(baselines, tensors)
+        self._check_settings()
+        tolerance = real_number(tolerance, "tolerance", low=0, or_none=True)
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
         quadrature(n_steps, method)
         x, b = flatten_features(tensors), flatten_features(starts)
         graph = self._graph_of(tensors)
-        total, sums = torch.zeros_like(x), x.new_zeros(3, len(x))  # sums: length, w1, change
-        corners = [None] * len(x)
+        found = _Found(torch.zeros_like(x), [None] * len(x), x.new_zeros(4, len(x)))
         with leave_as_found(self.forward_func):
-            for key, members in _groups(score):
+            groups = _groups(score)
+            for key, members in groups:
                 fitted = self._fit(graph, score, key, members[0], n_steps, method, tolerance, show_progress)
                 weigh = functools.partial(self._weigh, score, example=members[0], n_steps=n_steps, method=method, tolerance=tolerance)
                 web = _attach(graph, fitted, score, x[members], b[members], members[0], self.n_neighbors, self.direct, weigh)
                 route = _routes(web)
-                total[members], sums[:, members] = _integrate_routes(web, route, fitted, score, members[0], n_steps, method, tolerance)
+                found.attributions[members], found.sums[:, members] = _integrate_routes(web, route, fitted, score, members[0], n_steps, method, tolerance)
                 for i, path in zip(members, _paths(web, route)):
-                    corners[i] = path
-        length, w1, change = sums
-        parts = unflatten_features(total, tensors)
-        delta = total.sum(1) - change
-        result = [parts if is_tuple else parts[0]]
-        if return_convergence_delta:
-            result.append(delta.to(tensors[0].dtype))
-        if return_paths:
-            result.append(self._describe(graph, corners, tensors, is_tuple, total, length, w1, change, score.gradient_evaluations))
-        return result[0] if len(result) == 1 else tuple(result)
+                    found.corners[i] = path
+                found.largest = max(found.largest, float(web.largest))
+                if web.probability is not None:
+                    found.probability = found.probability if found.probability is not None else x.new_full((len(x),), math.nan, dtype=torch.float64)
+                    found.probability[members] = web.probability
+            del self._fitted[:-max(_KEPT, len(groups))]
+        found.gradient_evaluations = score.gradient_evaluations
+        return tensors, is_tuple, graph, found
+
+    def _warn_if_straight(self, corners, magnitude, change, complete):
+        "Say so when no path through the pool is shorter than the straight one, although attributions cancel on that"
+        if not self.direct or self.weight == "euclidean":
+            return
+        straight = torch.tensor([len(path.nodes) == 2 for path in corners], device=change.device)
+        cancels = straight & complete & (magnitude > 1.05 * change.abs() + 64 * torch.finfo(change.dtype).eps * magnitude)
+        if cancels.any():
+            warn_user(
+                f"no path through the pool is shorter than the straight one for {named_examples(cancels.nonzero().flatten(), len(cancels))}: these have the attributions of "
+                f"integrated gradients, whose magnitudes add up to as much as {(magnitude / change.abs())[cancels].max():.3g} times the change of the score. "
+                f"{'The pool is the inputs of this call; a' if self.pool is None else 'A'} larger pool may have a shorter way, and GeodesicIGSVI looks for one without a pool."
+            )
 
     def _graph_of(self, tensors):
-        "The graph over the pool, built at the first call, or over these inputs"
-        key = tuple((t.shape[1:], t.dtype, t.device) for t in tensors)
-        if self.pool is not None and self.graph is not None and self._graph_key == key:
+        "The graph over the pool, built at the first call and again when the pool or its settings have changed, or over these inputs"
+        own = isinstance(self.pool, NeighbourGraph)
+        at_hand = isinstance(self.pool, (Tensor, Mapping)) or (isinstance(self.pool, tuple) and all(isinstance(p, Tensor) for p in self.pool))
+        key = (tuple((t.shape[1:], t.dtype, t.device) for t in tensors), self.n_neighbors, None if own else self.n_steiner, self.pool_key)
+        known = self.pool is not None and self.graph is not None and self._graph_key == key and self._pool is self.pool
+        points = None
+        if own and known:
+            known = np.array_equal(self.pool.edges, self.graph.edges) and torch.equal(self.pool.points.to(self.graph.points), self.graph.points)
+        elif at_hand and known:
+            points = flatten_features(_read_pool(self.pool, tensors, self.pool_key))
+            known = len(points) == len(self._rows) and torch.equal(points, self.graph.points[self._rows])
+        if known:
             return self.graph
         self.forget()
-        if isinstance(self.pool, NeighbourGraph):
-            if self.pool.points.shape[1] != sum(t[0].numel() for t in tensors):
-                features = sum(t[0].numel() for t in tensors)
+        if own:
+            features = sum(t[0].numel() for t in tensors)
+            _check_points(self.pool.points, "the graph's points")
+            if self.pool.points.shape[1] != features:
                 raise ValueError(f"the graph's points have {self.pool.points.shape[1]} features, the inputs {features}; they must agree")
-            graph = replace(self.pool, points=self.pool.points.to(flatten_features(tensors)))
+            graph = replace(self.pool, points=self.pool.points.detach().clone().to(flatten_features(tensors)), edges=self.pool.edges.copy())
         else:
-            graph = neighbour_graph(flatten_features(tensors if self.pool is None else _read_pool(self.pool, tensors)), self.n_neighbors, self.n_steiner)
+            if points is None:
+                points = flatten_features(tensors if self.pool is None else _read_pool(self.pool, tensors, self.pool_key))
+            graph = neighbour_graph(points, self.n_neighbors, self.n_steiner)
+            if at_hand:
+                self._rows = torch.from_numpy(_distinct(points)[1]).to(points.device)
         if graph.bridges:
-            warnings.warn(
+            warn_user(
                 f"the {self.n_neighbors} nearest neighbours leave {graph.components} separate components of the pool; joined them by "
-                f"{graph.bridges} straight bridge{'s' if graph.bridges > 1 else ''} (raise n_neighbors or enlarge the pool to avoid them)",
-                UserWarning, stacklevel=4,
+                f"{graph.bridges} straight bridge{'s' if graph.bridges > 1 else ''} (raise n_neighbors or enlarge the pool to avoid them)"
             )
-        self.graph, self._graph_key = graph, key
+        self.graph, self._graph_key, self._pool = graph, key, self.pool
         return graph
 
     def _cost(self, integrals, lengths):
@@ -555,26 +815,39 @@ class GeodesicIGKNN(PathAttribution):
         noise = 32 * torch.finfo(points.dtype).eps * node_scores.abs().max()
         def enough(length, rise): return .01 * length + noise
         doublings = 4 if tolerance else 0
-        return self._cost(_resolved_integrals(score, points, edges, rise, example, n_steps, method, False, enough, doublings, show_progress), None)
+        found = _resolved_integrals(score, points, edges, rise, example, n_steps, method, False, enough, doublings, show_progress)
+        if doublings:  # an edge that is steeper than its nodes can see costs at least what the score changes
+            for length in (found.length, found.w1):
+                length.copy_(torch.where((found.change - rise).abs() > enough(length, rise), length.maximum(rise.abs()), length))
+        return self._cost(found, None)
 
     def _fit(self, graph, score, key, example, n_steps, method, tolerance, show_progress):
-        "Scores and edge weights of the pool's graph for the score of one example, kept for later calls"
-        key = key and (key, n_steps, method, tolerance, _state_of(self.forward_func))
-        if key and self.pool is not None:
-            for fitted in self._fitted:
-                if fitted.key == key and _same_args(fitted.args, score.args):
-                    return fitted
+        "Scores and edge weights of the pool's graph for the score of one example; those of an earlier call if the score is still the same"
+        key = key and self.pool is not None and (key, n_steps, method, tolerance, self.weight)
         edges = torch.from_numpy(graph.edges)
         owner = torch.full((len(graph),), example, device=graph.points.device)
         scores = score.scores(unflatten_features(graph.points, score.inputs), owner).to(graph.points.dtype)
+        alike = [fitted for fitted in self._fitted if key and fitted.key == key and _same(fitted.args, score.arguments)]
+        for fitted in alike:
+            if fitted.still_holds(score, scores, example):
+                self._keep(fitted)
+                return fitted
+            if key[0] != ("function",):
+                self._keep(fitted, False)  # of a score that is gone
         how = dict(example=example, n_steps=n_steps, method=method, tolerance=tolerance, show_progress=show_progress)
-        weight = self._weigh(score, graph.points, scores, edges, **how)
+        witness = []
+        with _witnessed(score, witness):
+            weight = self._weigh(score, graph.points, scores, edges, **how)
         none = graph.points.new_zeros(0)
         empty = EdgeIntegrals(none, none, none, none.reshape(0, graph.points.shape[1]))
-        fitted = _Fitted(key, score.args, scores, weight, torch.full((len(edges),), -1), empty)
-        if key and self.pool is not None:
-            self._fitted.append(fitted)
+        fitted = _Fitted(key or None, _copy_of(score.arguments) if key else None, scores, weight, torch.full((len(edges),), -1), empty, witness)
+        if key:
+            self._keep(fitted)
         return fitted
+
+    def _keep(self, fitted, keep=True):
+        "Put a fit at the end of the list, where it stays longest, or drop it"
+        self._fitted = [f for f in self._fitted if f is not fitted] + [fitted] * keep
 
     def _describe(self, graph, corners, tensors, is_tuple, total, length, w1, change, evaluations):
         "GeodesicPaths of one call"
@@ -591,6 +864,46 @@ class GeodesicIGKNN(PathAttribution):
         )
 
 # %% ../nbs/05_geodesic.ipynb #ef282da7
+class _PlainAttention:
+    "Attention by the kernel that can be differentiated twice, while any thread is inside; the choice belongs to the process, so the first sets it and the last puts it back"
+
+    def __init__(self):
+        self.lock, self.inside, self.choice = threading.Lock(), 0, None
+
+    def __enter__(self):
+        with self.lock:
+            if not self.inside:
+                self.choice = sdpa_kernel(SDPBackend.MATH)
+                self.choice.__enter__()
+            self.inside += 1
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.choice.__exit__(None, None, None)
+
+
+_plain_attention = _PlainAttention()
+
+
+@contextmanager
+def _differentiable_twice() -> Iterator[None]:
+    "Plain attention inside; an operation without a second derivative is named in a ValueError"
+    with _plain_attention:
+        try:
+            yield
+        except RuntimeError as error:
+            named = re.search(r"derivative for '?(?:aten::)?(\w+?)(?:_backward)?'? is not implemented", str(error))
+            if not named and not re.search("once_differentiable|double backward|donated buffer", str(error)):
+                raise
+            what = f"{named[1]} has" if named else "the forward function (a compiled model, or an operation of your own?) has"
+            raise ValueError(
+                f"{what} no second derivative, which relaxing a path needs. GeodesicIGKNN needs only the first; or give rounds=0 and max_iterations=0 for "
+                f"the path as it starts, or replace the operation by a smooth one"
+            ) from error
+
+
 def path_energy(
     score: TargetScore,  # the score, with its chunk size
     path: Tensor,  # (paths, corners, features)
@@ -598,7 +911,12 @@ def path_energy(
     n_nodes: int = 4,  # Gauss nodes per segment; fewer let a segment jump over a ridge
     floor: Tensor | float = 0.0,  # (paths,) steepness that flat regions have at least, added in squares
 ) -> tuple[Tensor, Tensor]:
-    "Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and its gradient with respect to the corners, shaped as the path. Raises ValueError where the score's gradient is not finite. Equation: energy."
+    "Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the only one that can be differentiated twice. Raises ValueError for a path without segments, where the score's gradient is not finite, doesn't depend on the path or can't be differentiated again, and where rows influence each other. Equation: energy."
+    if not isinstance(path, Tensor) or path.ndim != 3 or path.shape[1] < 2:
+        raise ValueError(f"path must be a tensor (paths, corners, features) with at least 2 corners, got {tuple(path.shape) if isinstance(path, Tensor) else type(path).__name__}")
+    example = torch.as_tensor(example, device=path.device)
+    if example.shape != path.shape[:1]:
+        raise ValueError(f"example has shape {tuple(example.shape)} for {len(path)} paths; it must be ({len(path)},)")
     nodes, weights = (t.to(path) for t in quadrature(n_nodes))
     n_paths, n_segments = path.shape[0], path.shape[1] - 1
     floor = torch.as_tensor(floor, dtype=path.dtype, device=path.device).expand(n_paths).square() + torch.finfo(path.dtype).tiny
@@ -606,14 +924,15 @@ def path_energy(
     rows = len(range(*score.chunks(n_paths * n_segments * n_nodes)[0].indices(n_paths * n_segments * n_nodes)))
     for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
         owner, place = segment // n_segments, segment % n_segments
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), _differentiable_twice():
             ends = torch.stack([path[owner, place], path[owner, place + 1]]).detach().clone().requires_grad_()
             step = ends[1] - ends[0]
             points = (ends[0][:, None] + nodes[:, None] * step[:, None]).flatten(0, 1)
-            scores = score(unflatten_features(points, score.inputs), example[owner].repeat_interleave(n_nodes))
-            if not scores.requires_grad:
-                raise ValueError("the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, or torch.no_grad inside the forward function?)")
-            slope, = torch.autograd.grad(scores.sum(), points, create_graph=True)
+            parts, rows_of = unflatten_features(points, score.inputs), example[owner].repeat_interleave(n_nodes)
+            scores = score._evaluate(parts, rows_of)
+            slope = torch.autograd.grad(scores.sum(), points, create_graph=True, allow_unused=True)[0] if scores.requires_grad else None
+            score.check_dependence([slope])
+            score.check_rows(parts, rows_of, scores)
             steepness = (slope.square().sum(1).reshape(-1, n_nodes) + floor[owner, None]).sqrt()
             part = n_segments * ((steepness * weights).sum(1).square() * step.square().sum(1))
             if not torch.isfinite(part).all():
@@ -631,8 +950,9 @@ def sine_basis(
     n_segments: int,  # segments of the path
     n_modes: int | None = None,  # how many of the smoothest modes; None: all n_segments - 1
 ) -> Tensor:
-    "Bends of a path with pinned ends: float64 (n_segments - 1, n_modes), the displacement of each inner corner per unit of each mode. The modes' differences along the path are orthonormal. Raises ValueError when there are fewer than 2 segments or too many modes."
-    n_modes = n_segments - 1 if n_modes is None else n_modes
+    "Bends of a path with pinned ends: float64 (n_segments - 1, n_modes), the displacement of each inner corner per unit of each mode. The modes' differences along the path are orthonormal. Raises TypeError for numbers that are no ints, ValueError when there are fewer than 2 segments or too many modes."
+    n_segments = whole_number(n_segments, "n_segments", 0)
+    n_modes = n_segments - 1 if n_modes is None else whole_number(n_modes, "n_modes", 0)
     if n_segments < 2 or not 1 <= n_modes < n_segments:
         raise ValueError(f"{n_modes} modes on {n_segments} segments; accepted: at least 2 segments, 1 to n_segments - 1 modes")
     corner, mode = torch.arange(1, n_segments, dtype=torch.float64)[:, None], torch.arange(1, n_modes + 1, dtype=torch.float64)
@@ -795,6 +1115,14 @@ def _same_noise(shape: tuple[int, ...], seed: int | torch.Generator, like: Tenso
     return torch.randn(shape, generator=random_generator(seed), dtype=torch.float64).to(like)
 
 
+def _whole_seed(seed: int | torch.Generator | None) -> int:
+    "The seed as a whole number: a generator gives its next one, None an unpredictable one. Raises TypeError or ValueError for other seeds."
+    generator = random_generator(seed)
+    if isinstance(seed, (int, np.integer)):
+        return int(seed)
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
+
+
 def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iterations=150, n_draws=2, learning_rate=.05):
     "Means and log standard deviations of the bends' coefficients that maximise the evidence bound, (examples, modes, features) each"
     zero = bends.zeros()
@@ -851,11 +1179,11 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
         mean.grad, log_width.grad = torch.zeros_like(mean), torch.zeros_like(mean)
         loss = 0.
         for s in score.chunks(len(owner)):
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.inference_mode(False), torch.enable_grad(), _differentiable_twice():
                 m, w = (v.detach().flatten(0, 1)[s].requires_grad_() for v in (mean, log_width))
                 offset = m + w.exp() * noise.flatten(0, 1)[s]
                 points = line.flatten(0, 1)[s] + offset
-                slope, = torch.autograd.grad(everything(unflatten_features(points, like), owner[s]).sum(), points, create_graph=True)
+                slope, = torch.autograd.grad(everything._evaluate(unflatten_features(points, like), owner[s]).sum(), points, create_graph=True)
                 weight = 1 + at_end.repeat_interleave(len(x))[s]
                 energy = (weight * norms(offset) - beta * norms(slope)).sum()
                 part = energy + (.5 * offset.square() - w).sum()  # minus the evidence bound, but for a constant
@@ -893,11 +1221,26 @@ class GeodesicIGSVI(PathAttribution):
         pool: object = None,  # points for `start="graph"`, see GeodesicIGKNN
         *,
         n_neighbors: int = 15,  # of the pool's graph
+        pool_key: str | tuple[str, ...] | None = None,  # see GeodesicIGKNN
     ):
-        "Raises TypeError if the forward function can't be called, ValueError for numbers out of range."
+        "Raises TypeError if the forward function can't be called, TypeError or ValueError for numbers out of range."
         super().__init__(forward_func)
-        self.pool = pool
-        self.knn = GeodesicIGKNN(forward_func, pool, n_neighbors=n_neighbors) if pool is not None else None
+        self._graph = GeodesicIGKNN(forward_func, pool, n_neighbors=n_neighbors, pool_key=pool_key)
+
+    @property
+    def knn(self) -> GeodesicIGKNN | None:
+        "The method that finds the first path through the pool; None without a pool."
+        self._graph.forward_func = self.forward_func
+        return self._graph if self._graph.pool is not None else None
+
+    @property
+    def pool(self) -> object:
+        "The points that `start='graph'` goes through; may be changed between calls."
+        return self._graph.pool
+
+    @pool.setter
+    def pool(self, pool):
+        self._graph.pool = pool
 
     @log_usage()
     def attribute(
@@ -928,43 +1271,68 @@ class GeodesicIGSVI(PathAttribution):
         temperature: float = 0.1,  # stochastic: paths whose energy is about this fraction above the best count as plausible
         prior_scale: float = 1.0,  # stochastic: amplitude of the Brownian bridge around the best path, in distances from baseline to input
         n_samples: int = 16,  # stochastic: paths sampled for the spread
-        seed: int = 0,  # of the own points and the noise; every example sees the same
+        seed: int | torch.Generator | None = 0,  # of the own points and the noise, see random_generator; every example sees the same
         published: bool = False,  # the paper's energy, optimiser and summation, for comparison only: not complete
         beta: float = 0.3,  # published: weight of the gradient's magnitude
         num_iterations: int = 1000,  # published: at most
         learning_rate: float = 1e-3,  # published: of Adam
         return_paths: bool = False,  # also return GeodesicPaths
     ):
-        "Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score (batch,), and `GeodesicPaths` with the spread in the stochastic mode. Unless `published` or `stochastic`, the path is never longer than its start; `stochastic` returns the attribution of the mean path. Raises TypeError or ValueError for wrong calls and for gradients that are not finite. Equations: polyline, energy, evidence bound."
-        tensors, is_tuple = check_inputs(inputs)
-        starts = check_baselines(baselines, tensors)
-        score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
-        quadrature(2, method)
-        n_steps = (50 if published else 12) if n_steps is None else n_steps
-        for name, value, least in (("n_steps", n_steps, 2), ("rounds", rounds, 0), ("n_points", n_points, 1), ("dimensions", dimensions, 1), ("n_samples", n_samples, 1)):
-            whole_number(value, name, least)
-        for name, value in (("spread", spread), ("temperature", temperature), ("prior_scale", prior_scale)):
-            if not value > 0:
-                raise ValueError(f"{name} is {value}; it must be positive")
-        x, b = flatten_features(tensors), flatten_features(starts)
-        with leave_as_found(self.forward_func):
-            change = (score.scores(tensors) - score.scores(starts)).to(x.dtype)
-            if published:
-                path, attributions, spread_of = *_published(score, x, b, n_steps, beta, num_iterations, learning_rate, seed), None
-                integrals = self._integrals(score, path, method=method, tolerance=None)
-            else:
-                path, extra = self._start(start, tensors, starts, x, b, target, additional_forward_args, n_steps, internal_batch_size, method)
-                score.gradient_evaluations += extra
-                make = functools.partial(_Bends, basis=sine_basis(n_steps, n_modes).to(x), like=tensors, resolution=resolution)
-                how = dict(rounds=rounds, n_points=n_points, spread=spread, dimensions=dimensions, max_iterations=max_iterations, tolerance=tolerance)
-                how.update(slack=slack, floor=floor, seed=seed, show_progress=show_progress)
-                integrate = functools.partial(self._integrals, score, method=method, tolerance=integral_tolerance)
-                path, integrals = self._shorten(score, path, change, make, integrate, **how)
-                attributions, spread_of = integrals.attributions, None
-                if stochastic:
-                    path, integrals, spread_of = self._sample(score, path, make, integrate, temperature, prior_scale, n_samples, seed)
-                    attributions = integrals.attributions
+        "Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score (batch,), and `GeodesicPaths` with the spread in the stochastic mode. Unless `published` or `stochastic`, the path is never longer than its start; `stochastic` returns the attribution of the mean path. Warns (UserWarning, one of a kind per call) of examples whose attributions miss the change of the score (as `published` ones do), are zero everywhere, keep their start although it is long, or explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, for NaN or infinity in inputs, baselines, gradients or attributions, and for scores without second derivatives. Equations: polyline, energy, evidence bound, complete."
+        with torch.inference_mode(False):
+            tensors, is_tuple = check_inputs(inputs)
+            starts = check_baselines(baselines, tensors)
+            score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
+            quadrature(2, method)
+            n_steps = whole_number((50 if published else 12) if n_steps is None else n_steps, "n_steps", 2)
+            for name, value, least in (("rounds", rounds, 0), ("n_points", n_points, 1), ("dimensions", dimensions, 1), ("n_samples", n_samples, 1),
+                                       ("max_iterations", max_iterations, 0), ("num_iterations", num_iterations, 0)):
+                whole_number(value, name, least)
+            resolution = whole_number(resolution, "resolution", or_none=True)
+            for name, value in (("spread", spread), ("temperature", temperature), ("prior_scale", prior_scale), ("learning_rate", learning_rate)):
+                real_number(value, name, low=0, open_low=True)
+            for name, value in (("floor", floor), ("tolerance", tolerance), ("slack", slack), ("beta", beta)):
+                real_number(value, name, low=0)
+            integral_tolerance = real_number(integral_tolerance, "integral_tolerance", low=0, or_none=True)
+            basis, seed = sine_basis(n_steps, n_modes), _whole_seed(seed)
+            x, b = flatten_features(tensors), flatten_features(starts)
+            with leave_as_found(self.forward_func):
+                (end, probability, row), begin = scores_and_probability(score, tensors), score.scores(starts)
+                change, kept = (end - begin).to(x.dtype), None
+                if published:
+                    path, attributions, spread_of = *_published(score, x, b, n_steps, beta, num_iterations, learning_rate, seed), None
+                    integrals = self._integrals(score, path, method=method, tolerance=None)
+                else:
+                    path, extra = self._start(start, tensors, starts, x, b, target, additional_forward_args, n_steps, internal_batch_size, method)
+                    score.gradient_evaluations += extra
+                    make = functools.partial(_Bends, basis=basis.to(x), like=tensors, resolution=resolution)
+                    how = dict(rounds=rounds, n_points=n_points, spread=spread, dimensions=dimensions, max_iterations=max_iterations, tolerance=tolerance)
+                    how.update(slack=slack, floor=floor, seed=seed, show_progress=show_progress)
+                    integrate = functools.partial(self._integrals, score, method=method, tolerance=integral_tolerance)
+                    path, integrals, kept = self._shorten(score, path, change, make, integrate, **how)
+                    attributions, spread_of = integrals.attributions, None
+                    if stochastic:
+                        path, integrals, spread_of = self._sample(score, path, make, integrate, temperature, prior_scale, n_samples, seed)
+                        attributions = integrals.attributions
         parts = unflatten_features(attributions, tensors)
+        for k, part in enumerate(parts):
+            refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
+        if published:
+            more = "The published sum is not a line integral, and its path doesn't reach its ends; leave published=True out."
+        elif not integral_tolerance:
+            more = f"Give an integral_tolerance, now {integral_tolerance}."
+        else:
+            more = "The score is steeper than its segments can be cut: explain the logit, or a smoother score."
+        complete = warn_if_incomplete((attributions,), end, begin, more, row if published else 8 * (integrals.length + row))
+        warn_if_zero((attributions,), "the input is its own baseline there, or the score has no slope on the path", complete)
+        magnitude = attributions.abs().sum(1)
+        if kept is not None and (rounds or max_iterations) and (kept := kept & complete & (magnitude > 1.05 * change.abs() + 64 * torch.finfo(x.dtype).eps * magnitude)).any():
+            warn_user(
+                f"the search found no path shorter than the one it started with for {named_examples(kept.nonzero().flatten(), len(kept))}: these have the attributions "
+                f"of their start, whose magnitudes add up to as much as {(magnitude / change.abs())[kept].max():.3g} times the change of the score. More rounds, n_points "
+                f"or max_iterations may find one, or a smoother score."
+            )
+        warn_if_unlikely(probability)
         result = [parts if is_tuple else parts[0]]
         if return_convergence_delta:
             result.append((attributions.sum(1) - change).to(tensors[0].dtype))
@@ -989,15 +1357,18 @@ class GeodesicIGSVI(PathAttribution):
         if isinstance(start, str) and start == "graph":
             if self.knn is None:
                 raise ValueError("start='graph' needs points to go through; give the constructor a pool")
-            _, found = self.knn.attribute(tensors, starts, target, args, method=method, internal_batch_size=internal_batch_size, return_paths=True)
-            return torch.stack([_resample(flatten_features(c), n_segments) for c in found.coordinates]), found.gradient_evaluations
+            with self._graph._lock:
+                *_, found = self.knn._find(tensors, starts, target, args, 5, method, internal_batch_size, False, 1e-5)
+            return torch.stack([_resample(path.points, n_segments) for path in found.corners]), found.gradient_evaluations
         if isinstance(start, str):
             raise ValueError(f"start={start!r} is not known; choose 'straight', 'graph' or give corners (batch or 1, points, ...)")
-        corners = start if isinstance(start, tuple) else (start,)
+        corners = tuple(start) if isinstance(start, (tuple, list)) and all(isinstance(c, Tensor) for c in start) else (read_tensor(start, "start"),)
         def fits(c, t): return c.ndim == t.ndim + 1 and c.shape[2:] == t.shape[1:] and c.shape[0] in (1, len(t)) and c.shape[1] > 1
         if len(corners) != len(tensors) or not all(map(fits, corners, tensors)):
             shapes = [tuple(c.shape) for c in corners], [tuple(t.shape) for t in tensors]
             raise ValueError(f"start has shapes {shapes[0]}; accepted per input: (batch or 1, points, ...) for inputs of {shapes[1]}")
+        for k, c in enumerate(corners):
+            refuse_not_finite(c, f"start {k}")
         paths = [_resample(flatten_features(tuple(c[i if len(c) > 1 else 0].to(t) for c, t in zip(corners, tensors))), n_segments) for i in range(len(x))]
         paths = torch.stack(paths)
         paths[:, 0], paths[:, -1] = b, x
@@ -1013,8 +1384,8 @@ class GeodesicIGSVI(PathAttribution):
         edges = torch.stack([first, first + 1], 1)
         rise, noise = scores[edges[:, 1]] - scores[edges[:, 0]], 16 * torch.finfo(path.dtype).eps * scores.abs().max()
         def enough(length, rise): return (tolerance or 0) * rise.abs().maximum(.01 * length) + noise + 64 * torch.finfo(length.dtype).eps * length
-        owner, doublings = which.repeat_interleave(n_corners - 1), 4 if tolerance else 0
-        found = _resolved_integrals(score, corners, edges, rise, owner, 4, method, keep_attributions, enough, doublings)
+        owner, doublings, cuts = which.repeat_interleave(n_corners - 1), *((4, 16) if tolerance else (0, 0))
+        found = _resolved_integrals(score, corners, edges, rise, owner, 4, method, keep_attributions, enough, doublings, cuts=cuts)
         def total(part): return part.reshape(n_paths, n_corners - 1, *part.shape[1:]).sum(1)
         return EdgeIntegrals(total(found.length), total(found.w1), total(found.change), total(found.attributions) if keep_attributions else None)
 
@@ -1032,8 +1403,9 @@ class GeodesicIGSVI(PathAttribution):
         return bends.paths(z)
 
     def _shorten(self, score, path, change, make, integrate, *, rounds, n_points, spread, dimensions, max_iterations, tolerance, slack, floor, seed, show_progress):
-        "The best paths found by searching and relaxing, and their integrals"
+        "The best paths found by searching and relaxing, their integrals, and which of them are still the start although it is long (batch,) bool"
         best = integrate(path)
+        kept = torch.ones(len(path), dtype=torch.bool, device=path.device)
         noise = 64 * torch.finfo(path.dtype).eps * (1 + change.abs().max())
         flat = floor * best.length / (path[:, 1:] - path[:, :-1]).norm(dim=2).sum(1).clamp(min=torch.finfo(path.dtype).tiny)
         for round_ in tqdm(range(max(rounds, 1)), desc="rounds", leave=False, disable=not show_progress):
@@ -1047,14 +1419,17 @@ class GeodesicIGSVI(PathAttribution):
                 points = _around(candidate, directions, n_points * 2**round_, spread, seed + round_)
                 ways = _shortest_through(score, candidate, points, open_, 6, 3)
                 candidate = torch.stack([_resample(way, path.shape[1] - 1) for way in ways])
-            candidate = self._relax(score, candidate, open_, make, flat[open_], max_iterations, tolerance)
+            if max_iterations:
+                candidate = self._relax(score, candidate, open_, make, flat[open_], max_iterations, tolerance)
+            if not (rounds or max_iterations):
+                break
             found = integrate(candidate, which=open_)
             right = (found.change - change[open_]).abs() <= .01 * change[open_].abs().maximum(.1 * found.length) + noise
             better = (found.length < best.length[open_]) & right
             path = path.clone()
-            path[open_[better]] = candidate[better]
+            path[open_[better]], kept[open_[better]] = candidate[better], False
             best.update(open_[better], EdgeIntegrals(*(getattr(found, name)[better] for name in ("length", "w1", "change", "attributions"))))
-        return path, best
+        return path, best, kept & (best.length > (1 + slack) * change.abs() + noise)
 
     def _gradients_on(self, score, path, which):
         "Gradients (paths, segments, features) in the middle of the segments; not needed in few dimensions"

@@ -9,7 +9,6 @@ __all__ = ['FluxPoints', 'NeFLAG']
 
 # %% ../nbs/04_neflag.ipynb #2c97f572
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,9 +27,14 @@ from attrnb.core import (
     leave_as_found,
     normal_noise,
     random_generator,
+    read_tensor,
+    real_number,
+    refuse_not_finite,
     unflatten_features,
+    warn_user,
     whole_number,
 )
+from .paths import named_examples, outputs_seen, target_probability, warn_if_unlikely
 
 # %% ../nbs/04_neflag.ipynb #7d839564
 @dataclass
@@ -87,45 +91,43 @@ class NeFLAG(FeatureAttribution):
         return_flux: bool = False,  # also return the FluxPoints
         show_progress: bool = False,  # progress bar over points
     ):
-        "Attributions in the inputs' form, shape, dtype and device; with `return_flux` also a FluxPoints. Warns (UserWarning) and gives zeros for examples without negative flux. Raises TypeError or ValueError for wrong calls and for gradients that are not finite. Equations: search, aggregates."
+        "Attributions in the inputs' form, shape, dtype and device; with `return_flux` also a FluxPoints. Warns (UserWarning, one of a kind per call) and gives zeros for examples without negative flux; warns of points that round back to the input and of a class that the model rules out. Raises TypeError or ValueError for wrong calls and for NaN or infinity in inputs, directions, gradients or attributions. Equations: search, aggregates."
         tensors, is_tuple = check_inputs(inputs)
         whole_number(n_points, "n_points")
         whole_number(search_steps, "search_steps", least=0)
-        if not radius > 0 or math.isinf(radius):
-            raise ValueError(f"radius is {radius}; it must be a positive number")
+        radius = real_number(radius, "radius", low=0, open_low=True)
         if radius_unit not in ("l2", "rms"):
             raise ValueError(f"radius_unit={radius_unit!r} is not known; choose 'l2' or 'rms'")
         if aggregate not in ("feature", "vector"):
             raise ValueError(f"aggregate={aggregate!r} is not known; choose 'feature' or 'vector'")
-        if clamp is not None:
-            low, high = clamp
-            outside = any(((x < low) | (x > high)).any() for x in tensors)
-            if not low < high or outside:
-                raise ValueError(f"clamp={clamp}: the lower end must be below the upper, and the inputs must lie inside")
+        clamp = _check_clamp(clamp, tensors)
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
         precision = torch.promote_types(tensors[0].dtype, torch.float32)
         center = flatten_features(tuple(x.detach() for x in tensors), precision)
         if directions is None:
             starts = _unit_directions(n_points, center, seed)
         else:
-            parts = tuple(directions) if isinstance(directions, (tuple, list)) else (directions,)
-            if [tuple(p.shape) for p in parts] != [(n_points, *x.shape[1:]) for x in tensors]:
-                raise ValueError(f"directions have shapes {[tuple(p.shape) for p in parts]}; accepted: {[(n_points, *x.shape[1:]) for x in tensors]}")
-            starts = flatten_features(parts, precision).to(center.device)
-            starts = starts / starts.norm(dim=1, keepdim=True)
+            starts = _check_directions(directions, n_points, tensors, precision).to(center.device)
         length = radius * (math.sqrt(center.shape[1]) if radius_unit == "rms" else 1)
         with leave_as_found(self.forward_func):
-            total, found = _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress)
+            total, found, probability, lost = _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress)
         attributions = unflatten_features(total / n_points, tensors)
+        for k, part in enumerate(attributions):
+            refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
         missed = (found.hits == 0).nonzero().flatten().tolist()
         if missed:
-            warnings.warn(
+            warn_user(
                 f"no negative flux within {search_steps} steps for example{'s' if len(missed) > 1 else ''} {missed[:8]}"
                 f"{' and more' if len(missed) > 8 else ''}: the score is at a minimum on this scale, or its gradient is zero "
-                f"(a saturated probability; explain the logit). The attribution is zero there.",
-                UserWarning,
-                stacklevel=3,
+                f"(a saturated probability; explain the logit). The attribution is zero there."
             )
+        if (rounded := (lost > .5).nonzero().flatten()).numel():
+            warn_user(
+                f"in {' and '.join(sorted({str(x.dtype) for x in tensors}))} most coordinates of the points on the sphere round back to the input for "
+                f"{named_examples(rounded, len(lost))} ({lost.max():.0%} of them at worst), so the gradients are taken at other places than asked for. "
+                f"Give the inputs (and the model) in a finer dtype, or a larger radius, now {radius:g} ({radius_unit})."
+            )
+        warn_if_unlikely(probability)
         attributions = attributions if is_tuple else attributions[0]
         if not return_flux:
             return attributions
@@ -133,9 +135,36 @@ class NeFLAG(FeatureAttribution):
         found.points = places if is_tuple else places[0]
         return attributions, found
 
+
+def _check_clamp(clamp, inputs: tuple[Tensor, ...]) -> tuple[float, float] | None:
+    "Lower and upper end as numbers, checked against the inputs"
+    if clamp is None:
+        return None
+    if not isinstance(clamp, (tuple, list)) or len(clamp) != 2:
+        raise TypeError(f"clamp is {clamp!r}; accepted: None or two numbers (low, high), such as (0, 1) for pixels")
+    low, high = (real_number(value, f"clamp[{k}]") for k, value in enumerate(clamp))
+    if not low < high or any(((x < low) | (x > high)).any() for x in inputs):
+        raise ValueError(f"clamp={tuple(clamp)}: the lower end must be below the upper, and the inputs must lie inside")
+    return low, high
+
+
+def _check_directions(directions, n_points: int, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
+    "Own starts as unit vectors (n_points, features); a row of zeros has no direction and is refused"
+    many = isinstance(directions, (tuple, list)) and all(isinstance(p, Tensor) for p in directions)
+    parts = tuple(directions) if many else (read_tensor(directions, "directions"),)
+    wanted = [(n_points, *x.shape[1:]) for x in inputs]
+    if [tuple(p.shape) for p in parts] != wanted:
+        raise ValueError(f"directions have shapes {[tuple(p.shape) for p in parts]}; accepted: {wanted}")
+    starts = flatten_features(parts, dtype)
+    size = starts.norm(dim=1, keepdim=True)
+    if not bool((size.isfinite() & (size > 0)).all()):
+        bad = (~(size.isfinite() & (size > 0))).flatten().nonzero().flatten().tolist()
+        raise ValueError(f"directions {bad[:8]} are zero or not finite; every start needs a direction")
+    return starts / size
+
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, keep_points, show_progress):
-    "Sum of the aggregates (batch, features), and FluxPoints with flat points (batch * n_points, features)"
+    "Sum of the aggregates (batch, features), FluxPoints with flat points (batch * n_points, features), the target's probability at each example's first point (batch,) or None, and the share of coordinates that round back to the input (batch,)"
     device, batch, n_points = center.device, len(center), len(starts)
     n_rows = batch * n_points
     window = len(range(*score.chunks(n_rows)[0].indices(n_rows)))
@@ -145,12 +174,15 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     steps_taken = torch.zeros(n_rows, dtype=torch.long, device=device)
     places = torch.empty(n_rows, center.shape[1], dtype=center.dtype, device=device) if keep_points else None
     first_allowed = min(1, search_steps)
+    lost, outputs = torch.zeros(batch, device=device), []  # looked at where each example's first point starts
     pending = 0
     row = torch.empty(0, dtype=torch.long, device=device)  # row = example * n_points + point
     step, u = row, center[:0]
     with tqdm(total=n_rows, desc="points on the sphere", leave=False, disable=not show_progress) as bar:
         while pending < n_rows or len(row):
             taken = min(window - len(row), n_rows - pending)
+            begun = range(-(-pending // n_points), -(-(pending + taken) // n_points))  # examples whose first point starts now
+            seats = slice(len(row) + begun.start * n_points - pending, None, n_points)
             if taken:
                 new = torch.arange(pending, pending + taken, device=device)
                 pending += taken
@@ -163,7 +195,14 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
             if clamp is not None:
                 y = y.clamp(*clamp)
                 displacement = y - here
-            gradient, _ = score.gradient(unflatten_features(y, score.inputs), example)
+            points = unflatten_features(y, score.inputs)
+            with outputs_seen(score) as seen:
+                gradient, _ = score.gradient(points, example)
+            if begun:
+                moved = displacement[seats] != 0
+                back = moved & (flatten_features(tuple(p[seats] for p in points), center.dtype) == here[seats])
+                lost[begun.start:begun.stop] = back.sum(1) / moved.sum(1).clamp(min=1)
+                outputs += [seen[0][seats]] if seen and len(seen[0]) == len(row) else []
             F = flatten_features(gradient, center.dtype)
             distance, slope = displacement.norm(dim=1), F.norm(dim=1)
             flux = (F * displacement).sum(1) / distance.clamp(min=torch.finfo(center.dtype).tiny)
@@ -184,4 +223,6 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     shape = (batch, n_points)
     hits = negative.view(shape).sum(1)
     found = FluxPoints(places, flux_found.view(shape).to(score.inputs[0].dtype), negative.view(shape), steps_taken.view(shape), hits, score.gradient_evaluations)
-    return total, found
+    outputs = torch.cat(outputs) if outputs else center[:0]
+    probability = target_probability(outputs, score.target, score.forward) if len(outputs) == batch else None
+    return total, found, probability, lost

@@ -153,10 +153,17 @@ def test_clamp_keeps_points_in_range():
 
 
 @pytest.mark.parametrize("settings, error, words", [
-    (dict(radius=0), ValueError, "positive"), (dict(radius=-1), ValueError, "positive"), (dict(radius=float("nan")), ValueError, "positive"), (dict(radius=float("inf")), ValueError, "positive"),
+    (dict(radius=0), ValueError, "radius"), (dict(radius=-1), ValueError, "radius"), (dict(radius=float("nan")), ValueError, "radius"), (dict(radius=float("inf")), ValueError, "radius"),
     (dict(n_points=0), ValueError, "at least 1"), (dict(n_points=2.5), TypeError, "int"), (dict(search_steps=-1), ValueError, "at least 0"),
     (dict(radius_unit="linf"), ValueError, "rms"), (dict(aggregate="sum"), ValueError, "vector"), (dict(clamp=(1, 0)), ValueError, "clamp"), (dict(clamp=(0, .1)), ValueError, "inside"),
     (dict(directions=torch.zeros(3, 6)), ValueError, "(20, 6)"), (dict(seed="a"), TypeError, "seed"),
+    (dict(radius="0.1"), TypeError, "radius"), (dict(radius=None), TypeError, "radius"), (dict(radius=True), TypeError, "radius"),
+    (dict(clamp=1), TypeError, "two numbers"), (dict(clamp=(0, 1, 2)), TypeError, "two numbers"), (dict(clamp="ab"), TypeError, "two numbers"),
+    (dict(clamp=(torch.zeros(2), torch.ones(2))), TypeError, "clamp"), (dict(clamp=(float("nan"), 2)), ValueError, "clamp"), (dict(clamp=(0, None)), TypeError, "clamp"),
+    (dict(n_points=2, directions=torch.eye(6)[:2] * 0), ValueError, "directions [0, 1] are zero"), (dict(n_points=2, directions="up"), TypeError, "directions"),
+    (dict(n_points=2, directions=torch.stack([torch.ones(6), torch.zeros(6)])), ValueError, "directions [1] are zero"),
+    (dict(n_points=1, directions=torch.full((1, 6), float("nan"))), ValueError, "directions"), (dict(n_points=1, directions=[[0.] * 6]), ValueError, "directions [0]"),
+    (dict(search_steps=1.), TypeError, "search_steps"), (dict(seed=1.5), TypeError, "seed"), (dict(seed=2**70), ValueError, "seed"),
 ])
 def test_wrong_settings(settings, error, words):
     with pytest.raises(error) as caught:
@@ -186,3 +193,47 @@ def test_breast_cancer_table():
     assert (net(x).argmax(1) == y).float().mean() > .95
     attribution = NeFLAG(net).attribute(x[:50], target=y[:50])
     assert attribution.shape == (50, 30) and torch.isfinite(attribution).all() and (attribution.sum(1) > 0).all()
+
+
+def test_directions_as_a_list_of_numbers():
+    net, x = mlp(), numbers(2, 6)
+    given = NeFLAG(net).attribute(x, target=0, n_points=2, directions=[[1., 0, 0, 0, 0, 0], [0., 2, 0, 0, 0, 0]])
+    assert torch.equal(given, NeFLAG(net).attribute(x, target=0, n_points=2, directions=torch.eye(6)[:2]))
+
+
+@pytest.mark.parametrize("dtype, told", [(torch.bfloat16, True), (torch.float32, False)])
+def test_points_that_round_back_are_said(dtype, told):
+    "0.1 spread over 3 x 32 x 32 pixels is 0.002 each, less than bfloat16 can add to 0.7"
+    net, x = convolutional().to(dtype), torch.full((2, 3, 32, 32), .7, dtype=dtype)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        NeFLAG(net).attribute(x, target=0, n_points=2)
+    rounded = [str(w.message) for w in caught if "round back" in str(w.message)]
+    assert len(rounded) == told and all("bfloat16" in m and "2 of 2 examples (0, 1)" in m for m in rounded)
+
+
+def test_points_that_round_back_far_from_zero_are_said():
+    with pytest.warns(UserWarning, match="round back"):
+        NeFLAG(lambda y: y.sum(1)).attribute(torch.full((1, 100), 1e7))
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+def test_a_class_that_is_ruled_out_is_said(chunk):
+    def sure(x): return torch.stack([10 + x[:, 0], x[:, 1], x.sum(1)], 1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        NeFLAG(sure).attribute(numbers(5, 6), target=[0, 0, 1, 0, 2], n_points=3, internal_batch_size=chunk)
+    assert ["2 of 5 examples (2, 4)" in str(w.message) for w in caught] == [True]
+
+
+def test_attributions_that_overflow_are_refused():
+    with pytest.raises(ValueError, match="attribution.* NaN or infinity"):
+        NeFLAG(lambda y: 60000 * y.sum(1)).attribute(torch.ones(1, 4, dtype=torch.float16), radius=10.)
+
+
+def test_in_place_operations_on_the_input():
+    net, x = torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Linear(4, 2)).eval(), numbers(3, 4)
+    before = x.clone()
+    attribution = NeFLAG(net).attribute(x, target=1)
+    assert torch.equal(x, before)
+    assert_close(attribution, NeFLAG(torch.nn.Sequential(torch.nn.ReLU(), net[1])).attribute(x, target=1))

@@ -1,15 +1,19 @@
 "Integrated gradients against Captum, along polylines, and in bounded memory"
 import inspect
+import math
+import warnings
 
 import pytest
 import torch
 from captum.attr import IntegratedGradients
 from hypothesis import given, settings, strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded
+from scipy.special import roots_legendre
+from torch import nn
 from torch.testing import assert_close
 
-from attrnb.core import CountingForward
-from attrnb.paths import QUADRATURE_METHODS, PathIntegratedGradients, no_cancellation_gap, quadrature
+from attrnb.core import ClassScore, CountingForward
+from attrnb.paths import QUADRATURE_METHODS, PathIntegratedGradients, no_cancellation_gap, quadrature, warn_if_incomplete
 
 
 @pytest.mark.parametrize("method", [m for m in QUADRATURE_METHODS if m != "riemann_trapezoid"])
@@ -155,3 +159,180 @@ def test_convergence_delta_of_other_attributions():
 def test_no_cancellation_gap_checks_its_input():
     with pytest.raises(ValueError, match="one number per example"):
         no_cancellation_gap(torch.zeros(3, 2), torch.zeros(2))
+
+
+# --- what a call says by itself
+
+def said(call):
+    "What the call returns, and the warnings it gives"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value = call()
+    assert all(issubclass(w.category, UserWarning) for w in caught)
+    return value, [str(w.message) for w in caught]
+
+
+def step(x):
+    "Climbs by one within 0.01, in the middle of the way"
+    return (400 * (x.sum(1) - 2.9)).sigmoid()
+
+
+def test_an_incomplete_sum_is_one_warning_with_the_examples_and_the_cure():
+    x = torch.tensor([[1., 2., 3.], [.1, .2, .3], [2., 2., 2.]])
+    (attribution, delta), messages = said(lambda: PathIntegratedGradients(step).attribute(x, n_steps=7, return_convergence_delta=True))
+    assert (delta.abs() > .05).tolist() == [True, False, True]
+    assert len(messages) == 2 and "zero everywhere for 1 of 3 examples (1)" in messages[1]
+    assert "2 of 3 examples (0, 2)" in messages[0] and "Raise n_steps, now 7" in messages[0] and "score changes by 1 " in messages[0]
+    _, messages = said(lambda: PathIntegratedGradients(step).attribute(x[[0, 2]], n_steps=2000))
+    assert messages == []
+
+
+@pytest.mark.parametrize("missing, complete", [(.04, True), (.06, False), (-.04, True), (-.06, False), (math.nan, False), (math.inf, False)])
+def test_complete_within_five_per_cent(missing, complete):
+    attribution, end, start = torch.tensor([[.5, .5 + missing]]), torch.tensor([3.]), torch.tensor([2.])
+    found, messages = said(lambda: warn_if_incomplete((attribution,), end, start, "Mend it."))
+    assert found.tolist() == [complete] and len(messages) == 1 - complete and all("Mend it." in m for m in messages)
+
+
+def test_cancelling_attributions_are_measured_by_their_size():
+    "A change of 0.001 between attributions of 10 and -10 may be missed by half a per cent of 20, not by more"
+    start, end = torch.zeros(2), torch.full((2,), .001)
+    attributions = torch.tensor([[10., -9.91], [10., -9.89]])
+    assert said(lambda: warn_if_incomplete((attributions,), end, start, ""))[0].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_rounding_is_no_incompleteness(dtype):
+    net = mlp(smooth=True).to(dtype)
+    _, messages = said(lambda: PathIntegratedGradients(lambda x: net(x) + 100).attribute(numbers(4, 6, dtype=dtype), target=[0, 1, 2, 1]))
+    assert messages == []
+
+
+def test_infinite_change_is_said():
+    _, messages = said(lambda: PathIntegratedGradients(lambda x: x.sum(1).log()).attribute(torch.ones(1, 3)))
+    assert len(messages) == 1 and "inf" in messages[0]
+
+
+def test_looking_costs_two_forward_rows_per_example_and_the_probe():
+    net = CountingForward(mlp())
+    PathIntegratedGradients(net).attribute(numbers(5, 6), target=0, n_steps=10, internal_batch_size=20)
+    assert net.gradient_rows == 50 and 10 <= net.rows - net.gradient_rows <= 12
+
+
+def test_zero_maps_are_said():
+    x = torch.tensor([[0., 0.], [1., 2.], [-1., -2.]])
+    attribution, messages = said(lambda: PathIntegratedGradients(lambda y: y.clamp(min=0).sum(1)).attribute(x))
+    assert (attribution == 0).all(1).tolist() == [True, False, True]
+    assert len(messages) == 1 and "zero everywhere for 2 of 3 examples (0, 2)" in messages[0]
+
+
+def sure(x):
+    "Logits of three classes; the first one leads by ten"
+    return torch.stack([10 + x[:, 0], x[:, 1], -5 + x.sum(1)], 1)
+
+
+@pytest.mark.parametrize("of", ["logit", "probability", "log_probability"])
+@pytest.mark.parametrize("wrap", [lambda f: f, CountingForward])
+def test_a_class_that_is_ruled_out_is_said(of, wrap):
+    method, x = PathIntegratedGradients(wrap(ClassScore(sure, of=of))), .1 * numbers(4, 2)
+    _, messages = said(lambda: method.attribute(x, target=[0, 1, 0, 2], n_steps=300))
+    assert len(messages) == 1 and "below 1 % for 2 of 4 examples (1, 3)" in messages[0]
+    assert said(lambda: method.attribute(x, target=0, n_steps=300))[1] == []
+    assert said(lambda: method.attribute(x, target=-3, n_steps=300))[1] == []
+    assert said(lambda: method.attribute(x, target=lambda output: output[:, 1], n_steps=300))[1] == []
+
+
+def test_a_target_that_is_merely_not_the_first_is_not_said():
+    x = .1 * numbers(4, 2)
+    assert said(lambda: PathIntegratedGradients(lambda y: sure(y) / 4).attribute(x, target=1))[1] == []
+    assert said(lambda: PathIntegratedGradients(lambda y: y.sum(1, keepdim=True)).attribute(x, target=0))[1] == []
+    dense = PathIntegratedGradients(lambda y: torch.stack([sure(y)] * 2, 2))
+    assert said(lambda: dense.attribute(x, target=(1, 0)))[1] == []
+
+
+def test_targets_of_chunks_are_those_of_their_examples():
+    x = .1 * numbers(7, 2)
+    _, messages = said(lambda: PathIntegratedGradients(sure).attribute(x, target=[0, 0, 0, 0, 0, 1, 0], internal_batch_size=3))
+    assert len(messages) == 1 and "1 of 7 examples (5)" in messages[0]
+
+
+# --- numbers that aren't finite, and settings that can't work
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_no_number_that_is_not_finite_gets_in_or_out(bad):
+    net, x = mlp(), numbers(2, 6)
+    method = PathIntegratedGradients(net)
+    path = torch.stack([torch.zeros(2, 6), torch.full((2, 6), bad), x], 1)
+    for call in (lambda: method.attribute(x, baselines=bad, target=0), lambda: method.attribute(x, baselines=torch.full((1, 6), bad), target=0),
+                 lambda: method.attribute(x, path=path, target=0), lambda: method.attribute(torch.full((2, 6), bad), target=0)):
+        with pytest.raises(ValueError):
+            call()
+
+
+def test_attributions_that_overflow_are_refused():
+    x = torch.full((1, 4), 300., dtype=torch.float16)
+    with pytest.raises(ValueError, match="attribution.* NaN or infinity"):
+        PathIntegratedGradients(lambda y: 400 * y.sum(1) - 500 * y.sum(1) * 0).attribute(x)
+
+
+@pytest.mark.parametrize("n", [5, 800, 5000])
+def test_gauss_nodes_are_those_of_scipy(n):
+    nodes, weights = roots_legendre(n)
+    ours = quadrature(n)
+    assert_close(ours[0], torch.from_numpy((1 + nodes) / 2))
+    assert_close(ours[1], torch.from_numpy(weights / 2))
+
+
+@pytest.mark.parametrize("n", [5001, 10_007, 100_000])
+def test_very_many_nodes_are_panels(n):
+    nodes, weights = quadrature(n)
+    assert len(nodes) == len(weights) == n and nodes.min() > 0 and nodes.max() < 1 and (nodes.diff() > 0).all()
+    assert_close(weights.sum(), torch.ones((), dtype=torch.float64))
+    for degree in (1, 2, 9, 40):
+        assert_close((weights * nodes**degree).sum().item(), 1 / (degree + 1))
+
+
+def test_a_hundred_thousand_steps():
+    attribution, delta = PathIntegratedGradients(step).attribute(torch.ones(1, 3), n_steps=100_000, internal_batch_size=20_000, return_convergence_delta=True)
+    assert delta.abs() < 1e-4
+
+
+@pytest.mark.parametrize("method", [["gausslegendre"], None, 3])
+def test_a_rule_is_a_word(method):
+    with pytest.raises(TypeError, match="method"):
+        quadrature(3, method)
+    with pytest.raises(TypeError, match="method"):
+        PathIntegratedGradients(mlp()).attribute(numbers(1, 6), target=0, method=method)
+
+
+@pytest.mark.parametrize("attributions, change, error", [
+    (1., torch.zeros(1), ValueError), (None, torch.zeros(1), TypeError), ("map", torch.zeros(1), TypeError), ((), torch.zeros(1), ValueError),
+    (torch.full((1, 2), math.nan), torch.zeros(1), ValueError), (torch.zeros(1, 2), torch.full((1,), math.nan), ValueError), (torch.zeros(2, 2), torch.zeros(1), ValueError),
+])
+def test_no_cancellation_gap_refuses(attributions, change, error):
+    with pytest.raises(error):
+        no_cancellation_gap(attributions, change)
+
+
+def test_in_place_operations_on_the_input():
+    net, x = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2)).eval(), numbers(3, 4)
+    before, plain = x.clone(), nn.Sequential(nn.ReLU(), net[1])
+    method = PathIntegratedGradients(net)
+    attribution = method.attribute(x, target=1)
+    method.compute_convergence_delta(attribution, None, x, 1)
+    assert torch.equal(x, before)
+    assert_close(attribution, PathIntegratedGradients(plain).attribute(x, target=1))
+
+
+def test_regressor_that_squeezes():
+    net = seeded(lambda: nn.Linear(4, 1))
+    attribution, delta = PathIntegratedGradients(lambda z: net(z).squeeze()).attribute(numbers(1, 4), return_convergence_delta=True)
+    assert_close(attribution, numbers(1, 4) * net.weight.detach())
+    assert delta.abs().max() < 1e-5
+
+
+def test_model_made_in_inference_mode():
+    with torch.inference_mode():
+        net = seeded(lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)))
+    plain = seeded(lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)))
+    assert_close(PathIntegratedGradients(net).attribute(numbers(5, 4), target=1), PathIntegratedGradients(plain).attribute(numbers(5, 4), target=1))
