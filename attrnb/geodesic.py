@@ -258,7 +258,7 @@ def _resolved_integrals(score, points, edges, rise, example, n_steps, method, ke
     far_off = (result.change - rise).abs() > (.05 * rise.abs().maximum(.1 * result.length)).maximum(enough(result.length, rise))
     if cuts and far_off.any():
         which = far_off.nonzero().flatten()
-        mine = torch.as_tensor(example, device=points.device).expand(len(edges))[which]
+        mine = example.expand(len(edges))[which.to(example.device)].to(points.device) if isinstance(example, Tensor) else torch.full_like(which, example)
         ends = points[edges.to(points.device)[which]]
         result.update(which, _cut_integrals(score, ends, mine, n_steps, method, keep_attributions, cuts))
     return result
@@ -312,7 +312,7 @@ def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]
     if tensors and key is None:
         items = [pool if isinstance(pool, tuple) else (pool,)]
     elif tensors or isinstance(pool, Mapping):
-        items = [_pick(pool, inputs, key, 1)]
+        items = [_pick(pool, inputs, key, 1)] if len(pool) else []
     elif isinstance(pool, DataLoader):
         items = [_pick(batch, inputs, key, 1) for batch in _in_order(pool)]
     elif hasattr(pool, "__getitem__") and hasattr(pool, "__len__") and not isinstance(pool, (str, bytes)):
@@ -714,7 +714,8 @@ class GeodesicIGKNN(PathAttribution):
         more = "Give a tolerance, now None, or more n_steps." if not tolerance else "The score is steeper than its edges can be cut: explain the logit, or a smoother score."
         complete = warn_if_incomplete((total,), end, start, more, 8 * (length + found.largest))
         warn_if_zero((total,), "the input is its own baseline there, or the score has no slope on the path", complete)
-        self._warn_if_straight(corners, total.abs().sum(1), change, complete)
+        rounding = 64 * torch.finfo(total.dtype).eps * (length + found.largest)
+        self._warn_if_straight(corners, total.abs().sum(1), change, complete, rounding)
         warn_if_unlikely(found.probability)
         result = [parts if is_tuple else parts[0]]
         if return_convergence_delta:
@@ -752,16 +753,17 @@ class GeodesicIGKNN(PathAttribution):
         found.gradient_evaluations = score.gradient_evaluations
         return tensors, is_tuple, graph, found
 
-    def _warn_if_straight(self, corners, magnitude, change, complete):
-        "Say so when no path through the pool is shorter than the straight one, although attributions cancel on that"
+    def _warn_if_straight(self, corners, magnitude, change, complete, rounding):
+        "Say so when no path through the pool is shorter than the straight one, although a fifth of what is attributed on that cancels"
         if not self.direct or self.weight == "euclidean":
             return
         straight = torch.tensor([len(path.nodes) == 2 for path in corners], device=change.device)
-        cancels = straight & complete & (magnitude > 1.05 * change.abs() + 64 * torch.finfo(change.dtype).eps * magnitude)
+        cancels = straight & complete & (magnitude > 1.25 * change.abs() + rounding)
         if cancels.any():
+            worst = torch.where(cancels, magnitude - change.abs(), -1).argmax()
             warn_user(
                 f"no path through the pool is shorter than the straight one for {named_examples(cancels.nonzero().flatten(), len(cancels))}: these have the attributions of "
-                f"integrated gradients, whose magnitudes add up to as much as {(magnitude / change.abs())[cancels].max():.3g} times the change of the score. "
+                f"integrated gradients, which cancel: at worst magnitudes of {magnitude[worst].item():.3g} for a change of {change[worst].abs().item():.3g}. "
                 f"{'The pool is the inputs of this call; a' if self.pool is None else 'A'} larger pool may have a shorter way, and GeodesicIGSVI looks for one without a pool."
             )
 
@@ -904,6 +906,23 @@ def _differentiable_twice() -> Iterator[None]:
             ) from error
 
 
+def _slope(scores: Tensor, points: Tensor) -> Tensor | None:
+    "Gradient of the scores at the points, to be differentiated again; None if there is none"
+    if not scores.requires_grad:
+        return None
+    ones = torch.ones_like(scores).requires_grad_()  # PyTorch looks only then whether the operations nearest to the score can be differentiated twice
+    slope = torch.autograd.grad(scores, points, ones, create_graph=True, allow_unused=True)[0]
+    todo, seen = [slope.grad_fn if slope is not None else None], set()
+    while todo:  # an operation that can't ends the graph with an error that is never reached, and its derivative would count as zero
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            if node.name().endswith("Error"):
+                raise RuntimeError("once_differentiable")
+            todo += [after for after, _ in node.next_functions]
+    return slope
+
+
 def path_energy(
     score: TargetScore,  # the score, with its chunk size
     path: Tensor,  # (paths, corners, features)
@@ -914,14 +933,16 @@ def path_energy(
     "Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the only one that can be differentiated twice. Raises ValueError for a path without segments, where the score's gradient is not finite, doesn't depend on the path or can't be differentiated again, and where rows influence each other. Equation: energy."
     if not isinstance(path, Tensor) or path.ndim != 3 or path.shape[1] < 2:
         raise ValueError(f"path must be a tensor (paths, corners, features) with at least 2 corners, got {tuple(path.shape) if isinstance(path, Tensor) else type(path).__name__}")
-    example = torch.as_tensor(example, device=path.device)
+    example = example if isinstance(example, Tensor) else torch.as_tensor(example, device=path.device)
     if example.shape != path.shape[:1]:
         raise ValueError(f"example has shape {tuple(example.shape)} for {len(path)} paths; it must be ({len(path)},)")
-    nodes, weights = (t.to(path) for t in quadrature(n_nodes))
-    n_paths, n_segments = path.shape[0], path.shape[1] - 1
-    floor = torch.as_tensor(floor, dtype=path.dtype, device=path.device).expand(n_paths).square() + torch.finfo(path.dtype).tiny
-    energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)
-    rows = len(range(*score.chunks(n_paths * n_segments * n_nodes)[0].indices(n_paths * n_segments * n_nodes)))
+    with torch.inference_mode(False):
+        path = path.detach().clone()
+        nodes, weights = (t.to(path) for t in quadrature(n_nodes))
+        n_paths, n_segments = path.shape[0], path.shape[1] - 1
+        floor = torch.as_tensor(floor, dtype=path.dtype, device=path.device).expand(n_paths).square() + torch.finfo(path.dtype).tiny
+        energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)
+        rows = len(range(*score.chunks(n_paths * n_segments * n_nodes)[0].indices(n_paths * n_segments * n_nodes)))
     for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
         owner, place = segment // n_segments, segment % n_segments
         with torch.inference_mode(False), torch.enable_grad(), _differentiable_twice():
@@ -930,7 +951,7 @@ def path_energy(
             points = (ends[0][:, None] + nodes[:, None] * step[:, None]).flatten(0, 1)
             parts, rows_of = unflatten_features(points, score.inputs), example[owner].repeat_interleave(n_nodes)
             scores = score._evaluate(parts, rows_of)
-            slope = torch.autograd.grad(scores.sum(), points, create_graph=True, allow_unused=True)[0] if scores.requires_grad else None
+            slope = _slope(scores, points)
             score.check_dependence([slope])
             score.check_rows(parts, rows_of, scores)
             steepness = (slope.square().sum(1).reshape(-1, n_nodes) + floor[owner, None]).sqrt()
@@ -1123,6 +1144,11 @@ def _whole_seed(seed: int | torch.Generator | None) -> int:
     return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
+def _later(seed: int, k: int) -> int:
+    "The seed for the k-th draw after the first"
+    return seed + k if seed + k < 2**64 else seed - k
+
+
 def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iterations=150, n_draws=2, learning_rate=.05):
     "Means and log standard deviations of the bends' coefficients that maximise the evidence bound, (examples, modes, features) each"
     zero = bends.zeros()
@@ -1183,7 +1209,8 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
                 m, w = (v.detach().flatten(0, 1)[s].requires_grad_() for v in (mean, log_width))
                 offset = m + w.exp() * noise.flatten(0, 1)[s]
                 points = line.flatten(0, 1)[s] + offset
-                slope, = torch.autograd.grad(everything._evaluate(unflatten_features(points, like), owner[s]).sum(), points, create_graph=True)
+                slope = _slope(everything._evaluate(unflatten_features(points, like), owner[s]), points)
+                everything.check_dependence([slope])
                 weight = 1 + at_end.repeat_interleave(len(x))[s]
                 energy = (weight * norms(offset) - beta * norms(slope)).sum()
                 part = energy + (.5 * offset.square() - w).sum()  # minus the evidence bound, but for a constant
@@ -1326,10 +1353,12 @@ class GeodesicIGSVI(PathAttribution):
         complete = warn_if_incomplete((attributions,), end, begin, more, row if published else 8 * (integrals.length + row))
         warn_if_zero((attributions,), "the input is its own baseline there, or the score has no slope on the path", complete)
         magnitude = attributions.abs().sum(1)
-        if kept is not None and (rounds or max_iterations) and (kept := kept & complete & (magnitude > 1.05 * change.abs() + 64 * torch.finfo(x.dtype).eps * magnitude)).any():
+        rounding = 64 * torch.finfo(x.dtype).eps * (integrals.length + row)
+        if kept is not None and (rounds or max_iterations) and (kept := kept & complete & (magnitude > 1.25 * change.abs() + rounding)).any():
+            worst = torch.where(kept, magnitude - change.abs(), -1).argmax()
             warn_user(
                 f"the search found no path shorter than the one it started with for {named_examples(kept.nonzero().flatten(), len(kept))}: these have the attributions "
-                f"of their start, whose magnitudes add up to as much as {(magnitude / change.abs())[kept].max():.3g} times the change of the score. More rounds, n_points "
+                f"of their start, which cancel: at worst magnitudes of {magnitude[worst].item():.3g} for a change of {change[worst].abs().item():.3g}. More rounds, n_points "
                 f"or max_iterations may find one, or a smoother score."
             )
         warn_if_unlikely(probability)
@@ -1416,7 +1445,7 @@ class GeodesicIGSVI(PathAttribution):
             if rounds:
                 gradients = self._gradients_on(score, candidate, open_)
                 directions = _directions(gradients, candidate[:, -1] - candidate[:, 0], dimensions)
-                points = _around(candidate, directions, n_points * 2**round_, spread, seed + round_)
+                points = _around(candidate, directions, n_points * 2**round_, spread, _later(seed, round_))
                 ways = _shortest_through(score, candidate, points, open_, 6, 3)
                 candidate = torch.stack([_resample(way, path.shape[1] - 1) for way in ways])
             if max_iterations:
@@ -1442,11 +1471,11 @@ class GeodesicIGSVI(PathAttribution):
 
     def _sample(self, score, path, make, integrate, temperature, prior_scale, n_samples, seed):
         "The Gaussian family around the path: its mean path, that path's integrals, and the attribution's standard deviation over sampled paths"
-        bends, which = make(path), torch.arange(len(path), device=path.device)
+        bends, which = make(path), torch.arange(len(path)).to(path.device)
         mean, log_width = _fit_family(score, bends, which, temperature, prior_scale, seed)
         center = bends.paths(mean)
         best = integrate(center)
-        noise = _same_noise((n_samples, *mean.shape[1:]), seed + 1, mean)
+        noise = _same_noise((n_samples, *mean.shape[1:]), _later(seed, 1), mean)
         total, squares = torch.zeros_like(best.attributions), torch.zeros_like(best.attributions)
         for e in noise:
             sampled = integrate(bends.paths(mean + log_width.exp() * e), tolerance=None).attributions

@@ -124,7 +124,7 @@ class NeFLAG(FeatureAttribution):
         if (rounded := (lost > .5).nonzero().flatten()).numel():
             warn_user(
                 f"in {' and '.join(sorted({str(x.dtype) for x in tensors}))} most coordinates of the points on the sphere round back to the input for "
-                f"{named_examples(rounded, len(lost))} ({lost.max():.0%} of them at worst), so the gradients are taken at other places than asked for. "
+                f"{named_examples(rounded, len(lost))} ({lost.max().item():.0%} of them at worst), so the gradients are taken at other places than asked for. "
                 f"Give the inputs (and the model) in a finer dtype, or a larger radius, now {radius:g} ({radius_unit})."
             )
         warn_if_unlikely(probability)

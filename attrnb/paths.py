@@ -121,9 +121,9 @@ def no_cancellation_gap(
         raise ValueError("attributions hold no batch; give a tensor (batch, ...), or a tuple of them")
     if change.shape != parts[0].shape[:1]:
         raise ValueError(f"change has shape {tuple(change.shape)}; it must be ({parts[0].shape[0]},), one number per example")
-    for values, label in (*((p, "attributions") for p in parts), (change, "change")):
-        refuse_not_finite(values, label)
-    return sum_features(tuple(p.abs() for p in parts)) - change.abs()
+    gap = sum_features(tuple(p.abs() for p in parts)) - change.abs()
+    refuse_not_finite(gap, "the sum of the attributions' magnitudes, or the change of the score,")
+    return gap
 
 # %% ../nbs/03_paths.ipynb #dcd255b9
 COMPLETE_WITHIN = .05  # of the change of the score
@@ -146,10 +146,11 @@ def warn_if_incomplete(
     if not complete.all():
         missed = (~complete).nonzero().flatten()
         worst = int(missed[delta[missed].nan_to_num(torch.inf, torch.inf).argmax()])
-        share = f", {delta[worst] / change[worst].abs():.0%} off" if change[worst] else ""
+        added, changed = total[worst].item(), change[worst].item()
+        share = f", {abs((added - changed) / changed):.0%} off" if changed else ""
         warn_user(
             f"the attributions don't add up to the change of the score for {named_examples(missed, len(complete))}; at worst they add up to "
-            f"{total[worst]:.4g} where the score changes by {change[worst]:.4g} (example {worst}{share}). {cure}"
+            f"{added:.4g} where the score changes by {changed:.4g} (example {worst}{share}). {cure}"
         )
     return complete
 

@@ -1,6 +1,11 @@
 "Properties of the geodesic methods across models, dtypes, batches, chunk sizes and bad input, and the numbers of the original program"
+import copy
 import importlib.util
+import math
+import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -10,19 +15,23 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends
 from torch.testing import assert_close
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
 
-from attrnb.core import ClassScore, CountingForward, TargetScore
+from attrnb.core import ClassScore, CountingForward, TargetScore, per_example, shared
 from attrnb.geodesic import (
     GeodesicIGKNN,
     GeodesicIGSVI,
     NeighbourGraph,
     _bridges,
+    _differentiable_twice,
     edge_integrals,
     minimise_batch,
     nearest_points,
     neighbour_graph,
+    path_energy,
     sine_basis,
 )
 from attrnb.paths import PathIntegratedGradients
@@ -455,3 +464,583 @@ def test_variational_errors():
     for bad in (dict(start="graph"), dict(start="bent"), dict(start=torch.zeros(2, 3, 5)), dict(n_steps=1), dict(rounds=-1), dict(spread=0.), dict(method="simpson")):
         with pytest.raises(ValueError):
             GeodesicIGSVI(net).attribute(x, 0, 1, **bad)
+
+
+# --- kept fits hang on what the score does
+
+def tanh_net():
+    "Two features, three classes, curved; float32 as it is mostly used"
+    net = network(activation=nn.Tanh, dtype=torch.float32)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(3)
+    return net
+
+
+class Holder:
+    "A model in a plain object, with a temperature"
+
+    def __init__(self, net):
+        self.net, self.temperature, self.which = net, 1., 1
+
+    def predict(self, x):
+        return self.net(x) / self.temperature
+
+
+def by_data(net, holder, argument):
+    for p in net.parameters():
+        p.data.mul_(1.5)
+
+
+def by_vector(net, holder, argument):
+    vector = nn.utils.parameters_to_vector(net.parameters())
+    nn.utils.vector_to_parameters(2 * vector, net.parameters())
+
+
+def by_training(net, holder, argument):
+    points, step = torch.randn(80, 2, generator=torch.Generator().manual_seed(5)), torch.optim.SGD(net.parameters(), .5)
+    for _ in range(20):
+        step.zero_grad()
+        nn.functional.cross_entropy(net(points), (points[:, 0] > 0).long()).backward()
+        step.step()
+
+
+def by_replaced_parameter(net, holder, argument):
+    net[0].weight = nn.Parameter(-net[0].weight.detach())
+
+
+def by_assigned_state(net, holder, argument):
+    net.load_state_dict({k: 1.5 * v for k, v in net.state_dict().items()}, assign=True)
+
+
+def by_parametrisation(net, holder, argument):
+    nn.utils.parametrizations.weight_norm(net[0])
+    with torch.no_grad():
+        net[0].parametrizations.weight.original0.mul_(2)
+
+
+def by_forward_hook(net, holder, argument):
+    net[0].register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+def by_backward_hook(net, holder, argument):
+    net[1].register_full_backward_hook(lambda module, inputs, outputs: tuple(3 * g for g in inputs))
+
+
+def by_other_activation(net, holder, argument):
+    net[1] = nn.Softplus()
+
+
+def by_temperature(net, holder, argument):
+    holder.temperature = .3
+
+
+def by_closure_of_the_target(net, holder, argument):
+    holder.which = 2
+
+
+def by_argument_in_place(net, holder, argument):
+    argument["shift"].mul_(-4)
+
+
+def by_number_in_a_dict(net, holder, argument):
+    argument["factor"] = 5.
+
+
+def by_pool_in_place(net, holder, argument):
+    argument["pool"].mul_(.5)
+
+
+ROUTES = [by_data, by_vector, by_training, by_replaced_parameter, by_assigned_state, by_parametrisation, by_forward_hook, by_backward_hook,
+          by_other_activation, by_temperature, by_closure_of_the_target, by_argument_in_place, by_number_in_a_dict, by_pool_in_place]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda f: f.__name__)
+@pytest.mark.filterwarnings("ignore:the (target|attributions):UserWarning", "ignore:no path through:UserWarning")
+def test_no_fit_outlives_its_score(route):
+    net, holder = tanh_net(), Holder(None)
+    holder.net = net
+    argument = {"shift": torch.full((1, 3), .5), "factor": 1., "pool": cloud(80, dtype=torch.float32)}
+
+    def forward(x, given):
+        return given["factor"] * holder.predict(x) + (given["shift"] * x.sum(1, keepdim=True)).sin()
+
+    x, start = cloud(6, seed=1, dtype=torch.float32), torch.full((1, 2), -2.)
+    def target(output): return output[:, holder.which]
+    kept = GeodesicIGKNN(forward, argument["pool"])
+    before = kept.attribute(x, start, target, (argument,))
+    assert_close(kept.attribute(x, start, target, (argument,)), before)
+    route(net, holder, argument)
+    after = GeodesicIGKNN(forward, argument["pool"]).attribute(x, start, target, (argument,))
+    assert (after - before).abs().max() > .05 * after.abs().max(), "the route changes nothing"
+    assert_close(kept.attribute(x, start, target, (argument,)), after, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("change", [dict(pool=cloud(60, seed=7)), dict(n_neighbors=4), dict(weight="w1"), dict(n_steiner=3), dict(direct=False), dict(pool=None)], ids=str)
+@pytest.mark.filterwarnings("ignore:(no path through|the .* nearest neighbours leave):UserWarning")
+def test_settings_may_be_changed(change):
+    net, x = network(activation=nn.Tanh), 2 * cloud(5, seed=1)
+    method = GeodesicIGKNN(net, cloud(50))
+    method.attribute(x, -2, 1)
+    settings_ = dict(pool=method.pool) | change
+    for name, value in change.items():
+        setattr(method, name, value)
+    assert torch.equal(method.attribute(x, -2, 1), GeodesicIGKNN(net, **settings_).attribute(x, -2, 1))
+    method.weight = "length"
+    with pytest.raises(ValueError, match="length"):
+        method.attribute(x, -2, 1)
+
+
+def test_changed_graph_is_noticed():
+    net, x, graph = network(activation=nn.Tanh), cloud(4, seed=1), neighbour_graph(cloud(40), 5)
+    method = GeodesicIGKNN(net, graph)
+    method.attribute(x, 0, 1)
+    graph.points.mul_(1.5)
+    assert torch.equal(method.attribute(x, 0, 1), GeodesicIGKNN(net, graph).attribute(x, 0, 1))
+    graph.edges = graph.edges[:60]
+    assert torch.equal(method.attribute(x, 0, 1), GeodesicIGKNN(net, graph).attribute(x, 0, 1))
+
+
+def test_variational_pool_and_forward_may_be_changed():
+    net, other, x = network(), network(seed=3), cloud(3, seed=1)
+    method = GeodesicIGSVI(net, cloud(40))
+    method.attribute(x, -.5, 1)
+    method.pool, method.forward_func = cloud(40, seed=9), other
+    assert_close(method.attribute(x, -.5, 1), GeodesicIGSVI(other, cloud(40, seed=9)).attribute(x, -.5, 1))
+    method.pool = None
+    assert method.knn is None
+    assert_close(method.attribute(x, -.5, 1), GeodesicIGSVI(other).attribute(x, -.5, 1))
+
+
+def test_only_the_last_fits_are_kept():
+    net, pool, x = network(), cloud(30), cloud(2, seed=1)
+    method = GeodesicIGKNN(net, pool)
+    for _ in range(12):
+        method.attribute(x, 0, 1)
+        with torch.no_grad():
+            net[0].weight.mul_(1.001)
+    assert len(method._fitted) == 1
+    for k in range(12):
+        method.attribute(x, 0, lambda output, k=k: output[:, 0] * (k + 1))
+    assert len(method._fitted) <= 8
+    wide, targets = network(classes=20), list(range(20))
+    method, counting = GeodesicIGKNN(counting := CountingForward(wide), pool), counting
+    method.attribute(cloud(20, seed=2), 0, targets)
+    counting.reset()
+    method.attribute(cloud(20, seed=2), 0, targets)
+    new_edges = 20 * 31 * 75
+    assert len(method._fitted) == 20 and counting.gradient_rows < new_edges, "a call's targets stay for the next call"
+
+
+def test_arguments_are_kept_by_value():
+    net, pool, x = network(), cloud(30), cloud(3, seed=1)
+    counting = CountingForward(lambda y, factor, how: factor * net(y) ** how["power"])
+    method = GeodesicIGKNN(counting, pool)
+    first = method.attribute(x, 0, 1, (torch.tensor(2.), {"power": 1}))
+    rows = counting.gradient_rows
+    counting.reset()
+    assert_close(method.attribute(x, 0, 1, (torch.tensor(2.), {"power": 1})), first)
+    assert counting.gradient_rows < rows / 2
+    assert_close(method.attribute(x, 0, 1, (torch.tensor(4.), {"power": 1})), 2 * first)
+
+
+def test_price_of_looking_is_a_row_per_point_and_four_gradients():
+    counting, x = CountingForward(network()), cloud(3, seed=1)
+    method = GeodesicIGKNN(counting, cloud(30))
+    method.attribute(x, 0, 1)
+    def forward_rows(): return counting.rows - counting.gradient_rows
+    counting.reset()
+    _, paths = method.attribute(x, 0, 1, return_paths=True)
+    again, gradients_again = forward_rows(), counting.gradient_rows
+    counting.reset()
+    _, fresh = GeodesicIGKNN(counting, cloud(30)).attribute(x, 0, 1, return_paths=True)
+    assert again == forward_rows() and 34 <= again <= 36
+    assert gradients_again == paths.gradient_evaluations < fresh.gradient_evaluations
+
+
+def test_two_threads_of_one_object():
+    net, pool, x = network(activation=nn.Tanh), cloud(60), cloud(8, seed=1)
+    shared = GeodesicIGKNN(net, pool)
+    expected = [GeodesicIGKNN(net, pool).attribute(x, -1, k) for k in range(3)]
+    with ThreadPoolExecutor(4) as threads:
+        for k, found in [(k, threads.submit(shared.attribute, x, -1, k)) for k in [0, 1, 2] * 4]:
+            assert_close(found.result(), expected[k])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies(copied):
+    net, pool, x = network(), cloud(30), cloud(2, seed=1)
+    for method in (GeodesicIGKNN(net, pool), GeodesicIGSVI(net, pool)):
+        expected = method.attribute(x, 0, 1)
+        assert_close(copied(method).attribute(x, 0, 1), expected)
+
+
+# --- incomplete is said
+
+def said(call):
+    "What the call returns, and the warnings it gives"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value = call()
+    assert all(issubclass(w.category, UserWarning) for w in caught)
+    return value, [str(w.message) for w in caught]
+
+
+def slope_of(steepness):
+    return lambda x: (steepness * (x.sum(1) - .37)).sigmoid()
+
+
+@pytest.mark.parametrize("steepness", [40, 400, 4000, 40_000])
+@pytest.mark.parametrize("make", [lambda f: GeodesicIGKNN(f, cloud(20, 4).abs()), GeodesicIGSVI], ids=["graph", "relaxed"])
+def test_steep_scores_are_resolved(steepness, make):
+    x = torch.rand(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + .2
+    (attribution, delta, paths), messages = said(lambda: make(slope_of(steepness)).attribute(x, return_convergence_delta=True, return_paths=True))
+    assert delta.abs().max() < .01 and not [m for m in messages if "add up" in m]
+    assert (attribution > 0).all() and paths.gradient_evaluations < 200_000
+
+
+def test_a_jump_is_given_up_and_said():
+    "No number of nodes sees a jump; the path that crosses it can't be complete"
+    def jump(x): return (x[:, 0] > .3).to(x) + .01 * x.sum(1)
+    x = torch.rand(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + .5
+    (_, delta), messages = said(lambda: GeodesicIGKNN(jump, cloud(20)).attribute(x, return_convergence_delta=True))
+    assert (delta.abs() > .9).all()
+    told = [m for m in messages if "add up" in m]
+    assert len(told) == 1 and "3 of 3 examples (0, 1, 2)" in told[0] and "steeper than its edges can be cut" in told[0]
+
+
+def test_without_a_tolerance_the_cure_is_a_tolerance():
+    _, messages = said(lambda: GeodesicIGKNN(slope_of(400), cloud(20, 4).abs()).attribute(torch.ones(2, 4, dtype=torch.float64), tolerance=None))
+    assert ["Give a tolerance, now None" in m for m in messages] == [True]
+    _, messages = said(lambda: GeodesicIGSVI(slope_of(400)).attribute(torch.ones(2, 4, dtype=torch.float64), rounds=0, max_iterations=0, integral_tolerance=None))
+    assert ["Give an integral_tolerance" in m for m in messages] == [True]
+
+
+def test_the_published_variant_says_that_it_is_incomplete():
+    (_, delta), messages = said(lambda: GeodesicIGSVI(network()).attribute(cloud(3), -.5, 1, published=True, num_iterations=3, return_convergence_delta=True))
+    assert delta.abs().max() > .05 and ["published=True" in m for m in messages] == [True]
+
+
+def test_zero_maps_are_said():
+    for method in (GeodesicIGKNN(network(), cloud(20)), GeodesicIGSVI(network())):
+        attribution, messages = said(lambda: method.attribute(torch.zeros(1, 2, dtype=torch.float64), 0, 1))
+        assert (attribution == 0).all() and ["zero everywhere for 1 of 1 example (0)" in m for m in messages] == [True]
+
+
+def ring(x):
+    "A ridge across the straight way from (-1, 0) to (1, 0), open at the side"
+    return (-20 * x[:, 0]**2).exp() * (1 + 2 * x[:, 1]).clamp(min=0) + x[:, 0]
+
+
+def test_a_path_that_stays_straight_is_said():
+    x, start = torch.tensor([[1., 0.]], dtype=torch.float64), torch.tensor([[-1., 0.]], dtype=torch.float64)
+    far = cloud(20) * .1 + torch.tensor([0., 30.])
+    (attribution, paths), messages = said(lambda: GeodesicIGKNN(lambda y: ring(y) + y[:, 1]**2, far).attribute(x, start, return_paths=True))
+    assert paths.hops.tolist() == [1] and len(messages) == 0, "nothing cancels on one feature's way"
+    def crossing(y): return 3 * y[:, 0] - 2 * y[:, 1]
+    _, messages = said(lambda: GeodesicIGKNN(crossing).attribute(torch.tensor([[1., 1.]], dtype=torch.float64)))
+    assert len(messages) == 1 and "1 of 1 example (0)" in messages[0] and "magnitudes of 5 for a change of 1" in messages[0] and "the inputs of this call" in messages[0]
+    _, messages = said(lambda: GeodesicIGSVI(crossing).attribute(torch.tensor([[1., 1.]], dtype=torch.float64)))
+    assert len(messages) == 1 and "found no path shorter than the one it started with" in messages[0]
+    _, messages = said(lambda: GeodesicIGSVI(crossing).attribute(torch.tensor([[1., 1.]], dtype=torch.float64), rounds=0, max_iterations=0))
+    assert messages == [], "nothing was asked for"
+
+
+@pytest.mark.parametrize("make", [lambda f: GeodesicIGKNN(f, cloud(20)), GeodesicIGSVI, lambda f: GeodesicIGSVI(f, cloud(20))], ids=["graph", "relaxed", "through a pool"])
+def test_a_class_that_is_ruled_out_is_said(make):
+    def sure(x): return torch.stack([10 + x[:, 0], x[:, 1].sin(), x.sum(1).cos()], 1)
+    _, messages = said(lambda: make(sure).attribute(cloud(4, seed=1), 0, [0, 1, 0, 2], internal_batch_size=8))
+    told = [m for m in messages if "below 1 %" in m]
+    assert len(told) == 1 and "2 of 4 examples (1, 3)" in told[0]
+
+
+# --- pools as people have them
+
+def batches(items, n=4, **settings_):
+    return DataLoader(items, batch_size=n, **settings_)
+
+
+@pytest.mark.filterwarnings("ignore:no path through:UserWarning")
+def test_pools_of_dicts():
+    net, pool, x = network(), cloud(20), cloud(3, seed=1)
+    expected = GeodesicIGKNN(net, pool).attribute(x, 0, 1)
+    rows = [{"features": row, "label": k, "weight": torch.ones(3)} for k, row in enumerate(pool)]
+    for given in (rows, batches(rows), {"features": pool, "label": torch.arange(20)}, batches([{"features": row.numpy()} for row in pool])):
+        assert torch.equal(GeodesicIGKNN(net, given).attribute(x, 0, 1), expected)
+        assert torch.equal(GeodesicIGKNN(net, given, pool_key="features").attribute(x, 0, 1), expected)
+        assert torch.equal(GeodesicIGSVI(net, given, pool_key="features").attribute(x, 0, 1), GeodesicIGSVI(net, pool).attribute(x, 0, 1))
+    twins = [{"left": row, "right": -row} for row in pool]
+    with pytest.raises(ValueError, match="'left', 'right'.*pool_key='left'"):
+        GeodesicIGKNN(net, twins).attribute(x, 0, 1)
+    assert torch.equal(GeodesicIGKNN(net, batches(twins), pool_key="left").attribute(x, 0, 1), expected)
+    with pytest.raises(ValueError, match="there are 'left', 'right'"):
+        GeodesicIGKNN(net, twins, pool_key="x").attribute(x, 0, 1)
+    with pytest.raises(ValueError, match="'text'"):
+        GeodesicIGKNN(net, [{"text": "a"}]).attribute(x, 0, 1)
+    with pytest.raises(TypeError, match="pool_key"):
+        GeodesicIGKNN(net, pool, pool_key="x").attribute(x, 0, 1)
+
+
+@pytest.mark.filterwarnings("ignore:no path through:UserWarning")
+def test_pools_of_dicts_for_two_inputs():
+    net, x = network(5), (cloud(2, 2), cloud(2, 3, 1))
+    def forward(a, b): return net(torch.cat([a, b], 1))
+    pool = (cloud(20, 2, 2), cloud(20, 3, 3))
+    rows = [{"b": b, "a": a} for a, b in zip(*pool)]
+    expected = GeodesicIGKNN(forward, pool).attribute(x, None, 1)
+    for given, key in ((rows, None), (batches(rows), None), (rows, ("a", "b"))):
+        for ours, wanted in zip(GeodesicIGKNN(forward, given, pool_key=key).attribute(x, None, 1), expected):
+            assert torch.equal(ours, wanted)
+
+
+@pytest.mark.filterwarnings("ignore:no path through:UserWarning")
+def test_pools_of_batches():
+    net, pool, x = network(), cloud(20), cloud(3, seed=1)
+    expected = GeodesicIGKNN(net, pool).attribute(x, 0, 1)
+    for given in (list(pool.split(7)), [(b, torch.zeros(len(b))) for b in pool.split(7)], pool.tolist(), list(pool.numpy()), batches(pool.split(7), n=None)):
+        assert torch.equal(GeodesicIGKNN(net, given).attribute(x, 0, 1), expected)
+
+
+def test_strange_pools_are_refused_in_words():
+    net, x = network(), cloud(2)
+    for bad, error, text in (("points", TypeError, "Dataset"), (b"ab", TypeError, "Dataset"), (["a", "b"], TypeError, "pool item 0"), ([None], TypeError, "pool item 0"),
+                             ({}, ValueError, "pool"), ([cloud(3, 4), cloud(4, 4)], ValueError, "must agree"), ([cloud(3, 2), cloud(4, 5)], ValueError, "must agree"),
+                             ((cloud(4), cloud(4)), ValueError, "must agree"), (5., TypeError, "Dataset"), (iter([1]), TypeError, "Dataset")):
+        for method in (GeodesicIGKNN(net, bad), GeodesicIGSVI(net, bad)):
+            with pytest.raises(error, match=text):
+                method.attribute(x, 0, 1)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(cloud(20))
+
+
+@pytest.mark.parametrize("loader", [
+    lambda data: batches(data, shuffle=True), lambda data: batches(data, shuffle=True, drop_last=True), lambda data: batches(data, sampler=RandomSampler(data)),
+    lambda data: batches(data, sampler=SubsetRandomSampler(range(20))), lambda data: batches(Stream()), lambda data: DataLoader(data, batch_size=None, shuffle=True),
+    lambda data: DataLoader(data, batch_sampler=BatchSampler(RandomSampler(data), 3, False)),
+], ids=["shuffled", "last dropped", "random", "subset", "stream", "one by one", "own batches"])
+@pytest.mark.filterwarnings("ignore:no path through:UserWarning")
+def test_reading_a_loader_draws_no_global_number(loader):
+    data, net, x = list(cloud(20)), network(), cloud(3, seed=1)
+    loader = loader(data)
+    if loader.batch_size is None and loader.batch_sampler is None:
+        loader = DataLoader(list(cloud(20).split(4)), batch_size=None, shuffle=True)
+    state = torch.get_rng_state()
+    found, paths = GeodesicIGKNN(net, loader).attribute(x, 0, 1, return_paths=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    expected, wanted = GeodesicIGKNN(net, cloud(20)).attribute(x, 0, 1, return_paths=True)
+    assert torch.equal(found, expected) and all(torch.equal(a, b) for a, b in zip(paths.nodes, wanted.nodes))
+
+
+def test_a_weighted_sampler_is_respected():
+    sampler = WeightedRandomSampler([1.] * 5 + [0.] * 15, 40)
+    state, method = torch.get_rng_state(), GeodesicIGKNN(network(), batches(list(cloud(20)), sampler=sampler))
+    method.attribute(cloud(2, seed=1), 0, 1)
+    assert torch.equal(torch.get_rng_state(), state) and len(method.graph) == 5
+
+
+# --- contexts, kernels, seeds
+
+@pytest.mark.parametrize("name", [*METHODS, "published", "stochastic"])
+@pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad])
+@pytest.mark.filterwarnings("ignore:(no path through|the attributions don't):UserWarning")
+def test_inside_other_contexts(name, context):
+    extra = dict(published=dict(published=True, num_iterations=3), stochastic=dict(stochastic=True, n_samples=2)).get(name, {})
+    net = network()
+    def method(pool): return METHODS.get(name, METHODS["svi"])(net, pool)
+    expected = method(cloud(30)).attribute(cloud(3, seed=1), -.5, 1, **extra)
+    with context():
+        kept = method(cloud(30))
+        found = kept.attribute(cloud(3, seed=1), -.5, 1, **extra)
+        energy, _ = path_energy(TargetScore(net, (cloud(2),), 1), torch.stack([cloud(2), cloud(2, seed=1), cloud(2, seed=2)], 1), torch.arange(2))
+    assert_close(found, expected)
+    assert_close(kept.attribute(cloud(3, seed=1), -.5, 1, **extra), expected)
+    assert energy.shape == (2,)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(nn.functional.scaled_dot_product_attention(x, x, x).mean(1))
+
+
+ATTENTIVE = {
+    "kernel": Attention,
+    "encoder": lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(), nn.Linear(36, 3)),
+    "multi-head": lambda: type("Heads", (nn.Module,), dict(
+        __init__=lambda s: (nn.Module.__init__(s), setattr(s, "heads", nn.MultiheadAttention(4, 2, batch_first=True)))[0],
+        forward=lambda s, x: s.heads(x, x, x, need_weights=False)[0].mean(1)))(),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTIVE)
+@pytest.mark.parametrize("extra", [dict(), dict(stochastic=True, n_samples=2), dict(published=True, num_iterations=3)], ids=["default", "stochastic", "published"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_attention_is_relaxed(name, extra):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = ATTENTIVE[name]().eval()
+    x, choice = cloud(2, 36, dtype=torch.float32).reshape(2, 9, 4), _cur_sdpa_kernel_backends()
+    attribution, delta = GeodesicIGSVI(net).attribute(x, .1, 1, rounds=1, max_iterations=2, return_convergence_delta=True, **extra)
+    assert attribution.shape == x.shape and attribution.abs().max() > 0
+    assert extra.get("published") or delta.abs().max() < .01
+    assert _cur_sdpa_kernel_backends() == choice
+
+
+def test_the_choice_of_the_kernel_is_put_back_whatever_the_order():
+    choice = _cur_sdpa_kernel_backends()
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(_differentiable_twice())
+    second.enter_context(_differentiable_twice())
+    first.close()
+    assert _cur_sdpa_kernel_backends() == [SDPBackend.MATH]
+    second.close()
+    assert _cur_sdpa_kernel_backends() == choice
+    with pytest.raises(KeyError), _differentiable_twice():
+        raise KeyError
+    assert _cur_sdpa_kernel_backends() == choice
+
+
+class OnceOnly(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        return g * (1 - ctx.saved_tensors[0].tanh()**2)
+
+
+@pytest.mark.parametrize("operation, named", [(nn.functional.hardsigmoid, "hardsigmoid has no second derivative"), (OnceOnly.apply, "no second derivative")])
+def test_operations_without_a_second_derivative_are_named(operation, named):
+    net, x = network(), cloud(3)
+    def forward(y): return operation(net(y))
+    for extra in (dict(), dict(published=True), dict(stochastic=True)):
+        with pytest.raises(ValueError, match=named) as caught:
+            GeodesicIGSVI(forward).attribute(x, 0, 1, **extra)
+        assert "GeodesicIGKNN" in str(caught.value)
+    assert_close(GeodesicIGSVI(forward).attribute(x, 0, 1, rounds=0, max_iterations=0), PathIntegratedGradients(forward).attribute(x, 0, 1, n_steps=500), atol=1e-3, rtol=1e-3)
+    GeodesicIGKNN(forward, cloud(20)).attribute(x, 0, 1)
+
+
+@pytest.mark.parametrize("extra", [dict(), dict(stochastic=True, n_samples=2), dict(published=True, num_iterations=2)], ids=["default", "stochastic", "published"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_seeds(extra):
+    method, x = GeodesicIGSVI(network(activation=nn.Tanh)), cloud(2, seed=1)
+    def run(seed): return method.attribute(x, -2, 1, seed=seed, rounds=1, max_iterations=3, **extra)
+    state = torch.get_rng_state()
+    for seed in (5, np.int32(5), np.int64(5)):
+        assert torch.equal(run(seed), run(5))
+    def generator(): return torch.Generator().manual_seed(3)
+    assert torch.equal(run(generator()), run(generator()))
+    assert run(None).shape == run(-1).shape == run(2**64 - 1).shape == x.shape
+    assert torch.equal(torch.get_rng_state(), state)
+    for seed, error in ((1.5, TypeError), ("a", TypeError), (True, TypeError), (torch.tensor(3), TypeError), (2**70, ValueError)):
+        with pytest.raises(error, match="seed"):
+            run(seed)
+
+
+# --- settings that can't work
+
+@pytest.mark.parametrize("settings_, error", [
+    (dict(n_neighbors=2.5), TypeError), (dict(n_neighbors=5.), TypeError), (dict(n_neighbors="5"), TypeError), (dict(n_neighbors=None), TypeError), (dict(n_neighbors=True), TypeError),
+    (dict(n_steiner=1.5), TypeError), (dict(n_steiner=math.nan), TypeError), (dict(n_steiner="2"), TypeError), (dict(weight=["w1"]), ValueError), (dict(weight=None), ValueError),
+])
+def test_wrong_settings_of_the_graph(settings_, error):
+    for make in (GeodesicIGKNN, GeodesicIGSVI) if "n_neighbors" in settings_ else (GeodesicIGKNN,):
+        with pytest.raises(error):
+            make(network(), cloud(5), **settings_)
+
+
+@pytest.mark.parametrize("settings_, error", [
+    (dict(tolerance=math.nan), ValueError), (dict(tolerance=-1), ValueError), (dict(tolerance="small"), TypeError), (dict(n_steps=2.), TypeError),
+    (dict(method=["gausslegendre"]), TypeError), (dict(baselines=math.nan), ValueError), (dict(baselines=math.inf), ValueError), (dict(baselines=-math.inf), ValueError),
+])
+def test_wrong_calls_of_the_graph(settings_, error):
+    with pytest.raises(error):
+        GeodesicIGKNN(network(), cloud(5)).attribute(cloud(2), **{"target": 1, **settings_})
+
+
+@pytest.mark.parametrize("settings_, error", [
+    (dict(spread="0.5"), TypeError), (dict(spread=None), TypeError), (dict(spread=math.nan), ValueError), (dict(temperature=0), ValueError), (dict(prior_scale=math.inf), ValueError),
+    (dict(resolution=0), ValueError), (dict(resolution=-1), ValueError), (dict(resolution="4"), TypeError), (dict(n_modes="3"), TypeError), (dict(n_modes=0), ValueError),
+    (dict(n_modes=12), ValueError), (dict(floor="0"), TypeError), (dict(floor=None), TypeError), (dict(floor=-1), ValueError), (dict(floor=math.nan), ValueError),
+    (dict(max_iterations=2.), TypeError), (dict(max_iterations=None), TypeError), (dict(max_iterations=-1), ValueError), (dict(tolerance="0"), TypeError),
+    (dict(tolerance=math.nan), ValueError), (dict(slack="0"), TypeError), (dict(slack=None), TypeError), (dict(slack=-.1), ValueError), (dict(integral_tolerance="0"), TypeError),
+    (dict(integral_tolerance=math.nan), ValueError), (dict(num_iterations=2.), TypeError), (dict(num_iterations=-1), ValueError), (dict(learning_rate=math.nan), ValueError),
+    (dict(learning_rate=-1), ValueError), (dict(beta=math.nan), ValueError), (dict(start=[1, 2]), ValueError), (dict(start=[None]), TypeError),
+    (dict(start=torch.full((1, 3, 2), math.nan)), ValueError), (dict(n_steps=2.5), TypeError), (dict(n_points=1.), TypeError), (dict(baselines=math.nan), ValueError),
+    (dict(baselines=math.inf), ValueError), (dict(method=["gausslegendre"]), TypeError), (dict(n_samples=0), ValueError), (dict(dimensions=0), ValueError),
+])
+def test_wrong_calls_of_the_relaxation(settings_, error):
+    name = next(iter(settings_))
+    with pytest.raises(error) as caught:
+        GeodesicIGSVI(network()).attribute(cloud(2), **{"target": 1, **settings_})
+    assert name.removesuffix("s") in str(caught.value) or name in ("n_modes",)
+
+
+NAN = torch.full((3, 2), math.nan)
+
+
+@pytest.mark.parametrize("call, error", [
+    (lambda: neighbour_graph(cloud(0)), ValueError), (lambda: neighbour_graph(torch.ones(3)), ValueError), (lambda: neighbour_graph(torch.ones(3, 2, 2)), ValueError),
+    (lambda: neighbour_graph([[1., 2.]]), TypeError), (lambda: neighbour_graph(torch.ones(3, 20) * math.nan), ValueError), (lambda: neighbour_graph(NAN), ValueError),
+    (lambda: neighbour_graph(cloud(5), 2.5), TypeError), (lambda: neighbour_graph(cloud(5), "3"), TypeError), (lambda: neighbour_graph(cloud(5), 3, 1.5), TypeError),
+    (lambda: neighbour_graph(cloud(5), 3, "1"), TypeError), (lambda: neighbour_graph(cloud(5).long()), TypeError), (lambda: neighbour_graph(torch.ones(3, 0)), ValueError),
+    (lambda: nearest_points(cloud(5), cloud(2), 0), ValueError), (lambda: nearest_points(cloud(5), NAN, 2), ValueError), (lambda: nearest_points(cloud(5), cloud(2, 3), 2), ValueError),
+    (lambda: nearest_points(cloud(5, 20), torch.full((2, 20), math.nan), 2), ValueError), (lambda: nearest_points(cloud(5), cloud(2), 2.), TypeError),
+    (lambda: sine_basis(4.), TypeError), (lambda: sine_basis("4"), TypeError), (lambda: sine_basis(4, 2.5), TypeError),
+    (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(1)[None], torch.arange(1)), ValueError),
+    (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(3), torch.arange(1)), ValueError),
+    (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(3)[None], torch.arange(2)), ValueError),
+    (lambda: edge_integrals(TargetScore(network(), (cloud(1),), 1), cloud(3), torch.tensor([0, 1])), ValueError),
+    (lambda: edge_integrals(TargetScore(network(), (cloud(1),), 1), NAN, torch.tensor([[0, 1]])), ValueError),
+])
+def test_wrong_calls_of_the_parts(call, error):
+    with pytest.raises(error):
+        call()
+
+
+def test_points_that_require_grad():
+    assert len(neighbour_graph(cloud(20).requires_grad_(), 3)) == 20
+
+
+def test_energy_of_a_score_that_ignores_the_path_is_refused():
+    weights, path = torch.ones(2, dtype=torch.float64, requires_grad=True), torch.stack([cloud(1), cloud(1, seed=1)], 1)
+    for forward in (lambda x: x.detach() @ weights, lambda x: torch.ones(len(x)) * weights.sum(), lambda x: x.detach().sum(1)):
+        with pytest.raises(ValueError, match="doesn't depend on the inputs"):
+            path_energy(TargetScore(forward, (cloud(1),)), path, torch.arange(1))
+
+
+def test_energy_of_rows_that_influence_each_other_is_refused():
+    path = torch.stack([cloud(2), cloud(2, seed=1)], 1)
+    with pytest.raises(ValueError, match="rows influence each other"):
+        path_energy(TargetScore(lambda x: (x - 3 * x.mean(0)).sin().sum(1), (cloud(2),)), path, torch.arange(2))
+
+
+@pytest.mark.parametrize("make", [lambda f: GeodesicIGKNN(f, cloud(20, 4)), GeodesicIGSVI])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_in_place_operations_and_squeezed_outputs(make):
+    net, x = network(4, 1), cloud(1, 4, 1)
+    before = x.clone()
+    def rude(y): return net(y.mul_(2)).squeeze()
+    found = make(rude).attribute(x)
+    assert torch.equal(x, before)
+    assert_close(found, make(lambda y: net(2 * y)[:, 0]).attribute(x), atol=1e-4, rtol=1e-4)
+
+
+def test_shared_tensors_among_the_arguments_do_not_split_the_search():
+    net, mean, x, pool = network(3, 2), torch.tensor([.2, .5, .8], dtype=torch.float64), cloud(3, 3, 1), cloud(30, 3)
+    expected = GeodesicIGKNN(lambda y: net(y - mean), pool).attribute(x, 0, 1)
+    for given in (mean, shared(mean)):
+        assert_close(GeodesicIGKNN(lambda y, m: net(y - m), pool).attribute(x, 0, 1, given), expected)
+    factor = torch.tensor([1., 2., 3.], dtype=torch.float64)
+    alone = torch.cat([GeodesicIGKNN(lambda y, k=k: k * net(y), pool).attribute(x[i:i + 1], 0, 1) for i, k in enumerate(factor)])
+    assert_close(GeodesicIGKNN(lambda y, k: k[:, None] * net(y), pool).attribute(x, 0, 1, per_example(factor)), alone)
