@@ -950,7 +950,7 @@ def path_energy(
             step = ends[1] - ends[0]
             points = (ends[0][:, None] + nodes[:, None] * step[:, None]).flatten(0, 1)
             parts, rows_of = unflatten_features(points, score.inputs), example[owner].repeat_interleave(n_nodes)
-            scores = score._evaluate(parts, rows_of)
+            scores = score(parts, rows_of)
             slope = _slope(scores, points)
             score.check_dependence([slope])
             score.check_rows(parts, rows_of, scores)
@@ -1209,7 +1209,7 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
                 m, w = (v.detach().flatten(0, 1)[s].requires_grad_() for v in (mean, log_width))
                 offset = m + w.exp() * noise.flatten(0, 1)[s]
                 points = line.flatten(0, 1)[s] + offset
-                slope = _slope(everything._evaluate(unflatten_features(points, like), owner[s]), points)
+                slope = _slope(everything(unflatten_features(points, like), owner[s]), points)
                 everything.check_dependence([slope])
                 weight = 1 + at_end.repeat_interleave(len(x))[s]
                 energy = (weight * norms(offset) - beta * norms(slope)).sum()
