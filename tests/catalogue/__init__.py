@@ -97,13 +97,15 @@ def refused(*words, error=(TypeError, ValueError)) -> Expected:
 def unreadable(*words) -> Expected:
     "A file that isn't there or can't be read: the package's own words, or the system's with the file's name"
     return Expected(
-        lambda o: isinstance(o.error, (OSError, ValueError, TypeError)) and (raised_here(o.error) or getattr(o.error, "filename", None)) and _has(str(o.error), words),
+        lambda o: isinstance(o.error, (OSError, ValueError, TypeError))
+        and (raised_here(o.error) or getattr(o.error, "filename", None)) and _has(str(o.error), words),
         f"OSError or ValueError saying {words}")
 
 
 def unknown_argument(*words) -> Expected:
     "Python's own complaint about a call that doesn't fit the signature"
-    return Expected(lambda o: isinstance(o.error, TypeError) and "argument" in str(o.error) and _has(str(o.error), words), f"TypeError about an argument {words}")
+    return Expected(lambda o: isinstance(o.error, TypeError) and "argument" in str(o.error)
+        and _has(str(o.error), words), f"TypeError about an argument {words}")
 
 
 def passed_on(error, *note) -> Expected:
