@@ -128,7 +128,7 @@ rows.settings("sum_features", lambda **k: sum_features(**k), "parts",
         zero_d=(torch.tensor(1.),)), words="tensor|parts|empty|batch")
 things("bootstrap_interval", bootstrap_interval, "values",
     more=NOT_FINITE | dict(one=x[:1], empty=x[:0], zero_d=torch.tensor(1.), boolean=x > 0, texts=["a", "b"]),
-    but=("boolean", "sparse", "float8"))
+    but=("boolean", "sparse", "float8"), words="value")
 rows.add("bootstrap_interval.list", lambda: bootstrap_interval([1., 2., 3.]),
     right(lambda v: abs(v[0] - 2) < 1e-12) | refused("values"))
 rows.settings("bootstrap_interval", lambda **k: bootstrap_interval(x[:, 0], **k), "level",

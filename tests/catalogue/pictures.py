@@ -122,7 +122,7 @@ for id, f in dict(curves=functools.partial(p.curves, found),
     rows.settings(id, f, "level", SHARE | dict(zero=0., one=1.))
     rows.settings(id, f, "floor", dict(text="a", number=5., nan=NAN, dict={},
         wrong_batch=faithfulness_curves(network, pixels[:1], a[:1], 1, steps=4)), words="floor|curve",
-        wrong_batch=refused("floor") | drawn(), number=refused("floor") | drawn())
+        wrong_batch=refused("floor") | drawn(), number=refused("floor|curve") | drawn())
     rows.settings(id, f, "size", POSITIVE)
 rows.settings("curves", functools.partial(p.curves, found), "at", SHARE | dict(none=NAN), none=SKIP)
 rows.settings("curves", functools.partial(p.curves, found), "columns", WHOLE)
@@ -182,7 +182,7 @@ bars = numbers(2, 6)
 for kind, given in dict(none=None, text="a", empty=bars[:0], nan=bars * NAN, three_d=a, complex=bars + 0j, number=1.,
     dict={}, no_features=bars[:, :0]).items():
     rows.add(f"feature_bars.attributions.{kind}", lambda given=given: p.feature_bars(given),
-        refused("attribution|feature"))
+        refused("attribution|feature|batch"))
 rows.settings("feature_bars", functools.partial(p.feature_bars, bars), "names",
     dict(number=5, too_few=["a"], text="a", dict={}))
 rows.settings("feature_bars", functools.partial(p.feature_bars, bars), "values",
@@ -235,7 +235,7 @@ fit = lambda points=moons[0], labels=moons[1], **k: s.half_moons_model(points, l
 for kind, given in dict(none=None, text="a", wrong_width=numbers(20, 3), nan=moons[0] * NAN, empty=moons[0][:0],
     integers=moons[0].long(), too_few=moons[0][:5]).items():
     rows.add(f"half_moons_model.points.{kind}", lambda given=given: fit(points=given),
-        refused("point") | (drawn() if kind in ("wrong_width", "integers") else refused("point")))
+        refused("point|label") | (drawn() if kind in ("wrong_width", "integers") else refused("point")))
 for kind, given in dict(none=None, text="a", twos=moons[1] * 2, negative=-moons[1], floats=moons[1].float(),
     too_few=moons[1][:5], column=moons[1][:, None]).items():
     rows.add(f"half_moons_model.labels.{kind}", lambda given=given: fit(labels=given), refused("label"))
@@ -251,7 +251,7 @@ rows.settings("train_shapes_network", train, "scaffold", SHARE)
 rows.settings("train_shapes_network", train, "erase", SHARE)
 rows.settings("train_shapes_network", train, "seed", SEED | dict(none=None))
 rows.settings("train_shapes_network", train, "on_step", dict(number=5, text="a"))
-rows.settings("ShapesNet", s.ShapesNet, "widths", dict(none=None, text="a", empty=(), number=5, three=(1, 2, 3),
+rows.settings("ShapesNet", s.ShapesNet, "widths", words="width", values=dict(none=None, text="a", empty=(), number=5, three=(1, 2, 3),
     zero=(0, 1, 1, 1), half=(1.5, 2, 2, 2), negative=(-1, 1, 1, 1)))
 rows.settings("ShapesNet", s.ShapesNet, "classes", WHOLE)
 N3 = [.5, .5, .5]
@@ -259,7 +259,7 @@ for name, other in dict(mean="std", std="mean").items():
     make = lambda name=name, other=other, **k: s.Normalize(**({other: N3} | k))(pixels)
     rows.settings("Normalize", make, name, dict(text="abc", number=.5, none=None, texts=["a"] * 3, nan=[NAN] * 3,
         inf=[INF] * 3, two=[.5, .5], empty=[], none_inside=[None] * 3, nested=[N3], boolean=True, complex=[1j] * 3),
-        words=f"{name}|channel")
+        words=f"{name}|channel", number=right())
     load = lambda **k: s.load_model("shapes", **k)
     rows.settings("load_model", load, name, dict(text="a", two=[.5, .5], none_inside=[None] * 3, nan=NAN, inf=INF,
         to_255=[123., 117., 104.], empty=[], dict={}, boolean=True, texts=["a"] * 3),
@@ -424,4 +424,4 @@ for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F
             else "m.tif") if mode != "HSV" else Image.new("RGB", (8, 6)).save("m.tif")
         return s.load_image("m.tif")
     rows.add(f"load_image.mode.{mode}", of_mode,
-        drawn(lambda v: v.mode == "RGB" and v.size == (8, 6)) | refused("constant|one value|range"))
+        drawn(lambda v: v.mode == "RGB" and v.size == (8, 6)) | refused("constant|one value|range|white"))
