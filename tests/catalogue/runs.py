@@ -49,11 +49,11 @@ rows.add("bench.right", bench, complete)
 for name, values in dict(
     methods=dict(int=5, none=None, empty=[], unknown=["saliensy"], list_of_int=[5], label_int={5: 5},
         label_none={"a": None}, text="saliency", nested=[["centre"]],
-        bad_setting={"neflag": ("neflag", dict(n_pointz=3))}, not_callable={"a": b.Method(make=5)}, empty_dict={},
+        bad_setting={"neflag": ("neflag", dict(n_pointz=3))}, empty_dict={},
         value_out_of_range={"a": ("neflag", dict(n_points=0))}, twice=["centre", "centre"]),
     measures=dict(int=5, empty=[], unknown=["deletionn"], list_of_int=[5], label_none={"a": None}, text="deletion",
         bad_setting={"a": ("deletion", dict(stepz=3))}, value_out_of_range={"a": ("deletion", dict(steps=0))},
-        not_callable={"a": b.Measure(5)}, twice=["deletion", "deletion"]),
+        twice=["deletion", "deletion"]),
 ).items():
     what = "method|neflag|n_pointz|n_points|name" if name == "methods" else "measure|deletion|stepz|steps|name"
     rows.settings("bench", bench, name, values, words=what,
@@ -485,7 +485,7 @@ for option, values in {"--substrate": ("white", "nan", ""), "--unit": ("0", "-1"
     "--annotations": ("nowhere.json", ".")}.items():
     for text in values:
         rows.add(f"cli.bench.{option}.{text or 'empty'}", lambda option=option, text=text: attrnb(*BENCH,
-            f"{option}={text}"), says(option.strip("-") + r"|class|dog|nowhere"))
+            f"{option}={text}"), says(option.strip("-") + r"|class|dog|nowhere|baseline|read"))
 rows.add("cli.bench.--reference.right", lambda: attrnb(*BENCH, "--reference=uniform"), done)
 for text in ("no/such/folder/figure.png", ".", "a\0b.png", "x" * 300 + ".png", "figure.xyz"):
     rows.add(f"cli.explain.--out.{text[:12]!r}", lambda text=text: attrnb(*EXPLAIN, f"--out={text}"),
