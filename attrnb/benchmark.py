@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from .core import SCORES, ClassScore, bootstrap_interval, class_scores, leave_as_found, whole_number
+from .core import SCORES, ClassScore, bootstrap_interval, check_inputs, class_scores, leave_as_found, real_number, whole_number
 from .equilibrium import AttributionEquilibrium
 from .geodesic import GeodesicIGSVI
 from attrnb.measures import (
@@ -86,12 +86,13 @@ class _Scored(nn.Module):
         self.training = self.checked = False
         if self.link is not None:
             self.link.training = False
-        self.rows = self.gradient_rows = 0
+        self.rows = self.gradient_rows = self.classes = 0
 
     def forward(self, *inputs):
         self.rows += len(inputs[0])
         self.gradient_rows += len(inputs[0]) * torch.is_grad_enabled()
         outputs = self.network(*inputs)
+        self.classes = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.ndim > 1 else 0
         if self.link is None or not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[1] < 2:
             return class_scores(outputs, self.of)
         if not self.checked:
@@ -212,6 +213,10 @@ def last_feature_map(
     inputs: Tensor,  # a batch that the model takes
 ) -> nn.Module:
     "The module whose output was the last feature map, larger than one pixel and not of as many channels as there are classes. Raises ValueError if there is none."
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"inputs must be a tensor (batch, channels, H, W), got {type(inputs).__name__}")
     found, handles = [], []
     try:
         for module in model.modules():
@@ -419,6 +424,7 @@ def attribute_by_name(
     method = _known(name, METHODS, "method")
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs must be a tensor (batch, channels, H, W), got {type(inputs).__name__}")
+    check_inputs(inputs)
     if not callable(model):
         raise TypeError(f"model must be a module, images to logits, got {type(model).__name__}")
     _check_names(name, method, settings)
@@ -430,7 +436,12 @@ def attribute_by_name(
     scored, seed = _Scored(model, method.score or score), _whole_seed(seed)
     with leave_as_found(scored, warn=False), _seeded(method, seed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_NOISE)
-        attributions = method.make(scored, **settings)(inputs, targets, seed)
+        try:
+            attributions = method.make(scored, **settings)(inputs, targets, seed)
+        except (IndexError, RuntimeError) as error:  # some of Captum's methods don't look
+            if scored.classes and not all(-scored.classes <= t < scored.classes for t in targets):
+                raise ValueError(f"targets {targets} are out of range for a model of {scored.classes} classes") from error
+            raise
     return attributions.detach(), dict(rows=scored.rows, gradient_rows=scored.gradient_rows)
 
 
@@ -1372,7 +1383,8 @@ def example_seed(
     seed: int,  # of the run
     name: str,  # of the example
 ) -> int:
-    "A number below two to the 63rd, from SHA-256 of both."
+    "A number below two to the 63rd, from SHA-256 of both. Raises TypeError for a seed that is no int."
+    seed = _whole_seed(seed)
     return int.from_bytes(hashlib.sha256(_text_bytes(f"{seed}\0{name}")).digest()[:8], "big") >> 1
 
 # %% ../nbs/08_benchmark.ipynb #94a982ac
@@ -1511,6 +1523,8 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     if model is None:
         model = load_model("shapes")
     name = model.name if isinstance(model, LoadedModel) else type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", type(model).__name__)
+    if preprocess is not None and not callable(preprocess):
+        raise TypeError(f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(preprocess).__name__}")
     if isinstance(model, LoadedModel):
         preprocess, model = preprocess or model.preprocess, model.model
     if not isinstance(model, nn.Module):
@@ -1703,9 +1717,11 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
         if method.counted:  # a Method; the calls of what users have are checked there
             _check_names(label, method, settings)
         chosen[label] = (method, settings, described | {"kind": method.kind})
-    if reference is not None and reference not in chosen:
+    if reference is not None and not (isinstance(reference, str) and reference in chosen):
         raise ValueError(f"reference {reference!r} is not among the methods {', '.join(chosen)}")
     ClassScore(_identity, of=score)
+    if not isinstance(substrate, str):
+        real_number(substrate, "substrate", or_none=True)
     if team.rank == 0:
         _refuse_strangers(folder)
     model, where, data, names, about_model = _prepare(model, data, annotations, preprocess, images, device, dtype, seed, team, folder, unseen)

@@ -215,6 +215,14 @@ def _table(rows: list[dict]) -> str:
     return "\n".join("  ".join(cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths))) for line in lines)
 
 # %% ../nbs/10_cli.ipynb #e0dd6227
+def _one_reference(text: str) -> str:
+    "The label of one method, as `parse_names` writes it"
+    found = list(parse_names(text))
+    if len(found) != 1:
+        raise ValueError(f"--reference is {text!r}; give one of the methods")
+    return found[0]
+
+
 def bench(
     photographs: str | None = None,  # folder of photographs; without one, embedded images whose evidence is known are used
     model: str | None = None,  # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
@@ -253,7 +261,7 @@ def bench(
     for label, (known, own) in chosen.items():
         check_method(known, own, label)
     loaded = load_model(name, weights=weights, mean=mean, std=std)
-    reference = None if reference is None else next(iter(parse_names(reference)), "")
+    reference = None if reference is None else _one_reference(reference)
     if target not in (None, "label", "predicted"):
         target = find_class(target, loaded.categories)
     run = benchmark(

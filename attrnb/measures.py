@@ -1518,7 +1518,7 @@ def randomisation_cascade(
     check_inputs(inputs)
     if weights not in ("normal", "shuffle"):
         raise ValueError(f"weights={weights!r} is not known; choose 'normal' or 'shuffle'")
-    if not callable(similarity) and similarity not in SIMILARITIES:
+    if not callable(similarity) and not (isinstance(similarity, str) and similarity in SIMILARITIES):
         raise ValueError(f"similarity={similarity!r} is not known; choose one of {', '.join(SIMILARITIES)}, or give a function")
     compare = similarity if callable(similarity) else SIMILARITIES[similarity]
     generator, arguments = random_generator(seed), settings if target is None else settings | {"target": target}
@@ -1626,6 +1626,7 @@ def _checked_similarity(found: object, original: Tensor) -> Tensor:
     if not isinstance(found, Tensor) or found.shape != original.shape[:1]:
         given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise TypeError(f"the similarity function returned {given}; it must return a tensor with one number per example, ({len(original)},)")
+    refuse_not_finite(found, "what the similarity function returned")
     return found
 
 # %% ../nbs/07_measures.ipynb #5aa318db
@@ -1658,6 +1659,8 @@ def purity_area(
         raise ValueError(f"purities {tuple(purities.shape)} and levels {tuple(levels.shape)} don't fit; give one purity per level, the levels rising")
     if not torch.isfinite(purities).all():
         raise ValueError("purities hold NaN or infinity")
+    if not torch.isfinite(levels).all():
+        raise ValueError("levels hold infinity")
     return torch.trapezoid(purities, levels, dim=-1)
 
 # %% ../nbs/07_measures.ipynb #1ffb007e

@@ -211,7 +211,7 @@ for kind, model in dict(none=None, text="a", function=lambda z: z, number=5).ite
 rows.settings("initial_relevance", lambda **k: initial_relevance(activation=numbers(2, 3, 4, 4), **k), "gradient",
     dict(none=None, text="a", other_shape=numbers(2, 3, 5, 5), flat=numbers(2, 3)), "equilibrium",
     words="gradient|activation|shape", flat=refused("gradient|activation|shape"))
-rows.add("register_rule.nothing", lambda: register_rule()(lambda call, r: r), refused("operation"), "equilibrium")
+rows.add("register_rule.nothing", lambda: register_rule()(lambda call, r: r), refused("operation|register_rule"), "equilibrium")
 rows.add("register_rule.not_callable", lambda: register_rule(nn.Hardshrink)(5), refused("rule|callable|function"),
     "equilibrium")
-rows.add("register_rule.number", lambda: register_rule(5)(lambda call, r: r), refused("operation"), "equilibrium")
+rows.add("register_rule.number", lambda: register_rule(5)(lambda call, r: r), refused("operation|register_rule"), "equilibrium")

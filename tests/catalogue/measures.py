@@ -235,7 +235,7 @@ rows.settings("layer_conservation", functools.partial(m.layer_conservation, laye
         nan_tensor=torch.full((2,), NAN), dict={}))
 explained = PathIntegratedGradients(net).attribute
 ATTRIBUTE = dict(
-    not_callable=(5, refused("callable")), none=(None, refused("callable")), text=("a", refused("callable")),
+    not_callable=(5, refused("callable|function")), none=(None, refused("callable|function")), text=("a", refused("callable|function")),
     returns_none=(lambda z, target=None, **k: None, refused("returned|tensor")),
     returns_tuple=(lambda z, target=None, **k: (z, z), refused("returned|tensor")),
     returns_text=(lambda z, target=None, **k: "a", refused("returned|tensor")),

@@ -788,7 +788,7 @@ rows.settings("eq", eq, "rules", dict(text="relu", list=[1], number=5, not_calla
     none_value={nn.ReLU: None}), "equilibrium", words="rule")
 rows.add("eq.ratio.numpy", lambda: eq(ratio=np.float32(2)), equals(lambda: plain("eq")) | refused("ratio"),
     "equilibrium")
-for kind, layer in dict(unknown="no.such.layer", number=5, list=["3"], dict={}, other_module=nn.ReLU(),
+for kind, layer in dict(unknown="no.such.layer", number=5, list=["no such layer"], dict={}, other_module=nn.ReLU(),
     empty="").items():
     rows.add(f"eq.layer.{kind}", lambda layer=layer: AttributionEquilibrium(net, layer).attribute(x, target=1),
         refused("layer|start|node"), "equilibrium")

@@ -206,7 +206,8 @@ rows.add("last_feature_map.no_map",
     lambda: b.last_feature_map(seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3))), x),
     refused("feature map"))
 for kind, given in dict(none=None, text="a", empty=x[:0], nan=x * NAN).items():
-    rows.add(f"last_feature_map.inputs.{kind}", lambda given=given: b.last_feature_map(net, given), refused("inputs"))
+    rows.add(f"last_feature_map.inputs.{kind}", lambda given=given: b.last_feature_map(net, given),
+        refused("inputs") | (drawn() if isinstance(given, torch.Tensor) else refused("inputs")))  # which module it is doesn't hang on values
 
 
 def left_behind(call):
