@@ -724,6 +724,8 @@ class _Predicted:
         output = self.forward(*args, **keywords)
         if not isinstance(output, Tensor) or output.ndim == 0:
             return output
+        if output.is_complex():
+            raise TypeError(f"the forward function returned {output.dtype}; complex numbers have no order, so none of them is predicted")
         if not output.is_floating_point():
             output = output.double()
         if self.rule == "half":

@@ -917,6 +917,7 @@ def vector_field(
     if points is None:
         points = center[:, None] + radius * circle.to(center)
     points = read_tensor(points, "points").detach()
+    _finite(points, "points")
     points = points[None] if points.ndim == 2 else points
     if points.ndim != 3 or points.shape[::2] != center.shape:
         raise ValueError(f"points have shape {tuple(points.shape)}, center {tuple(center.shape)}; accepted: (batch, n, 2) and (batch, 2)")
@@ -1075,7 +1076,8 @@ def feature_bars(
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
     "The figure, one panel per example: the k features of largest magnitude, largest on top, red for and blue against. Raises ValueError for shapes or names that don't fit, k below 1, or NaN, TypeError for a k that is no int."
-    array = np.atleast_2d(_finite(attributions, "attributions"))
+    array = _finite(attributions, "attributions")
+    array = np.atleast_2d(array) if array.ndim else array
     if array.ndim != 2 or not array.shape[1]:
         raise ValueError(f"attributions have shape {array.shape}; accepted: (batch, features) or (features,); draw images with heatmap")
     n = array.shape[1]

@@ -224,7 +224,8 @@ rows.module = "samples"
 rows.settings("shape_images", lambda **k: s.shape_images(**({"n": 1, "size": 48} | k)), "n", WHOLE)
 rows.settings("shape_images", lambda **k: s.shape_images(1, size=48, **k), "seed", SEED | dict(none=None))
 rows.settings("shape_images", lambda **k: s.shape_images(1, **k), "size", WHOLE)
-rows.add("shape_images.size.huge", lambda: s.shape_images(1, size=10**7), refused("size"))
+rows.add("shape_images.size.huge", lambda: s.shape_images(1, size=10**7), refused("size"),
+    excuse="as large as memory allows: torch says that it can't be allocated")
 rows.settings("half_moons", lambda **k: s.half_moons(**k), "n", WHOLE)
 rows.settings("half_moons", lambda **k: s.half_moons(9, **k), "noise",
     {k: v for k, v in POSITIVE.items() if k != "zero"})
