@@ -56,6 +56,10 @@ def initial_relevance(
     local: bool = False,  # each position has its own weight, for scores that ask for a place
 ) -> Tensor:
     "The initial contribution map, shaped as the activation; its sum per example is 1 or -1, or 0 where the gradient vanishes. Equations: initial contribution map, local start."
+    for name, values in (("activation", activation), ("gradient", gradient)):
+        if not isinstance(values, Tensor) or values.ndim != 4 or values.shape != activation.shape:
+            given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(f"the {name} has {given}; activation and gradient must be tensors of one shape (batch, channels, height, width)")
     raw = _contributions(activation, gradient, local)
     size = _per_example_sum(raw).abs()
     return raw / size.masked_fill(size == 0, 1)
@@ -150,6 +154,8 @@ def register_rule(
         raise TypeError(f"register_rule takes module classes, functions or names of tensor methods, such as register_rule(MyLayer); got {wrong or 'nothing'}")
 
     def register(function):
+        if not callable(function):
+            raise TypeError(f"a rule must be a function (call, relevance), got {type(function).__name__}")
         RULES.update({o: Rule(function, needs_values) for o in operations})
         return function
 
@@ -602,7 +608,9 @@ class TracedModel:
         leaves: set | None = None,  # module classes kept in one piece; default: those with a rule
         keywords: Mapping | None = None,  # further arguments by name
     ):
-        "Raises ValueError, with the module's name, where tracing fails, TypeError for arguments that the model doesn't take."
+        "Raises ValueError, with the module's name, where tracing fails, TypeError for what is no module and for arguments that the model doesn't take."
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; Attribution Equilibrium needs its graph")
         self.model, tracer = model, _Tracer({o for o in RULES if isinstance(o, type)} if leaves is None else leaves)
         arguments, keywords = (*(torch.empty(0),) * n_inputs, *extra), dict(keywords or {})
         names = _argument_names(model, n_inputs, arguments, keywords)

@@ -353,7 +353,8 @@ def train_shapes_network(
     steps, batch_size, pool = whole_number(steps, "steps"), whole_number(batch_size, "batch_size"), whole_number(pool, "pool")
     seed = _seed_number(seed)
     learning_rate = real_number(learning_rate, "learning_rate", 0, open_low=True)
-    scaffold, erase = real_number(scaffold, "scaffold", 0), real_number(erase, "erase", 0, 1)
+    if on_step is not None and not callable(on_step): raise TypeError(f"on_step must be a function (step, loss), got {type(on_step).__name__}")
+    scaffold, erase = real_number(scaffold, "scaffold", 0, 1), real_number(erase, "erase", 0, 1)
     data = shape_images(pool, seed=seed + 1_000_000)
     pixels = (data.images*255).round().byte()
     data.images = pixels   # a quarter of the memory
@@ -420,11 +421,12 @@ def half_moons_model(
 ) -> nn.Sequential:
     "Train a perceptron 2-hidden-hidden-2 in about a second. Returns it in evaluation mode: points (n, 2) to float32 logits (n, 2). The global random state is not changed. TypeError or ValueError for points or labels of another shape or kind, another activation, or numbers below 1."
     activations = dict(relu=nn.ReLU, softplus=nn.Softplus)
-    if activation not in activations: raise ValueError(f'activation must be "relu" or "softplus", got {activation!r}')
+    if not isinstance(activation, str) or activation not in activations: raise ValueError(f'activation must be "relu" or "softplus", got {activation!r}')
     for o, name in ((points, "points"), (labels, "labels")):
         if not isinstance(o, Tensor): raise TypeError(f"{name} must be a tensor, got {type(o).__name__}")
     hidden, epochs, seed = whole_number(hidden, "hidden"), whole_number(epochs, "epochs"), _seed_number(seed)
     if points.ndim != 2 or points.shape[1] != 2: raise ValueError(f"points must have shape (n, 2), got {tuple(points.shape)}")
+    if labels.is_floating_point() or labels.is_complex(): raise TypeError(f"labels have dtype {labels.dtype}; they must be integers, 0 or 1")
     if labels.shape != points.shape[:1]: raise ValueError(f"labels must have shape ({len(points)},), got {tuple(labels.shape)}")
     if not torch.isfinite(points).all(): raise ValueError("points hold NaN or infinite numbers; leave them out")
     if not len(points) or not ((labels == 0) | (labels == 1)).all():
