@@ -995,7 +995,7 @@ def test_outputs_that_are_probabilities_already(measure):
 
 
 @pytest.mark.parametrize("measure", FAITHFULNESS + [completeness_error, cancellation_gap, infidelity], ids=lambda m: m.__name__)
-@pytest.mark.parametrize("score", ["probabilty", "softmax", "", 1, True, ["logit"]])
+@pytest.mark.parametrize("score", ["probable", "softmax", "", 1, True, ["logit"]])
 def test_unknown_scores_are_refused(measure, score):
     with pytest.raises(ValueError, match="score"):
         measure(mlp(), numbers(2, 6), numbers(2, 6), 0, score=score)
