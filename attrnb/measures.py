@@ -447,7 +447,7 @@ def faithfulness_curves(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # ranks the units; as the inputs, or maps (batch, H, W)
     target: TargetType = None,  # the class whose score is followed, fixed along the curve
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     score: str | None = None,  # None: the output of `forward` is the score; or one of SCORES: "probability", "log_probability", "sigmoid", "log_sigmoid" or "logit" of a model of logits, "output" of any model
     substrate: str | float | Tensor = "black",  # see substrate_of
@@ -499,7 +499,7 @@ def deletion(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     area: str = "trapezoid",  # how the curve becomes a number: "trapezoid", "mean" or "steps", see the equation of areas
     start: bool = True,  # the curve's first point is the untouched input; False begins after the first step
@@ -517,7 +517,7 @@ def insertion(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     area: str = "trapezoid",  # how the curve becomes a number: "trapezoid", "mean" or "steps", see the equation of areas
     start: bool = True,  # the curve's first point is the substrate; False begins after the first step
@@ -535,7 +535,7 @@ def difference(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     area: str = "trapezoid",  # how the curves become numbers: "trapezoid", "mean" or "steps", see the equation of areas
     start: bool = True,  # both curves have their first point; False begins after the first step
@@ -600,7 +600,7 @@ def comprehensiveness(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
     score: str | None = None,  # None: the output of `forward` is the score; or one of SCORES, as in faithfulness_curves
@@ -624,7 +624,7 @@ def sufficiency(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
     score: str | None = None,  # as in comprehensiveness
@@ -686,7 +686,7 @@ def log_odds(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose probability is followed
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
     score: str | None = None,  # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it returns logits; "log_sigmoid" or "sigmoid": logits of labels that don't exclude each other
@@ -703,7 +703,7 @@ def cross_entropy_after_masking(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose probability is followed
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
     score: str | None = None,  # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it returns logits; "log_sigmoid" or "sigmoid": logits of labels that don't exclude each other
@@ -755,7 +755,7 @@ def accuracy_after_masking(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class that should still be predicted, or not
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
     rule: str = "largest",  # predicted means: "largest" score of all classes; "half": a score of at least 0.5, as in the geodesic paper's program
@@ -859,7 +859,7 @@ def greedy_order(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
     target: TargetType = None,  # the class whose score is followed
-    additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
     *,
     towards: str = "deletion",  # "deletion": remove first what lowers the score most; "insertion": remove first what lowers it least, and rank it last
     rounds: int = 8,  # searches; in each the best of the units that are left are taken together, as many as make it end in time
