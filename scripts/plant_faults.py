@@ -118,7 +118,7 @@ FAULTS = [
     Fault("plots-note", "the note on NaN pixels is dropped", "wrong = int((~np.isfinite(values)).sum())", "wrong = 0", "test_what_is_not_finite_is_refused_or_marked"),
     Fault("plots-frame", "the slider shows another frame's label", "'data-label=\"{html.escape(label)}\"", "'data-label=\"{html.escape(self.labels[0])}\"", "test_the_slider_is_self_contained_and_labelled"),
     # paths
-    Fault("paths-weights", "Gauss weights that add up to 2", "return torch.from_numpy((1 + nodes) / 2), torch.from_numpy(weights / 2)", "return torch.from_numpy((1 + nodes) / 2), torch.from_numpy(weights)", "test_straight_path_equals_captum"),
+    Fault("paths-weights", "Gauss weights that add up to 2", "weights = np.concatenate([rules[size][1] * size / (2 * n) for size in sizes])", "weights = np.concatenate([rules[size][1] * size / n for size in sizes])", "test_straight_path_equals_captum"),
     Fault("paths-trapezoid", "only one end of the trapezoid rule counts half", "weights[[0, -1]] /= 2", "weights[[0]] /= 2", "test_trapezoid_is_right_where_captum_is_low"),
     Fault("paths-riemann", "left and right Riemann sums swapped", '{"riemann_left": 0, "riemann_right": 1, "riemann_middle": .5}', '{"riemann_left": 1, "riemann_right": 0, "riemann_middle": .5}', "test_straight_path_equals_captum"),
     Fault("paths-corner", "every segment ends at the end of the path", "step = q[example, segment + 1].to(p) - start", "step = q[example, -1].to(p) - start", "test_any_polyline_is_complete_and_bounded"),
@@ -163,7 +163,7 @@ FAULTS = [
     Fault("equilibrium-suppressor", "the suppressor adds", "result.addcmul_(reached, -((mass > 0)", "result.addcmul_(reached, +((mass > 0)", "test_rule_and_gap_of_one_layer"),
     Fault("equilibrium-pixel", "positive and negative weights swapped at the pixels", "up, down = weight.clamp(min=0), weight.clamp(max=0)", "down, up = weight.clamp(min=0), weight.clamp(max=0)", "test_any_convolution_against_matrices"),
     Fault("equilibrium-range", "the smallest pixel of the whole batch", "low = inputs.flatten(1).amin(1).view(-1, 1, 1, 1)", "low = inputs.amin().expand(len(inputs)).view(-1, 1, 1, 1)", "test_batch_equals_single_images_and_chunks"),
-    Fault("equilibrium-average", "average pooling passes relevance to negative inputs", "x = (call.inputs[0].clamp(min=0) + 1e-9).requires_grad_()", "x = (call.inputs[0].abs() + 1e-9).requires_grad_()"),
+    Fault("equilibrium-average", "average pooling passes relevance to negative inputs", "x = (call.inputs[0].clamp(min=0) + 1e-9).requires_grad_()", "x = (call.inputs[0].abs() + 1e-9).requires_grad_()", "test_average_pooling_passes_nothing_to_negative_inputs"),
     Fault("equilibrium-branch", "all relevance to the shorter branch", "if d == max(depths) else None", "if d == min(depths) else None"),
     Fault("equilibrium-half", "each of two branches gets the whole", "return tuple(_fit(relevance / 2, x) for x in call.inputs)", "return tuple(_fit(relevance, x) for x in call.inputs)"),
     Fault("equilibrium-gate", "the gate gets the relevance", "return tuple(None if g else _fit(relevance, x)", "return tuple(None if not g else _fit(relevance, x)"),

@@ -1326,3 +1326,15 @@ def test_memory_layouts_agree():
     expected = AttributionEquilibrium(net).attribute(x, target=1)
     for same in (x.to(memory_format=torch.channels_last), x.mT.contiguous().mT):
         close(AttributionEquilibrium(net).attribute(same, target=1), expected)
+
+
+def test_average_pooling_passes_nothing_to_negative_inputs():
+    net = seeded(lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.AvgPool2d(2), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3),
+    ))
+    x = numbers(2, 3, 8, 8)
+    _, layers = AttributionEquilibrium(net).attribute(x, target=1, return_layers=True)
+    before, relevance = net[0](x).detach(), layers["0"].relevance
+    beside = nn.functional.interpolate(nn.functional.max_pool2d(before, 2), scale_factor=2) > 0  # its window has something positive
+    assert ((before < 0) & beside).any() and relevance.abs().max() > 0
+    assert relevance[(before < 0) & beside].abs().max() < 1e-5 * relevance.abs().max()
