@@ -169,7 +169,7 @@ FAULTS = [
     Fault("equilibrium-gate", "the gate gets the relevance", "return tuple(None if g else _fit(relevance, x)", "return tuple(None if not g else _fit(relevance, x)"),
     Fault("equilibrium-weights", "negative weights are left out", "size, thin = weight.abs(),", "size, thin = weight.clamp(min=0),", "test_any_convolution_against_matrices"),
     Fault("equilibrium-merge", "where branches meet only one counts", "if isinstance(a, tuple) else a + b", "if isinstance(a, tuple) else a"),
-    Fault("equilibrium-linear", "linear layers are not thin", "lambda s: F.linear(s, size.T), thin=True)", "lambda s: F.linear(s, size.T), thin=False)"),
+    Fault("equilibrium-linear", "linear layers are not thin", "lambda s: F.linear(s, size.T), thin=True)", "lambda s: F.linear(s, size.T), thin=False)", "test_a_linear_layer_is_a_convolution_of_one_pixel"),
     Fault("equilibrium-gap", "the expected gap is off by one", "return (ratio + 1) * p - q - z", "return ratio * p - q - z", "test_rule_and_gap_of_one_layer"),
     Fault("equilibrium-chunks", "layers of the first chunk only", "return None if many[0] is None else torch.cat(many)", "return None if many[0] is None else many[0]", "test_batch_equals_single_images_and_chunks"),
     Fault("equilibrium-note", "maps of zeros are not announced", "nothing = [k for k, z in enumerate(zero) if z]", "nothing = []", "test_vanishing_gradient_warns_and_names_the_images"),

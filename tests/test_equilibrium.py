@@ -1338,3 +1338,27 @@ def test_average_pooling_passes_nothing_to_negative_inputs():
     beside = nn.functional.interpolate(nn.functional.max_pool2d(before, 2), scale_factor=2) > 0  # its window has something positive
     assert ((before < 0) & beside).any() and relevance.abs().max() > 0
     assert relevance[(before < 0) & beside].abs().max() < 1e-5 * relevance.abs().max()
+
+
+class _Pointwise(nn.Module):
+    "Two convolutions with a 1x1 layer between them: a convolution, or a linear layer of the last dimension"
+
+    def __init__(self, linear):
+        super().__init__()
+        self.first, self.between, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 6) if linear else nn.Conv2d(4, 6, 1), nn.Conv2d(6, 5, 3, padding=1)
+        self.head, self.linear = nn.Linear(5, 3), linear
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        x = self.between(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if self.linear else self.between(x)
+        return self.head(self.last(x.relu()).relu().mean((2, 3)))
+
+
+def test_a_linear_layer_is_a_convolution_of_one_pixel():
+    convolution, linear = (seeded(lambda kind=kind: _Pointwise(kind)) for kind in (False, True))
+    state = convolution.state_dict()
+    linear.load_state_dict(state | {"between.weight": state["between.weight"].flatten(1)})
+    x = numbers(2, 3, 8, 8)
+    assert_close(linear(x), convolution(x))
+    expected = AttributionEquilibrium(convolution).attribute(x, target=1)
+    assert_close(AttributionEquilibrium(linear).attribute(x, target=1), expected, rtol=1e-4, atol=1e-6 * expected.abs().max().item())
