@@ -1656,14 +1656,13 @@ def purity_area(
 ) -> Tensor:
     "Area under the purity curve over the noise level, by trapezoids, float64 in the shape without the levels. Raises TypeError or ValueError for shapes that don't fit or levels that don't rise."
     purities, levels = (read_tensor(v, name).detach().double() for v, name in ((purities, "purities"), (levels, "levels")))
-    levels = levels.to(purities.device)
     if levels.ndim != 1 or len(levels) < 2 or purities.shape[-1:] != levels.shape or not (levels.diff() > 0).all():
         raise ValueError(f"purities {tuple(purities.shape)} and levels {tuple(levels.shape)} don't fit; give one purity per level, the levels rising")
     if not torch.isfinite(purities).all():
         raise ValueError("purities hold NaN or infinity")
     if not torch.isfinite(levels).all():
         raise ValueError("levels hold infinity")
-    return torch.trapezoid(purities, levels, dim=-1)
+    return torch.trapezoid(purities, levels.to(purities.device), dim=-1)
 
 # %% ../nbs/07_measures.ipynb #1ffb007e
 def as_quantus(
