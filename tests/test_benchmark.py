@@ -822,6 +822,20 @@ def test_completeness_is_not_defined_for_another_score():
     assert run.values("logit", "completeness_error") == {}
 
 
+class Corners(nn.Module):
+    "Two classes, whose evidence lies in opposite corners"
+
+    def forward(self, x):
+        return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
+
+
+def test_the_constant_map_does_not_know_where_the_evidence_is():
+    data = [(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(i)), 0) for i in range(12)]
+    how = dict(model=Corners(), data=data, methods=["uniform"], measures=["deletion"], unit=4, steps=16, score="logit")
+    first, second = (small(f"corner{t}", target=t, **how).summary()[0]["mean"] for t in (0, 1))
+    assert abs(first - second) < .6 and 1.9 < first < 3.1, (first, second)  # by position 0.2 and 4.9
+
+
 # Other people's files
 
 
