@@ -623,6 +623,8 @@ class Counting(nn.Module):
     (dict(substrate="wite"), ValueError, "substrate"),
     (dict(substrate=float("nan")), ValueError, "nan|NaN|finite"),
     (dict(unit=0), ValueError, "unit"),
+    (dict(unit=float("nan"), measures=["energy_inside"]), ValueError, "unit"),
+    (dict(rank="abs", measures=["energy_inside"]), ValueError, "rank"),
     (dict(rank="abs"), ValueError, "rank"),
     (dict(target=1.5), TypeError, "class number"),
     (dict(target=True), TypeError, "class number"),
