@@ -47,7 +47,9 @@ from attrnb.benchmark import (
     write_atomically,
 )
 from attrnb.core import ClassScore
+from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.measures import box_masks, faithfulness_curves
+from attrnb.paths import PathIntegratedGradients
 from attrnb.plots import AttributionFigure
 from attrnb.samples import load_model, shape_images
 
@@ -802,6 +804,17 @@ def test_a_method_that_never_calls_the_model_is_said_below_the_table():
     chosen = {"here": captum.attr.Saliency(model), "elsewhere": captum.attr.Saliency(convolutional(seed=1)), "edges": lambda model, x, t: x, "ours": "saliency", "centre": None}
     table = small(model=model, methods=chosen).table()
     assert [m for m in chosen if f"- {m} was not seen to use the model" in table] == ["elsewhere", "edges"]
+
+
+def test_captum_goes_where_ours_go():
+    model = convolutional()
+    ours = {"ig": PathIntegratedGradients(model), "eq": AttributionEquilibrium(model)}
+    tunnels = {f"{k} smooth": (captum.attr.NoiseTunnel(v), dict(nt_samples=2, stdevs=0.)) for k, v in ours.items()}
+    chosen = {"by name": "deep_lift", "of a ClassScore": captum.attr.DeepLift(ClassScore(model))} | ours | tunnels
+    run = small(model=model, methods=chosen, measures=["energy_inside"], score="logit")
+    assert not run.failures
+    for a, b in (("by name", "of a ClassScore"), ("ig", "ig smooth"), ("eq", "eq smooth")):
+        assert_close(run.attributions(a), run.attributions(b), rtol=1e-4, atol=1e-6)
 
 
 def test_completeness_is_measured_from_the_methods_own_baseline():
