@@ -352,8 +352,6 @@ def _seeded(method: Method, seed: int):
 def _nothing():
     yield
 
-
-
 # %% ../nbs/08_benchmark.ipynb #cc945920
 _GIVEN = {"self", "scored", "module", "case", "forward", "inputs", "attributions", "masks", "target", "targets", "additional_forward_args"}  # by the benchmark itself
 
@@ -409,7 +407,6 @@ def _refuse_unknown(what: str, settings: Mapping, known: Sequence[str] | None):
             hint = f"; did you mean {' or '.join(near)}? (it takes " if near else "; it takes "
             raise ValueError(f"{what} takes no setting {name!r}{hint}{', '.join(known) or 'none'}{')' if near else ''}")
 
-
 # %% ../nbs/08_benchmark.ipynb #860acf55
 def attribute_by_name(
     name: str,  # from METHODS
@@ -446,8 +443,10 @@ def attribute_by_name(
 
 
 def _whole_seed(seed) -> int:
-    "The seed as an int of any sign; TypeError for anything else"
-    return whole_number(seed, "seed", least=-2**63)
+    "The seed as an int of 64 bits; TypeError or ValueError for anything else"
+    if whole_number(seed, "seed", least=-2**63) >= 2**63:
+        raise ValueError(f"seed is {seed}; it must fit into 64 bits")
+    return int(seed)
 
 
 def _read_class(value, what: str) -> int:
@@ -728,7 +727,6 @@ def _made(method: Method, scored: _Scored, internal_batch_size: int | None, sett
     bound = {} if internal_batch_size is None or not takes else dict(internal_batch_size=internal_batch_size)
     return method.make(scored, **bound | settings)
 
-
 # %% ../nbs/08_benchmark.ipynb #31515bc4
 @dataclass
 class Case:
@@ -821,7 +819,6 @@ def _completeness_error(case, **settings):
     if baselines is None:
         return torch.full((len(case.inputs),), math.nan)
     return completeness_error(case.forward, case.inputs, case.attributions, case.targets, baselines=baselines, internal_batch_size=case.internal_batch_size, **settings)
-
 
 # %% ../nbs/08_benchmark.ipynb #14dd8b66
 MEASURES = {
@@ -1017,10 +1014,20 @@ def _item(data, index: int) -> tuple[Tensor, int | None, Tensor | None]:
     if image.numel() == 0:
         raise ValueError(f"the image is empty, {tuple(image.shape)}")
     label = None if label is None else _read_label(label)
-    mask = None if mask is None else torch.as_tensor(mask).bool().reshape(torch.as_tensor(mask).shape[-2:])
-    if mask is not None and mask.shape != image.shape[-2:]:
+    return image.detach(), label, None if mask is None else _read_mask(mask, image)
+
+
+def _read_mask(mask, image: Tensor) -> Tensor:
+    "A mask as bools (H, W); TypeError or ValueError for what isn't one of this image"
+    try:
+        mask = torch.as_tensor(mask)
+    except Exception:
+        raise TypeError(f"the mask is {type(mask).__name__}; a tensor (H, W) is needed, other than zero on the object") from None
+    if mask.shape[-2:] != image.shape[-2:] or mask.shape[:-2].numel() != 1:
         raise ValueError(f"the mask is {tuple(mask.shape)}, the image {tuple(image.shape[-2:])}")
-    return image.detach(), label, mask
+    if mask.is_floating_point() and not torch.isfinite(mask).all():
+        raise ValueError("the mask holds NaN or infinity")
+    return mask.detach().bool().reshape(image.shape[-2:])
 
 
 def _read_label(label) -> int:
@@ -1103,7 +1110,6 @@ def _add_weight(whole, name: str, value, unseen: list[str], where: str):
     else:
         unseen.append(f"{where}.{name} ({type(value).__name__})")
 
-
 # %% ../nbs/08_benchmark.ipynb #7a933b3b
 def write_atomically(
     path: str | Path,  # where the file goes
@@ -1165,7 +1171,6 @@ def _json(data) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # the name of a file that is no valid text
         return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
-
 
 # %% ../nbs/08_benchmark.ipynb #6551446e
 def _versions() -> dict[str, str]:
@@ -1303,7 +1308,6 @@ def _read_shard(path: Path, n: int) -> dict[int, Tensor]:
     if not all(0 <= k < n for k in held):
         raise ValueError(f"{path} belongs to other examples; remove it and results/{path.stem}.json to have that part done again")
     return held
-
 
 # %% ../nbs/08_benchmark.ipynb #98f3fd64
 @contextmanager
@@ -1452,11 +1456,7 @@ def _measure(compute: Callable, settings: dict, case: Case) -> tuple[list, list]
     "Per example: value or None, and the error's text or None"
 
     def call(case):
-        values = compute(case, **settings)
-        values = values if isinstance(values, Tensor) else torch.as_tensor(values)
-        if values.shape != (len(case.inputs),):
-            raise ValueError(f"the measure returned shape {tuple(values.shape)} for {len(case.inputs)} examples; it must be one number each")
-        values = values.detach().double().cpu().tolist()
+        values = _one_each(compute(case, **settings), len(case.inputs)).detach().double().cpu().tolist()
         return [v if math.isfinite(v) else None for v in values], [None if math.isfinite(v) else "not defined here" for v in values]
 
     try:
@@ -1468,6 +1468,14 @@ def _measure(compute: Callable, settings: dict, case: Case) -> tuple[list, list]
             return [None], [_one_line(error)]
     found = [_measure(compute, settings, _part(case, [i])) for i in range(len(case.inputs))]
     return [v for values, _ in found for v in values], [e for _, errors in found for e in errors]
+
+
+def _one_each(values, n: int) -> Tensor:
+    "A measure's values as a tensor (n,); ValueError for another shape"
+    values = values if isinstance(values, Tensor) else torch.as_tensor(values)
+    if values.shape != (n,):
+        raise ValueError(f"the measure returned shape {tuple(values.shape)} for {n} examples; it must be one number each")
+    return values
 
 
 def _part(case: Case, rows: list[int]) -> Case:
@@ -1544,7 +1552,10 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     if annotations is not None and not isinstance(data, (str, Path)):
         raise ValueError("annotations belong to a folder of photographs; other datasets give label and mask with each item: (image, label, mask)")
     if data is None:
-        data = shape_images(12 if images is None else images, seed=seed + 1_000_003)  # not the images that the network was trained on
+        try:
+            data = shape_images(12 if images is None else images, seed=seed + 1_000_003)  # not the images that the network was trained on
+        except (MemoryError, RuntimeError):
+            raise ValueError(f"images={images} embedded images don't fit into memory; ask for fewer") from None
     if isinstance(data, ShapeImages):
         data = _Shapes(data)
     elif isinstance(data, (str, Path)):
@@ -1645,6 +1656,16 @@ def _check_score(model, x: Tensor, outputs: Tensor, score: str):
         raise ValueError(f"score={score!r} doesn't fit this model: {error}. Here: score='output' takes the model's outputs as they are") from None
 
 
+def _check_layer(label: str, layer, model: nn.Module):
+    "TypeError or ValueError for a layer that the model doesn't have"
+    if isinstance(layer, str):
+        _module_named(layer, model)
+    elif not isinstance(layer, nn.Module):
+        raise TypeError(f"method {label!r}: layer must be a module's name or the module, got {type(layer).__name__} {layer!r}")
+    elif not any(layer is m for m in model.modules()):
+        raise ValueError(f"method {label!r}: layer is no module of this model (of a copy of it, or of one on another device?); give its name, see named_modules()")
+
+
 def _stand_in(x: Tensor) -> nn.Module:
     "A network of a few numbers for images of this shape, (rows, ...) to (rows, 2)"
     if x.ndim == 4:
@@ -1658,7 +1679,7 @@ def _stand_in(x: Tensor) -> nn.Module:
     return network.to(x.dtype).eval()
 
 
-def _try_settings(chosen: Mapping, wanted: Mapping, x: Tensor, score: str):
+def _try_settings(chosen: Mapping, wanted: Mapping, common: Mapping, x: Tensor, score: str):
     "ValueError for settings of known methods and measures that fail on the stand-in, too"
     x = torch.linspace(0., 1., x.numel()).view_as(x).to(x.dtype)
     network = _stand_in(x)
@@ -1674,12 +1695,14 @@ def _try_settings(chosen: Mapping, wanted: Mapping, x: Tensor, score: str):
     if masks is not None:
         masks[..., : (x.shape[-1] + 1) // 2] = True
     case = Case(ClassScore(network, of=score), x, x.flip(-1), [0], masks, [0])
+    if x.ndim == 4 and not any(measure.shared for measure, _, _ in wanted.values()):  # no measure takes them; a slip is said all the same
+        wanted = dict(wanted, deletion=(MEASURES["deletion"], common, None))
     for label, (measure, settings, _) in wanted.items():
         if any(measure is m for m in MEASURES.values()) and not (measure.masks and x.ndim != 4):
             try:
                 with leave_as_found(network, warn=False), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    measure.compute(case, **settings)
+                    _one_each(measure.compute(case, **settings), 1)
             except Exception as error:
                 raise ValueError(f"measure {label!r}: {_one_line(error).removeprefix('ValueError: ')}") from error
 
@@ -1699,7 +1722,6 @@ def _error_of(method: Method, network: nn.Module, x: Tensor, score: str, setting
         return error
     return None
 
-
 # %% ../nbs/08_benchmark.ipynb #c6ca6d39
 def _benchmark(team, model, data, methods, measures, folder, target, score, annotations, preprocess, images, steps, substrate, unit, rank,
                seed, batch_size, internal_batch_size, device, dtype, keep, reference, retry_failed, show_progress):
@@ -1717,9 +1739,13 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
         if method.counted:  # a Method; the calls of what users have are checked there
             _check_names(label, method, settings)
         chosen[label] = (method, settings, described | {"kind": method.kind})
-    if reference is not None and not (isinstance(reference, str) and reference in chosen):
+    if reference is not None and (not isinstance(reference, str) or reference not in chosen):
         raise ValueError(f"reference {reference!r} is not among the methods {', '.join(chosen)}")
-    ClassScore(_identity, of=score)
+    if not isinstance(score, str) or score not in SCORES:
+        raise ValueError(f"score={score!r} is not known; choose one of {', '.join(SCORES)}")
+    for name, value in (("retry_failed", retry_failed), ("show_progress", show_progress)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
     if not isinstance(substrate, str):
         real_number(substrate, "substrate", or_none=True)
     if team.rank == 0:
@@ -1729,10 +1755,9 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
     known = _has_masks(data, n)
     if measures is None:
         measures = [m for m in DEFAULT_MEASURES if known or not MEASURES[m].masks]
-    wanted = {}
+    wanted, common = {}, dict(steps=steps, substrate=substrate, unit=unit, rank=rank)
     for label, (measure, settings, described) in _entries(measures, MEASURES, "measure", unseen).items():
         measure = measure if isinstance(measure, Measure) else Measure(measure)
-        common = dict(steps=steps, substrate=substrate, unit=unit, rank=rank)
         settings = {k: common[k] for k in measure.shared} | settings
         if measure.settings:
             _refuse_unknown(f"measure {label!r}", settings, _settings_of(measure.settings[:1]) or _settings_of(measure.settings[1:]))
@@ -1744,9 +1769,9 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
     target = _read_target(target, n)
     first = _look_at_first(data, names, model, where, dtype, target, score)
     for label, (method, settings, _) in chosen.items():
-        if isinstance(settings.get("layer"), str) and any(method is m for m in METHODS.values()):
-            _module_named(settings["layer"], model)
-    _try_settings(chosen, wanted, first.cpu(), score)
+        if settings.get("layer") is not None and any(method is m for m in METHODS.values()):
+            _check_layer(label, settings["layer"], model)
+    _try_settings(chosen, wanted, common, first.cpu(), score)
     folder = Path(folder)
     configuration = dict(
         model=about_model, score=score, target=_plain(target), seed=seed,
@@ -1986,7 +2011,6 @@ def _results(folder: Path) -> list[dict]:
             if known is None or known["error"] or not row["error"]:
                 rows[row["index"], row["method"]] = row
     return list(rows.values())
-
 
 # %% ../nbs/08_benchmark.ipynb #7c4cadc2
 class BenchmarkRun:

@@ -70,7 +70,6 @@ class Explanation:
     rows: list[dict]  # one per method: its name, seconds and gradient evaluations per image, mean completeness error and share inside the evidence
     figure: AttributionFigure  # the comparison
 
-
 # %% ../nbs/10_cli.ipynb #dd59402d
 def explain(
     image: str | None = None,  # a photograph; without one, embedded images whose evidence is known are explained
@@ -165,6 +164,8 @@ def _figure_path(out: str | None, image: str | None, weights: str | None) -> Pat
     path = Path(out or ("attrnb-explain.png" if image is None else f"{Path(image).stem}-attrnb.png"))
     if not path.name or path.is_dir():
         raise ValueError(f"--out {path} is a folder; give the name of a file")
+    if "\0" in str(path) or (path.exists() and not path.is_file()):
+        raise ValueError(f"--out {path} can't be written as a file; give another name")
     path = path.with_suffix(".png") if path.suffix == "" else path
     known = AttributionFigure().canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
@@ -198,7 +199,6 @@ def _say(text: str):
     except (UnicodeEncodeError, LookupError):
         text = text.translate(_IN_ASCII).encode("ascii", "backslashreplace").decode()
     print(text)
-
 
 # %% ../nbs/10_cli.ipynb #05c5573d
 def _table(rows: list[dict]) -> str:

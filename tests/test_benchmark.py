@@ -638,6 +638,14 @@ class Counting(nn.Module):
     (dict(target="label", data=[(Squares(1)[0][0],)] * 3), ValueError, "has no label"),
     (dict(seed="a"), TypeError, "seed"),
     (dict(seed=1.5), TypeError, "seed"),
+    (dict(seed=2**70), ValueError, "64 bits"),
+    (dict(score=None), ValueError, "score=None is not known"),
+    (dict(reference=["saliency"]), ValueError, "reference"),
+    (dict(retry_failed="no"), TypeError, "True or False"),
+    (dict(measures=["comprehensiveness(fraction=(.1, .2))"]), ValueError, "one number each"),
+    (dict(methods=["grad_cam(layer=3)"]), TypeError, "a module's name"),
+    (dict(methods={"grad_cam": dict(layer=convolutional()[0])}), ValueError, "no module of this model"),
+    (dict(methods=["gradient_shap(n_samples=0)"]), ValueError, "n_samples=0"),
     (dict(internal_batch_size=0), ValueError, "internal_batch_size"),
     (dict(device="abacus"), ValueError, "abacus"),
     (dict(device="meta"), ValueError, "meta"),
@@ -781,6 +789,27 @@ def test_labels_that_are_no_classes_are_one_failed_example():
     run = small(data=data, methods=["centre"])
     assert [r["target"] for r in run.rows] == [0, None, 2, 3, 0, 1]
     assert "class number" in run.failures[0]["error"]
+
+
+@pytest.mark.parametrize("mask, said", [(torch.full((16, 16), torch.nan), "NaN"), ("cat.png", "the mask is str"), (torch.ones(2, 16, 16), "the mask is (2, 16, 16)"), (torch.ones(()), "the mask is ()")])
+def test_masks_that_are_none_are_one_failed_example(mask, said):
+    data = [Squares(3)[i] for i in range(3)]
+    data[1] = (*data[1][:2], mask)
+    run = small(data=data, methods=["centre"])
+    assert [r["example"] for r in run.failures] == ["000001"] and said in run.failures[0]["error"]
+
+
+@pytest.mark.parametrize("data, error, said", [
+    ([], ValueError, "leaves nothing to do"), (np.zeros((4, 3, 16, 16)), TypeError, "ndarray"), (torch.utils.data.DataLoader(Squares()), TypeError, "data must be"), (iter([1]), TypeError, "data must be"),
+])
+def test_data_that_can_not_be_used(data, error, said):
+    with pytest.raises(error, match=said):
+        benchmark(convolutional(), data, folder="run", **SMALL)
+
+
+def test_a_tensor_is_a_dataset():
+    run = benchmark(convolutional(), Squares().images, folder="run", **SMALL | dict(methods=["saliency"]))
+    assert len(run.values("saliency", "deletion")) == 6
 
 
 def test_names_of_a_dataset():
