@@ -73,7 +73,9 @@ def quadrature(
     "Nodes in [0, 1] and weights that add up to 1, both float64 (n_steps,), on the CPU; computed once per pair of arguments. Above 5,000 nodes Gauss-Legendre works in panels of about 1,000. Raises TypeError for steps that are no int or a method that is no word, ValueError for an unknown method or too few steps."
     if not isinstance(method, str):
         raise TypeError(f"method must be one of {', '.join(QUADRATURE_METHODS)}, got {type(method).__name__}")
-    nodes, weights = _quadrature(whole_number(n_steps, "n_steps"), method)
+    if whole_number(n_steps, "n_steps") > 10**7:
+        raise ValueError(f"n_steps is {n_steps}; it must be at most ten million")
+    nodes, weights = _quadrature(int(n_steps), method)
     return nodes.clone(), weights.clone()
 
 # %% ../nbs/03_paths.ipynb #92c6766b

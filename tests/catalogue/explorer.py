@@ -163,7 +163,7 @@ for kind, region in dict(outside=(20, 20, 30, 30), reversed=(5, 5, 2, 2), text="
 for kind, given in dict(none=None, text="a", number=5, list=[1.], nan=a * NAN, complex=a + 0j, empty=a[:0]).items():
     rows.add(f"share_inside.attribution.{kind}", lambda given=given: e.share_inside(given, (1, 1, 3, 3)),
         refused("attribution"))
-rows.add("share_inside.right", lambda: e.share_inside(a.abs(), (0, 0, 8, 8)), right(lambda v: abs(v[0] - 1) < 1e-6))
+rows.add("share_inside.right", lambda: e.share_inside(a.abs(), (0, 0, 8, 8)), drawn(lambda v: abs(v[0] - 1) < 1e-6))
 for kind, function in dict(int=5, none=None, text="a", builtin=max, module=torch).items():
     rows.add(f"describe_parameters.function.{kind}", lambda function=function: e.describe_parameters(function),
         refused("function|callable|signature"))
