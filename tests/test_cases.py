@@ -44,16 +44,6 @@ QUICK = {
 GRADIENT_METHODS = [PathIntegratedGradients, NeFLAG, GeodesicIGSVI]
 
 
-# tests that wait for a change under way; they may pass already
-PENDING = re.compile("test_a_kept_pool|test_a_pool_of_dictionaries|test_a_steep_score|test_kept_fits|test_many_nodes|test_variational")
-
-
-@pytest.fixture(autouse=True)
-def pending(request):
-    if PENDING.match(request.node.name):
-        request.applymarker(pytest.mark.xfail(reason="the geodesic methods and the quadrature are being mended"))
-
-
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     "Small tensors are faster on one thread"
