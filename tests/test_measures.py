@@ -19,6 +19,7 @@ from attrnb.core import ClassScore, CountingForward, per_example, shared, withou
 from attrnb.measures import (
     HIGHER_IS_BETTER,
     PRESETS,
+    ProtocolPower,
     accuracy_after_masking,
     as_quantus,
     batch_independence,
@@ -1411,3 +1412,16 @@ def test_integer_parameters_stay():
     net[0].register_parameter("steps", nn.Parameter(torch.tensor([3]), requires_grad=False))
     assert randomisation_cascade(net, Saliency(net).attribute, X, 0).similarity.shape == (1, 2)
     assert net[0].steps.tolist() == [3]
+
+
+def test_the_greedy_search_for_insertion_ranks_last_what_is_missed_least():
+    def score(x):  # either of the first two will do
+        return 2 * x[:, :2].amax(1) + 1.5 * x[:, 2]
+
+    orders = {towards: greedy_order(score, torch.ones(1, 3), towards=towards, rounds=3, unit="element")[0].argsort(descending=True).tolist() for towards in ("deletion", "insertion")}
+    assert orders == {"deletion": [2, 0, 1], "insertion": [1, 2, 0]}
+
+
+def test_the_share_of_the_way_is_a_ratio_of_means():
+    power = ProtocolPower(torch.tensor([1., 3.]), torch.tensor([[0., 1.]]), torch.tensor([2., 4.]), "difference")
+    assert power.share == pytest.approx(1.5 / 2.5)
