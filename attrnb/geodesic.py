@@ -48,6 +48,7 @@ from attrnb.core import (
 )
 from attrnb.paths import (
     PathAttribution,
+    _quadrature_there,
     named_examples,
     quadrature,
     scores_and_probability,
@@ -91,7 +92,7 @@ def edge_integrals(
     _check_points(points)
     if not isinstance(edges, Tensor) or edges.ndim != 2 or edges.shape[1] != 2 or edges.is_floating_point():
         raise ValueError(f"edges must be a tensor of whole numbers (edges, 2), got {tuple(edges.shape) if isinstance(edges, Tensor) else type(edges).__name__}")
-    nodes, weights = (t.to(points) for t in quadrature(n_steps, method))
+    nodes, weights = _quadrature_there(n_steps, method, points.dtype, points.device)
     n = len(edges)
     edges = edges.to(points.device)
     example = torch.as_tensor(example, device=points.device).expand(n)
@@ -929,6 +930,7 @@ def path_energy(
     example: Tensor,  # (paths,) whose target and further arguments count
     n_nodes: int = 4,  # Gauss nodes per segment; fewer let a segment jump over a ridge
     floor: Tensor | float = 0.0,  # (paths,) steepness that flat regions have at least, added in squares
+    check: bool = True,  # raise where the energy is not finite; False spares waiting for the device, and the caller looks
 ) -> tuple[Tensor, Tensor]:
     "Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the only one that can be differentiated twice. Raises ValueError for a path without segments, where the score's gradient is not finite, doesn't depend on the path or can't be differentiated again, and where rows influence each other. Equation: energy."
     if not isinstance(path, Tensor) or path.ndim != 3 or path.shape[1] < 2:
@@ -938,9 +940,9 @@ def path_energy(
         raise ValueError(f"example has shape {tuple(example.shape)} for {len(path)} paths; it must be ({len(path)},)")
     with torch.inference_mode(False):
         path = path.detach().clone()
-        nodes, weights = (t.to(path) for t in quadrature(n_nodes))
+        nodes, weights = _quadrature_there(n_nodes, "gausslegendre", path.dtype, path.device)
         n_paths, n_segments = path.shape[0], path.shape[1] - 1
-        floor = torch.as_tensor(floor, dtype=path.dtype, device=path.device).expand(n_paths).square() + torch.finfo(path.dtype).tiny
+        floor = (floor.to(path) if isinstance(floor, Tensor) else path.new_full((), floor)).expand(n_paths).square() + torch.finfo(path.dtype).tiny
         energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)
         rows = len(range(*score.chunks(n_paths * n_segments * n_nodes)[0].indices(n_paths * n_segments * n_nodes)))
     for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
@@ -956,15 +958,20 @@ def path_energy(
             score.check_rows(parts, rows_of, scores)
             steepness = (slope.square().sum(1).reshape(-1, n_nodes) + floor[owner, None]).sqrt()
             part = n_segments * ((steepness * weights).sum(1).square() * step.square().sum(1))
-            if not torch.isfinite(part).all():
-                bad = example[owner[~torch.isfinite(part)]].unique()[:8].tolist()
-                raise ValueError(f"the gradient along the path holds NaN or infinity in examples {bad}")
             pull, = torch.autograd.grad(part.sum(), ends)
         score.gradient_evaluations += len(points)
         energy.index_add_(0, owner, part.detach())
         gradient.index_put_((owner, place), pull[0], accumulate=True)
         gradient.index_put_((owner, place + 1), pull[1], accumulate=True)
+    if check:
+        _refuse_energy(torch.isfinite(energy), example)
     return energy, gradient
+
+
+def _refuse_energy(finite: Tensor, example: Tensor):
+    "Raise ValueError naming the examples whose paths (paths,) have no finite energy"
+    if not finite.all():
+        raise ValueError(f"the gradient along the path holds NaN or infinity in examples {example[~finite].unique()[:8].tolist()}")
 
 # %% ../nbs/05_geodesic.ipynb #bd59355d
 def sine_basis(
@@ -1052,10 +1059,10 @@ def minimise_batch(
             trial = z[rows] - times(step[rows], direction[rows])
             trial_value, trial_gradient = function(trial, rows)
             accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]
-            won = rows[accepted]
-            new_z[won], new_value[won], new_gradient[won] = trial[accepted], trial_value[accepted], trial_gradient[accepted]
-            todo[won] = False
-            step[rows[~accepted]] *= .3
+            for kept, new in ((new_z, trial), (new_value, trial_value), (new_gradient, trial_gradient)):  # torch.where: a mask would wait for the device
+                kept[rows] = torch.where(accepted.reshape(-1, *[1] * (new.ndim - 1)), new, kept[rows])
+            todo[rows] = ~accepted
+            step[rows] = torch.where(accepted, step[rows], .3 * step[rows])
         s, y = new_z - z, new_gradient - gradient
         curvature = dot(s, y)
         good = curvature > 1e-10 * (dot(s, s) * dot(y, y)).sqrt()
@@ -1115,7 +1122,8 @@ def _shortest_through(score, path, points, example, n_neighbors, n_nodes) -> lis
     nodes = torch.cat([path, points], 1)
     n = nodes.shape[1]
     chain = np.stack([np.arange(n_corners - 1), np.arange(1, n_corners)], 1)
-    edges = [np.unique(np.concatenate([chain, _neighbour_edges(own, n_neighbors)]), axis=0) for own in nodes]
+    near = nodes.cpu() if nodes.shape[2] <= 16 else nodes  # a k-d tree there, distances on the device otherwise
+    edges = [np.unique(np.concatenate([chain, _neighbour_edges(own, n_neighbors)]), axis=0) for own in near]
     owner = np.repeat(np.arange(len(edges)), [len(e) for e in edges])
     together = torch.from_numpy(np.concatenate(edges) + n * owner[:, None])
     owner = torch.from_numpy(owner)
@@ -1159,16 +1167,20 @@ def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iteration
     cold = n / (2 * temperature * best.clamp(min=torch.finfo(zero.dtype).tiny))
     location, log_width = zero.clone(), torch.full_like(zero, math.log(.1))  # in units of the prior's width
     moments = [torch.zeros_like(zero) for _ in range(4)]
-    generator = random_generator(seed)
+    generator, shape, finite = random_generator(seed), (n_draws, *zero.shape[1:]), torch.ones_like(which, dtype=torch.bool)
+    ahead = max(1, min(n_iterations, 2**20 // math.prod(shape)))  # iterations whose noise goes to the device together
     for i in range(n_iterations):
+        if i % ahead == 0:
+            drawn = torch.stack([torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(min(ahead, n_iterations - i))]).to(zero)
         slope_location, slope_width = location.clone(), log_width.mul(2).exp() - 1  # of the divergence from the prior
-        noise = _same_noise((n_draws, *zero.shape[1:]), generator, zero)
+        noise = drawn[i % ahead]
         for e in torch.cat([noise, -noise]):  # antithetic pairs
             move = log_width.exp() * e
             with torch.enable_grad():
                 z = (prior * (location + move)).requires_grad_()
                 corners = bends.paths(z)
-            _, pull = path_energy(score, corners.detach(), which)
+            value, pull = path_energy(score, corners.detach(), which, check=False)
+            finite &= torch.isfinite(value)
             pull, = torch.autograd.grad(corners, z, pull)
             pull = pull * prior * cold[:, None, None] / (2 * n_draws)
             slope_location += pull
@@ -1179,6 +1191,7 @@ def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iteration
             moments[2 * k + 1].lerp_(slope.square(), .01)
             first, second = moments[2 * k] / (1 - .9**(i + 1)), moments[2 * k + 1] / (1 - .99**(i + 1))
             variable -= rate * first / (second.sqrt() + 1e-8)
+    _refuse_energy(finite, which)
     return prior * location, prior.log() + log_width
 
 # %% ../nbs/05_geodesic.ipynb #efa9d2e0
@@ -1455,9 +1468,9 @@ class GeodesicIGSVI(PathAttribution):
             found = integrate(candidate, which=open_)
             right = (found.change - change[open_]).abs() <= .01 * change[open_].abs().maximum(.1 * found.length) + noise
             better = (found.length < best.length[open_]) & right
-            path = path.clone()
-            path[open_[better]], kept[open_[better]] = candidate[better], False
-            best.update(open_[better], EdgeIntegrals(*(getattr(found, name)[better] for name in ("length", "w1", "change", "attributions"))))
+            path, won = path.clone(), better.nonzero().flatten()
+            path[open_[won]], kept[open_[won]] = candidate[won], False
+            best.update(open_[won], EdgeIntegrals(*(getattr(found, name)[won] for name in ("length", "w1", "change", "attributions"))))
         return path, best, kept & (best.length > (1 + slack) * change.abs() + noise)
 
     def _gradients_on(self, score, path, which):

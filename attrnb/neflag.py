@@ -215,9 +215,9 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
                 terms = -F * displacement
             else:
                 terms = (flux / distance.clamp(min=torch.finfo(center.dtype).tiny))[:, None] * displacement
-            total.index_add_(0, example[hit], terms[hit])
-            go_on = ~done
-            bar.update(len(row) - int(go_on.sum()))
+            total.index_add_(0, example, torch.where(hit[:, None], terms, 0.))
+            go_on = (~done).nonzero().flatten()  # the one time in a chunk that the host waits for the search
+            bar.update(len(row) - len(go_on))
             row, step = row[go_on], step[go_on] + 1
             u = -F[go_on] / slope[go_on, None]
     shape = (batch, n_points)

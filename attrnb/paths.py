@@ -78,6 +78,13 @@ def quadrature(
     nodes, weights = _quadrature(int(n_steps), method)
     return nodes.clone(), weights.clone()
 
+
+@functools.lru_cache(maxsize=64)
+def _quadrature_there(n: int, method: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    "`quadrature` moved to a device once; not to be changed in place"
+    with torch.inference_mode(False):
+        return tuple(t.to(device, dtype) for t in quadrature(n, method))
+
 # %% ../nbs/03_paths.ipynb #92c6766b
 def line_integral(
     score: TargetScore,  # the score of a row, which knows forward function, target and chunk size
