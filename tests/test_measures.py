@@ -1425,3 +1425,27 @@ def test_the_greedy_search_for_insertion_ranks_last_what_is_missed_least():
 def test_the_share_of_the_way_is_a_ratio_of_means():
     power = ProtocolPower(torch.tensor([1., 3.]), torch.tensor([[0., 1.]]), torch.tensor([2., 4.]), "difference")
     assert power.share == pytest.approx(1.5 / 2.5)
+
+
+def test_a_fraction_of_a_hundred_units_is_that_many():
+    x = torch.ones(1, 100)
+    for fraction in (.07, .14, .28, .29, .55, .57, .58):  # 0.29 * 100 < 29
+        assert comprehensiveness(lambda x: x.sum(1), x, torch.arange(100.)[None], fraction=fraction, unit="element").item() == pytest.approx(100 * fraction)
+
+
+def test_classes_that_tie_share_the_prediction():
+    x = torch.ones(2, 4)
+    assert accuracy_after_masking(lambda x: torch.zeros(len(x), 5), x, torch.arange(8.).view(2, 4), 1, fraction=.5, unit="element").tolist() == pytest.approx([.2, .2])
+
+
+def test_gradients_are_faithful_to_a_linear_score_whatever_the_substrate():
+    x, weights = numbers(2, 6), numbers(6, seed=1)
+    for substrate in ("black", .7, numbers(1, 6, seed=2)):
+        found = infidelity(lambda x: x @ weights, x, weights.expand(2, -1), substrate=substrate, unit="element", contributions=False)
+        assert_close(found, torch.zeros(2, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_the_noise_substrate_has_its_seed():
+    x = torch.rand(2, 3, 4, 4)
+    assert torch.equal(substrate_of(x, "noise", 1), substrate_of(x, "noise", 1))
+    assert not torch.equal(substrate_of(x, "noise", 1), substrate_of(x, "noise", 2))
