@@ -255,6 +255,7 @@ class ClassScore(nn.Module):
             raise TypeError(f"dim must be an int or None, got {type(dim).__name__} {dim!r}")
         self.model, self.of, self.dim, self._looked = model, of, dim, of in ("logit", "output")
         self.training = bool(getattr(model, "training", False))
+        self.sigmoid = nn.Sigmoid().eval()  # a module, which Captum's DeepLift knows
 
     def forward(
         self,
@@ -265,6 +266,8 @@ class ClassScore(nn.Module):
         outputs = _one_tensor(self.model(*inputs, **keywords))
         if not self._looked:
             self._look(outputs, inputs, keywords)
+        if self.of == "sigmoid" or self.of == "probability" and _class_dimension(outputs, self.of, self.dim) is None:
+            return self.sigmoid(outputs)
         return _link(outputs, self.of, self.dim)
 
     def __repr__(self):
@@ -1089,6 +1092,8 @@ def check_rows(
     "Compare the last row's score with its score alone, once per object; costs one forward row, two when they differ. Warns (UserWarning) of a forward function that draws random numbers or keeps a state; raises ValueError for rows that influence each other or can't be scored alone. Returns None."
     if self._rows_checked or not _probe_is_on.get():
         return
+    if len(scores) > 1 and all((p[0] == p[-1]).all() for p in points) and all((p == p[-1:]).all() for p in points):
+        return  # rows that are all the same, a baseline, can't show that they influence each other
     self._rows_checked = True
     one, example, scores = tuple(p[-1:].detach().clone() for p in points), examples[-1:], scores.detach()
     if not scores.is_floating_point():
