@@ -92,7 +92,7 @@ def edge_integrals(
     _check_points(points)
     if not isinstance(edges, Tensor) or edges.ndim != 2 or edges.shape[1] != 2 or edges.is_floating_point():
         raise ValueError(f"edges must be a tensor of whole numbers (edges, 2), got {tuple(edges.shape) if isinstance(edges, Tensor) else type(edges).__name__}")
-    nodes, weights = _quadrature_there(n_steps, method, points.dtype, points.device)
+    nodes, weights = _quadrature_there(n_steps, method, points)
     n = len(edges)
     edges = edges.to(points.device)
     example = torch.as_tensor(example, device=points.device).expand(n)
@@ -940,7 +940,7 @@ def path_energy(
         raise ValueError(f"example has shape {tuple(example.shape)} for {len(path)} paths; it must be ({len(path)},)")
     with torch.inference_mode(False):
         path = path.detach().clone()
-        nodes, weights = _quadrature_there(n_nodes, "gausslegendre", path.dtype, path.device)
+        nodes, weights = _quadrature_there(n_nodes, "gausslegendre", path)
         n_paths, n_segments = path.shape[0], path.shape[1] - 1
         floor = (floor.to(path) if isinstance(floor, Tensor) else path.new_full((), floor)).expand(n_paths).square() + torch.finfo(path.dtype).tiny
         energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)

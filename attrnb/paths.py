@@ -80,10 +80,15 @@ def quadrature(
 
 
 @functools.lru_cache(maxsize=64)
-def _quadrature_there(n: int, method: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    "`quadrature` moved to a device once; not to be changed in place"
+def _moved_quadrature(n: int, method: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):
         return tuple(t.to(device, dtype) for t in quadrature(n, method))
+
+
+def _quadrature_there(n_steps: int, method: str, like: Tensor) -> tuple[Tensor, Tensor]:
+    "`quadrature` in the dtype and on the device of `like`, moved there once; not to be changed in place"
+    quadrature(n_steps, method)  # says what is wrong: to the cache 2.0 and 2 are the same
+    return _moved_quadrature(int(n_steps), method, like.dtype, like.device)
 
 # %% ../nbs/03_paths.ipynb #92c6766b
 def line_integral(

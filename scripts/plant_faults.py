@@ -225,12 +225,12 @@ FAULTS = [
     Fault("explore-along", "points of a path not spread evenly", "points = flat[segment] * (1 - share) + flat[segment + 1] * share", "points = flat[segment] * share + flat[segment + 1] * (1 - share)", "test_scrubbers_show_what_the_model_saw"),
     Fault("explore-cancelled", "a cancelled job goes on", "        if self.stop.is_set():\n            raise Cancelled()\n", "        return\n", "test_cancel_stops_at_the_next_call"),
     # cli
-    Fault("cli-target", "the least probable class is explained", "targets = probabilities.argmax(1).tolist() if target is None", "targets = probabilities.argmin(1).tolist() if target is None", "test_one_method_and_the_number_of_images"),
-    Fault("cli-error", "the completeness error of the first image only", "completeness_error=None if error.isnan().any() else error.mean().item()", "completeness_error=None if error.isnan().any() else error[0].item()"),
+    Fault("cli-target", "the least probable class is explained", "targets = probabilities.argmax(1).tolist() if target is None", "targets = probabilities.argmin(1).tolist() if target is None", "test_the_table_and_the_targets_are_those_of_the_images"),
+    Fault("cli-error", "the completeness error of the first image only", "completeness_error=None if error.isnan().any() else error.mean().item()", "completeness_error=None if error.isnan().any() else error[0].item()", "test_the_table_and_the_targets_are_those_of_the_images"),
     Fault("cli-cost", "gradients of all images together", 'gradient_evaluations=cost["gradient_rows"] / len(pixels)', 'gradient_evaluations=cost["gradient_rows"]', "test_seconds_and_gradients_are_per_image"),
     Fault("cli-code", "a wrong call ends with code 0", "file=sys.stderr)\n        return 2\n", "file=sys.stderr)\n        return 0\n", "test_wrong_calls_are_one_line_and_exit_code_2"),
     Fault("cli-keep", "attributions are kept although none was asked for", 'keep=None if keep == "none" else keep', 'keep="float32" if keep == "none" else keep'),
-    Fault("cli-seed", "the seed of the embedded images is ignored", "samples = shape_images(images, seed=seed + 1_000_003)", "samples = shape_images(images, seed=1_000_003)"),
+    Fault("cli-seed", "the seed of the embedded images is ignored", "samples = shape_images(images, seed=seed + 1_000_003)", "samples = shape_images(images, seed=1_000_003)", "test_the_table_and_the_targets_are_those_of_the_images"),
 ]
 
 

@@ -16,6 +16,7 @@ import torchvision
 from PIL import Image
 
 from attrnb.cli import OURS, choose_device, explain, find_class, main
+from attrnb.samples import sample_model, shape_images
 
 
 @pytest.fixture(autouse=True)
@@ -354,3 +355,14 @@ def test_seconds_and_gradients_are_per_image(capsys, monkeypatch):
 def test_the_reference_may_be_typed_as_the_methods(tmp_path, capsys):
     assert main(["bench", "--methods", "Input-X-Gradient,Saliency", "--measures", "energy_inside", "--reference", "Input-X-Gradient", "--images", "2", "--out", str(tmp_path / "run"), "--quiet"]) == 0
     assert "Difference to input_x_gradient" in capsys.readouterr().out
+
+
+def test_the_table_and_the_targets_are_those_of_the_images():
+    found = explain(method="integrated_gradients(n_steps=3)", images=4, seed=5, quiet=True)
+    model, images = sample_model(), shape_images(4, seed=5 + 1_000_003).images
+    assert torch.equal(found.images, images)
+    probability = model(images).softmax(1).detach()
+    assert found.targets == probability.argmax(1).tolist()
+    change = (probability - model(images * 0).softmax(1).detach())[torch.arange(4), found.targets]
+    errors = (found.attributions["integrated_gradients(n_steps=3)"].flatten(1).sum(1) - change).abs()
+    assert errors.std() > 0 and found.rows[0]["completeness_error"] == pytest.approx(errors.mean().item(), rel=1e-3)
