@@ -94,6 +94,7 @@ FAULTS = [
     Fault("core-alone", "rows that influence each other are not noticed", "    if not change > tolerance:\n        return\n", "    if not change > tolerance * math.inf:\n        return\n"),
     Fault("core-not-finite", "gradients of NaN pass", 'refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))', "pass"),
     Fault("core-in-place", "the model gets the points themselves", "    copies = tuple(p.clone() for p in points)\n", "    copies = tuple(points)\n"),
+    Fault("core-threads", "modules that run in another thread are switched, too", "    for watch in _watches.get(threading.get_ident(), ()):\n", "    for watch in sum(_watches.values(), []):\n", "tests/test_threads.py"),
     # samples
     Fault("samples-seed", "the seed of the pictures is ignored", "torch.Generator().manual_seed(3*seed + k)", "torch.Generator().manual_seed(k)", "test_same_seed_same_pictures"),
     Fault("samples-marker", "the evidence leaves the marker out", "evidence |= marker", "evidence = evidence & ~marker", "test_pictures_of_any_size"),
@@ -126,6 +127,7 @@ FAULTS = [
     Fault("paths-cache", "the cached nodes themselves are handed out", "return nodes.clone(), weights.clone()", "return nodes, weights", "test_cached_nodes_can_not_be_spoilt"),
     Fault("paths-baseline", "the baseline is ignored", "return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs))", "return tuple(torch.stack([0 * b, x.detach()], 1) for b, x in zip(starts, inputs))"),
     Fault("paths-steps", "nodes per segment rounded down", "math.ceil(n_steps / segments)", "n_steps // segments"),
+    Fault("paths-note", "attributions that don't add up are not announced", "    if not complete.all():\n", "    if not complete.shape:\n"),
     # neflag
     Fault("neflag-hit", "points of positive flux count", "hit = (flux < 0) & (step >= first_allowed)", "hit = (flux > 0) & (step >= first_allowed)", "test_linear_score_in_closed_form"),
     Fault("neflag-first", "one search step too many", "hit = (flux < 0) & (step >= first_allowed)", "hit = (flux < 0) & (step > first_allowed)", "test_linear_score_in_closed_form"),
@@ -157,6 +159,7 @@ FAULTS = [
     Fault("geodesic-spread", "the spread is not taken around its own mean", "(squares / n_samples - offset.square()).clamp(min=0).sqrt()", "(squares / n_samples).sqrt()"),
     Fault("geodesic-beta", "the published energy flees the gradient", "(weight * norms(offset) - beta * norms(slope)).sum()", "(weight * norms(offset) + beta * norms(slope)).sum()"),
     Fault("geodesic-target", "all examples share the first one's target", "return [((row,), [i for i in range(n) if rows[i] == row]) for row in dict.fromkeys(rows)]", "return [((rows[0],), list(range(n)))]", "test_batch_equals_examples_and_chunks"),
+    Fault("geodesic-stale", "kept fits are used whatever the score is now", "        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32", "        return True\n        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32", "test_changed_model_is_noticed"),
     # equilibrium
     Fault("equilibrium-pooling", "the gradient is not averaged over the map", "weight = gradient.mean((2, 3), keepdim=True)\n", "weight = gradient\n"),
     Fault("equilibrium-ratio", "the ratio holds in 1x1 layers too", "alpha=1.0 if thin else ratio)", "alpha=ratio)", "test_rule_and_gap_of_one_layer"),
@@ -224,6 +227,7 @@ FAULTS = [
     Fault("explore-corners", "a region ends at the first corner", "max(a[2], cell[2]), max(a[3], cell[3])", "min(a[2], cell[2]), min(a[3], cell[3])", "test_region_by_clicks_sliders_and_trait"),
     Fault("explore-along", "points of a path not spread evenly", "points = flat[segment] * (1 - share) + flat[segment + 1] * share", "points = flat[segment] * share + flat[segment + 1] * (1 - share)", "test_scrubbers_show_what_the_model_saw"),
     Fault("explore-cancelled", "a cancelled job goes on", "        if self.stop.is_set():\n            raise Cancelled()\n", "        return\n", "test_cancel_stops_at_the_next_call"),
+    Fault("explore-stale", "results of old weights are shown", "if self._known is not None and digest == self._known.digest:", "if self._known is not None:", "test_a_changed_model_is_explained_anew"),
     # cli
     Fault("cli-target", "the least probable class is explained", "targets = probabilities.argmax(1).tolist() if target is None", "targets = probabilities.argmin(1).tolist() if target is None", "test_the_table_and_the_targets_are_those_of_the_images"),
     Fault("cli-error", "the completeness error of the first image only", "completeness_error=None if error.isnan().any() else error.mean().item()", "completeness_error=None if error.isnan().any() else error[0].item()", "test_the_table_and_the_targets_are_those_of_the_images"),
