@@ -34,7 +34,8 @@ LOADED = (
     "torch", "torchvision", "captum.attr", "captum.metrics", "matplotlib.pyplot", "sklearn.neighbors", "scipy.sparse.csgraph", "hypothesis", "ipywidgets", "nbdev.test",
     "pytest", "_pytest.assertion.rewrite", "PIL.Image", "safetensors.torch", "fastcore.docments", "IPython",
 )  # once, before the processes fork
-_fork = multiprocessing.get_context("fork")
+_ordinary = multiprocessing.get_context
+_fork = _ordinary("fork")
 
 NOTEBOOKS = {
     name: f"nbs/{number:02d}_{name}.ipynb"
@@ -127,7 +128,7 @@ FAULTS = [
     Fault("paths-cache", "the cached nodes themselves are handed out", "return nodes.clone(), weights.clone()", "return nodes, weights", "test_cached_nodes_can_not_be_spoilt"),
     Fault("paths-baseline", "the baseline is ignored", "return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs))", "return tuple(torch.stack([0 * b, x.detach()], 1) for b, x in zip(starts, inputs))"),
     Fault("paths-steps", "nodes per segment rounded down", "math.ceil(n_steps / segments)", "n_steps // segments"),
-    Fault("paths-note", "attributions that don't add up are not announced", "    if not complete.all():\n", "    if not complete.shape:\n"),
+    Fault("paths-note", "attributions that don't add up are not announced", "    if not complete.all():\n", "    if not complete.shape:\n", "test_an_incomplete_sum_is_one_warning_with_the_examples_and_the_cure"),
     # neflag
     Fault("neflag-hit", "points of positive flux count", "hit = (flux < 0) & (step >= first_allowed)", "hit = (flux > 0) & (step >= first_allowed)", "test_linear_score_in_closed_form"),
     Fault("neflag-first", "one search step too many", "hit = (flux < 0) & (step >= first_allowed)", "hit = (flux < 0) & (step > first_allowed)", "test_linear_score_in_closed_form"),
@@ -298,7 +299,7 @@ def _start(root: Path, selection: tuple[str, ...], out: Path) -> int:
         sys.dont_write_bytecode = True
         os.chdir(root)
         sys.path[:] = [str(root), *(p for p in sys.path if p and Path(p).resolve() not in (ROOT, ROOT / "scripts"))]
-        multiprocessing.get_context = lambda kind: _fork  # the notebooks' processes need not load torch again either
+        multiprocessing.get_context = lambda kind=None: _fork if kind == "forkserver" else _ordinary(kind)  # the notebooks' processes need not load torch again either
         import attrnb
         import pytest
 
