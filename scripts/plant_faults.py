@@ -138,7 +138,7 @@ FAULTS = [
     Fault("neflag-rms", "a radius per feature grows with the number of features", 'math.sqrt(center.shape[1]) if radius_unit == "rms"', 'center.shape[1] if radius_unit == "rms"'),
     Fault("neflag-seed", "the seed is ignored", "directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])", "directions = torch.stack([normal_noise((like.shape[1],), k, like) for k in range(n)])", "test_more_points_keep_the_first_ones"),
     Fault("neflag-unit", "directions are not of unit length", "return directions / directions.norm(dim=1, keepdim=True)", "return directions"),
-    Fault("neflag-clamp", "clamped points keep their unclamped displacement", "displacement = y - here", "displacement = displacement", "test_clamp_keeps_points_in_range"),
+    Fault("neflag-clamp", "clamped points keep their unclamped displacement", "displacement = y - here", "displacement = displacement", "test_a_clamped_point_counts_with_the_way_that_is_left"),
     Fault("neflag-note", "examples without negative flux are not announced", "if missed:", "if missed and search_steps < 0:", "test_minimum_gives_zeros_and_one_warning"),
     Fault("neflag-vector", "flux times displacement instead of flux times normal", "terms = (flux / distance.clamp(min=torch.finfo(center.dtype).tiny))[:, None] * displacement", "terms = flux[:, None] * displacement"),
     # geodesic

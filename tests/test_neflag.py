@@ -237,3 +237,11 @@ def test_in_place_operations_on_the_input():
     attribution = NeFLAG(net).attribute(x, target=1)
     assert torch.equal(x, before)
     assert_close(attribution, NeFLAG(torch.nn.Sequential(torch.nn.ReLU(), net[1])).attribute(x, target=1))
+
+
+def test_a_clamped_point_counts_with_the_way_that_is_left():
+    x, weights = torch.ones(1, 4), torch.tensor([1., -1., 2., -2.])
+    way = (x - .1 * weights / weights.norm()).clamp(0, 1) - x  # nothing is left above 1
+    found = NeFLAG(lambda x: x @ weights).attribute(x, n_points=3, radius=.1, clamp=(0., 1.))
+    assert_close(found, -weights * way)
+    assert found[0, 1] == found[0, 3] == 0
