@@ -354,7 +354,7 @@ def train_shapes_network(
     seed = _seed_number(seed)
     learning_rate = real_number(learning_rate, "learning_rate", 0, open_low=True)
     if on_step is not None and not callable(on_step): raise TypeError(f"on_step must be a function (step, loss), got {type(on_step).__name__}")
-    scaffold, erase = real_number(scaffold, "scaffold", 0, 1), real_number(erase, "erase", 0, 1)
+    scaffold, erase = real_number(scaffold, "scaffold", 0), real_number(erase, "erase", 0, 1)
     data = shape_images(pool, seed=seed + 1_000_000)
     pixels = (data.images*255).round().byte()
     data.images = pixels   # a quarter of the memory
