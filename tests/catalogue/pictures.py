@@ -248,7 +248,7 @@ train = lambda **k: s.train_shapes_network(**(dict(steps=1, batch_size=2, pool=2
 for name in ("steps", "batch_size", "pool"):
     rows.settings("train_shapes_network", train, name, WHOLE)
 rows.settings("train_shapes_network", train, "learning_rate", POSITIVE)
-rows.settings("train_shapes_network", train, "scaffold", SHARE)
+rows.settings("train_shapes_network", train, "scaffold", REAL | dict(negative=-.1))
 rows.settings("train_shapes_network", train, "erase", SHARE)
 rows.settings("train_shapes_network", train, "seed", SEED | dict(none=None))
 rows.settings("train_shapes_network", train, "on_step", dict(number=5, text="a"))
