@@ -428,7 +428,8 @@ def select_target(
     rows: int | None = None,  # how many rows went in; default: believe the output
 ) -> Tensor:  # (rows,)
     "One score per row, shape (rows,), dtype of the output. Raises TypeError or ValueError with the output's shape when the target doesn't select exactly one number per row."
-    rows = (output.shape[0] if isinstance(output, Tensor) and output.ndim else 0) if rows is None else rows
+    output = _one_tensor(output)
+    rows = (output.shape[0] if output.ndim else 0) if rows is None else rows
     return _select(output, _normalise_target(target, rows), rows)
 
 

@@ -88,10 +88,19 @@ def edge_integrals(
     keep_attributions: bool = True,  # the (edges, features) part, which may be large
     show_progress: bool = False,  # a progress bar over chunks
 ) -> EdgeIntegrals:
-    "All integrals of every edge from one gradient per quadrature node. Raises TypeError or ValueError for points and edges of other shapes, ValueError where the gradient is not finite."
+    "All integrals of every edge from one gradient per quadrature node. Raises TypeError or ValueError for points that are no finite numbers (points, features), edges that are no numbers of points (edges, 2) and examples that there aren't, ValueError where the gradient is not finite."
     _check_points(points)
-    if not isinstance(edges, Tensor) or edges.ndim != 2 or edges.shape[1] != 2 or edges.is_floating_point():
-        raise ValueError(f"edges must be a tensor of whole numbers (edges, 2), got {tuple(edges.shape) if isinstance(edges, Tensor) else type(edges).__name__}")
+    edges = _whole_numbers(edges, "edges", len(points), "points")
+    if edges.ndim != 2 or edges.shape[1] != 2:
+        raise ValueError(f"edges have shape {tuple(edges.shape)}; accepted: (edges, 2), numbers of points")
+    example = _whole_numbers(example, "example", score.n_examples, "examples")
+    if example.shape not in ((), edges.shape[:1]):
+        raise ValueError(f"example has shape {tuple(example.shape)} for {len(edges)} edges; accepted: one number, or ({len(edges)},)")
+    return _edge_integrals(score, points, edges, example, n_steps, method, keep_attributions, show_progress)
+
+
+def _edge_integrals(score, points, edges, example=0, n_steps=5, method="gausslegendre", keep_attributions=True, show_progress=False) -> EdgeIntegrals:
+    "`edge_integrals` of arguments that are known to be right"
     nodes, weights = _quadrature_there(n_steps, method, points)
     n = len(edges)
     edges = edges.to(points.device)
@@ -119,9 +128,20 @@ def _check_points(points: Tensor, name: str = "points"):
     if not isinstance(points, Tensor) or not points.is_floating_point():
         given = points.dtype if isinstance(points, Tensor) else type(points).__name__
         raise TypeError(f"{name} must be a floating point tensor (points, features), got {given}")
+    read_tensor(points, name)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(f"{name} have shape {tuple(points.shape)}; accepted: (points, features), at least one of each")
     refuse_not_finite(points, name)
+
+
+def _whole_numbers(value: object, name: str, below: int, of: str) -> Tensor:
+    "The value as a tensor of whole numbers from 0 to below - 1; TypeError or ValueError for others"
+    value = read_tensor(value, name)
+    if value.is_floating_point() or value.dtype == torch.bool:
+        raise TypeError(f"{name} must be whole numbers, got {value.dtype}")
+    if value.numel() and not 0 <= int(value.min()) <= int(value.max()) < below:
+        raise ValueError(f"{name} holds numbers from {int(value.min())} to {int(value.max())}; there are {below} {of}, 0 to {below - 1}")
+    return value.long()
 
 # %% ../nbs/05_geodesic.ipynb #27e4e313
 def nearest_points(
@@ -248,13 +268,13 @@ def _steiner_points(points: Tensor, edges: np.ndarray, n: int) -> Tensor:
 # %% ../nbs/05_geodesic.ipynb #57a4ad3d
 def _resolved_integrals(score, points, edges, rise, example, n_steps, method, keep_attributions, enough, doublings, show_progress=False, cuts=0) -> EdgeIntegrals:
     "`edge_integrals` with twice the nodes, again and again, on the edges whose completeness error is not yet `enough(length, rise)`; then `cuts` times the halves of those that are far off"
-    result = edge_integrals(score, points, edges, example, n_steps, method, keep_attributions, show_progress)
+    result = _edge_integrals(score, points, edges, example, n_steps, method, keep_attributions, show_progress)
     for doubling in range(1, doublings + 1):
         unresolved = ((result.change - rise).abs() > enough(result.length, rise)).nonzero().flatten()
         if not len(unresolved):
             break
         mine = example[unresolved] if isinstance(example, Tensor) else example
-        better = edge_integrals(score, points, edges[unresolved.to(edges.device)], mine, n_steps * 2**doubling, method, keep_attributions, show_progress)
+        better = _edge_integrals(score, points, edges[unresolved.to(edges.device)], mine, n_steps * 2**doubling, method, keep_attributions, show_progress)
         result.update(unresolved, better)
     far_off = (result.change - rise).abs() > (.05 * rise.abs().maximum(.1 * result.length)).maximum(enough(result.length, rise))
     if cuts and far_off.any():
@@ -279,7 +299,7 @@ def _cut_integrals(score, ends, example, n_steps, method, keep_attributions, cut
         values = torch.stack([values[:, 0], height, height, values[:, 1]], 1).reshape(-1, 2)
         owner = owner.repeat_interleave(2)
         pairs = torch.arange(2 * len(ends), device=ends.device).reshape(-1, 2)
-        found = edge_integrals(score, ends.flatten(0, 1), pairs, example[owner], n_steps, method, keep_attributions)
+        found = _edge_integrals(score, ends.flatten(0, 1), pairs, example[owner], n_steps, method, keep_attributions)
         error, rise = (found.change - (values[:, 1] - values[:, 0])).abs(), (values[:, 1] - values[:, 0]).abs()
         done = (error <= allowed[owner] + .005 * rise) if cut < cuts - 1 else torch.ones_like(owner, dtype=torch.bool)
         for name in ("length", "w1", "change", "attributions"):
@@ -322,6 +342,11 @@ def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]
         raise TypeError(f"pool is a {type(pool).__name__}; accepted: a tensor (points, ...), a tuple or a dict of tensors, a Dataset or a DataLoader")
     if not items:
         raise ValueError("the pool is empty; give at least one point, or pool=None")
+    if tensors or isinstance(pool, Mapping):
+        for p, x in zip(items[0], inputs):
+            if (p := read_tensor(p, "the pool")).ndim != x.ndim:
+                hint = "; a pool of one point is pool[None]" if p.shape == x.shape[1:] else ""
+                raise ValueError(f"the pool has shape {tuple(p.shape)}; accepted: (points, {', '.join(map(str, x.shape[1:]))}){hint}")
     parts = tuple(_joined_points([item[k] for item in items], inputs[min(k, len(inputs) - 1)]) for k in range(min(map(len, items))))
     parts, _ = check_inputs(tuple(parts) if len(parts) > 1 else parts[0], "pool")
     if len(parts) != len(inputs) or any(p.shape[1:] != x.shape[1:] for p, x in zip(parts, inputs)):
@@ -542,6 +567,8 @@ def _routes(web: _Web) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         tree = np.searchsorted(block, web.source[member])
         here = queries[member]
         if (predecessors[tree, here] < 0).any():
+            if not np.isfinite(weight).all():
+                raise ValueError(f"the lengths of edges hold NaN or infinity in {web.points.dtype}: the points are too far apart, or the score too steep; scale the inputs, or give float64")
             raise ValueError("the graph has parts that no path reaches from the baseline; give a connected NeighbourGraph, or leave direct=True")
         while len(here):
             before = predecessors[tree, here].astype(np.int64)
@@ -786,6 +813,7 @@ class GeodesicIGKNN(PathAttribution):
         if own:
             features = sum(t[0].numel() for t in tensors)
             _check_points(self.pool.points, "the graph's points")
+            _whole_numbers(self.pool.edges, "the graph's edges", len(self.pool.points), "points")
             if self.pool.points.shape[1] != features:
                 raise ValueError(f"the graph's points have {self.pool.points.shape[1]} features, the inputs {features}; they must agree")
             graph = replace(self.pool, points=self.pool.points.detach().clone().to(flatten_features(tensors)), edges=self.pool.edges.copy())
@@ -932,12 +960,21 @@ def path_energy(
     floor: Tensor | float = 0.0,  # (paths,) steepness that flat regions have at least, added in squares
     check: bool = True,  # raise where the energy is not finite; False spares waiting for the device, and the caller looks
 ) -> tuple[Tensor, Tensor]:
-    "Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the only one that can be differentiated twice. Raises ValueError for a path without segments, where the score's gradient is not finite, doesn't depend on the path or can't be differentiated again, and where rows influence each other. Equation: energy."
-    if not isinstance(path, Tensor) or path.ndim != 3 or path.shape[1] < 2:
-        raise ValueError(f"path must be a tensor (paths, corners, features) with at least 2 corners, got {tuple(path.shape) if isinstance(path, Tensor) else type(path).__name__}")
-    example = example if isinstance(example, Tensor) else torch.as_tensor(example, device=path.device)
+    "Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the only one that can be differentiated twice. Raises TypeError or ValueError for a path that is no floating point tensor (paths, corners, features) with segments, examples that there aren't, n_nodes below 1 and a floor that is no number; ValueError where the score's gradient is not finite, doesn't depend on the path or can't be differentiated again, and where rows influence each other. Equation: energy."
+    path, n_nodes = read_tensor(path, "path"), whole_number(n_nodes, "n_nodes")
+    if path.ndim != 3 or path.shape[1] < 2 or 0 in path.shape or not path.is_floating_point():
+        raise ValueError(f"path must be a floating point tensor (paths, corners, features) with at least 2 corners, got {tuple(path.shape)} {path.dtype}")
+    example = _whole_numbers(example, "example", score.n_examples, "examples").to(path.device)
     if example.shape != path.shape[:1]:
         raise ValueError(f"example has shape {tuple(example.shape)} for {len(path)} paths; it must be ({len(path)},)")
+    floor = read_tensor(floor, "floor") if isinstance(floor, Tensor) else real_number(floor, "floor", low=0)
+    if isinstance(floor, Tensor) and (floor.shape not in ((), path.shape[:1]) or not (floor >= 0).all()):
+        raise ValueError(f"floor has shape {tuple(floor.shape)} for {len(path)} paths; accepted: one number of at least 0, or ({len(path)},) of them")
+    return _energy(score, path, example, n_nodes, floor, check)
+
+
+def _energy(score, path, example, n_nodes=4, floor=0., check=True) -> tuple[Tensor, Tensor]:
+    "`path_energy` of arguments that are known to be right"
     with torch.inference_mode(False):
         path = path.detach().clone()
         nodes, weights = _quadrature_there(n_nodes, "gausslegendre", path)
@@ -982,7 +1019,7 @@ def sine_basis(
     n_segments = whole_number(n_segments, "n_segments", 0)
     n_modes = n_segments - 1 if n_modes is None else whole_number(n_modes, "n_modes", 0)
     if n_segments < 2 or not 1 <= n_modes < n_segments:
-        raise ValueError(f"{n_modes} modes on {n_segments} segments; accepted: at least 2 segments, 1 to n_segments - 1 modes")
+        raise ValueError(f"n_modes is {n_modes} and n_segments {n_segments}; accepted: at least 2 segments, n_modes from 1 to n_segments - 1")
     corner, mode = torch.arange(1, n_segments, dtype=torch.float64)[:, None], torch.arange(1, n_modes + 1, dtype=torch.float64)
     return (math.pi * mode * corner / n_segments).sin() * math.sqrt(2 / n_segments) / (2 * (math.pi * mode / (2 * n_segments)).sin())
 
@@ -1018,6 +1055,18 @@ class _Bends:
         return torch.cat([start[:, :1], start[:, 1:-1] + torch.einsum("kj,bjd->bkd", self.basis, coefficients), start[:, -1:]], 1)
 
 # %% ../nbs/05_geodesic.ipynb #a89b3bfd
+def _values_there(function: Callable, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    "Values and gradients that the function returns, whose shapes are checked"
+    if not callable(function):
+        raise TypeError(f"function must be callable, got {type(function).__name__}")
+    found = function(z, rows)
+    if not isinstance(found, tuple) or len(found) != 2 or not all(isinstance(t, Tensor) for t in found):
+        raise TypeError(f"the function must return values (rows,) and gradients, two tensors in a tuple; it returned {type(found).__name__}")
+    if found[0].shape != z.shape[:1] or found[1].shape != z.shape:
+        raise ValueError(f"the function returned shapes {tuple(found[0].shape)} and {tuple(found[1].shape)} for {tuple(z.shape)}; accepted: {tuple(z.shape[:1])} and {tuple(z.shape)}")
+    return found
+
+
 def minimise_batch(
     function: Callable,  # (z (rows, ...), rows (rows,)) -> values (rows,), gradients shaped as z
     start: Tensor,  # (problems, ...) one independent problem per row
@@ -1026,10 +1075,16 @@ def minimise_batch(
     tolerance: float = 1e-3,  # a problem is finished after two steps that improve it by less than this fraction
     history: int = 10,  # steps remembered
 ) -> tuple[Tensor, Tensor]:
-    "The smallest values found, by L-BFGS with backtracking, for all problems at once but independently: z shaped as `start`, and values (problems,), never above those at the start. Finished problems cost nothing."
+    "The smallest values found, by L-BFGS with backtracking, for all problems at once but independently: z shaped as `start`, and values (problems,), never above those at the start. Finished problems cost nothing. Raises TypeError or ValueError for a start, reach or settings of another kind, a function that returns other shapes, and values that are not finite at the start."
+    max_iterations, history = whole_number(max_iterations, "max_iterations", 0), whole_number(history, "history", 0)
+    tolerance = real_number(tolerance, "tolerance", low=0)
+    start, reach = read_tensor(start, "start"), read_tensor(reach, "reach")
+    if not start.is_floating_point() or start.ndim < 2 or reach.shape != start.shape[:1]:
+        raise ValueError(f"start has shape {tuple(start.shape)}, {start.dtype}, and reach {tuple(reach.shape)}; accepted: floating point numbers (problems, ...) and (problems,)")
     z = start.clone()
     every = torch.arange(len(z), device=z.device)
-    value, gradient = function(z, every)
+    value, gradient = _values_there(function, z, every)
+    refuse_not_finite(value + reach, "the function's value at the start, or reach,")
     tiny = torch.finfo(z.dtype).tiny
     first_step = (reach / value.clamp(min=tiny)).minimum(value / gradient.square().flatten(1).sum(1).clamp(min=tiny))
     memory, slow = [], torch.zeros_like(every)
@@ -1067,7 +1122,7 @@ def minimise_batch(
         curvature = dot(s, y)
         good = curvature > 1e-10 * (dot(s, s) * dot(y, y)).sqrt()
         r = torch.where(good, 1 / curvature.clamp(min=torch.finfo(z.dtype).tiny), 0.)
-        memory = [*memory, (times(good, s), times(good, y), r)][-history:]
+        memory = [*memory, (times(good, s), times(good, y), r)][-history:] if history else []
         slow = torch.where(value - new_value < tolerance * new_value, slow + 1, 0)
         z, value, gradient = new_z, new_value, new_gradient
         active &= ~todo & (slow < 2)
@@ -1127,7 +1182,7 @@ def _shortest_through(score, path, points, example, n_neighbors, n_nodes) -> lis
     owner = np.repeat(np.arange(len(edges)), [len(e) for e in edges])
     together = torch.from_numpy(np.concatenate(edges) + n * owner[:, None])
     owner = torch.from_numpy(owner)
-    cost = edge_integrals(score, nodes.flatten(0, 1), together, example.cpu()[owner], n_nodes, keep_attributions=False).length
+    cost = _edge_integrals(score, nodes.flatten(0, 1), together, example.cpu()[owner], n_nodes, keep_attributions=False).length
     cost = cost.double().cpu().clamp(min=1e-300)
     ways = []
     for own, e, weight in zip(nodes, edges, cost.split([len(e) for e in edges])):
@@ -1163,7 +1218,7 @@ def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iteration
     n = zero[0].numel()
     distance = (bends.start[:, -1] - bends.start[:, 0]).norm(dim=1).clamp(min=torch.finfo(zero.dtype).tiny)
     prior = (prior_scale * distance / math.sqrt(n))[:, None, None]  # a Brownian bridge
-    best, _ = path_energy(score, bends.start, which)
+    best, _ = _energy(score, bends.start, which)
     cold = n / (2 * temperature * best.clamp(min=torch.finfo(zero.dtype).tiny))
     location, log_width = zero.clone(), torch.full_like(zero, math.log(.1))  # in units of the prior's width
     moments = [torch.zeros_like(zero) for _ in range(4)]
@@ -1179,7 +1234,7 @@ def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iteration
             with torch.enable_grad():
                 z = (prior * (location + move)).requires_grad_()
                 corners = bends.paths(z)
-            value, pull = path_energy(score, corners.detach(), which, check=False)
+            value, pull = _energy(score, corners.detach(), which, check=False)
             finite &= torch.isfinite(value)
             pull, = torch.autograd.grad(corners, z, pull)
             pull = pull * prior * cold[:, None, None] / (2 * n_draws)
@@ -1438,7 +1493,7 @@ class GeodesicIGSVI(PathAttribution):
             with torch.enable_grad():
                 z = z.detach().requires_grad_()
                 corners = bends.paths(z, rows)
-            value, pull = path_energy(score, corners.detach(), which[rows], floor=floor[rows])
+            value, pull = _energy(score, corners.detach(), which[rows], floor=floor[rows])
             return value, torch.autograd.grad(corners, z, pull)[0]
         reach = (path[:, -1] - path[:, 0]).square().sum(1) / (2 * (path.shape[1] - 1))
         z, _ = minimise_batch(energy, bends.zeros(), reach, max_iterations, tolerance)

@@ -90,6 +90,26 @@ def _quadrature_there(n_steps: int, method: str, like: Tensor) -> tuple[Tensor, 
     quadrature(n_steps, method)  # says what is wrong: to the cache 2.0 and 2 are the same
     return _moved_quadrature(int(n_steps), method, like.dtype, like.device)
 
+# %% ../nbs/03_paths.ipynb #c04e75a2
+def _check_corners(path: TensorOrTuple, inputs: tuple[Tensor, ...], one_for_all: bool = False):
+    "Raise TypeError or ValueError unless `path` holds finite corners (batch, points, ...), or (1, points, ...) if one is enough, for every input"
+    if not isinstance(path, (tuple, list)):
+        raise TypeError(f"path must be a tuple with one tensor of corners (batch, points, ...) per input, got {type(path).__name__}")
+    if len(path) != len(inputs):
+        raise ValueError(f"{len(inputs)} inputs but {len(path)} paths; give one tensor of corners per input, in a tuple")
+    for k, (q, x) in enumerate(zip(path, inputs)):
+        if isinstance(q, Tensor):
+            read_tensor(q, f"path {k}")
+        batches = {len(x), 1} if one_for_all else {len(x)}
+        wanted = f"({' or '.join(map(str, sorted(batches, reverse=True)))}, points, {', '.join(map(str, x.shape[1:]))})"
+        if not isinstance(q, Tensor) or q.ndim != x.ndim + 1 or q.shape[2:] != x.shape[1:] or q.shape[0] not in batches:
+            given = f"has shape {tuple(q.shape)}" if isinstance(q, Tensor) else f"is a {type(q).__name__}"
+            hint = "; add a batch dimension: path[None]" if isinstance(q, Tensor) and q.ndim == x.ndim and q.shape[1:] == x.shape[1:] else ""
+            raise ValueError(f"path {k} {given}; accepted: {wanted}{hint}")
+        if q.shape[1] < 2 or q.shape[1] != path[0].shape[1]:
+            raise ValueError(f"path {k} has {q.shape[1]} points; all paths need the same number, at least 2")
+        refuse_not_finite(q, f"path {k}")
+
 # %% ../nbs/03_paths.ipynb #92c6766b
 def line_integral(
     score: TargetScore,  # the score of a row, which knows forward function, target and chunk size
@@ -98,8 +118,11 @@ def line_integral(
     method: str = "gausslegendre",  # see quadrature
     show_progress: bool = False,  # a progress bar over chunks
 ) -> tuple[Tensor, ...]:  # per input (batch, ...)
-    "Integral of the gradient along each polyline, per feature: shape of one point, dtype and device of the path. Raises ValueError where the gradient is not finite. Equation: polyline."
-    nodes, weights = quadrature(n_nodes, method)
+    "Integral of the gradient along each polyline, per feature: shape of one point, dtype and device of the path. Raises TypeError or ValueError for paths that don't fit the score's inputs or hold no finite floating point numbers, ValueError where the gradient is not finite. Equation: polyline."
+    nodes, weights = quadrature(whole_number(n_nodes, "n_nodes"), method)
+    _check_corners(path, score.inputs)
+    if not all(q.is_floating_point() for q in path):
+        raise TypeError(f"path holds tensors of {', '.join(str(q.dtype) for q in path)}; accepted: floating point numbers (path.float())")
     batch, corners = path[0].shape[:2]
     device = path[0].device
     precision = [torch.promote_types(q.dtype, torch.float32) for q in path]
@@ -253,9 +276,11 @@ def scores_and_probability(
     points: tuple[Tensor, ...],  # (rows, ...) per input
     examples: Tensor | None = None,  # (rows,) which example each row belongs to; default: row r is example r
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    "Scores (rows,) of the points; from the same outputs the probabilities of the target there (target_probability), or None; and the largest magnitude in each row of outputs (rows,)."
+    "Scores (rows,) of the points; from the same outputs the probabilities of the target there (target_probability), or None; and the largest magnitude in each row of outputs (rows,). Raises ValueError for scores that are integers or booleans, which have no gradient."
     with outputs_seen(score) as seen:
         values = score.scores(points, examples)
+    if not values.is_floating_point():
+        raise ValueError(f"the score has dtype {values.dtype}, so it doesn't depend on the inputs through differentiable operations; the forward function must return floating point numbers (an argmax or a comparison has none)")
     extra = len(seen) - len(score.chunks(len(values)))  # rows that were looked at a second time, after the first chunk
     output = torch.cat([seen[0], *seen[1 + extra:]]) if seen and extra >= 0 else values[:0]
     if len(output) != len(values):
@@ -323,19 +348,10 @@ def _check_path(path: TensorOrTuple | None, inputs: tuple[Tensor, ...], baseline
         starts = check_baselines(baselines, inputs)
         return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs))
     paths = path if isinstance(path, (tuple, list)) else (path,)
-    if len(paths) != len(inputs):
-        raise ValueError(f"{len(inputs)} inputs but {len(paths)} paths; give one tensor of corners per input, in a tuple")
+    _check_corners(paths, inputs, one_for_all=True)
     result = []
     starts = None if baselines is None else check_baselines(baselines, inputs)
     for k, (q, x) in enumerate(zip(paths, inputs)):
-        wanted = f"({x.shape[0]}{' or 1' if x.shape[0] > 1 else ''}, points, {', '.join(map(str, x.shape[1:]))})"
-        if not isinstance(q, Tensor) or q.ndim != x.ndim + 1 or q.shape[2:] != x.shape[1:] or q.shape[0] not in (1, x.shape[0]):
-            given = f"has shape {tuple(q.shape)}" if isinstance(q, Tensor) else f"is a {type(q).__name__}"
-            hint = "; add a batch dimension: path[None]" if isinstance(q, Tensor) and q.ndim == x.ndim and q.shape[1:] == x.shape[1:] else ""
-            raise ValueError(f"path {k} {given}; accepted: {wanted}{hint}")
-        if q.shape[1] < 2 or q.shape[1] != paths[0].shape[1]:
-            raise ValueError(f"path {k} has {q.shape[1]} points; all paths need the same number, at least 2")
-        refuse_not_finite(q, f"path {k}")
         q = q.detach().to(x).expand(x.shape[0], *q.shape[1:])
         tolerance = 1e-5 if x.dtype != torch.float64 else 1e-10
         if not torch.allclose(q[:, -1], x, rtol=tolerance, atol=tolerance * max(1., float(x.abs().max()))):

@@ -1,4 +1,5 @@
 "The public functions of core, paths, geodesic and equilibrium"
+import dataclasses
 import functools
 from itertools import product
 
@@ -153,6 +154,10 @@ for kind, path in dict(one_point=(corners[:, :1],), empty=(corners[:, :0],), nan
     text=("a",), tensor=corners[:, 0], list_of_none=[None], two_for_one=(corners, corners)).items():
     rows.add(f"line_integral.path.{kind}", lambda path=path: line_integral(score, path, 4),
         refused("path|corner|point|NaN"), "paths")
+things("line_integral.first", lambda z: line_integral(score, (z,), 4), "path", "paths",
+    more=dict(complex=corners + 0j, sparse=corners.to_sparse(), meta=corners.to("meta"), inf=corners + INF,
+        integers=corners.long(), one_for_all=corners[:1], too_many=torch.cat([corners, corners]),
+        wrong_width=corners[..., :3]))
 rows.add("line_integral.right", lambda: line_integral(score, (corners,), 8)[0],
     right(lambda v: torch.allclose(v, base.attribute(x, target=1, n_steps=8), atol=1e-6)), "paths")
 rows.settings("line_integral", lambda **k: line_integral(score, (corners,), **k), "n_nodes", WHOLE, "paths",
@@ -188,6 +193,21 @@ rows.add("sine_basis.right", lambda: sine_basis(4), right(lambda v: v.shape == (
 for kind, path in dict(one_corner=x[:, None], two_d=x, nan=corners * NAN, none=None, text="a").items():
     rows.add(f"path_energy.{kind}", lambda path=path: path_energy(score, path, torch.arange(3)),
         refused("path|corner|NaN"), "geodesic")
+things("path_energy", lambda z: path_energy(score, z, torch.arange(3)), "path", "geodesic",
+    more=dict(complex=corners + 0j, sparse=corners.to_sparse(), meta=corners.to("meta"), integers=corners.long(),
+        empty=corners[:0]))
+EXAMPLES = dict(none=None, text="a", half=1.5, boolean=True, out_of_range=3, negative=-1)
+for kind, example in (EXAMPLES | dict(number=0, floats=torch.zeros(3), far=torch.tensor([0, 1, 3]))).items():
+    rows.add(f"path_energy.example.{kind}", lambda example=example: path_energy(score, corners, example),
+        refused("example"), "geodesic")
+for kind, example in (EXAMPLES | dict(too_many=torch.zeros(3).long())).items():
+    rows.add(f"edge_integrals.example.{kind}",
+        lambda example=example: edge_integrals(score, x, torch.tensor([[0, 1], [1, 2]]), example),
+        refused("example"), "geodesic")
+rows.settings("path_energy", lambda **k: path_energy(score, corners, torch.arange(3), **k), "n_nodes", WHOLE,
+    "geodesic")
+rows.settings("path_energy", lambda **k: path_energy(score, corners, torch.arange(3), **k), "floor",
+    REAL | dict(negative=-1., negatives=-torch.ones(3), nans=torch.ones(3) * NAN), "geodesic")
 for kind, edges in dict(out_of_range=torch.tensor([[0, 9]]), negative=torch.tensor([[0, -9]]), floats=torch.ones(1, 2),
     one_column=torch.tensor([[0]]), none=None, text="a", list=[[0, 1]]).items():
     rows.add(f"edge_integrals.edges.{kind}", lambda edges=edges: edge_integrals(score, x, edges),
@@ -201,6 +221,23 @@ rows.settings("minimise_batch", lambda **k: minimise_batch(square, x, torch.ones
     REAL | dict(negative=-1.), "geodesic", inf=SKIP)
 rows.settings("minimise_batch", lambda **k: minimise_batch(square, x, torch.ones(3), **k), "history",
     {k: v for k, v in WHOLE.items() if k != "zero"}, "geodesic")
+things("minimise_batch", lambda z: minimise_batch(square, z, torch.ones(3)), "start", "geodesic",
+    more=NOT_FINITE | dict(one_d=x[:, 0], integers=x.long(), two_rows=x[:2]))
+for kind, reach in dict(none=None, number=1., text="a", nan=torch.ones(3) * NAN, two=torch.ones(2),
+        column=torch.ones(3, 1)).items():
+    rows.add(f"minimise_batch.reach.{kind}", lambda reach=reach: minimise_batch(square, x, reach), refused("reach"),
+        "geodesic")
+for kind, function in dict(none=None, text="a", one_tensor=lambda z, r: z.square().sum(1),
+        gradient_summed=lambda z, r: (z.sum(1), z.sum(1)), nan=lambda z, r: (z.sum(1) * NAN, z),
+        whole=lambda z, r: (z.sum(), z)).items():
+    rows.add(f"minimise_batch.function.{kind}", lambda function=function: minimise_batch(function, x, torch.ones(3)),
+        refused("function"), "geodesic")
+rows.add("minimise_batch.history.zero", lambda: minimise_batch(square, x, torch.ones(3), history=0)[1],
+    right(lambda v: (v <= square(x, None)[0]).all()), "geodesic")
+for kind, wrong in dict(out_of_range=dict(edges=np.array([[0, 9]])), negative=dict(edges=np.array([[0, -1]])),
+        floats=dict(edges=np.ones((1, 2)))).items():
+    rows.add(f"knn.graph.edges.{kind}", lambda wrong=wrong: GeodesicIGKNN(net,
+        dataclasses.replace(neighbour_graph(x, 2), **wrong)).attribute(x, target=1), refused("edges"), "geodesic")
 rows.add("minimise_batch.right", lambda: minimise_batch(square, x, torch.ones(3))[1],
     right(lambda v: (v - 1).max() < 1e-3), "geodesic")
 
