@@ -28,6 +28,7 @@ import threading
 import time
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -559,13 +560,24 @@ def _plain_module(value: nn.Module, unseen, where, depth) -> dict:
     return {"type": type(value).__qualname__, "weights_sha256": _weights(value, unseen, where), "code_sha256": _code_of(value, unseen, where, depth)}
 
 
+_class_sources = weakref.WeakKeyDictionary()  # Python reads a whole file for the source of one class
+
+
+def _source_of(value) -> str:
+    "The source of a function or class, empty where there is none"
+    try:
+        if not isinstance(value, type):
+            return inspect.getsource(value)
+        if value not in _class_sources:
+            _class_sources[value] = inspect.getsource(value)
+        return _class_sources[value]
+    except (OSError, TypeError):
+        return ""
+
+
 def _plain_function(value, unseen, where, depth):
     "Name, source and what the function has captured: its closure, its defaults, the object it is bound to, globals that it reads"
-    try:
-        source = inspect.getsource(value)
-    except (OSError, TypeError):
-        source = ""
-    code = getattr(value, "__code__", None)
+    source, code = _source_of(value), getattr(value, "__code__", None)
     if not source and code is not None:
         source = repr((code.co_code, code.co_names, [c for c in code.co_consts if isinstance(c, _SCALARS)]))
     name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', value)} {_digest(_text_bytes(source))[:16] if source else ''}".strip()

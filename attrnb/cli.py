@@ -9,6 +9,7 @@ __all__ = ['OURS', 'choose_device', 'Explanation', 'explain', 'bench', 'main']
 
 # %% ../nbs/10_cli.ipynb #96bff0b5
 import argparse
+import functools
 import inspect
 import io
 import os
@@ -347,6 +348,7 @@ def _add_command(commands, name: str, function: Callable, short: str, long: str)
             )
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     "The parser of the `attrnb` command"
     parser = argparse.ArgumentParser(prog="attrnb", description="Feature attribution for PyTorch models.")

@@ -12,6 +12,7 @@ __all__ = ['BASELINES', 'DEFAULT_METHODS', 'Parameter', 'describe_parameters', '
 import ast
 import atexit
 import copy
+import difflib
 import errno
 import hashlib
 import html
@@ -56,14 +57,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import attrnb
-from .core import SCORES, ClassScore, TargetScore, heard_warnings, leave_as_found, modules_of, read_tensor, real_number, whole_number
+from .core import SCORES, ClassScore, TargetScore, heard_warnings, leave_as_found, modules_of, read_tensor, real_number, refuse_not_finite, whole_number
 from .equilibrium import AttributionEquilibrium, LayerRelevance
 from .geodesic import GeodesicIGSVI, GeodesicPaths
 from .measures import SUBSTRATES, FaithfulnessCurves, faithfulness_curves, substrate_of
 from .neflag import FluxPoints, NeFLAG
 from .paths import QUADRATURE_METHODS, PathIntegratedGradients
 from .plots import ROLE_COLORS, AttributionFigure, curves, feature_bars, heatmap, image_array, overlay, relevance_balance
-from .samples import Normalize, find_class, sample_model
+from .samples import Normalize, find_class, load_image, sample_model
 
 # %% ../nbs/09_explore.ipynb #93e41c55
 BASELINES = ("black", "mean", "blurred", "noise", "white")
@@ -72,6 +73,7 @@ _NO_SETTING = {
     "self", "inputs", "target", "additional_forward_args", "internal_batch_size", "perturbations_per_eval", "nt_samples_batch_size",
     "show_progress", "feature_mask", "verbose", "custom_attribution_func", "published",
 }
+_GIVEN = ("self", "inputs", "target")  # what a method is called with, besides its settings
 _RANGES = {"n_steps": (2, 128), "n_points": (1, 60), "rounds": (0, 4), "search_steps": (0, 60), "seed": (0, 20), "ratio": (0., 4.), "floor": (0., 1.), "slack": (0., 1.)}
 
 
@@ -145,6 +147,8 @@ def _parameter(name: str, default, annotation: str, comment: str) -> Parameter |
         return Parameter(name, "baseline", "black", choices=BASELINES, help=comment)
     if isinstance(default, bool):
         return Parameter(name, "switch", default, help=comment)
+    if isinstance(default, float) and not math.isfinite(default):
+        return None
     if isinstance(default, (int, float)):
         return _number(name, default, comment, False, isinstance(default, int))
     if isinstance(default, str):
@@ -159,13 +163,45 @@ def _parameter(name: str, default, annotation: str, comment: str) -> Parameter |
     return None
 
 # %% ../nbs/09_explore.ipynb #58f8c4fa
+def _parameters_of(function: Callable) -> dict[str, inspect.Parameter]:
+    "The parameters of a function by name; TypeError or ValueError for what has none that can be read"
+    if not callable(function):
+        raise TypeError(f"function must be callable, got {type(function).__name__} {function!r}")
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"the signature of {getattr(function, '__name__', function)!r} can't be read, and with it its settings; "
+            "wrap it in a function (model, inputs, target)"
+        ) from None
+
+
+def _refuse_settings(settings: Mapping, function: Callable, given: Sequence[str] = _GIVEN):
+    "TypeError or ValueError for settings that the function doesn't take, or that the explorer gives itself"
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"settings must be a mapping name -> value, got {type(settings).__name__} {settings!r}")
+    known = _parameters_of(function)
+    any_name = any(p.kind == p.VAR_KEYWORD for p in known.values())
+    taken = [n for n, p in known.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and n not in given]
+    for name in settings:
+        if not isinstance(name, str):
+            raise TypeError(f"settings are given by name, got {name!r} ({type(name).__name__})")
+        if name in given:
+            raise ValueError(f"{name!r} is no setting of a method: the explorer gives it")
+        if name not in taken and not any_name:
+            near = difflib.get_close_matches(name, taken, n=2, cutoff=.6)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"{name!r} is no setting of this method, it takes {', '.join(taken) or 'none'}{hint}")
+
+
 def describe_parameters(
     function: Callable,  # an `attribute` method, or a function (model, inputs, target, *, settings)
     settings: Mapping = {},  # values to start with, instead of the signature's defaults
 ) -> tuple[dict[str, Parameter], dict, list[str]]:
-    "The settings that have a control (name -> Parameter), those of `settings` that have none (passed on as they are), and the names of parameters that need a value and have neither."
+    "The settings that have a control (name -> Parameter), those of `settings` that have none (passed on as they are), and the names of parameters that need a value and have neither. Raises TypeError for what is no function or no mapping, ValueError for a signature that can't be read and settings that the function doesn't take."
+    _refuse_settings(settings, function)
     comments, found, missing = _comments(function), {}, []
-    for p in inspect.signature(function).parameters.values():
+    for p in _parameters_of(function).values():
         if p.name in _NO_SETTING or p.name.startswith("return_") or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             continue
         comment = comments.get(p.name) or ""
@@ -189,20 +225,28 @@ class Method:
         what: object,  # the class, instance or function; or a pair (what, settings)
         name: str | None = None,  # on the button; default the name of the class or function
     ):
-        "Raises TypeError for other things, ValueError when a parameter needs a value that no control can give."
+        "Raises TypeError for other things, ValueError for settings that it doesn't take and when a parameter needs a value that no control can give."
         if isinstance(what, tuple) and (len(what) != 2 or not isinstance(what[1], Mapping)):
             raise TypeError(f"a method with settings is a pair (method, {{name: value}}); got a tuple of {', '.join(type(w).__name__ for w in what) or 'nothing'}")
         self.what, settings = what if isinstance(what, tuple) else (what, {})
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be text, got {type(name).__name__} {name!r}")
         self.is_class = inspect.isclass(self.what)
         self.is_function = not hasattr(self.what, "attribute")
         self.is_instance = not self.is_class and not self.is_function
-        if not callable(self.what) and self.is_function:
-            raise TypeError(f"a method is a class or an instance with `attribute`, or a function (model, inputs, target); got {type(self.what).__name__}")
+        if self.is_function and (self.is_class or not callable(self.what)):
+            got = f"the class {self.what.__name__}, which has no `attribute`" if self.is_class else type(self.what).__name__
+            raise TypeError(f"a method is a class or an instance with `attribute`, or a function (model, inputs, target); got {got}")
         owner = self.what if self.is_class or self.is_function else type(self.what)
         self.name = name or getattr(owner, "__name__", type(owner).__name__)
         function = self.what if self.is_function else owner.attribute
-        self.parameters, self.fixed, missing = describe_parameters(function, settings)
-        given = list(inspect.signature(function).parameters)[:3] if self.is_function else []
+        try:
+            given = list(_parameters_of(function))[:3] if self.is_function else []
+            self._check = partial(_refuse_settings, function=function, given=given or _GIVEN)
+            self._check(settings)
+            self.parameters, self.fixed, missing = describe_parameters(function, settings)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"method {self.name}: {error}") from None
         self.parameters = {n: p for n, p in self.parameters.items() if n not in given}
         missing = [n for n in missing if n not in given]
         if missing:
@@ -210,7 +254,7 @@ class Method:
                 f"{self.name} needs a value for {', '.join(missing)}; give it with the method: "
                 f"methods={{'{self.name}': ({owner.__name__}, dict({missing[0]}=...))}}, or give a function (model, inputs, target)"
             )
-        self.accepts = set(inspect.signature(function).parameters)
+        self.accepts = set(_parameters_of(function))
         self._built = {}
 
     @property
@@ -251,7 +295,10 @@ class Method:
         target: int | None,  # the class
         settings: Mapping = {},  # name -> value; what is left out keeps its start
     ) -> tuple[Tensor, object]:
-        "The attribution, shaped as the input, and what else the method found (FluxPoints, GeodesicPaths, layers, or None). Raises what the method raises, and ValueError when what comes back doesn't fit the input."
+        "The attribution, shaped as the input, and what else the method found (FluxPoints, GeodesicPaths, layers, or None). Raises what the method raises, TypeError or ValueError for settings that it doesn't take, and ValueError when what comes back doesn't fit the input."
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a tensor (1, ...), got {type(x).__name__}")
+        self._check(settings)
         x, arguments = x.detach(), self.fixed | self.settings | dict(settings)
         if "baselines" in self.parameters:
             arguments["baselines"] = baseline(x, arguments["baselines"])
@@ -274,8 +321,11 @@ def baseline(
     x: Tensor,  # (batch, ...) the inputs
     name: str | float | Tensor = "black",  # one of BASELINES, a number or a tensor
 ) -> Tensor:
-    "Where a path starts: a tensor shaped as the inputs. Blurred needs images. Raises ValueError for unknown names."
-    return torch.ones_like(x) if isinstance(name, str) and name == "white" else substrate_of(x, name).contiguous()
+    "Where a path starts: a tensor shaped as the inputs. Blurred needs images. Raises TypeError or ValueError for unknown names, and for inputs that are no finite floating point numbers."
+    white = isinstance(name, str) and name == "white"
+    start = substrate_of(x, "black" if white else name)
+    refuse_not_finite(x, "x")
+    return torch.ones_like(x) if white else start.contiguous()
 
 # %% ../nbs/09_explore.ipynb #8730b881
 class Cancelled(BaseException):
@@ -403,11 +453,18 @@ class Watch:
 
     def __init__(
         self,
-        model: Callable,  # the model, or a function that calls one
+        model: Callable | Sequence[Callable],  # the model, or a function that calls one; several in a list
         stop: threading.Event,  # set from another thread
         on_call: Callable | None = None,  # called without arguments after every call of the whole model
     ):
-        "A context manager. Only the thread that entered it is counted and stopped."
+        "A context manager. Only the thread that entered it is counted and stopped. Raises TypeError for what is no model, no event or can't be called."
+        several = model if isinstance(model, (list, tuple)) else [model]
+        if not several or not all(callable(m) or hasattr(m, "attribute") for m in several):
+            raise TypeError(f"model must be callable (or a list of what is), got {type(model).__name__} {model!r}")
+        if not isinstance(stop, threading.Event):
+            raise TypeError(f"stop must be a threading.Event, got {type(stop).__name__} {stop!r}")
+        if on_call is not None and not callable(on_call):
+            raise TypeError(f"on_call must be callable or None, got {type(on_call).__name__} {on_call!r}")
         self.model, self.stop, self.on_call = model, stop, on_call
         self.calls, self._seen, self.thread = 0, [0, 0], threading.get_ident()
 
@@ -887,8 +944,9 @@ def share_inside(
     attribution: Tensor,  # (1, channels, H, W), or (1, features)
     region: tuple,  # (top, left, bottom, right), ends excluded; (first, last) for features
 ) -> tuple[float, float, float]:  # of the positive, of the negative, of the area
-    "Three shares between 0 and 1: of the positive and of the negative attribution that lies inside the region, and of the area. NaN where there is no attribution of that sign. Raises TypeError or ValueError for what is no tensor, more than one example, or a region that doesn't fit."
+    "Three shares between 0 and 1: of the positive and of the negative attribution that lies inside the region, and of the area. NaN where there is no attribution of that sign. Raises TypeError or ValueError for what is no tensor, more than one example, NaN or infinity, or a region that doesn't fit."
     values = read_tensor(attribution, "attribution").detach().double()
+    refuse_not_finite(values, "attribution")
     if values.ndim < 2 or len(values) != 1:
         raise ValueError(f"attribution has shape {tuple(values.shape)}; give one example, (1, channels, H, W) or (1, features)")
     region = _read_region(region, tuple(values.shape[2:]) if _is_image(values) else (values.numel(),))
@@ -1167,7 +1225,8 @@ class Panel(widgets.VBox):
             if self.curves is not None:
                 lines.append(_small(f"insertion {self.curves.insertion_score[0]:.3f} - deletion {self.curves.deletion_score[0]:.3f} = <b>{self.curves.difference_score[0]:.3f}</b>"))
             if e.region is not None:
-                positive, negative, area = share_inside(result.attribution, e.region)
+                known = result.attribution if torch.isfinite(result.attribution).all() else torch.zeros_like(result.attribution)
+                positive, negative, area = share_inside(known, e.region)
                 text = f"region ({area:.0%} of the area): <b>{positive:.0%}</b> of the positive, {negative:.0%} of the negative".replace("nan%", "none")
                 masked = e._masked_probability(result.target)
                 lines.append(_small(text + (f"; {e._word} without it <b>{masked:.3f}</b>" if masked is not None else "")))
@@ -1804,6 +1863,8 @@ class _State(widgets.VBox):
             raise TypeError(f"the model returned {type(output).__name__}; it must return one tensor (pick it in a lambda: lambda x: model(x).logits)")
         if output.ndim not in (1, 2) or len(output) != len(x):
             raise ValueError(f"the model returned shape {tuple(output.shape)} for {len(x)} input; the explorer shows classifiers, with outputs (rows, classes) or (rows,)")
+        if output.numel() == 0:
+            raise ValueError(f"the model returned shape {tuple(output.shape)}, which has no class; give a classifier, with outputs (rows, classes) or (rows,)")
         if output.is_complex():
             raise TypeError(f"the model returned complex numbers ({output.dtype}); the explorer shows classifiers: give real outputs")
         self._flat_output = output.ndim == 1
@@ -2190,8 +2251,8 @@ class Explorer(_State):
 def _inside(widget, seen=None) -> list[widgets.Widget]:
     "The widget and all that belong to it, those that are not shown now too"
     seen = {} if seen is None else seen
-    if isinstance(widget, widgets.Widget) and widget.model_id not in seen and not (isinstance(widget, Explorer) and seen):
-        seen[widget.model_id] = widget
+    if isinstance(widget, widgets.Widget) and id(widget) not in seen and not (isinstance(widget, Explorer) and seen):
+        seen[id(widget)] = widget  # by id: a widget that was closed already has no model_id
         own = list(vars(widget).values()) + list(getattr(widget, "children", ()))
         while own:
             value = own.pop()
@@ -2762,8 +2823,10 @@ def _check_call(photographs, network, weights, labels, mean, std, port, applicat
     if network is not None and not isinstance(network, str):
         raise TypeError(f"network is a {type(network).__name__}; give the name of a torchvision model, such as 'resnet50'")
     for name, value in (("mean", mean), ("std", std)):
+        if isinstance(value, (list, tuple)) and len(value) not in (1, 3):
+            raise ValueError(f"{name} has {len(value)} numbers; give 3, one per colour, or one for all")
         for number in value if isinstance(value, (list, tuple)) else [value]:
-            real_number(number, name, 0., open_low=name == "std", or_none=not isinstance(value, (list, tuple)))
+            real_number(number, name, 0., 1., open_low=name == "std", or_none=not isinstance(value, (list, tuple)))
     if whole_number(port, "port", 0) > 65535:
         raise ValueError(f"port is {port}; it must be at most 65535; 0 takes a free one")
     if photographs and network == "shapes":
@@ -2776,6 +2839,8 @@ def _check_call(photographs, network, weights, labels, mean, std, port, applicat
     wanted = installed if application == "auto" else [a for a in installed if a == application]
     if not wanted:
         raise RuntimeError("the explorer needs Voila or JupyterLab to show itself: pip install voila" if application == "auto" else f"{application} is not installed: pip install {application}")
+    for path in photographs:
+        load_image(path)  # what is no picture is said here, and not on the page
     return [Path(p) for p in photographs], wanted[0]
 
 

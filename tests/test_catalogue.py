@@ -18,11 +18,12 @@ ROWS = [row for table in (methods, functions, measures, pictures, runs, explorer
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread(tmp_path_factory):
-    "Small tensors are faster on one thread; the run folder that rows damage copies of is made once"
+    "Small tensors are faster on one thread; the run folder that rows damage copies of, and the explorer whose traits they set, are made once"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     os.environ["ATTRNB_CATALOGUE_TMP"] = str(tmp_path_factory.mktemp("catalogue"))
     yield
+    explorer.close_shared()
     del os.environ["ATTRNB_CATALOGUE_TMP"]
     torch.set_num_threads(threads)
 

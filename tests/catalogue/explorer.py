@@ -97,12 +97,37 @@ rows.settings("explore", opened, "normalise", dict(number=5, text="imagenet", on
     zero=(0., 0.), texts=("a", "b"), dict={}, empty=()), words="normali|mean|std", zero=refused("normali|std|mean"))
 
 
+@functools.cache
+def shared():
+    "One explorer for the rows that set a trait, see close_shared"
+    explorer = e.explore(table, t, methods=FAST)
+    explorer.debounce = .001
+    return explorer
+
+
+def close_shared():
+    "The explorer of the rows goes, if there was one"
+    if shared.cache_info().currsize:
+        shared().close()
+        shared.cache_clear()
+
+
 def trait(name, value):
-    def use(explorer):
-        setattr(explorer, name, value)
-        explorer.wait(20)
-        return getattr(explorer, name), _result(explorer)
-    return lambda: opened(use=use)
+    "Set a trait; whatever came of it, the next row finds the explorer as it was"
+    def call():
+        explorer = shared()
+        before = getattr(explorer, name)
+        try:
+            setattr(explorer, name, value)
+            explorer.wait(20)
+            return getattr(explorer, name), _result(explorer)
+        except Exception:
+            assert getattr(explorer, name) == before, f"{name} was refused, and is {getattr(explorer, name)!r} now"
+            raise
+        finally:
+            setattr(explorer, name, before)
+            explorer.wait(20)
+    return call
 
 
 refused_trait = Expected(lambda o: isinstance(o.error, (traitlets.TraitError, ValueError, TypeError))
