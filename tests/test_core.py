@@ -664,7 +664,18 @@ def test_outputs_that_are_probabilities_already(of):
     with told():
         ClassScore(lambda x: .5 + .05 * net(x), of)(x)  # logits that happen to lie there
         ClassScore(net, of)(x)
-        ClassScore(lambda x: net(x).log_softmax(1), of)(x)
+        if of != "sigmoid":
+            ClassScore(lambda x: net(x).log_softmax(1), of)(x)
+    if of == "sigmoid":
+        with pytest.raises(ValueError, match="log-probabilities already"):
+            ClassScore(lambda x: net(x).log_softmax(1), of)(x)
+        with told("lie below 0"):
+            ClassScore(lambda x: nn.functional.logsigmoid(net(x)), of)(x)
+    with told("lie below 0"):
+        ClassScore(lambda x: nn.functional.logsigmoid(net(x)[:, :1]), "probability")(x)
+    for seed in range(20):
+        with told():  # outputs that happen to lie in the interval, of a network that looks at the direction only
+            ClassScore(seeded(lambda: nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 2)), seed), "sigmoid")(numbers(1, 6, seed=seed))
 
 
 def test_a_class_score_is_a_module_that_can_be_kept():
@@ -739,3 +750,62 @@ def test_deep_lift_is_complete_for_a_sigmoid_of_each_label():
     for score in (ClassScore(net, "sigmoid"), ClassScore(mlp(classes=1), "probability")):
         total = DeepLift(score).attribute(x, torch.zeros_like(x), target=0).sum(1)
         assert_close(total, (score(x) - score(torch.zeros_like(x)))[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def _by_extremes(x): return x / x.abs().max()
+def _min_max(x): return (x - x.min()) / (x.max() - x.min())
+
+
+@pytest.mark.parametrize("scaled", [_by_extremes, _min_max])
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_scaling_by_the_extremes_of_the_batch_is_noticed(scaled, n):
+    net, x = mlp(), numbers(n, 6).abs()
+    with pytest.raises(ValueError, match="influence each other"):
+        PathIntegratedGradients(lambda z: net(scaled(z))).attribute(x, target=1)
+
+
+def _rarely(x, net):
+    from torchvision.ops import stochastic_depth
+    return net(x) + stochastic_depth(net(2 * x), .1, "row", True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("draw", [
+    lambda net: (lambda x: _rarely(x, net)), lambda net: (lambda x: net(nn.functional.dropout(x, .01))), lambda net: (lambda x: net(x + 1e-9 * torch.randn_like(x))),
+    lambda net: (lambda x: net(x) * (torch.rand(()) > -1)),
+])
+def test_rare_draws_are_told_of(method, draw):
+    net = mlp()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            method(draw(net)).attribute(numbers(3, 6), target=1)
+        assert any("is no function" in str(w.message) for w in caught), seed
+
+
+def test_a_thread_that_trains_the_model_being_explained_is_warned_and_keeps_its_buffers():
+    import threading
+    net = _dropping().train()
+    x, entered, trained = numbers(8, 6), threading.Event(), threading.Event()
+
+    def forward(z):
+        out = net(z)
+        entered.set()
+        trained.wait(10)
+        return out
+
+    def explain():
+        PathIntegratedGradients(forward).attribute(x, target=1, n_steps=2)
+
+    worker = threading.Thread(target=explain)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        worker.start()
+        assert entered.wait(20)
+        net(x)
+        net[1].num_batches_tracked += 5
+        trained.set()
+        worker.join(20)
+    assert any("another thread explains this model" in str(w.message) for w in caught)
+    assert net.training and net[1].num_batches_tracked == 5
