@@ -32,6 +32,7 @@ from captum.attr import GradientAttribution
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import attrnb
 
@@ -209,6 +210,10 @@ def _between_0_and_1(outputs: Tensor) -> Tensor:
     return (outputs.detach() >= 0).all() & (outputs.detach() <= 1).all()
 
 
+def _below_0(outputs: Tensor) -> Tensor:
+    return (outputs.detach() <= 0).all()
+
+
 def _refuse_probabilities(outputs: Tensor, of: str, dim: int | None):
     "Raise ValueError for outputs whose classes already add up to 1 in every row"
     if of in ("logit", "output") or not outputs.is_floating_point() or outputs.numel() == 0:
@@ -216,6 +221,11 @@ def _refuse_probabilities(outputs: Tensor, of: str, dim: int | None):
     classes = _class_dimension(outputs, of, dim) if of in _NORMALISED or dim is not None or outputs.ndim == 2 else None
     if classes is None:
         return
+    if of not in _NORMALISED and (outputs.detach() <= 0).all() and (outputs.detach().float().logsumexp(classes).abs() < 1e-3).all():
+        raise ValueError(
+            f"the model's outputs are log-probabilities already (their exponentials add up to 1 over the classes in every row), and of={of!r} would take them for logits; "
+            f"give of='output' (score='output') to take them as they are, or of='probability' for their exponentials"
+        )
     near = 1e-4 if outputs.dtype in (torch.float32, torch.float64) else 2e-2
     if _between_0_and_1(outputs) & ((outputs.detach().sum(classes) - 1).abs() < near).all():
         raise ValueError(
@@ -279,21 +289,38 @@ class ClassScore(nn.Module):
 def _look(self: ClassScore, outputs: Tensor, inputs: tuple, keywords: dict):
     "Once per object: are the outputs probabilities already?"
     _refuse_probabilities(outputs, self.of, self.dim)
+    if any(m._forward_hooks or m._forward_pre_hooks for m in self.modules()):
+        return  # somebody (DeepLift) watches this very pass: no further ones inside it
     self._looked = True
-    if not outputs.is_floating_point() or not _between_0_and_1(outputs):
+    if not outputs.is_floating_point():
         return
+    single = self.of not in _NORMALISED or _class_dimension(outputs, self.of, self.dim) is None
+    for inside, what in ((_between_0_and_1, "between 0 and 1"), (_below_0, "below 0")):
+        if inside(outputs) and (single or inside is _between_0_and_1) and self._stays(inside, inputs, keywords):
+            warn_user(
+                f"the model's outputs lie {what}, and stay there for inputs a hundred times as large, so they seem to be {'log-' if inside is _below_0 else ''}probabilities "
+                f"already; of={self.of!r} takes them for logits: give of='output' (score='output') to take them as they are"
+            )
+
+
+@patch
+def _stays(self: ClassScore, inside: Callable, inputs: tuple, keywords: dict) -> bool:
+    "Whether the outputs stay in a range for inputs far away: a hundred times as large, turned round, and noise of that size"
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(a):
+        return 100 * a.detach().abs().mean() * torch.randn(a.shape, generator=generator).to(a)
+
+    ways = (lambda a: 100 * a.detach(), lambda a: -100 * a.detach(), *(noise,) * 8)
     with torch.no_grad():
-        for factor in (100, -100):
-            far = (factor * a.detach() if isinstance(a, Tensor) and a.is_floating_point() else a for a in inputs)
+        for way in ways:
+            far = (way(a) if isinstance(a, Tensor) and a.is_floating_point() else a for a in inputs)
             try:
-                if not _between_0_and_1(_one_tensor(self.model(*far, **keywords))):
-                    return
+                if not inside(_one_tensor(self.model(*far, **keywords))):
+                    return False
             except Exception:  # a model that can't be asked there
-                return
-    warn_user(
-        f"the model's outputs lie between 0 and 1, and stay there for inputs a hundred times as large, so they seem to be probabilities already; of={self.of!r} "
-        f"then squashes them twice: give of='output' (score='output') to take them as they are"
-    )
+                return False
+    return True
 
 # %% ../nbs/00_core.ipynb #c4973e4e
 def check_inputs(
@@ -566,6 +593,7 @@ class _Held:
     training: bool
     dropout: float | None = None  # of a recurrent layer on an accelerator
     holders: int = 1
+    foreign: bool = False  # another thread ran it meanwhile
 
 
 _lock = threading.RLock()
@@ -687,7 +715,8 @@ def _put_back(m: nn.Module, hooks: list, parameters: list, buffers: dict, restor
             p.requires_grad_(requires_grad)
         if restore_gradients:
             p.grad = grad
-    for name, (buffer, version, copy) in buffers.items():
+    held = _held.get(id(m))
+    for name, (buffer, version, copy) in buffers.items() if held is None or not held.foreign else ():
         if m._buffers.get(name) is not buffer:
             m._buffers[name] = buffer
         if buffer._version != version:
@@ -698,8 +727,25 @@ def _put_back(m: nn.Module, hooks: list, parameters: list, buffers: dict, restor
 def _see(module: nn.Module, inputs):
     if torch.compiler.is_compiling():
         return
-    for watch in _watches.get(threading.get_ident(), ()):
+    watches = _watches.get(threading.get_ident())
+    for watch in watches or ():
         watch.see(module)
+    if not watches:
+        _see_elsewhere(module)
+
+
+def _see_elsewhere(module: nn.Module):
+    "A thread that explains nothing runs a module; say so if it is in evaluation mode on another thread's account"
+    held = _held.get(id(module))
+    if held is None or not held.training or held.foreign or isinstance(threading.current_thread(), threading._DummyThread):
+        return  # (a dummy thread is autograd's own)
+    first = not any(h.foreign for h in list(_held.values()))
+    held.foreign = True
+    if first:
+        warn_user(
+            "another thread explains this model, which is in evaluation mode meanwhile: this forward pass is no training step (no dropout, no batch statistics). "
+            "Explain a copy instead: copy.deepcopy(model).eval()"
+        )
 
 
 def _compiled(forward: Callable) -> list[nn.Module]:
@@ -1082,6 +1128,27 @@ def _decide_together(self: TargetScore, known: list, open_: list):
         f"call? Mark them: per_example(tensor) or shared(tensor) (from attrnb.core)"
     )
 
+# %% ../nbs/00_core.ipynb #82e465d0
+class _Draws(TorchDispatchMode):
+    "Notes the names of the operations that draw random numbers, in this thread"
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if torch.Tag.nondeterministic_seeded in operation.tags:
+            self.names.add(operation.name().split("::")[-1].split(".")[0].rstrip("_"))
+        return operation(*args, **(kwargs or {}))
+
+
+def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
+    "The place (1,) of a row of middling size among at most 64 rows that are spread over the chunk"
+    n = len(points[0])
+    some = torch.linspace(0, n - 1, min(n, 64)).round().long()
+    size = sum(p[some.to(p.device)].detach().float().flatten(1).square().sum(1) if p.ndim > 1 else p[some.to(p.device)].detach().float().square() for p in points)
+    return some.to(size.device)[size.median(0).indices.reshape(1)]
+
 # %% ../nbs/00_core.ipynb #c077de05
 @patch
 def check_rows(
@@ -1090,22 +1157,26 @@ def check_rows(
     examples: Tensor,  # (rows,) int64, which example each row belongs to
     scores: Tensor,  # (rows,) the scores that came of them
 ):
-    "Compare the last row's score with its score alone, once per object; costs one forward row, two when they differ. Warns (UserWarning) of a forward function that draws random numbers or keeps a state; raises ValueError for rows that influence each other or can't be scored alone. Returns None."
+    "Compare a row's score with its score alone, once per object; costs one forward row, two when they differ. Warns (UserWarning) of a forward function that draws random numbers or keeps a state; raises ValueError for rows that influence each other or can't be scored alone. Returns None."
     if self._rows_checked or not _probe_is_on.get():
         return
     if len(scores) > 1 and all((p[0] == p[-1]).all() for p in points) and all((p == p[-1:]).all() for p in points):
         return  # rows that are all the same, a baseline, can't show that they influence each other
     self._rows_checked = True
-    one, example, scores = tuple(p[-1:].detach().clone() for p in points), examples[-1:], scores.detach()
+    scores = scores.detach()
+    row = _middle_row(points)
+    one, example, among = tuple(p[row].detach().clone() for p in points), examples[row.to(examples.device)], scores[row.to(scores.device)]
     if not scores.is_floating_point():
         return
     if not torch.isfinite(scores).all():
         return
     scale, tolerance, n = scores.abs().max(), _tolerance(scores), len(scores)
 
+    drawn = _Draws()
+
     def look():
         self.probe_rows += 1
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), contextlib.nullcontext() if _compiled(self.forward) else drawn:
             return self(tuple(p.clone() for p in one), example)
 
     try:
@@ -1118,12 +1189,17 @@ def check_rows(
             f"Give the nodes of a graph or the steps of a series as one example (x[None], with a forward function that takes the batch dimension off); a model "
             f"that needs a fixed number of rows can be explained under attrnb.core.without_probe()"
         ) from error
-    change = _differs(alone, scores[-1:], scale)
+    change = _differs(alone, among, scale)
     if not change > tolerance:
+        if drawn.names:
+            warn_user(
+                f"the forward function draws random numbers ({', '.join(sorted(drawn.names))}; dropout or stochastic depth that stays on in evaluation mode?), so it is "
+                f"no function: the result belongs to one draw"
+            )
         return
     again = look()
-    values = f"{scores[-1].item():.4g} {'among ' + str(n) + ' rows' if n > 1 else 'at first'}, {alone.item():.4g} {'alone' if n > 1 else 'then'}"
-    if _differs(again, alone, scale) > tolerance or n == 1:
+    values = f"{among.item():.4g} {'among ' + str(n) + ' rows' if n > 1 else 'at first'}, {alone.item():.4g} {'alone' if n > 1 else 'then'}"
+    if _differs(again, alone, scale) > tolerance or n == 1 or drawn.names:
         warn_user(
             f"the forward function is no function: the same row has the score {values}, and {again.item():.4g} when asked again. It draws random numbers (dropout "
             f"without training=self.training?) or keeps a state between calls; the result belongs to one draw or state"
