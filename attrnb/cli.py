@@ -383,3 +383,7 @@ def main(
         print(f"attrnb: no result at all: {visible_text(', '.join(done.without_results))}; the reasons stand below the table", file=sys.stderr)
         return 1
     return 0
+
+# %% ../nbs/10_cli.ipynb #65f4c5dd
+if __name__ == "__main__":
+    sys.exit(main())

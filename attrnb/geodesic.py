@@ -27,7 +27,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spannin
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, SubsetRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset
 from tqdm.auto import tqdm
 
 from attrnb.core import (
@@ -798,7 +798,8 @@ class GeodesicIGKNN(PathAttribution):
     def _graph_of(self, tensors):
         "The graph over the pool, built at the first call and again when the pool or its settings have changed, or over these inputs"
         own = isinstance(self.pool, NeighbourGraph)
-        at_hand = isinstance(self.pool, (Tensor, Mapping)) or (isinstance(self.pool, tuple) and all(isinstance(p, Tensor) for p in self.pool))
+        data = self.pool.dataset if isinstance(self.pool, DataLoader) else self.pool
+        at_hand = isinstance(data, (Tensor, Mapping, list, tuple, np.ndarray, TensorDataset))  # read again at every call; what must be loaded isn't
         key = (tuple((t.shape[1:], t.dtype, t.device) for t in tensors), self.n_neighbors, None if own else self.n_steiner, self.pool_key)
         known = self.pool is not None and self.graph is not None and self._graph_key == key and self._pool is self.pool
         points = None

@@ -179,7 +179,7 @@ def warn_if_incomplete(
     unit = max(torch.finfo(t.dtype).eps for t in (*attributions, end))
     rounding = 8 * unit * (end.double().abs() + start.double().abs() + magnitude + through)
     delta = (total - change).abs()
-    complete = delta.isfinite() & (delta <= COMPLETE_WITHIN * change.abs().maximum(magnitude / 10) + rounding)
+    complete = delta.isfinite() & (delta <= COMPLETE_WITHIN * change.abs().maximum(.4 * magnitude) + rounding)
     if not complete.all():
         missed = (~complete).nonzero().flatten()
         worst = int(missed[delta[missed].nan_to_num(torch.inf, torch.inf).argmax()])
@@ -256,7 +256,7 @@ def target_probability(
         probability = values.softmax(1)
     column = (target[:, 0] % output.shape[1]).to(output.device).expand(len(output))
     chosen = probability.gather(1, column[:, None])[:, 0]
-    return torch.where(values.argmax(1) == column, 1., chosen)
+    return torch.where(chosen >= probability.amax(1) * (1 - 1e-6), 1., chosen)
 
 
 def warn_if_unlikely(

@@ -366,3 +366,8 @@ def test_the_table_and_the_targets_are_those_of_the_images():
     change = (probability - model(images * 0).softmax(1).detach())[torch.arange(4), found.targets]
     errors = (found.attributions["integrated_gradients(n_steps=3)"].flatten(1).sum(1) - change).abs()
     assert errors.std() > 0 and found.rows[0]["completeness_error"] == pytest.approx(errors.mean().item(), rel=1e-3)
+
+
+def test_the_command_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "attrnb.cli", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("attrnb "), done.stderr

@@ -1044,3 +1044,18 @@ def test_shared_tensors_among_the_arguments_do_not_split_the_search():
     factor = torch.tensor([1., 2., 3.], dtype=torch.float64)
     alone = torch.cat([GeodesicIGKNN(lambda y, k=k: k * net(y), pool).attribute(x[i:i + 1], 0, 1) for i, k in enumerate(factor)])
     assert_close(GeodesicIGKNN(lambda y, k: k[:, None] * net(y), pool).attribute(x, 0, 1, per_example(factor)), alone)
+
+
+@pytest.mark.parametrize("make", [
+    lambda t: t, lambda t: list(t), lambda t: t.numpy(), lambda t: torch.utils.data.TensorDataset(t), lambda t: torch.utils.data.DataLoader(torch.utils.data.TensorDataset(t), 16),
+    lambda t: {"x": t}, lambda t: (t,), lambda t: [(row, 0) for row in t],
+])
+def test_a_pool_in_memory_that_was_changed_in_place_is_noticed(make):
+    from models import mlp, numbers
+    net, points, x = mlp(4, 3), numbers(40, 4), numbers(5, 4, seed=3)
+    method = GeodesicIGKNN(net, make(points), n_neighbors=4, direct=False)
+    first = method.attribute(x, target=1)
+    points.mul_(-.5)
+    again = method.attribute(x, target=1)
+    assert_close(again, GeodesicIGKNN(net, make(points), n_neighbors=4, direct=False).attribute(x, target=1))
+    assert (first - again).abs().max() > 1e-3

@@ -336,3 +336,20 @@ def test_model_made_in_inference_mode():
         net = seeded(lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)))
     plain = seeded(lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)))
     assert_close(PathIntegratedGradients(net).attribute(numbers(5, 4), target=1), PathIntegratedGradients(plain).attribute(numbers(5, 4), target=1))
+
+
+def test_ordinary_networks_at_the_default_number_of_nodes_are_complete():
+    from models import mlp, numbers
+    named = 0
+    for seed in range(10):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            PathIntegratedGradients(mlp(10, 5, seed=seed)).attribute(numbers(32, 10, seed=seed), target=0)
+        named += sum("add up" in str(w.message) for w in caught)
+    assert named <= 2, named
+
+
+def test_the_predicted_class_of_equal_probabilities_is_not_unlikely():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PathIntegratedGradients(lambda x: torch.stack([x.sum(1)] * 1000, 1)).attribute(torch.rand(3, 4), target=999)
