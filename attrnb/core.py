@@ -1145,9 +1145,9 @@ class _Draws(TorchDispatchMode):
 def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
     "The place (1,) of a row of middling size among at most 64 rows that are spread over the chunk"
     n = len(points[0])
-    some = torch.linspace(0, n - 1, min(n, 64)).round().long()
-    size = sum(p[some.to(p.device)].detach().float().flatten(1).square().sum(1) if p.ndim > 1 else p[some.to(p.device)].detach().float().square() for p in points)
-    return some.to(size.device)[size.median(0).indices.reshape(1)]
+    some = torch.linspace(0, n - 1, min(n, 64), device=points[0].device).round().long()
+    size = sum(p[some].detach().float().square().reshape(len(some), -1).sum(1) for p in points)
+    return some[size.median(0).indices.reshape(1)]
 
 # %% ../nbs/00_core.ipynb #c077de05
 @patch
@@ -1160,15 +1160,14 @@ def check_rows(
     "Compare a row's score with its score alone, once per object; costs one forward row, two when they differ. Warns (UserWarning) of a forward function that draws random numbers or keeps a state; raises ValueError for rows that influence each other or can't be scored alone. Returns None."
     if self._rows_checked or not _probe_is_on.get():
         return
-    if len(scores) > 1 and all((p[0] == p[-1]).all() for p in points) and all((p == p[-1:]).all() for p in points):
+    ends_alike = len(scores) > 1 and bool(torch.stack([(p[0] == p[-1]).all() for p in points]).all())
+    if ends_alike and all((p == p[-1:]).all() for p in points):
         return  # rows that are all the same, a baseline, can't show that they influence each other
     self._rows_checked = True
     scores = scores.detach()
     row = _middle_row(points)
     one, example, among = tuple(p[row].detach().clone() for p in points), examples[row.to(examples.device)], scores[row.to(scores.device)]
     if not scores.is_floating_point():
-        return
-    if not torch.isfinite(scores).all():
         return
     scale, tolerance, n = scores.abs().max(), _tolerance(scores), len(scores)
 
