@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends
 from torch.testing import assert_close
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
 
+from attrnb import geodesic
 from attrnb.core import ClassScore, CountingForward, TargetScore, per_example, shared
 from attrnb.geodesic import (
     GeodesicIGKNN,
@@ -1059,3 +1060,51 @@ def test_a_pool_in_memory_that_was_changed_in_place_is_noticed(make):
     again = method.attribute(x, target=1)
     assert_close(again, GeodesicIGKNN(net, make(points), n_neighbors=4, direct=False).attribute(x, target=1))
     assert (first - again).abs().max() > 1e-3
+
+
+def test_steiner_points_lie_evenly_inside_the_edges():
+    graph = neighbour_graph(torch.tensor([[0., 0.], [4., 0.]]), 2, 3)
+    assert_close(graph.points, torch.tensor([[0., 0.], [4., 0.], [1., 0.], [2., 0.], [3., 0.]]))
+
+
+def test_a_resampled_path_has_its_corners_evenly_along_it():
+    bent = torch.tensor([[0., 0.], [1., 0.], [1., 3.]])
+    assert_close(geodesic._resample(bent, 4), torch.tensor([[0., 0.], [1., 0.], [1., 1.], [1., 2.], [1., 3.]]))
+
+
+def test_the_energy_of_a_linear_score_in_closed_form():
+    weights, path = torch.tensor([1., -2., .5], dtype=torch.float64), torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    expected = 4 * (path[:, 1:] - path[:, :-1]).square().sum((1, 2)) * weights.square().sum()
+    pull, = torch.autograd.grad(expected.sum(), path)
+    score = TargetScore(lambda x: x @ weights + 0 * x.square().sum(1), (path[:, 0].detach(),))
+    energy, gradient = path_energy(score, path.detach(), torch.arange(2))
+    assert_close(energy, expected.detach())
+    assert_close(gradient, pull)
+
+
+def test_no_step_of_the_search_goes_uphill():
+    start = torch.linspace(-3, 3, 41, dtype=torch.float64)[:, None]
+
+    def hills(z, rows):
+        z = z.detach().requires_grad_()
+        value = (2 - (3 * z).cos() + .05 * z.square()).sum(1)
+        return value.detach(), torch.autograd.grad(value.sum(), z)[0]
+
+    first, _ = hills(start, None)
+    for iterations in (1, 2, 5, 30):
+        _, value = minimise_batch(hills, start, torch.full((41,), 9., dtype=torch.float64), iterations)
+        assert (value <= first + 1e-12).all()
+
+
+def test_the_spread_is_that_around_its_own_mean(monkeypatch):
+    class Bends:
+        def zeros(self): return torch.zeros(1, 2, 3)
+        def paths(self, z): return z
+
+    class Found:
+        def __init__(self, value): self.attributions = torch.full((1, 3), value)
+
+    found = iter([Found(0.), Found(5.), Found(5.), Found(5.)])
+    monkeypatch.setattr(geodesic, "_fit_family", lambda score, bends, *rest: (bends.zeros(), bends.zeros()))
+    *_, spread = GeodesicIGSVI(lambda x: x.sum(1))._sample(None, torch.zeros(1, 3, 3), lambda path: Bends(), lambda path, **settings: next(found), .1, 1., 3, 0)
+    assert_close(spread, torch.zeros(1, 3))
