@@ -158,7 +158,7 @@ FAULTS = [
     Fault("geodesic-backtracking", "every step of the search is accepted", "accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]", "accepted = trial_value <= math.inf", "test_no_step_of_the_search_goes_uphill"),
     Fault("geodesic-better", "the longer path is kept", "better = (found.length < best.length[open_]) & right", "better = (found.length > best.length[open_]) & right", "test_never_longer_than_its_start"),
     Fault("geodesic-spread", "the spread is not taken around its own mean", "(squares / n_samples - offset.square()).clamp(min=0).sqrt()", "(squares / n_samples).sqrt()", "test_the_spread_is_that_around_its_own_mean"),
-    Fault("geodesic-beta", "the published energy flees the gradient", "(weight * norms(offset) - beta * norms(slope)).sum()", "(weight * norms(offset) + beta * norms(slope)).sum()"),
+    Fault("geodesic-beta", "the published energy flees the gradient", "(weight * norms(offset) - beta * norms(slope)).sum()", "(weight * norms(offset) + beta * norms(slope)).sum()", "test_the_published_energy_seeks_steep_places"),
     Fault("geodesic-target", "all examples share the first one's target", "return [((row,), [i for i in range(n) if rows[i] == row]) for row in dict.fromkeys(rows)]", "return [((rows[0],), list(range(n)))]", "test_batch_equals_examples_and_chunks"),
     Fault("geodesic-stale", "kept fits are used whatever the score is now", "        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32", "        return True\n        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32", "test_changed_model_is_noticed"),
     # equilibrium

@@ -1108,3 +1108,13 @@ def test_the_spread_is_that_around_its_own_mean(monkeypatch):
     monkeypatch.setattr(geodesic, "_fit_family", lambda score, bends, *rest: (bends.zeros(), bends.zeros()))
     *_, spread = GeodesicIGSVI(lambda x: x.sum(1))._sample(None, torch.zeros(1, 3, 3), lambda path: Bends(), lambda path, **settings: next(found), .1, 1., 3, 0)
     assert_close(spread, torch.zeros(1, 3))
+
+
+@pytest.mark.filterwarnings("ignore:the attributions don't add up")
+def test_the_published_energy_seeks_steep_places():
+    def middle(beta):
+        found = GeodesicIGSVI(lambda x: x.square().sum(1)).attribute(
+            torch.tensor([[1., 0.]]), published=True, beta=beta, num_iterations=30, learning_rate=.02, n_steps=11, return_paths=True)
+        return found[1].coordinates[0][5, 0].item()
+
+    assert middle(50.) > middle(0.) + .1
