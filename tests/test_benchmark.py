@@ -48,7 +48,7 @@ from attrnb.benchmark import (
 )
 from attrnb.core import ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.measures import box_masks, faithfulness_curves
+from attrnb.measures import HIGHER_IS_BETTER, box_masks, faithfulness_curves
 from attrnb.paths import PathIntegratedGradients
 from attrnb.plots import AttributionFigure
 from attrnb.samples import load_model, shape_images
@@ -1454,3 +1454,8 @@ def test_on_cuda():
         a, b = cpu.attributions(method), cuda.attributions(method)
         for example in a:
             assert_close(a[example], b[example], rtol=1e-2, atol=1e-4)
+
+
+def test_the_table_knows_which_way_is_better():
+    for name, measure in MEASURES.items():
+        assert measure.better == ("higher" if HIGHER_IS_BETTER[name] else "lower"), name

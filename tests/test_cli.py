@@ -371,3 +371,9 @@ def test_the_table_and_the_targets_are_those_of_the_images():
 def test_the_command_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "attrnb.cli", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("attrnb "), done.stderr
+
+
+def test_nothing_is_kept_when_nothing_is_asked_for():
+    words = ["bench", "--methods", "centre", "--measures", "energy_inside", "--images", "2", "--device", "cpu", "--quiet", "--out"]
+    assert main([*words, "without", "--keep", "none"]) == main([*words, "with"]) == 0
+    assert [len(list(Path(folder, "attributions").glob("*.safetensors"))) for folder in ("without", "with")] == [0, 1]

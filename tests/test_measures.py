@@ -1449,3 +1449,8 @@ def test_the_noise_substrate_has_its_seed():
     x = torch.rand(2, 3, 4, 4)
     assert torch.equal(substrate_of(x, "noise", 1), substrate_of(x, "noise", 1))
     assert not torch.equal(substrate_of(x, "noise", 1), substrate_of(x, "noise", 2))
+
+
+def test_every_draw_of_the_floor_is_another_order():
+    values = random_floor(convolutional(), torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)), 1, 4, unit=3, steps=6)
+    assert len(values[:, 0].unique()) == len(values[:, 1].unique()) == 4
