@@ -216,8 +216,8 @@ FAULTS = [
     Fault("benchmark-cost", "the cost of a block for every example", "cost = [round(c / len(group), 3)", "cost = [round(c / 1, 3)", "test_rows_of_ones_own_methods_are_counted_where_they_are_seen"),
     Fault("benchmark-weights", "weights are told apart by their names only", 'whole.update(_tensor_bytes(value) if value.numel() else b"")', 'whole.update(b"")', "test_hash_of_weights_sees_every_value"),
     Fault("benchmark-retry", "what failed is never done again", 'if not (retry_failed and row["error"])}', 'if row}', "test_retry_failed_does_again_what_failed_and_only_that"),
-    Fault("benchmark-global-seed", "the global generators are left seeded", "            np.random.set_state(state)\n\n", "            pass\n\n", "test_every_method_and_measure_by_name_and_the_model_is_left_alone"),
-    Fault("benchmark-masks", "masks of other examples", "masks=None if case.masks is None else case.masks[rows]", "masks=None if case.masks is None else case.masks[:len(rows)]", "test_examples_without_mask_with_an_empty_one_and_with_one_of_the_wrong_size"),
+    Fault("benchmark-global-seed", "the global generators are left seeded", "            np.random.set_state(state)\n\n", "            pass\n\n", "test_the_global_generators_are_left_as_they_were"),
+    Fault("benchmark-masks", "masks of other examples", "masks=None if case.masks is None else case.masks[rows]", "masks=None if case.masks is None else case.masks[:len(rows)]", "test_a_measure_that_takes_single_examples_sees_their_masks"),
     # explore
     Fault("explore-region", "rows and columns of a region swapped", "part = values[top:bottom, left:right]", "part = values[left:right, top:bottom]", "test_region_by_clicks_sliders_and_trait"),
     Fault("explore-recent", "what was looked at again is dropped first", "            self._values.move_to_end(key)\n", "", "test_cache_is_bounded"),

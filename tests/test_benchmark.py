@@ -48,7 +48,7 @@ from attrnb.benchmark import (
 )
 from attrnb.core import ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.measures import HIGHER_IS_BETTER, box_masks, faithfulness_curves
+from attrnb.measures import HIGHER_IS_BETTER, box_masks, energy_inside, faithfulness_curves
 from attrnb.paths import PathIntegratedGradients
 from attrnb.plots import AttributionFigure
 from attrnb.samples import load_model, shape_images
@@ -1459,3 +1459,20 @@ def test_on_cuda():
 def test_the_table_knows_which_way_is_better():
     for name, measure in MEASURES.items():
         assert measure.better == ("higher" if HIGHER_IS_BETTER[name] else "lower"), name
+
+
+def test_a_measure_that_takes_single_examples_sees_their_masks():
+    def one_at_a_time(case):
+        if len(case.inputs) > 1:
+            raise ValueError("one at a time")
+        return energy_inside(case.attributions, case.masks)
+
+    run = small(methods=["saliency"], measures={"together": "energy_inside", "alone": Measure(one_at_a_time, masks=True)})
+    assert len(set(run.values("saliency", "together").values())) > 1
+    assert run.values("saliency", "alone") == pytest.approx(run.values("saliency", "together"))
+
+
+def test_the_global_generators_are_left_as_they_were():
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    attribute_by_name("gradient_shap", convolutional(), Squares(2).images, [0, 1], seed=3)
+    assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1] and np.random.get_state()[1].tolist() == states[2]
