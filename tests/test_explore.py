@@ -33,8 +33,9 @@ from torch.testing import assert_close
 from attrnb.cli import main
 from attrnb.core import SCORES, ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.explore import Cancelled, Method, ResultCache, Watch, Worker, _command, _Control, _copy_of, _OwnDraws, baseline, describe_parameters, explore, serve, share_inside
+from attrnb.explore import Cancelled, Method, ResultCache, Watch, Worker, _command, _Control, _copy_of, _curves_film, _OwnDraws, baseline, describe_parameters, explore, serve, share_inside
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
+from attrnb.measures import FaithfulnessCurves
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import SHAPE_CLASSES, sample_model, shape_images
@@ -1366,3 +1367,35 @@ def test_the_browser_is_led_by_a_file(tmp_path, monkeypatch):
 def test_the_command_has_no_token_and_one_address(application, tmp_path):
     words, page = _command(tmp_path / "explore.ipynb", application)
     assert words[0] == application and any("ip=127.0.0.1" in w for w in words) and not any("token=" in w for w in [*words, page])
+
+
+def test_what_was_looked_at_last_is_dropped_last():
+    cache = ResultCache(entries=2)
+    cache.put("first", 1), cache.put("second", 2)
+    assert cache.get("first") == 1
+    cache.put("third", 3)
+    assert (cache.get("first"), cache.get("second"), cache.get("third")) == (1, None, 3)
+
+
+def test_a_running_job_is_told_to_stop_when_another_takes_its_place():
+    worker, running, told = Worker(patience=.1), threading.Event(), []
+
+    def long(stop):
+        running.set()
+        told.append(stop.wait(5))
+
+    worker.submit("key", long)
+    assert running.wait(5)
+    worker.submit("key", lambda stop: told.append("the other"))
+    worker.wait(10)
+    worker.close()
+    assert told == [True, "the other"]
+
+
+@pytest.mark.parametrize("kind, first, last", [("deletion", 255, 0), ("insertion", 0, 255)])
+def test_the_film_of_a_curve_removes_or_inserts(kind, first, last):
+    curve, x = torch.tensor([[1., .5, 0.]]), torch.ones(1, 3, 4, 4)
+    found = FaithfulnessCurves(torch.tensor([0., .5, 1.]), curve, curve, order=torch.arange(16, dtype=torch.int32)[None])
+    film = _curves_film(found, x, torch.zeros_like(x), kind, [])
+    assert (film.picture(0) == first).all() and (film.picture(2) == last).all()
+    assert (film.picture(1)[:2] == last).all() and (film.picture(1)[2:] == first).all()
