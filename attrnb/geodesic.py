@@ -1260,7 +1260,7 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
     at_end = torch.zeros(n_points, dtype=x.dtype, device=x.device)
     at_end[:n_ends] = at_end[-n_ends:] = end_weight
     owner = torch.arange(len(x), device=x.device).repeat(n_points)
-    everything = TargetScore(score.forward, like, lambda output: output.flatten(1).sum(1), score.args, score.internal_batch_size)
+    everything = TargetScore(score.forward, like, lambda output: output.flatten(1).sum(1) if output.ndim > 1 else output, score.args, score.internal_batch_size)
 
     def norms(rows):  # over the last dimension only, then added up
         return sum(part.norm(dim=-1).flatten(1).sum(1) if part.ndim > 2 else part.norm(dim=-1) for part in unflatten_features(rows, like))
