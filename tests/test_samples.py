@@ -407,8 +407,8 @@ def test_a_class_by_its_number():
     (lambda: half_moons(10.), TypeError, "n must be an int"), (lambda: half_moons(10, noise=float("nan")), ValueError, "noise is nan"),
     (lambda: half_moons(10, noise="x"), TypeError, "noise must be"), (lambda: half_moons(10, seed=.5), TypeError, "seed must be"),
     (lambda: half_moons_model(*half_moons(10), epochs=1.5), TypeError, "epochs must be"), (lambda: half_moons_model(*half_moons(10), hidden=0), ValueError, "hidden is 0"),
-    (lambda: half_moons_model([[0, 1]], [1]), TypeError, "points must be a tensor"), (lambda: half_moons_model(torch.zeros(3, 2)/0, torch.zeros(3)), ValueError, "NaN"),
-    (lambda: half_moons_model(torch.zeros(3, 2), torch.tensor([0, 1, 2])), ValueError, "0 or 1"), (lambda: half_moons_model(torch.zeros(0, 2), torch.zeros(0)), ValueError, "at least one"),
+    (lambda: half_moons_model([[0, 1]], [1]), TypeError, "points must be a tensor"), (lambda: half_moons_model(torch.zeros(3, 2)/0, torch.zeros(3, dtype=torch.long)), ValueError, "NaN"),
+    (lambda: half_moons_model(torch.zeros(3, 2), torch.tensor([0, 1, 2])), ValueError, "0 or 1"), (lambda: half_moons_model(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)), ValueError, "at least one"),
     (lambda: train_shapes_network(steps=1.5), TypeError, "steps must be"), (lambda: train_shapes_network(learning_rate=float("nan")), ValueError, "learning_rate is nan"),
     (lambda: train_shapes_network(erase=2), ValueError, "erase is 2"), (lambda: train_shapes_network(scaffold=-1), ValueError, "scaffold is -1"),
 ])

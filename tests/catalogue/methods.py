@@ -884,7 +884,7 @@ for key in TABULAR:
     rows.add(f"{key}.threads.training_mode", lambda key=key: both_in_training_mode(key),
         right(lambda v: all(torch.allclose(a, v[1], atol=1e-6) for a in v[0]) and v[2]), "core")
 rows.add("eq.threads.two_traces",
-    lambda: in_two_threads(lambda k: AttributionEquilibrium(make_images()).attribute(x, target=1)),
+    lambda: (lambda nets: in_two_threads(lambda k: AttributionEquilibrium(nets[k]).attribute(x, target=1)))([make_images(), make_images()]),
          right(lambda v: all(torch.allclose(a, plain("eq"), atol=1e-7) for a in v)), "equilibrium")
 rows.add("eq.threads.module_call_is_left_alone",
     lambda: (in_two_threads(lambda k: AttributionEquilibrium(make_images()).attribute(x, target=1)),
