@@ -16,6 +16,7 @@ import functools
 import inspect
 import math
 import operator
+import threading
 import types
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -625,6 +626,7 @@ class TracedModel:
             ) from e
         self.graph, self.outputs, self.constants, self.starts, self.local = tracer.graph, tracer.outputs, tracer.constants, (), set()
         self.looked, self.going_round_node = False, None  # what the first example shows
+        self.looking = threading.RLock()
         self.modules = {**tracer.modules, **dict(model.named_modules(remove_duplicate=False))}
         _without_in_place(self.graph, self.modules)
         self.nodes = list(self.graph.nodes)
@@ -1435,9 +1437,13 @@ class AttributionEquilibrium(FeatureAttribution):
         if probe:
             state.expected = self._first(state, score, None)
             score.probe_rows += 1
-        state.traced, state.fresh = traced, not traced.looked
-        if traced.looked:
-            return
+        with traced.looking:  # one thread looks, others that use the same object wait
+            state.traced, state.fresh = traced, not traced.looked
+            if not traced.looked:
+                self._look_at_graph(state, score, traced, probe, named)
+
+    def _look_at_graph(self, state, score, traced, probe: bool, named: bool):
+        "Once per graph, with the first example: its output, its start layers, and what goes round them"
         values = {}
         output = self._first(state, score, traced, values)
         if probe and not _agree(output, state.expected):
