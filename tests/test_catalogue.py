@@ -5,7 +5,6 @@ The rows are in tests/catalogue/, grouped by what they are given to; how a row i
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 import matplotlib.pyplot
 import pytest
@@ -37,15 +36,9 @@ def in_an_empty_folder():
     shutil.rmtree(folder)
 
 
-# rows that wait for a change under way, one id a line; they may pass already
-PENDING = set((Path(__file__).parent / "catalogue" / "pending.txt").read_text(encoding="utf-8").splitlines())
-
-
 def parameters():
     for row in ROWS:
         marks = pytest.mark.xfail(strict=True, reason=row.excuse) if row.excuse else ()
-        if row.id in PENDING:
-            marks = pytest.mark.xfail(reason="waits for a change under way")
         yield pytest.param(row, id=row.id.replace("\0", "NUL"), marks=marks)
 
 
