@@ -432,7 +432,7 @@ def attribute_by_name(
     targets = targets if isinstance(targets, list) else [targets] * len(inputs)
     model = model if isinstance(model, nn.Module) else _Function(model)
     scored, seed = _Scored(model, method.score or score), _whole_seed(seed)
-    with leave_as_found(scored, warn=False), _seeded(method, seed), warnings.catch_warnings():
+    with leave_as_found(scored, warn=False, restore_gradients=True), _seeded(method, seed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_NOISE)
         try:
             attributions = method.make(scored, **settings)(inputs, targets, seed)
@@ -1408,7 +1408,7 @@ def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int]
     "Per example: attributions on the CPU or the error's text; and what was warned"
 
     def call(rows: slice):
-        with warnings.catch_warnings(record=True) as said, leave_as_found(scored, warn=False), _seeded(method, seeds[rows.start]):
+        with warnings.catch_warnings(record=True) as said, leave_as_found(scored, warn=False, restore_gradients=True), _seeded(method, seeds[rows.start]):
             warnings.simplefilter("always")
             result = run(inputs[rows], targets[rows], seeds[rows.start])
         result = result[0] if isinstance(result, tuple) else result
@@ -1727,7 +1727,7 @@ def _error_of(method: Method, network: nn.Module, x: Tensor, score: str, setting
     "What goes wrong on the stand-in"
     scored = _Scored(network, method.score or score)
     try:
-        with leave_as_found(scored, warn=False), _seeded(method, 0), warnings.catch_warnings():
+        with leave_as_found(scored, warn=False, restore_gradients=True), _seeded(method, 0), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _made(method, scored, 8, settings)(x, [0], 0)
     except Exception as error:

@@ -604,10 +604,10 @@ _hook = None  # the handle of the one hook, there while anybody watches
 
 def _hold(module: nn.Module) -> bool | None:
     "Put one module into evaluation mode until `_release`; whether that changed it, or None when it has no mode"
-    training = getattr(module, "training", None)
-    if training is None:  # a frozen script has none
-        return None
     with _lock:
+        training = getattr(module, "training", None)
+        if training is None:  # a frozen script has none
+            return None
         held = _held.get(id(module))
         if held is not None:
             held.holders += 1
@@ -630,9 +630,9 @@ def _release(module: nn.Module):
             return
         del _held[id(module)]
         if held.dropout is not None:
-            module.dropout = held.dropout
-        if module.training != held.training:
-            module.training = held.training
+            module.dropout, module.training = held.dropout, held.training
+        elif held.training and not module.training:  # what was in evaluation mode and isn't any more, somebody else has changed
+            module.training = True
 
 # %% ../nbs/00_core.ipynb #4404c82a
 class _Watch:
@@ -697,8 +697,12 @@ def _state(m: nn.Module, restore_gradients: bool) -> tuple:
     "What the forward pass of a module may change, apart from its mode"
     own = vars(m)
     hooks = [(d, set(d)) for name, d in own.items() if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and isinstance(d, dict)]
-    parameters = [(p, p.grad, p.requires_grad) for p in (own.get("_parameters") or {}).values() if p is not None]
+    present = [p for p in (own.get("_parameters") or {}).values() if p is not None]
+    # not even looked at otherwise: another thread may be setting .grad, and PyTorch doesn't guard that
+    parameters = [(p, p.grad if restore_gradients else None, p.requires_grad) for p in present]
     buffers = {k: b for k, b in (own.get("_buffers") or {}).items() if isinstance(b, Tensor) and not nn.parameter.is_lazy(b)}
+    if isinstance(m, nn.modules.batchnorm._NormBase) and not restore_gradients:
+        buffers = {}  # in evaluation mode its statistics stay; if they change, another thread is training
     kept = {k: (b, b._version, b.detach().clone()) for k, b in buffers.items()}
     if restore_gradients:
         for p, _, _ in parameters:
@@ -737,9 +741,9 @@ def _see(module: nn.Module, inputs):
 def _see_elsewhere(module: nn.Module):
     "A thread that explains nothing runs a module; say so if it is in evaluation mode on another thread's account"
     held = _held.get(id(module))
-    if held is None or not held.training or held.foreign or isinstance(threading.current_thread(), threading._DummyThread):
+    if held is None or held.foreign or isinstance(threading.current_thread(), threading._DummyThread):
         return  # (a dummy thread is autograd's own)
-    first = not any(h.foreign for h in list(_held.values()))
+    first = held.training and not any(h.foreign and h.training for h in list(_held.values()))
     held.foreign = True
     if first:
         warn_user(

@@ -1282,7 +1282,7 @@ def batch_independence(
     forward = getattr(getattr(attribute, "__self__", None), "forward_func", None)
     targets = _targets_for(target, len(x))
     follows = {name for name, value in settings.items() if isinstance(value, Tensor) and value.ndim and len(value) == len(x)}
-    with leave_as_found(attribute):
+    with leave_as_found(attribute, restore_gradients=True):
         together = _attributions(attribute, x, targets(None), settings | ({} if further is None else {"additional_forward_args": further}))
         score = TargetScore(forward if callable(forward) else _nowhere, (x,), None, further)
         alone = [
@@ -1370,7 +1370,7 @@ def sensitivity_max(
         found = _attributions(attribute, rows, targets(which), settings, explicit=False).to(rows.dtype)
         return (found,) if isinstance(inputs, tuple) else found
 
-    with leave_as_found(attribute):
+    with leave_as_found(attribute, restore_gradients=True):
         return captum.metrics.sensitivity_max(explain, x, shake, perturb_radius=radius, n_perturb_samples=samples, max_examples_per_batch=rows_at_once).detach().double()
 
 
@@ -1532,7 +1532,7 @@ def randomisation_cascade(
         copies = tuple(t.clone() for t in inputs) if isinstance(inputs, tuple) else inputs.clone()
         return _one_per_row(attribute(copies, **arguments), inputs[0] if isinstance(inputs, tuple) else inputs)
 
-    with leave_as_found(model):
+    with leave_as_found(model, restore_gradients=True):
         with _first_calls(modules) as calls:
             original = explained()
             names = layers or _order_of_use(modules, calls)

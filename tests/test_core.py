@@ -809,3 +809,18 @@ def test_a_thread_that_trains_the_model_being_explained_is_warned_and_keeps_its_
         worker.join(20)
     assert any("another thread explains this model" in str(w.message) for w in caught)
     assert net.training and net[1].num_batches_tracked == 5
+
+
+def test_gradients_that_foreign_code_accumulates_are_put_back(tmp_path):
+    from attrnb.benchmark import benchmark
+    from attrnb.measures import batch_independence
+    net, x = convolutional(classes=3), numbers(2, 3, 8, 8).abs().clamp(max=1)
+
+    def saliency(model, inputs, target):
+        inputs = inputs.clone().requires_grad_()
+        model(inputs).gather(1, torch.as_tensor(target).reshape(-1, 1)).sum().backward()
+        return inputs.grad
+
+    benchmark(net, [(i, 0) for i in x], {"saliency": saliency}, ["deletion"], tmp_path / "run", steps=2, show_progress=False)
+    batch_independence(lambda inputs, target: saliency(net, inputs, target), x, torch.tensor([0, 1]))
+    assert all(p.grad is None for p in net.parameters())

@@ -443,7 +443,7 @@ def test_cells_import_or_work(path):
 
 # Words
 
-WORDS = "docments,nam,blurr,fo,caf,lable,probabilty,wite,poin"  # names that codespell takes for mistakes, and mistakes that tests make on purpose
+WORDS = "docments,nam,blurr,fo,caf,lable,probabilty,wite,poin,probabilit"  # names that codespell takes for mistakes, and mistakes that tests make on purpose
 
 
 def test_spelling(tmp_path):
