@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from .core import SCORES, ClassScore, bootstrap_interval, check_inputs, class_scores, leave_as_found, real_number, whole_number
+from .core import _filled, SCORES, ClassScore, bootstrap_interval, check_inputs, class_scores, leave_as_found, real_number, whole_number
 from .equilibrium import AttributionEquilibrium
 from .geodesic import GeodesicIGSVI
 from attrnb.measures import (
@@ -593,14 +593,6 @@ def _plain_function(value, unseen, where, depth):
     if owner is not None and not inspect.ismodule(owner) and not isinstance(owner, type):
         captured |= _captured("self", owner, unseen, where, depth + 1)
     return {"function": name, "captured": captured} if captured else name
-
-
-def _filled(cell) -> bool:
-    try:
-        cell.cell_contents
-    except ValueError:
-        return False
-    return True
 
 
 def _globals_read(code) -> set[str]:
