@@ -46,7 +46,17 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from .core import _filled, SCORES, ClassScore, bootstrap_interval, check_inputs, class_scores, leave_as_found, real_number, whole_number
+from attrnb.core import (
+    SCORES,
+    ClassScore,
+    _filled,
+    bootstrap_interval,
+    check_inputs,
+    class_scores,
+    leave_as_found,
+    real_number,
+    whole_number,
+)
 from .equilibrium import AttributionEquilibrium
 from .geodesic import GeodesicIGSVI
 from attrnb.measures import (
@@ -72,7 +82,10 @@ from .samples import LoadedModel, Normalize, ShapeImages, load_image, load_model
 
 # %% ../nbs/08_benchmark.ipynb #e57ad297
 _LINKS = {  # modules, so that methods that put hooks on modules see them
-    "probability": lambda: nn.Softmax(1), "log_probability": lambda: nn.LogSoftmax(1), "sigmoid": nn.Sigmoid, "log_sigmoid": nn.LogSigmoid,
+    "probability": lambda: nn.Softmax(1),
+    "log_probability": lambda: nn.LogSoftmax(1),
+    "sigmoid": nn.Sigmoid,
+    "log_sigmoid": nn.LogSigmoid,
 }
 
 
@@ -121,25 +134,38 @@ class _Function(nn.Module):
 class Method:
     "How a method of the benchmark is made, and what is known of it"
 
-    make: Callable  # (module whose output is the score, **settings) -> function (inputs, targets, seed) -> attributions; internal_batch_size is among the settings if it takes it
+    # (module whose output is the score, **settings) -> function (inputs, targets, seed) -> attributions;
+    # internal_batch_size is among the settings if it takes it
+    make: Callable
     random: bool = False  # draws random numbers: called with one example at a time, each with a seed of its own
     score: str | None = None  # explains this score, whatever the others explain; None: the common one
     complete: bool = False  # attributions sum to the change of the score from the black image
     kind: str = "other"  # group in figures: "attrnb", "captum", "floor" or "other"
-    counted: bool = True  # the module counts all its rows; False: they are counted at the network itself, and none seen means that the cost isn't known
-    settings: Callable | None = None  # the function whose keyword arguments the settings are, for the check before the run; None: those of `make`
-    seeded: bool = False  # takes all its random numbers from the seed it is given, so the global generators are left alone
+    # the module counts all its rows; False: they are counted at the network itself, and none seen means that
+    # the cost isn't known
+    counted: bool = True
+    # the function whose keyword arguments the settings are, for the check before the run; None: those of
+    # `make`
+    settings: Callable | None = None
+    # takes all its random numbers from the seed it is given, so the global generators are left alone
+    seeded: bool = False
 
     def __post_init__(self):
         "Raises TypeError or ValueError for fields that can't be used."
         if not callable(self.make):
-            raise TypeError(f"make must be a function (module, **settings) -> function (inputs, targets, seed), got {type(self.make).__name__} {self.make!r}")
+            raise TypeError(
+                "make must be a function (module, **settings) -> function (inputs, targets, seed), got"
+                f" {type(self.make).__name__} {self.make!r}"
+            )
         if self.kind not in ("attrnb", "captum", "floor", "other"):
             raise ValueError(f"kind={self.kind!r} is not known; choose 'attrnb', 'captum', 'floor' or 'other'")
         if self.score is not None:
             ClassScore(_identity, of=self.score)
         if self.settings is not None and not callable(self.settings):
-            raise TypeError(f"settings must be a function, whose keyword arguments are the settings, got {type(self.settings).__name__}")
+            raise TypeError(
+                "settings must be a function, whose keyword arguments are the settings, got"
+                f" {type(self.settings).__name__}"
+            )
 
 
 def _integrated_gradients(scored, **settings):
@@ -152,15 +178,18 @@ def _neflag(scored, **settings):
     return lambda inputs, targets, seed: method.attribute(inputs, target=targets, **{"seed": seed} | settings)
 
 
-_SHORT_SEARCH = dict(n_steps=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)  # a few hundred gradients an image instead of thousands
+# a few hundred gradients an image instead of thousands
+_SHORT_SEARCH = dict(n_steps=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)
 
 
 def _geodesic(scored, **settings):
     method = GeodesicIGSVI(scored)
-    return lambda inputs, targets, seed: method.attribute(inputs, target=targets, **_SHORT_SEARCH | {"seed": seed} | settings)
+    return lambda inputs, targets, seed: method.attribute(
+        inputs, target=targets, **_SHORT_SEARCH | {"seed": seed} | settings
+    )
 
 
-def _equilibrium_settings(layer=None, ratio=2., official=False, skip="main", rules=None, internal_batch_size=None):
+def _equilibrium_settings(layer=None, ratio=2.0, official=False, skip="main", rules=None, internal_batch_size=None):
     "Of the constructor and of the call"
 
 
@@ -188,7 +217,9 @@ def _captum(name, settings_of=None):
             chosen = (settings_of(inputs) if settings_of else {}) | settings
             if internal is not None and "internal_batch_size" in named:
                 chosen["internal_batch_size"] = internal
-            return method.attribute(inputs.detach().requires_grad_(), target=torch.tensor(targets, device=inputs.device), **chosen)
+            return method.attribute(
+                inputs.detach().requires_grad_(), target=torch.tensor(targets, device=inputs.device), **chosen
+            )
 
         return attribute
 
@@ -197,23 +228,31 @@ def _captum(name, settings_of=None):
 
 def _of_captum(name, settings_of=None, seeded=True, **about):
     "Entry of the table for a Captum method that takes the module"
-    return Method(_captum(name, settings_of), kind="captum", settings=getattr(captum.attr, name).attribute, seeded=seeded, **about)
+    return Method(
+        _captum(name, settings_of), kind="captum", settings=getattr(captum.attr, name).attribute, seeded=seeded, **about
+    )
 
 
 def _shap_settings(inputs):
-    return dict(baselines=torch.zeros_like(inputs), n_samples=20, stdevs=.1)
+    return dict(baselines=torch.zeros_like(inputs), n_samples=20, stdevs=0.1)
 
 
 def _occlusion_settings(inputs):
     side = max(1, min(inputs.shape[2:]) // 8)
-    return dict(sliding_window_shapes=(inputs.shape[1], side, side), strides=(inputs.shape[1], max(1, side // 2), max(1, side // 2)), perturbations_per_eval=16)
+    return dict(
+        sliding_window_shapes=(inputs.shape[1], side, side),
+        strides=(inputs.shape[1], max(1, side // 2), max(1, side // 2)),
+        perturbations_per_eval=16,
+    )
 
 
 def last_feature_map(
     model: nn.Module,  # images (n, channels, height, width) to logits (n, classes)
     inputs: Tensor,  # a batch that the model takes
 ) -> nn.Module:
-    "The module whose output was the last feature map, larger than one pixel and not of as many channels as there are classes. Raises ValueError if there is none."
+    """The module whose output was the last feature map, larger than one pixel and not of as many channels as there
+    are classes. Raises ValueError if there is none.
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not isinstance(inputs, Tensor):
@@ -222,7 +261,13 @@ def last_feature_map(
     try:
         for module in model.modules():
             if module is not model:
-                handles.append(module.register_forward_hook(lambda module, arguments, output: found.append((module, output.shape if isinstance(output, Tensor) else ()))))
+                handles.append(
+                    module.register_forward_hook(
+                        lambda module, arguments, output: found.append(
+                            (module, output.shape if isinstance(output, Tensor) else ())
+                        )
+                    )
+                )
         with leave_as_found(model, warn=False), torch.no_grad():
             classes = model(inputs[:1]).shape[-1]
     finally:
@@ -230,7 +275,10 @@ def last_feature_map(
             handle.remove()
     maps = [module for module, shape in found if len(shape) == 4 and min(shape[2:]) > 1 and shape[1] != classes]
     if not maps:
-        raise ValueError("the model has no module whose output is a feature map (n, channels, height, width); name one: ('grad_cam', dict(layer=...))")
+        raise ValueError(
+            "the model has no module whose output is a feature map (n, channels, height, width); name one: ('grad_cam',"
+            " dict(layer=...))"
+        )
     return maps[-1]
 
 
@@ -244,10 +292,18 @@ def _module_named(name: str, network: nn.Module) -> nn.Module:
 
 def _grad_cam(scored, layer=None, guided=False, internal_batch_size=None):
     def attribute(inputs, targets, seed):
-        where = last_feature_map(scored.network, inputs) if layer is None else _module_named(layer, scored.network) if isinstance(layer, str) else layer
+        where = (
+            last_feature_map(scored.network, inputs)
+            if layer is None
+            else _module_named(layer, scored.network)
+            if isinstance(layer, str)
+            else layer
+        )
         targets = torch.tensor(targets, device=inputs.device)
         if guided:
-            return captum.attr.GuidedGradCam(scored, where).attribute(inputs.detach().requires_grad_(), target=targets, interpolate_mode="bilinear")
+            return captum.attr.GuidedGradCam(scored, where).attribute(
+                inputs.detach().requires_grad_(), target=targets, interpolate_mode="bilinear"
+            )
         small = captum.attr.LayerGradCam(scored, where).attribute(inputs, target=targets, relu_attributions=True)
         return captum.attr.LayerAttribution.interpolate(small, tuple(inputs.shape[2:]), "bilinear")
 
@@ -269,7 +325,9 @@ def _lrp(scored, internal_batch_size=None, **settings):
                 module.rule = IdentityRule()
         scored.rows += 2 * len(inputs)
         scored.gradient_rows += len(inputs)
-        return captum.attr.LRP(network).attribute(inputs, target=torch.tensor(targets, device=inputs.device), **settings)
+        return captum.attr.LRP(network).attribute(
+            inputs, target=torch.tensor(targets, device=inputs.device), **settings
+        )
 
     return attribute
 
@@ -287,9 +345,13 @@ def _uniform(scored, internal_batch_size=None):
 
 # %% ../nbs/08_benchmark.ipynb #51ad53c9
 METHODS = {
-    "integrated_gradients": Method(_integrated_gradients, complete=True, kind="attrnb", settings=PathIntegratedGradients.attribute, seeded=True),
+    "integrated_gradients": Method(
+        _integrated_gradients, complete=True, kind="attrnb", settings=PathIntegratedGradients.attribute, seeded=True
+    ),
     "neflag": Method(_neflag, random=True, kind="attrnb", settings=NeFLAG.attribute, seeded=True),
-    "geodesic": Method(_geodesic, random=True, complete=True, kind="attrnb", settings=GeodesicIGSVI.attribute, seeded=True),
+    "geodesic": Method(
+        _geodesic, random=True, complete=True, kind="attrnb", settings=GeodesicIGSVI.attribute, seeded=True
+    ),
     "equilibrium": Method(_equilibrium, kind="attrnb", settings=_equilibrium_settings, seeded=True),
     "saliency": _of_captum("Saliency"),
     "input_x_gradient": _of_captum("InputXGradient"),
@@ -312,7 +374,9 @@ _NOISE = "(Input Tensor|Setting (forward|backward))"  # what Captum says on ever
 def visible_text(
     text: str,  # a file's name, or a message that may hold one
 ) -> str:
-    "The text on one line, with control characters (escape sequences of terminals, marks that turn the direction) written out."
+    """The text on one line, with control characters (escape sequences of terminals, marks that turn the direction)
+    written out.
+    """
     return "".join(c if c.isprintable() else " " if c in "\n\r\t" else ascii(c)[1:-1] for c in text)
 
 
@@ -322,8 +386,11 @@ def _known(name: str, table: Mapping, what: str):
         raise TypeError(f"a {what} is called by its name, a string; got {type(name).__name__} {name!r}")
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=2, cutoff=.6)
-    raise ValueError(f"{what} {name!r} is not known{'; did you mean ' + ' or '.join(near) + '?' if near else ''}; choose from {', '.join(table)}")
+    near = difflib.get_close_matches(name, table, n=2, cutoff=0.6)
+    raise ValueError(
+        f"{what} {name!r} is not known{'; did you mean ' + ' or '.join(near) + '?' if near else ''}; choose from"
+        f" {', '.join(table)}"
+    )
 
 
 _GLOBAL_GENERATORS = threading.RLock()
@@ -354,7 +421,20 @@ def _nothing():
     yield
 
 # %% ../nbs/08_benchmark.ipynb #cc945920
-_GIVEN = {"self", "scored", "module", "case", "forward", "inputs", "attributions", "masks", "target", "targets", "additional_forward_args"}  # by the benchmark itself
+# by the benchmark itself
+_GIVEN = {
+    "self",
+    "scored",
+    "module",
+    "case",
+    "forward",
+    "inputs",
+    "attributions",
+    "masks",
+    "target",
+    "targets",
+    "additional_forward_args",
+}
 
 
 def _check_call(what: str, function: Callable, arguments: tuple, settings: Mapping, form: str):
@@ -376,7 +456,11 @@ def _settings_of(functions: Sequence[Callable], without: set[str] = frozenset())
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 return None
-            if parameter.kind is not parameter.VAR_POSITIONAL and name not in _GIVEN | without and not name.startswith("return_"):
+            if (
+                parameter.kind is not parameter.VAR_POSITIONAL
+                and name not in _GIVEN | without
+                and not name.startswith("return_")
+            ):
                 names.append(name)
     return list(dict.fromkeys(names))
 
@@ -386,7 +470,11 @@ def check_method(
     settings: Mapping,  # of the method
     label: str | None = None,  # how it is called in messages; None: its name
 ):
-    "Returns None. Raises ValueError for a name that isn't known and settings that the method doesn't take, with near matches; nothing is run."
+    """Returns None.
+
+    Raises ValueError for a name that isn't known and settings that the method doesn't take, with near matches;
+    nothing is run.
+    """
     _check_names(label or name, _known(name, METHODS, "method"), settings)
 
 
@@ -404,7 +492,7 @@ def _refuse_unknown(what: str, settings: Mapping, known: Sequence[str] | None):
     "ValueError for the first setting that isn't known, with near matches"
     for name in settings:
         if known is not None and name not in known:
-            near = difflib.get_close_matches(name, known, n=2, cutoff=.6)
+            near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
             hint = f"; did you mean {' or '.join(near)}? (it takes " if near else "; it takes "
             raise ValueError(f"{what} takes no setting {name!r}{hint}{', '.join(known) or 'none'}{')' if near else ''}")
 
@@ -414,11 +502,15 @@ def attribute_by_name(
     model: nn.Module,  # images to logits
     inputs: Tensor,  # (batch, channels, H, W)
     targets: int | Sequence[int],  # explained class, one for all or one per example
-    score: str = "probability",  # what is explained, one of core's SCORES; "output" for a model that returns probabilities
+    # what is explained, one of core's SCORES; "output" for a model that returns probabilities
+    score: str = "probability",
     seed: int = 0,  # of methods that draw random numbers
     **settings,  # of the method
 ) -> tuple[Tensor, dict]:
-    "Attributions (batch, channels or 1, H, W), and a dictionary: `rows` that passed the network, `gradient_rows` those among them with a gradient. Raises TypeError or ValueError for wrong calls, settings that the method doesn't take among them, and what the method raises."
+    """Attributions (batch, channels or 1, H, W), and a dictionary: `rows` that passed the network, `gradient_rows`
+    those among them with a gradient. Raises TypeError or ValueError for wrong calls, settings that the method
+    doesn't take among them, and what the method raises.
+    """
     method = _known(name, METHODS, "method")
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs must be a tensor (batch, channels, H, W), got {type(inputs).__name__}")
@@ -438,14 +530,16 @@ def attribute_by_name(
             attributions = method.make(scored, **settings)(inputs, targets, seed)
         except (IndexError, RuntimeError) as error:  # some of Captum's methods don't look
             if scored.classes and not all(-scored.classes <= t < scored.classes for t in targets):
-                raise ValueError(f"targets {targets} are out of range for a model of {scored.classes} classes") from error
+                raise ValueError(
+                    f"targets {targets} are out of range for a model of {scored.classes} classes"
+                ) from error
             raise
     return attributions.detach(), dict(rows=scored.rows, gradient_rows=scored.gradient_rows)
 
 
 def _whole_seed(seed) -> int:
     "The seed as an int of 64 bits; TypeError or ValueError for anything else"
-    if whole_number(seed, "seed", least=-2**63) >= 2**63:
+    if whole_number(seed, "seed", least=-(2**63)) >= 2**63:
         raise ValueError(f"seed is {seed}; it must fit into 64 bits")
     return int(seed)
 
@@ -455,7 +549,9 @@ def _read_class(value, what: str) -> int:
     if isinstance(value, (Tensor, np.ndarray, np.generic)) and np.ndim(value) == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} must be a class number (an int), got {type(value).__name__} {visible_text(str(value))[:60]}")
+        raise TypeError(
+            f"{what} must be a class number (an int), got {type(value).__name__} {visible_text(str(value))[:60]}"
+        )
     if value < 0:
         raise ValueError(f"{what} is {value}; classes are counted from 0")
     return value
@@ -466,7 +562,9 @@ def _read_target(target, n: int):
     if target is None or (isinstance(target, str) and target in ("label", "predicted")):
         return target
     if isinstance(target, str):
-        raise ValueError(f"target={target!r} is not known; choose 'label', 'predicted', a class number or one per example")
+        raise ValueError(
+            f"target={target!r} is not known; choose 'label', 'predicted', a class number or one per example"
+        )
     if isinstance(target, (Tensor, np.ndarray)) and np.ndim(target) == 1:
         target = target.tolist()
     if isinstance(target, (list, tuple, range)):
@@ -477,17 +575,35 @@ def _read_target(target, n: int):
 
 # %% ../nbs/08_benchmark.ipynb #a57ff4a4
 def parse_names(
-    text: str,  # names in any case joined by commas, each alone or as a call with settings: "saliency, neflag(n_points=10)"
+    # names in any case joined by commas, each alone or as a call with settings: "saliency,
+    # neflag(n_points=10)"
+    text: str,
 ) -> dict[str, tuple[str, dict]]:
-    "Label -> (name, settings), in order; a label is the text of its entry, its name in small letters and with underscores. Raises ValueError for text that can't be read, TypeError for what is no text. Nothing in the text is run."
+    """Label -> (name, settings), in order; a label is the text of its entry, its name in small letters and with
+    underscores. Raises ValueError for text that can't be read, TypeError for what is no text. Nothing in the text
+    is run.
+    """
     if not isinstance(text, str):
-        raise TypeError(f"names are written as text, as in 'neflag(n_points=10), saliency'; got {type(text).__name__} {text!r}. Things of one's own need a label: {{'mine': thing}}")
-    tidy = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?<=[A-Za-z])-(?=[A-Za-z])", lambda found: "_" if found[0] == "-" else found[0], text)  # not within quotes
+        raise TypeError(
+            f"names are written as text, as in 'neflag(n_points=10), saliency'; got {type(text).__name__} {text!r}."
+            " Things of one's own need a label: {'mine': thing}"
+        )
+    # not within quotes
+    tidy = re.sub(
+        r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?<=[A-Za-z])-(?=[A-Za-z])",
+        lambda found: "_" if found[0] == "-" else found[0],
+        text,
+    )
     try:
         entries = ast.parse(f"[{tidy}]", mode="eval").body.elts
         result = {}
         for entry in entries:
-            call = isinstance(entry, ast.Call) and isinstance(entry.func, ast.Name) and not entry.args and all(k.arg for k in entry.keywords)
+            call = (
+                isinstance(entry, ast.Call)
+                and isinstance(entry.func, ast.Name)
+                and not entry.args
+                and all(k.arg for k in entry.keywords)
+            )
             if not call and not isinstance(entry, ast.Name):
                 raise SyntaxError
             name = entry.func if call else entry
@@ -495,7 +611,9 @@ def parse_names(
             settings = {k.arg: ast.literal_eval(k.value) for k in entry.keywords} if call else {}
             result[ast.unparse(entry)] = (name.id, settings)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        raise ValueError(f"{text!r} can't be read; write names joined by commas, with settings as in 'neflag(n_points=10), saliency'") from None
+        raise ValueError(
+            f"{text!r} can't be read; write names joined by commas, with settings as in 'neflag(n_points=10), saliency'"
+        ) from None
     return result
 
 # %% ../nbs/08_benchmark.ipynb #88b649d0
@@ -526,7 +644,10 @@ def _tensor_bytes(value: Tensor) -> bytes:
 
 
 def _plain(value, unseen: list[str] | None = None, where: str = "", depth: int = 0):
-    "A JSON form of a setting that tells equal from different. What it can't look into goes to `unseen`, under the name `where`."
+    """A JSON form of a setting that tells equal from different.
+
+    What it can't look into goes to `unseen`, under the name `where`.
+    """
     unseen = [] if unseen is None else unseen
     if isinstance(value, np.generic):
         value = value.item()
@@ -553,11 +674,17 @@ def _plain(value, unseen: list[str] | None = None, where: str = "", depth: int =
         return {"partial": [_plain(v, unseen, where, depth + 1) for v in (value.func, value.args, value.keywords)]}
     if inspect.isroutine(value) or isinstance(value, type):
         return _plain_function(value, unseen, where, depth)
-    return {"type": f"{type(value).__module__}.{type(value).__qualname__}"} | _plain_attributes(value, unseen, where, depth)
+    return {"type": f"{type(value).__module__}.{type(value).__qualname__}"} | _plain_attributes(
+        value, unseen, where, depth
+    )
 
 
 def _plain_module(value: nn.Module, unseen, where, depth) -> dict:
-    return {"type": type(value).__qualname__, "weights_sha256": _weights(value, unseen, where), "code_sha256": _code_of(value, unseen, where, depth)}
+    return {
+        "type": type(value).__qualname__,
+        "weights_sha256": _weights(value, unseen, where),
+        "code_sha256": _code_of(value, unseen, where, depth),
+    }
 
 
 _class_sources = weakref.WeakKeyDictionary()  # Python reads a whole file for the source of one class
@@ -576,17 +703,28 @@ def _source_of(value) -> str:
 
 
 def _plain_function(value, unseen, where, depth):
-    "Name, source and what the function has captured: its closure, its defaults, the object it is bound to, globals that it reads"
+    """Name, source and what the function has captured: its closure, its defaults, the object it is bound to, globals
+    that it reads
+    """
     source, code = _source_of(value), getattr(value, "__code__", None)
     if not source and code is not None:
         source = repr((code.co_code, code.co_names, [c for c in code.co_consts if isinstance(c, _SCALARS)]))
-    name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', value)} {_digest(_text_bytes(source))[:16] if source else ''}".strip()
+    name = (
+        f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', value)}"
+        f" {_digest(_text_bytes(source))[:16] if source else ''}".strip()
+    )
     captured = {}
     if code is not None:
         closure = getattr(value, "__closure__", None) or ()
         found = {n: c.cell_contents for n, c in zip(code.co_freevars, closure) if _filled(c)}
-        found |= {f"default {i}": v for i, v in enumerate(getattr(value, "__defaults__", None) or ())} | (getattr(value, "__kwdefaults__", None) or {})
-        found |= {n: value.__globals__[n] for n in _globals_read(code) if n in value.__globals__ and _worth_a_look(value.__globals__[n], value)}
+        found |= {f"default {i}": v for i, v in enumerate(getattr(value, "__defaults__", None) or ())} | (
+            getattr(value, "__kwdefaults__", None) or {}
+        )
+        found |= {
+            n: value.__globals__[n]
+            for n in _globals_read(code)
+            if n in value.__globals__ and _worth_a_look(value.__globals__[n], value)
+        }
         for n, v in found.items():
             captured |= _captured(n, v, unseen, f"{where}.{n}", depth + 1)
     owner = getattr(value, "__self__", None)
@@ -611,7 +749,10 @@ def _worth_a_look(value, function) -> bool:
 
 
 def _captured(name: str, value, unseen, where, depth) -> dict:
-    "The description of something captured. Lists and dictionaries may be the method's own notes: only networks and tensors in them count."
+    """The description of something captured.
+
+    Lists and dictionaries may be the method's own notes: only networks and tensors in them count.
+    """
     if isinstance(value, (list, dict, set)):
         inside = value.values() if isinstance(value, dict) else value
         held = [_plain(v, unseen, where, depth + 1) for v in inside if isinstance(v, (Tensor, nn.Module))]
@@ -636,7 +777,9 @@ def _plain_attributes(value, unseen, where, depth) -> dict:
 
 
 def _code_of(model: nn.Module, unseen: list[str] | None = None, where: str = "model", depth: int = 0) -> str:
-    "SHA-256 over the classes of all modules, the source of those that aren't PyTorch's, their numbers and words, and their hooks"
+    """SHA-256 over the classes of all modules, the source of those that aren't PyTorch's, their numbers and words,
+    and their hooks
+    """
     unseen, parts = [] if unseen is None else unseen, []
     for name, module in model.named_modules():
         kind = type(module)
@@ -649,10 +792,19 @@ def _code_of(model: nn.Module, unseen: list[str] | None = None, where: str = "mo
             continue
         for k, v in sorted(kept.items()):
             plain = isinstance(v, _SCALARS) or (isinstance(v, tuple) and all(isinstance(o, _SCALARS) for o in v))
-            described = {k: _plain(v)} if plain else {} if isinstance(v, nn.Module) else _captured(k, v, unseen, f"{where}.{name}.{k}", depth + 1)
+            described = (
+                {k: _plain(v)}
+                if plain
+                else {}
+                if isinstance(v, nn.Module)
+                else _captured(k, v, unseen, f"{where}.{name}.{k}", depth + 1)
+            )
             parts.append(json.dumps(described, sort_keys=True, default=str))
         for hooks in ("_forward_hooks", "_forward_pre_hooks"):
-            parts += [str(_plain(h, unseen, f"{where}.{name}.{hooks}", depth + 1)) for h in getattr(module, hooks, {}).values()]
+            parts += [
+                str(_plain(h, unseen, f"{where}.{name}.{hooks}", depth + 1))
+                for h in getattr(module, hooks, {}).values()
+            ]
     return _digest(_text_bytes("\n".join(parts)))
 
 
@@ -662,7 +814,9 @@ def _entries(given, table: Mapping, what: str, unseen: list[str]) -> dict[str, t
         given = [given]
     if not isinstance(given, Mapping):
         if not isinstance(given, Sequence):
-            raise TypeError(f"{what}s must be names or a dictionary label -> {what}, got {type(given).__name__} {given!r}")
+            raise TypeError(
+                f"{what}s must be names or a dictionary label -> {what}, got {type(given).__name__} {given!r}"
+            )
         given = {label: entry for text in given for label, entry in parse_names(text).items()}
     chosen = {}
     for label, value in given.items():
@@ -676,7 +830,11 @@ def _entries(given, table: Mapping, what: str, unseen: list[str]) -> dict[str, t
         if not all(isinstance(k, str) for k in settings):
             raise TypeError(f"settings of {what} {label!r} must have names, got {', '.join(map(repr, settings))}")
         described = value if isinstance(value, str) else _plain(value, unseen, f"{what}s.{label}")
-        chosen[label] = (_known(value, table, what) if isinstance(value, str) else value, settings, {what: described, "settings": _plain(settings, unseen, f"{what}s.{label}")})
+        chosen[label] = (
+            _known(value, table, what) if isinstance(value, str) else value,
+            settings,
+            {what: described, "settings": _plain(settings, unseen, f"{what}s.{label}")},
+        )
     if not chosen:
         raise ValueError(f"no {what} was given; choose from {', '.join(table)}")
     return chosen
@@ -687,11 +845,22 @@ def _own_method(label: str, given, settings: Mapping) -> Method:
     if isinstance(given, Method):
         return given
     if isinstance(given, type):
-        raise TypeError(f"method {label!r} is the class {given.__name__}; give an object of it, {given.__name__}(model)")
+        raise TypeError(
+            f"method {label!r} is the class {given.__name__}; give an object of it, {given.__name__}(model)"
+        )
     if not hasattr(given, "attribute") and not callable(given):
-        raise TypeError(f"a method must be a name, an object with .attribute, a function (model, inputs, targets) or a Method; got {type(given).__name__}")
+        raise TypeError(
+            "a method must be a name, an object with .attribute, a function (model, inputs, targets) or a Method; got"
+            f" {type(given).__name__}"
+        )
     if hasattr(given, "attribute"):
-        _check_call(f"method {label!r}", given.attribute, (None,), dict(target=None) | settings, "attribute(inputs, target=targets, **settings)")
+        _check_call(
+            f"method {label!r}",
+            given.attribute,
+            (None,),
+            dict(target=None) | settings,
+            "attribute(inputs, target=targets, **settings)",
+        )
     else:
         _check_call(f"method {label!r}", given, (None,) * 3, settings, "function(model, inputs, targets, **settings)")
 
@@ -740,7 +909,8 @@ class Case:
     inputs: Tensor  # (batch, channels, H, W)
     attributions: Tensor  # (batch, channels or 1, H, W)
     targets: list[int]  # explained class per example
-    masks: Tensor | None = None  # (batch, H, W) bool, where the object is; None when the measure doesn't need it
+    # (batch, H, W) bool, where the object is; None when the measure doesn't need it
+    masks: Tensor | None = None
     seeds: list[int] = field(default_factory=list)  # one per example, for measures that draw random numbers
     method: Method | None = None  # what is known of the method
     settings: Mapping = field(default_factory=dict)  # the method's own, its `baselines` among them
@@ -751,7 +921,14 @@ class Case:
         "Deletion and insertion curves (FaithfulnessCurves), evaluated once per settings."
         key = repr(sorted(settings.items(), key=str))
         if key not in self.kept:
-            self.kept[key] = faithfulness_curves(self.forward, self.inputs, self.attributions, self.targets, internal_batch_size=self.internal_batch_size, **settings)
+            self.kept[key] = faithfulness_curves(
+                self.forward,
+                self.inputs,
+                self.attributions,
+                self.targets,
+                internal_batch_size=self.internal_batch_size,
+                **settings,
+            )
         return self.kept[key]
 
 
@@ -766,16 +943,23 @@ class Measure:
     better: str | None = None  # "higher", "lower" or None
     masks: bool = False  # needs to know where the object is
     shared: tuple[str, ...] = ()  # which of the common steps, substrate, unit and rank it takes
-    settings: Sequence[Callable] = ()  # functions whose keyword arguments are the settings, for the check before the run; none: those of `compute`
+    # functions whose keyword arguments are the settings, for the check before the run; none: those of
+    # `compute`
+    settings: Sequence[Callable] = ()
 
     def __post_init__(self):
         "Raises TypeError or ValueError for fields that can't be used."
         if not callable(self.compute):
-            raise TypeError(f"a measure must be a name, a function of a Case or a Measure; got {type(self.compute).__name__} {self.compute!r}")
+            raise TypeError(
+                f"a measure must be a name, a function of a Case or a Measure; got {type(self.compute).__name__}"
+                f" {self.compute!r}"
+            )
         if self.better not in (None, "higher", "lower"):
             raise ValueError(f"better={self.better!r} is not known; choose 'higher', 'lower' or None")
         if not set(self.shared) <= {"steps", *_MASKING}:
-            raise ValueError(f"shared={self.shared!r} holds a name that isn't shared; shared are steps, {', '.join(_MASKING)}")
+            raise ValueError(
+                f"shared={self.shared!r} holds a name that isn't shared; shared are steps, {', '.join(_MASKING)}"
+            )
 
 
 def _area(name: str, better: str) -> Measure:
@@ -791,14 +975,26 @@ def _masked(function: Callable, better: str) -> Measure:
     "A measure of the score after the top fraction is removed or kept"
 
     def score(case, **settings):
-        return function(case.forward, case.inputs, case.attributions, case.targets, internal_batch_size=case.internal_batch_size, **settings)
+        return function(
+            case.forward,
+            case.inputs,
+            case.attributions,
+            case.targets,
+            internal_batch_size=case.internal_batch_size,
+            **settings,
+        )
 
     return Measure(score, better, shared=_MASKING, settings=[function, comprehensiveness])
 
 
 def _located(function: Callable, better: str) -> Measure:
     "A measure of where the attribution lies"
-    return Measure(lambda case, **settings: function(case.attributions, case.masks, **settings), better, masks=True, settings=[function])
+    return Measure(
+        lambda case, **settings: function(case.attributions, case.masks, **settings),
+        better,
+        masks=True,
+        settings=[function],
+    )
 
 
 def _own_baselines(method: Method | None, settings: Mapping, inputs: Tensor, score: str | None):
@@ -809,7 +1005,7 @@ def _own_baselines(method: Method | None, settings: Mapping, inputs: Tensor, sco
     if settings.get("path") is not None or isinstance(settings.get("start"), (Tensor, tuple)):
         return None
     if baselines is None:
-        return 0.
+        return 0.0
     if isinstance(baselines, (int, float, np.number)) and not isinstance(baselines, bool):
         return float(baselines)
     if isinstance(baselines, Tensor) and baselines.shape in (inputs.shape, inputs[:1].shape):
@@ -819,10 +1015,20 @@ def _own_baselines(method: Method | None, settings: Mapping, inputs: Tensor, sco
 
 def _completeness_error(case, **settings):
     "Of methods that promise completeness, from the baseline they were given; not defined for the others"
-    baselines = settings.pop("baselines", _own_baselines(case.method, case.settings, case.inputs, getattr(case.forward, "of", None)))
+    baselines = settings.pop(
+        "baselines", _own_baselines(case.method, case.settings, case.inputs, getattr(case.forward, "of", None))
+    )
     if baselines is None:
         return torch.full((len(case.inputs),), math.nan)
-    return completeness_error(case.forward, case.inputs, case.attributions, case.targets, baselines=baselines, internal_batch_size=case.internal_batch_size, **settings)
+    return completeness_error(
+        case.forward,
+        case.inputs,
+        case.attributions,
+        case.targets,
+        baselines=baselines,
+        internal_batch_size=case.internal_batch_size,
+        **settings,
+    )
 
 # %% ../nbs/08_benchmark.ipynb #14dd8b66
 MEASURES = {
@@ -846,11 +1052,24 @@ DEFAULT_MEASURES = ("deletion", "insertion", "difference", "pointing_game", "ene
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-_PICTURES = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # raster formats only: nothing in a file is run
+# raster formats only: nothing in a file is run
+_PICTURES = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _KEYS = ("label", "boxes", "boxes_xyxy", "polygons", "mask", "mask_value")
 _OTHER_WORDS = {
-    "class": "label", "category": "label", "category_id": "label", "target": "label", "box": "boxes", "bbox": "boxes", "bboxes": "boxes", "bounding_box": "boxes",
-    "bounding_boxes": "boxes", "xyxy": "boxes", "segmentation": "polygons", "polygon": "polygons", "points": "polygons", "masks": "mask",
+    "class": "label",
+    "category": "label",
+    "category_id": "label",
+    "target": "label",
+    "box": "boxes",
+    "bbox": "boxes",
+    "bboxes": "boxes",
+    "bounding_box": "boxes",
+    "bounding_boxes": "boxes",
+    "xyxy": "boxes",
+    "segmentation": "polygons",
+    "polygon": "polygons",
+    "points": "polygons",
+    "masks": "mask",
 }
 
 
@@ -863,9 +1082,20 @@ def _check_entry(name: str, entry: Mapping):
     for key in entry:
         if key not in _KEYS:
             word = str(key).strip().lower().replace("-", "_")
-            near = [word] if word in _KEYS else [_OTHER_WORDS[word]] if word in _OTHER_WORDS else difflib.get_close_matches(word, _KEYS, n=1, cutoff=.6)
+            near = (
+                [word]
+                if word in _KEYS
+                else (
+                    [_OTHER_WORDS[word]]
+                    if word in _OTHER_WORDS
+                    else difflib.get_close_matches(word, _KEYS, n=1, cutoff=0.6)
+                )
+            )
             if near:
-                raise ValueError(f"the annotation of {name} has {key!r}, which is not read; did you mean {near[0]!r}? (read are {', '.join(_KEYS)})")
+                raise ValueError(
+                    f"the annotation of {name} has {key!r}, which is not read; did you mean {near[0]!r}? (read are"
+                    f" {', '.join(_KEYS)})"
+                )
     label = entry.get("label")
     if label is not None and (isinstance(label, bool) or not isinstance(label, (int, np.integer))):
         raise ValueError(f"the annotation of {name} has the label {label!r}; a class number (an int) or null is needed")
@@ -873,16 +1103,31 @@ def _check_entry(name: str, entry: Mapping):
         shapes = entry.get(key)
         if shapes is None:
             continue
-        good = isinstance(shapes, (list, tuple)) and all(isinstance(s, (list, tuple)) and all(map(_is_number, s)) for s in shapes)
+        good = isinstance(shapes, (list, tuple)) and all(
+            isinstance(s, (list, tuple)) and all(map(_is_number, s)) for s in shapes
+        )
         if not good or not all(len(s) == 4 if least == 4 else len(s) >= 6 and len(s) % 2 == 0 for s in shapes):
-            form = "[[x0, y0, x1, y1], ...]" if least == 4 else "[[x0, y0, x1, y1, x2, y2, ...], ...], three corners at least"
-            raise ValueError(f"the annotation of {name} has {key} {str(shapes)[:60]}; {form} is needed, in pixels of the file")
+            form = (
+                "[[x0, y0, x1, y1], ...]"
+                if least == 4
+                else "[[x0, y0, x1, y1, x2, y2, ...], ...], three corners at least"
+            )
+            raise ValueError(
+                f"the annotation of {name} has {key} {str(shapes)[:60]}; {form} is needed, in pixels of the file"
+            )
         if least == 4 and not all(s[0] <= s[2] and s[1] <= s[3] for s in shapes):
-            raise ValueError(f"the annotation of {name} has a box that ends before it begins, {str(shapes)[:60]}; a box is [x0, y0, x1, y1], not [x, y, width, height]")
+            raise ValueError(
+                f"the annotation of {name} has a box that ends before it begins, {str(shapes)[:60]}; a box is [x0, y0,"
+                " x1, y1], not [x, y, width, height]"
+            )
     if "mask_value" in entry and "mask" not in entry:
-        raise ValueError(f"the annotation of {name} has a mask_value, but no mask (an image file beside the annotations)")
+        raise ValueError(
+            f"the annotation of {name} has a mask_value, but no mask (an image file beside the annotations)"
+        )
     if "mask" in entry and not isinstance(entry["mask"], (str, os.PathLike)):
-        raise ValueError(f"the annotation of {name} has the mask {str(entry['mask'])[:60]!r}; the name of an image file is needed")
+        raise ValueError(
+            f"the annotation of {name} has the mask {str(entry['mask'])[:60]!r}; the name of an image file is needed"
+        )
 
 
 class PhotographFolder(Dataset):
@@ -891,12 +1136,21 @@ class PhotographFolder(Dataset):
     def __init__(
         self,
         folder: str | Path,  # searched with its subfolders
-        preprocess: Callable,  # PIL image -> (3, H, W) in [0, 1], resized and cropped, not normalised; LoadedModel.preprocess
-        annotations: str | Path | Mapping | None = None,  # name -> {"label", "boxes" or "boxes_xyxy", "polygons", "mask", "mask_value"}, or a JSON file of it; only the photographs it names are used
+        # PIL image -> (3, H, W) in [0, 1], resized and cropped, not normalised; LoadedModel.preprocess
+        preprocess: Callable,
+        # name -> {"label", "boxes" or "boxes_xyxy", "polygons", "mask", "mask_value"}, or a JSON file of it;
+        # only the photographs it names are used
+        annotations: str | Path | Mapping | None = None,
     ):
-        "Raises OSError, TypeError or ValueError for a folder without photographs and annotations that can't be read, have misspelt keys or values of another form. Boxes are [x0, y0, x1, y1], where column x1 and row y1 belong to the box, and polygons [x0, y0, x1, y1, ...] in pixels of the file; a mask is an image file beside the annotations, other than zero (or equal to mask_value) on the object."
+        """Raises OSError, TypeError or ValueError for a folder without photographs and annotations that can't be
+        read, have misspelt keys or values of another form. Boxes are [x0, y0, x1, y1], where column x1 and row y1
+        belong to the box, and polygons [x0, y0, x1, y1, ...] in pixels of the file; a mask is an image file
+        beside the annotations, other than zero (or equal to mask_value) on the object.
+        """
         if not callable(preprocess):
-            raise TypeError(f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(preprocess).__name__}")
+            raise TypeError(
+                f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(preprocess).__name__}"
+            )
         self.folder, self.preprocess = _path(folder, "folder"), preprocess
         if not self.folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")
@@ -909,12 +1163,21 @@ class PhotographFolder(Dataset):
             except ValueError as error:
                 raise ValueError(f"{annotations} is not JSON: {error}") from None
             self.base = Path(annotations).parent
-        if self.annotations is not None and not (isinstance(self.annotations, Mapping) and all(isinstance(e, Mapping) for e in self.annotations.values())):
-            raise ValueError('annotations must map file names to dictionaries: {"photo.jpg": {"label": 3, "boxes": [[x0, y0, x1, y1]]}}')
+        if self.annotations is not None and not (
+            isinstance(self.annotations, Mapping) and all(isinstance(e, Mapping) for e in self.annotations.values())
+        ):
+            raise ValueError(
+                'annotations must map file names to dictionaries: {"photo.jpg": {"label": 3, "boxes": [[x0, y0, x1,'
+                " y1]]}}"
+            )
         for name, entry in (self.annotations or {}).items():
             _check_entry(visible_text(str(name)), entry)
         if self.annotations is None:
-            self.names = sorted(p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+            self.names = sorted(
+                p.relative_to(self.folder).as_posix()
+                for p in self.folder.rglob("*")
+                if p.suffix.lower() in _SUFFIXES and p.is_file()
+            )
         else:
             self.names = sorted(self.annotations)
         if not self.names:
@@ -933,7 +1196,7 @@ class PhotographFolder(Dataset):
     def __getitem__(self, index):
         entry, photograph = self.entry(index), load_image(self.folder / self.names[index])
         drawn = self._mask(entry, photograph.size)
-        mask = None if drawn is None else self.preprocess(drawn)[0] > .5
+        mask = None if drawn is None else self.preprocess(drawn)[0] > 0.5
         return self.preprocess(photograph), entry.get("label"), mask
 
     def _mask(self, entry: Mapping, size: tuple[int, int]):
@@ -944,7 +1207,11 @@ class PhotographFolder(Dataset):
                 values = np.asarray(file)
             values = values[..., 0] if values.ndim == 3 else values
             chosen = np.isin(values, entry["mask_value"]) if "mask_value" in entry else values != 0
-            return Image.fromarray(np.where(chosen, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.NEAREST).convert("RGB")
+            return (
+                Image.fromarray(np.where(chosen, 255, 0).astype(np.uint8))
+                .resize(size, Image.Resampling.NEAREST)
+                .convert("RGB")
+            )
         if boxes is None and polygons is None:
             return None
         drawn = Image.new("L", size)
@@ -959,7 +1226,9 @@ class PhotographFolder(Dataset):
         self,
         n: int,  # how many photographs are used
     ) -> str:
-        "SHA-256 over names, files and annotations of the first photographs, and over up to eight of them as they come out of `preprocess`."
+        """SHA-256 over names, files and annotations of the first photographs, and over up to eight of them as they
+        come out of `preprocess`.
+        """
         whole = hashlib.sha256()
         for i, name in enumerate(self.names[:n]):
             whole.update(_text_bytes(f"{name}\0{json.dumps(_plain(self.entry(i)), sort_keys=True)}\0"))
@@ -996,7 +1265,15 @@ class _Shapes(Dataset):
         return self.shapes.images[index], int(self.shapes.targets[index]), self.shapes.evidence[index]
 
     def fingerprint(self, n):
-        return _plain(torch.cat([self.shapes.images[:n].flatten().double(), self.shapes.evidence[:n].flatten().double(), self.shapes.targets[:n].double()]))
+        return _plain(
+            torch.cat(
+                [
+                    self.shapes.images[:n].flatten().double(),
+                    self.shapes.evidence[:n].flatten().double(),
+                    self.shapes.targets[:n].double(),
+                ]
+            )
+        )
 
 
 class _NotAnImage(TypeError):
@@ -1009,12 +1286,26 @@ def _item(data, index: int) -> tuple[Tensor, int | None, Tensor | None]:
     parts = tuple(item) if isinstance(item, (tuple, list)) else (item,)
     image, label, mask = (*parts, None, None)[:3]
     if not isinstance(image, Tensor):
-        raise _NotAnImage(f"item {index} of the dataset begins with {type(image).__name__}; an image tensor (channels, H, W) is needed (give the dataset a transform)")
+        raise _NotAnImage(
+            f"item {index} of the dataset begins with {type(image).__name__}; an image tensor (channels, H, W) is"
+            " needed (give the dataset a transform)"
+        )
     if not image.is_floating_point():
-        mend = "; give the dataset a transform that makes it what the model takes, image.float() / 255 for pixels in [0, 1]" if not image.is_complex() else ""
-        raise _NotAnImage(f"item {index} of the dataset is an image of {str(image.dtype).removeprefix('torch.')}; floating-point numbers are needed{mend}")
+        mend = (
+            "; give the dataset a transform that makes it what the model takes, image.float() / 255 for pixels in"
+            " [0, 1]"
+            if not image.is_complex()
+            else ""
+        )
+        raise _NotAnImage(
+            f"item {index} of the dataset is an image of {str(image.dtype).removeprefix('torch.')}; floating-point"
+            f" numbers are needed{mend}"
+        )
     if image.is_quantized or image.is_nested or image.is_meta or image.layout != torch.strided:
-        raise _NotAnImage(f"item {index} of the dataset is not a plain tensor (quantised, nested, sparse or on the meta device); give image.to_dense() or the like")
+        raise _NotAnImage(
+            f"item {index} of the dataset is not a plain tensor (quantised, nested, sparse or on the meta device); give"
+            " image.to_dense() or the like"
+        )
     if image.numel() == 0:
         raise ValueError(f"the image is empty, {tuple(image.shape)}")
     label = None if label is None else _read_label(label)
@@ -1026,7 +1317,9 @@ def _read_mask(mask, image: Tensor) -> Tensor:
     try:
         mask = torch.as_tensor(mask)
     except Exception:
-        raise TypeError(f"the mask is {type(mask).__name__}; a tensor (H, W) is needed, other than zero on the object") from None
+        raise TypeError(
+            f"the mask is {type(mask).__name__}; a tensor (H, W) is needed, other than zero on the object"
+        ) from None
     if mask.shape[-2:] != image.shape[-2:] or mask.shape[:-2].numel() != 1:
         raise ValueError(f"the mask is {tuple(mask.shape)}, the image {tuple(image.shape[-2:])}")
     if mask.is_floating_point() and not torch.isfinite(mask).all():
@@ -1036,17 +1329,25 @@ def _read_mask(mask, image: Tensor) -> Tensor:
 
 def _read_label(label) -> int:
     "A label as an int; TypeError for what isn't a whole number"
-    value = label.item() if isinstance(label, (Tensor, np.ndarray, np.generic)) and math.prod(label.shape) == 1 else label
+    value = (
+        label.item() if isinstance(label, (Tensor, np.ndarray, np.generic)) and math.prod(label.shape) == 1 else label
+    )
     if not isinstance(value, int):
         raise TypeError(f"the label is {type(label).__name__} {str(label)[:40]}; a class number (an int) is needed")
     return int(value)
 
 
 def _names(data, n: int) -> list[str]:
-    "Names of the first examples: the dataset's own where it has one for each example, equal ones numbered; else the position"
+    """Names of the first examples: the dataset's own where it has one for each example, equal ones numbered; else
+    the position
+    """
     given = getattr(data, "names", None)
     given = given.tolist() if isinstance(given, np.ndarray) else given
-    if not isinstance(given, (list, tuple)) or len(given) != len(data) or not all(isinstance(o, (str, int, os.PathLike)) for o in given):
+    if (
+        not isinstance(given, (list, tuple))
+        or len(given) != len(data)
+        or not all(isinstance(o, (str, int, os.PathLike)) for o in given)
+    ):
         return [f"{i:06d}" for i in range(n)]
     names, taken, times = [], {str(o) for o in given}, {}
     for name in map(str, given[:n]):
@@ -1085,7 +1386,9 @@ def _item_hash(image: Tensor, label: int | None, mask: Tensor | None) -> str:
 def weights_hash(
     model: nn.Module,  # any module
 ) -> str:
-    "SHA-256 over names, dtypes, shapes and values of all parameters and buffers, packed ones of quantised layers too. Raises TypeError for what is no module, ValueError for weights that have no values (meta device)."
+    """SHA-256 over names, dtypes, shapes and values of all parameters and buffers, packed ones of quantised layers
+    too. Raises TypeError for what is no module, ValueError for weights that have no values (meta device).
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a module, got {type(model).__name__}")
     return _weights(model, [], "model")
@@ -1119,14 +1422,21 @@ def write_atomically(
     path: str | Path,  # where the file goes
     data: bytes,  # its content
 ):
-    "Write a file that is either there as a whole or not at all, also after a power cut; returns None. Raises OSError in one line when it can't be written, and the old file is then still there; TypeError for data that are no bytes."
+    """Write a file that is either there as a whole or not at all, also after a power cut; returns None.
+
+    Raises OSError in one line when it can't be written, and the old file is then still there; TypeError for data
+    that are no bytes.
+    """
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"data must be bytes, got {type(data).__name__}; encode text first: text.encode()")
     path = _path(path, "path")
     try:
         path = path.resolve() if path.is_symlink() else path  # the link stays a link
         if path.exists() and not path.is_file():
-            raise OSError(errno.EISDIR if path.is_dir() else errno.EINVAL, "Is a directory" if path.is_dir() else "Not a regular file")
+            raise OSError(
+                errno.EISDIR if path.is_dir() else errno.EINVAL,
+                "Is a directory" if path.is_dir() else "Not a regular file",
+            )
     except OSError as error:
         raise _cannot_write(path, error) from None
     temporary = path.with_name(f".{path.name[:150]}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -1151,7 +1461,10 @@ def write_atomically(
             pass
 
 
-_TEMPORARY = re.compile(r"\.(manifest\.json|table\.csv|table\.md|figure\.png|\d{6,}-[^/]*\.(json|safetensors))\.\d+(-\d+)?\.tmp")  # names that are ours
+# names that are ours
+_TEMPORARY = re.compile(
+    r"\.(manifest\.json|table\.csv|table\.md|figure\.png|\d{6,}-[^/]*\.(json|safetensors))\.\d+(-\d+)?\.tmp"
+)
 
 
 def _path(value, name: str) -> Path:
@@ -1164,7 +1477,10 @@ def _path(value, name: str) -> Path:
 
 
 def _cannot_write(path, error: OSError) -> OSError:
-    said = OSError(f"can't write {path}: {error.strerror or error}. What was finished is kept; make room or choose another folder, then start the same run again")
+    said = OSError(
+        f"can't write {path}: {error.strerror or error}. What was finished is kept; make room or choose another folder,"
+        " then start the same run again"
+    )
     said.errno = error.errno
     return said
 
@@ -1195,7 +1511,11 @@ def _differences(there: Mapping, now: Mapping) -> list[str]:
         text = json.dumps(value)
         return text if len(text) < 50 else text[:20] + "..." + text[-12:]
 
-    return [f"{k}: {short(a[k]) if k in a else 'nothing'} there, {short(b[k]) if k in b else 'nothing'} now" for k in dict.fromkeys([*a, *b]) if k not in a or k not in b or a[k] != b[k]]
+    return [
+        f"{k}: {short(a[k]) if k in a else 'nothing'} there, {short(b[k]) if k in b else 'nothing'} now"
+        for k in dict.fromkeys([*a, *b])
+        if k not in a or k not in b or a[k] != b[k]
+    ]
 
 
 def _refuse_strangers(folder: Path):
@@ -1209,14 +1529,22 @@ def _refuse_strangers(folder: Path):
             _read_manifest(folder)
             return
         inside = {p.name for p in folder.iterdir()}
-        units = [p.name for sub in ("results", "attributions") if (folder / sub).is_dir() for p in (folder / sub).iterdir()]
+        units = [
+            p.name for sub in ("results", "attributions") if (folder / sub).is_dir() for p in (folder / sub).iterdir()
+        ]
     except OSError as error:
         raise _cannot_write(folder, error) from None
     if any(_UNIT.fullmatch(name) for name in units):
         raise ValueError(f"{folder} holds results but no manifest; choose another folder")
-    strange = sorted(o for o in [*(inside - {".lock", "results", "attributions"}), *units] if not _TEMPORARY.fullmatch(o))
+    strange = sorted(
+        o for o in [*(inside - {".lock", "results", "attributions"}), *units] if not _TEMPORARY.fullmatch(o)
+    )
     if strange:
-        raise ValueError(f"{folder} is no run folder and isn't empty ({', '.join(map(visible_text, strange[:3]))}{', ...' if len(strange) > 3 else ''}); choose a new or empty folder")
+        raise ValueError(
+            f"{folder} is no run folder and isn't empty"
+            f" ({', '.join(map(visible_text, strange[:3]))}{', ...' if len(strange) > 3 else ''}); choose a new or"
+            " empty folder"
+        )
 
 
 def _claim(folder: Path, configuration: dict, names: list[str], about: dict) -> dict:
@@ -1235,11 +1563,20 @@ def _claim(folder: Path, configuration: dict, names: list[str], about: dict) -> 
         manifest = _read_manifest(folder)
         there, now = dict(manifest["configuration"]), dict(configuration)
         old, new = there.pop("methods"), now.pop("methods")
-        differing = _differences(there, now) + _differences({"methods": {k: old[k] for k in old if k in new}}, {"methods": {k: new[k] for k in new if k in old}})
+        differing = _differences(there, now) + _differences(
+            {"methods": {k: old[k] for k in old if k in new}}, {"methods": {k: new[k] for k in new if k in old}}
+        )
         if differing:
-            raise ValueError(f"{folder} holds a run with another configuration ({'; '.join(differing[:4])}{f'; and {len(differing) - 4} more' if len(differing) > 4 else ''}); go on with the same one, or choose another folder")
+            raise ValueError(
+                f"{folder} holds a run with another configuration"
+                f" ({'; '.join(differing[:4])}{f'; and {len(differing) - 4} more' if len(differing) > 4 else ''}); go"
+                " on with the same one, or choose another folder"
+            )
         if names != manifest["examples"]:
-            raise ValueError(f"{folder} holds a run with another configuration (names of the examples); go on with the same one, or choose another folder")
+            raise ValueError(
+                f"{folder} holds a run with another configuration (names of the examples); go on with the same one, or"
+                " choose another folder"
+            )
         if set(new) <= set(old):
             return manifest
         manifest["configuration"]["methods"] = old | new
@@ -1254,7 +1591,9 @@ def _read_json(path: Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} can't be read ({visible_text(str(error))}); remove it to have that part done again") from None
+        raise ValueError(
+            f"{path} can't be read ({visible_text(str(error))}); remove it to have that part done again"
+        ) from None
 
 
 def _read_manifest(folder: Path) -> dict:
@@ -1270,14 +1609,28 @@ def _read_manifest(folder: Path) -> dict:
     good = good and all("kind" in m for m in parts[0].values()) and all("better" in m for m in parts[1].values())
     examples = manifest.get("examples") if good else None
     if not isinstance(examples, list) or not all(isinstance(e, str) for e in examples):
-        raise ValueError(f"{path} is not the manifest of a run, or is damaged; put the file back, or choose another folder")
+        raise ValueError(
+            f"{path} is not the manifest of a run, or is damaged; put the file back, or choose another folder"
+        )
     return manifest
 
 
 _UNIT = re.compile(r"\d{6,}-[A-Za-z0-9_.]*-[0-9a-f]{4}\.(json|safetensors)")
 _ROW = {
-    "index": int, "example": str, "method": str, "label": (int, type(None)), "target": (int, type(None)), "predicted": (int, type(None)), "probability": (int, float, type(None)),
-    "seconds": (int, float), "gradient_evaluations": (int, float, type(None)), "forward_rows": (int, float, type(None)), "values": dict, "errors": dict, "warnings": list, "error": (str, type(None)),
+    "index": int,
+    "example": str,
+    "method": str,
+    "label": (int, type(None)),
+    "target": (int, type(None)),
+    "predicted": (int, type(None)),
+    "probability": (int, float, type(None)),
+    "seconds": (int, float),
+    "gradient_evaluations": (int, float, type(None)),
+    "forward_rows": (int, float, type(None)),
+    "values": dict,
+    "errors": dict,
+    "warnings": list,
+    "error": (str, type(None)),
 }
 
 
@@ -1304,13 +1657,21 @@ def _read_rows(path: Path, manifest: Mapping) -> list[dict]:
 
 
 def _read_shard(path: Path, n: int) -> dict[int, Tensor]:
-    "Attributions of a shard by example; ValueError when it is damaged or of another run. Only tensors are read: nothing in the file is run."
+    """Attributions of a shard by example; ValueError when it is damaged or of another run.
+
+    Only tensors are read: nothing in the file is run.
+    """
     try:
         held = {int(k): v for k, v in safetensors.torch.load(path.read_bytes()).items()}
     except Exception as error:
-        raise ValueError(f"{path} can't be read ({visible_text(_one_line(error))}); remove it and results/{path.stem}.json to have that part done again") from None
+        raise ValueError(
+            f"{path} can't be read ({visible_text(_one_line(error))}); remove it and results/{path.stem}.json to have"
+            " that part done again"
+        ) from None
     if not all(0 <= k < n for k in held):
-        raise ValueError(f"{path} belongs to other examples; remove it and results/{path.stem}.json to have that part done again")
+        raise ValueError(
+            f"{path} belongs to other examples; remove it and results/{path.stem}.json to have that part done again"
+        )
     return held
 
 # %% ../nbs/08_benchmark.ipynb #98f3fd64
@@ -1331,7 +1692,9 @@ def _locked(folder: Path):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another benchmark is running in {folder}; wait for it, or choose another folder") from None
+            raise ValueError(
+                f"another benchmark is running in {folder}; wait for it, or choose another folder"
+            ) from None
         except OSError:  # a file system without locks
             pass
         yield
@@ -1360,7 +1723,10 @@ class _Team:
             if not running:
                 missing = [v for v in ("MASTER_ADDR", "MASTER_PORT", "RANK") if v not in os.environ]
                 if missing:
-                    raise ValueError(f"WORLD_SIZE is {self.size}, but {', '.join(missing)} is not set; start the processes with torchrun, or unset WORLD_SIZE")
+                    raise ValueError(
+                        f"WORLD_SIZE is {self.size}, but {', '.join(missing)} is not set; start the processes with"
+                        " torchrun, or unset WORLD_SIZE"
+                    )
                 distributed.init_process_group("gloo", timeout=patience)
                 self.started = True
             self.group = distributed.new_group(backend="gloo", timeout=patience)
@@ -1396,19 +1762,31 @@ def example_seed(
     return int.from_bytes(hashlib.sha256(_text_bytes(f"{seed}\0{name}")).digest()[:8], "big") >> 1
 
 # %% ../nbs/08_benchmark.ipynb #94a982ac
-def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int], seeds: list[int], scored: _Scored) -> tuple[list, list]:
+def _attribute(
+    run: Callable, method: Method, inputs: Tensor, targets: list[int], seeds: list[int], scored: _Scored
+) -> tuple[list, list]:
     "Per example: attributions on the CPU or the error's text; and what was warned"
 
     def call(rows: slice):
-        with warnings.catch_warnings(record=True) as said, leave_as_found(scored, warn=False, restore_gradients=True), _seeded(method, seeds[rows.start]):
+        with (
+            warnings.catch_warnings(record=True) as said,
+            leave_as_found(scored, warn=False, restore_gradients=True),
+            _seeded(method, seeds[rows.start]),
+        ):
             warnings.simplefilter("always")
             result = run(inputs[rows], targets[rows], seeds[rows.start])
         result = result[0] if isinstance(result, tuple) else result
         x = inputs[rows]
         if not isinstance(result, Tensor) or not _belongs(result, x):
-            raise ValueError(f"the method returned {tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__} for inputs {tuple(x.shape)}")
+            raise ValueError(
+                f"the method returned {tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__}"
+                f" for inputs {tuple(x.shape)}"
+            )
         if result.is_complex() or result.layout != torch.strided:
-            raise ValueError(f"the method returned {str(result.dtype).removeprefix('torch.')} numbers, {result.layout}; attributions are real numbers, one per place")
+            raise ValueError(
+                f"the method returned {str(result.dtype).removeprefix('torch.')} numbers, {result.layout}; attributions"
+                " are real numbers, one per place"
+            )
         result = result if result.is_floating_point() else result.to(x.dtype)
         words = [_words(w) for w in said if not re.match(_NOISE, str(w.message))]
         return list(result.detach().cpu()), [words] * len(x)
@@ -1436,7 +1814,9 @@ def _attribute(run: Callable, method: Method, inputs: Tensor, targets: list[int]
                 torch.cuda.empty_cache()
             scored.rows, scored.gradient_rows = counted
             results, words = one_by_one()
-    results = [r if isinstance(r, str) or torch.isfinite(r).all() else "the attribution holds NaN or infinity" for r in results]
+    results = [
+        r if isinstance(r, str) or torch.isfinite(r).all() else "the attribution holds NaN or infinity" for r in results
+    ]
     return results, words
 
 
@@ -1447,7 +1827,9 @@ def _words(warning) -> str:
 def _belongs(result: Tensor, x: Tensor) -> bool:
     "Whether attributions are of the inputs' shape, or have one channel, or none"
     shape = tuple(x.shape)
-    return tuple(result.shape) == shape or (len(shape) > 2 and tuple(result.shape) in ((shape[0], 1, *shape[2:]), (shape[0], *shape[2:])))
+    return tuple(result.shape) == shape or (
+        len(shape) > 2 and tuple(result.shape) in ((shape[0], 1, *shape[2:]), (shape[0], *shape[2:]))
+    )
 
 
 def _one_line(error: BaseException) -> str:
@@ -1461,7 +1843,9 @@ def _measure(compute: Callable, settings: dict, case: Case) -> tuple[list, list]
 
     def call(case):
         values = _one_each(compute(case, **settings), len(case.inputs)).detach().double().cpu().tolist()
-        return [v if math.isfinite(v) else None for v in values], [None if math.isfinite(v) else "not defined here" for v in values]
+        return [v if math.isfinite(v) else None for v in values], [
+            None if math.isfinite(v) else "not defined here" for v in values
+        ]
 
     try:
         return call(case)
@@ -1478,34 +1862,63 @@ def _one_each(values, n: int) -> Tensor:
     "A measure's values as a tensor (n,); ValueError for another shape"
     values = values if isinstance(values, Tensor) else torch.as_tensor(values)
     if values.shape != (n,):
-        raise ValueError(f"the measure returned shape {tuple(values.shape)} for {n} examples; it must be one number each")
+        raise ValueError(
+            f"the measure returned shape {tuple(values.shape)} for {n} examples; it must be one number each"
+        )
     return values
 
 
 def _part(case: Case, rows: list[int]) -> Case:
     "Some examples of a case"
     return replace(
-        case, inputs=case.inputs[rows], attributions=case.attributions[rows], targets=[case.targets[i] for i in rows],
-        masks=None if case.masks is None else case.masks[rows], seeds=[case.seeds[i] for i in rows], kept={},
+        case,
+        inputs=case.inputs[rows],
+        attributions=case.attributions[rows],
+        targets=[case.targets[i] for i in rows],
+        masks=None if case.masks is None else case.masks[rows],
+        seeds=[case.seeds[i] for i in rows],
+        kept={},
     )
 
 # %% ../nbs/08_benchmark.ipynb #b95b2003
 DEFAULT_METHODS = (
-    "integrated_gradients", "neflag", "geodesic", "equilibrium", "saliency", "input_x_gradient", "gradient_shap", "deep_lift", "guided_backprop", "grad_cam",
-    "random", "centre", "uniform",
+    "integrated_gradients",
+    "neflag",
+    "geodesic",
+    "equilibrium",
+    "saliency",
+    "input_x_gradient",
+    "gradient_shap",
+    "deep_lift",
+    "guided_backprop",
+    "grad_cam",
+    "random",
+    "centre",
+    "uniform",
 )
 
 
 def benchmark(
-    model: nn.Module | LoadedModel | Callable | None = None,  # images to logits; a LoadedModel also knows how photographs are prepared; None takes the embedded network
-    data: Dataset | ShapeImages | str | Path | None = None,  # dataset of (image, label, mask), or a folder of photographs; None takes the embedded images
-    methods: Sequence[str] | Mapping[str, object] = DEFAULT_METHODS,  # names from METHODS, or label -> name, settings, (name, settings), object with .attribute, function (model, inputs, targets), or Method
-    measures: Sequence[str] | Mapping[str, object] | None = None,  # names from MEASURES, or label -> the same forms, functions taking a Case; None takes DEFAULT_MEASURES, as far as the data allow
-    folder: str | Path = "attrnb-bench",  # run folder; made, or gone on with when it holds the same configuration
+    # images to logits; a LoadedModel also knows how photographs are prepared; None takes the embedded network
+    model: nn.Module | LoadedModel | Callable | None = None,
+    # dataset of (image, label, mask), or a folder of photographs; None takes the embedded images
+    data: Dataset | ShapeImages | str | Path | None = None,
+    # names from METHODS, or label -> name, settings, (name, settings), object with .attribute, function
+    # (model, inputs, targets), or Method
+    methods: Sequence[str] | Mapping[str, object] = DEFAULT_METHODS,
+    # names from MEASURES, or label -> the same forms, functions taking a Case; None takes DEFAULT_MEASURES,
+    # as far as the data allow
+    measures: Sequence[str] | Mapping[str, object] | None = None,
+    # run folder; made, or gone on with when it holds the same configuration
+    folder: str | Path = "attrnb-bench",
     *,
-    target: str | int | Sequence[int] | None = None,  # "label", "predicted", a class, or one per example; None: the label where there is one, else the predicted class
-    score: str = "probability",  # what is explained and measured, one of core's SCORES; "output" for a model that returns probabilities
-    annotations: str | Path | Mapping | None = None,  # labels, boxes and masks of a folder, see PhotographFolder
+    # "label", "predicted", a class, or one per example; None: the label where there is one, else the
+    # predicted class
+    target: str | int | Sequence[int] | None = None,
+    # what is explained and measured, one of core's SCORES; "output" for a model that returns probabilities
+    score: str = "probability",
+    # labels, boxes and masks of a folder, see PhotographFolder
+    annotations: str | Path | Mapping | None = None,
     preprocess: Callable | None = None,  # PIL image -> (3, H, W) in [0, 1]; default that of the LoadedModel
     images: int | None = None,  # how many examples, the first ones; default all (12 embedded ones)
     steps: int = 32,  # of the faithfulness curves
@@ -1514,15 +1927,24 @@ def benchmark(
     rank: str = "signed",  # of the faithfulness measures, see unit_importance
     seed: int = 0,  # all random numbers follow from it and the example's name
     batch_size: int = 4,  # examples per block
-    internal_batch_size: int | None = None,  # rows per forward pass at most in our methods and the measures, to bound memory; Captum's take a whole block (deep_lift twice, occlusion 16 times), gradient_shap 20 rows of one image
-    device: str | torch.device | None = None,  # default where the model is; "cuda" under torchrun means the local rank's
+    # rows per forward pass at most in our methods and the measures, to bound memory; Captum's take a whole
+    # block (deep_lift twice, occlusion 16 times), gradient_shap 20 rows of one image
+    internal_batch_size: int | None = None,
+    # default where the model is; "cuda" under torchrun means the local rank's
+    device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,  # of the images; the model must have it too
-    keep: str | None = "float32",  # attributions kept as "float32", "float16" or "float64"; None keeps results only
+    # attributions kept as "float32", "float16" or "float64"; None keeps results only
+    keep: str | None = "float32",
     reference: str | None = None,  # method that the others are compared with; default the first
     retry_failed: bool = False,  # do again what failed in an earlier start
     show_progress: bool = True,  # progress bar with the remaining time
 ):
-    "The finished BenchmarkRun; writes table.csv, table.md and figure.png into the folder. Failing examples are part of the result. Raises ValueError or TypeError, before anything is run, for wrong calls, settings among them, for data or a model of which no example can be used, another configuration in the folder, a folder of something else or in use; OSError when the folder can't be written."
+    """The finished BenchmarkRun; writes table.csv, table.md and figure.png into the folder.
+
+    Failing examples are part of the result. Raises ValueError or TypeError, before anything is run, for wrong
+    calls, settings among them, for data or a model of which no example can be used, another configuration in the
+    folder, a folder of something else or in use; OSError when the folder can't be written.
+    """
     team = _Team()
     try:
         return _benchmark(team, **{k: v for k, v in locals().items() if k != "team"})
@@ -1534,9 +1956,17 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     "Module on its device, dataset, names of the examples, description of the model"
     if model is None:
         model = load_model("shapes")
-    name = model.name if isinstance(model, LoadedModel) else type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", type(model).__name__)
+    name = (
+        model.name
+        if isinstance(model, LoadedModel)
+        else type(model).__name__
+        if isinstance(model, nn.Module)
+        else getattr(model, "__name__", type(model).__name__)
+    )
     if preprocess is not None and not callable(preprocess):
-        raise TypeError(f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(preprocess).__name__}")
+        raise TypeError(
+            f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(preprocess).__name__}"
+        )
     if isinstance(model, LoadedModel):
         preprocess, model = preprocess or model.preprocess, model.model
     if not isinstance(model, nn.Module):
@@ -1552,24 +1982,40 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
     if any(t.device != where for t in tensors):
         model = copy.deepcopy(model).to(where)  # the given one stays where it is
     if any(t.is_floating_point() and t.dtype != dtype for t in model.parameters()):
-        raise ValueError(f"the model's parameters are {next(t.dtype for t in model.parameters() if t.is_floating_point() and t.dtype != dtype)}, the images {dtype}; give dtype, or convert the model")
+        raise ValueError(
+            "the model's parameters are"
+            f" {next(t.dtype for t in model.parameters() if t.is_floating_point() and t.dtype != dtype)}, the images"
+            f" {dtype}; give dtype, or convert the model"
+        )
     if annotations is not None and not isinstance(data, (str, Path)):
-        raise ValueError("annotations belong to a folder of photographs; other datasets give label and mask with each item: (image, label, mask)")
+        raise ValueError(
+            "annotations belong to a folder of photographs; other datasets give label and mask with each item: (image,"
+            " label, mask)"
+        )
     if data is None:
         try:
-            data = shape_images(12 if images is None else images, seed=seed + 1_000_003)  # not the images that the network was trained on
+            # not the images that the network was trained on
+            data = shape_images(12 if images is None else images, seed=seed + 1_000_003)
         except (MemoryError, RuntimeError):
             raise ValueError(f"images={images} embedded images don't fit into memory; ask for fewer") from None
     if isinstance(data, ShapeImages):
         data = _Shapes(data)
     elif isinstance(data, (str, Path)):
         if preprocess is None:
-            raise ValueError("a folder of photographs needs preprocess (PIL image -> tensor), or a LoadedModel that has one: benchmark(load_model('resnet50'), 'photos')")
+            raise ValueError(
+                "a folder of photographs needs preprocess (PIL image -> tensor), or a LoadedModel that has one:"
+                " benchmark(load_model('resnet50'), 'photos')"
+            )
         if annotations is None and _path(folder, "folder").resolve().is_relative_to(Path(data).resolve()):
-            raise ValueError(f"the run folder {folder} lies in the folder of photographs {data}, where its figure would count as one; choose another")
+            raise ValueError(
+                f"the run folder {folder} lies in the folder of photographs {data}, where its figure would count as"
+                " one; choose another"
+            )
         data = PhotographFolder(data, preprocess, annotations)
     elif not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        raise TypeError(f"data must be a folder, ShapeImages or a dataset with len() and [index], got {type(data).__name__}")
+        raise TypeError(
+            f"data must be a folder, ShapeImages or a dataset with len() and [index], got {type(data).__name__}"
+        )
     n = len(data) if images is None else min(images, len(data))
     if n < 1:
         raise ValueError(f"images={images} of {len(data)} examples leaves nothing to do")
@@ -1580,19 +2026,28 @@ def _prepare(model, data, annotations, preprocess, images, device, dtype, seed, 
 def usable_device(
     name: str | torch.device,  # "cpu", "cuda:1", ...
 ) -> torch.device:
-    "The device, on which numbers can be made. Raises TypeError for what is no name, ValueError for a device that is unknown or not available on this machine."
+    """The device, on which numbers can be made.
+
+    Raises TypeError for what is no name, ValueError for a device that is unknown or not available on this
+    machine.
+    """
     if not isinstance(name, (str, torch.device)):
         raise TypeError(f"device must be the name of a torch device, got {type(name).__name__} {name!r}")
     try:
         device = torch.device(name)
         torch.empty(1, device=device).tolist()
     except Exception as error:
-        raise ValueError(f"device {str(name)!r} can't be used here: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+        raise ValueError(
+            f"device {str(name)!r} can't be used here: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        ) from None
     return device
 
 # %% ../nbs/08_benchmark.ipynb #738d8c21
 def _look_at_first(data, names: list[str], model: nn.Module, where, dtype, target, score: str) -> Tensor:
-    "The first example that can be used, (1, ...) on the device. ValueError or TypeError for what would fail on every example."
+    """The first example that can be used, (1, ...) on the device.
+
+    ValueError or TypeError for what would fail on every example.
+    """
     reasons, failed = [], 0
     for i in range(len(names)):
         try:
@@ -1622,7 +2077,9 @@ def _look_at_first(data, names: list[str], model: nn.Module, where, dtype, targe
         for wrong in [t for t in wanted if isinstance(t, int) and t >= classes][:1]:
             raise ValueError(f"target {wrong} is out of range; the model has classes 0 to {classes - 1}")
         if target == "label" and label is None:
-            raise ValueError(f"target='label', but {visible_text(names[i])} has no label; choose target='predicted' or a class")
+            raise ValueError(
+                f"target='label', but {visible_text(names[i])} has no label; choose target='predicted' or a class"
+            )
         return x
     raise ValueError(f"not one of {len(reasons)} examples can be used; {visible_text(names[0])}: {reasons[0]}")
 
@@ -1640,11 +2097,20 @@ class _NotLogits(ValueError):
 def _check_outputs(outputs, rows: int):
     "Raise _NotLogits for what isn't one row of classes per image"
     if not isinstance(outputs, Tensor):
-        raise _NotLogits(f"the model returned {type(outputs).__name__}; the benchmark needs a tensor of logits (images, classes): wrap the model in a function that picks it")
+        raise _NotLogits(
+            f"the model returned {type(outputs).__name__}; the benchmark needs a tensor of logits (images, classes):"
+            " wrap the model in a function that picks it"
+        )
     if outputs.ndim != 2 or len(outputs) != rows or not outputs.shape[1]:
-        raise _NotLogits(f"the model returned shape {tuple(outputs.shape)} for {rows} image(s); the benchmark needs logits (images, classes)")
+        raise _NotLogits(
+            f"the model returned shape {tuple(outputs.shape)} for {rows} image(s); the benchmark needs logits (images,"
+            " classes)"
+        )
     if not outputs.is_floating_point():
-        raise _NotLogits(f"the model returned {str(outputs.dtype).removeprefix('torch.')}; the benchmark needs logits, floating-point numbers")
+        raise _NotLogits(
+            f"the model returned {str(outputs.dtype).removeprefix('torch.')}; the benchmark needs logits,"
+            " floating-point numbers"
+        )
 
 
 def _check_score(model, x: Tensor, outputs: Tensor, score: str):
@@ -1657,7 +2123,10 @@ def _check_score(model, x: Tensor, outputs: Tensor, score: str):
             warnings.filterwarnings("error", message=".*probabilities already")
             ClassScore(model, of=score)(x)
     except (ValueError, UserWarning) as error:
-        raise ValueError(f"score={score!r} doesn't fit this model: {error}. Here: score='output' takes the model's outputs as they are") from None
+        raise ValueError(
+            f"score={score!r} doesn't fit this model: {error}. Here: score='output' takes the model's outputs as"
+            " they are"
+        ) from None
 
 
 def _check_layer(label: str, layer, model: nn.Module):
@@ -1665,27 +2134,42 @@ def _check_layer(label: str, layer, model: nn.Module):
     if isinstance(layer, str):
         _module_named(layer, model)
     elif not isinstance(layer, nn.Module):
-        raise TypeError(f"method {label!r}: layer must be a module's name or the module, got {type(layer).__name__} {layer!r}")
+        raise TypeError(
+            f"method {label!r}: layer must be a module's name or the module, got {type(layer).__name__} {layer!r}"
+        )
     elif not any(layer is m for m in model.modules()):
-        raise ValueError(f"method {label!r}: layer is no module of this model (of a copy of it, or of one on another device?); give its name, see named_modules()")
+        raise ValueError(
+            f"method {label!r}: layer is no module of this model (of a copy of it, or of one on another device?); give"
+            " its name, see named_modules()"
+        )
 
 
 def _stand_in(x: Tensor) -> nn.Module:
     "A network of a few numbers for images of this shape, (rows, ...) to (rows, 2)"
     if x.ndim == 4:
-        layers = [(nn.Conv2d, x.shape[1], 2, 1), nn.ReLU(), (nn.Conv2d, 2, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), (nn.Linear, 2, 2)]
+        layers = [
+            (nn.Conv2d, x.shape[1], 2, 1),
+            nn.ReLU(),
+            (nn.Conv2d, 2, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            (nn.Linear, 2, 2),
+        ]
     else:
         layers = [nn.Flatten(), (nn.Linear, x[0].numel(), 2)]
     network = nn.Sequential(*(nn.utils.skip_init(*o) if isinstance(o, tuple) else o for o in layers))
     with torch.no_grad():
         for p in network.parameters():
-            p.copy_(torch.linspace(-1., 1., p.numel()).view_as(p) if p.ndim > 1 else torch.linspace(3., -3., p.numel()))
+            p.copy_(
+                torch.linspace(-1.0, 1.0, p.numel()).view_as(p) if p.ndim > 1 else torch.linspace(3.0, -3.0, p.numel())
+            )
     return network.to(x.dtype).eval()
 
 
 def _try_settings(chosen: Mapping, wanted: Mapping, common: Mapping, x: Tensor, score: str):
     "ValueError for settings of known methods and measures that fail on the stand-in, too"
-    x = torch.linspace(0., 1., x.numel()).view_as(x).to(x.dtype)
+    x = torch.linspace(0.0, 1.0, x.numel()).view_as(x).to(x.dtype)
     network = _stand_in(x)
     for label, (method, settings, _) in chosen.items():
         plain = {k: v for k, v in settings.items() if k != "layer"}
@@ -1699,7 +2183,8 @@ def _try_settings(chosen: Mapping, wanted: Mapping, common: Mapping, x: Tensor, 
     if masks is not None:
         masks[..., : (x.shape[-1] + 1) // 2] = True
     case = Case(ClassScore(network, of=score), x, x.flip(-1), [0], masks, [0])
-    if x.ndim == 4 and not any(measure.shared for measure, _, _ in wanted.values()):  # no measure takes them; a slip is said all the same
+    # no measure takes them; a slip is said all the same
+    if x.ndim == 4 and not any(measure.shared for measure, _, _ in wanted.values()):
         wanted = dict(wanted, deletion=(MEASURES["deletion"], common, None))
     for label, (measure, settings, _) in wanted.items():
         if any(measure is m for m in MEASURES.values()) and not (measure.masks and x.ndim != 4):
@@ -1727,8 +2212,32 @@ def _error_of(method: Method, network: nn.Module, x: Tensor, score: str, setting
     return None
 
 # %% ../nbs/08_benchmark.ipynb #c6ca6d39
-def _benchmark(team, model, data, methods, measures, folder, target, score, annotations, preprocess, images, steps, substrate, unit, rank,
-               seed, batch_size, internal_batch_size, device, dtype, keep, reference, retry_failed, show_progress):
+def _benchmark(
+    team,
+    model,
+    data,
+    methods,
+    measures,
+    folder,
+    target,
+    score,
+    annotations,
+    preprocess,
+    images,
+    steps,
+    substrate,
+    unit,
+    rank,
+    seed,
+    batch_size,
+    internal_batch_size,
+    device,
+    dtype,
+    keep,
+    reference,
+    retry_failed,
+    show_progress,
+):
     batch_size, steps, seed = whole_number(batch_size, "batch_size"), whole_number(steps, "steps"), _whole_seed(seed)
     images = whole_number(images, "images", or_none=True)
     internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
@@ -1754,7 +2263,9 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
         real_number(substrate, "substrate", or_none=True)
     if team.rank == 0:
         _refuse_strangers(folder)
-    model, where, data, names, about_model = _prepare(model, data, annotations, preprocess, images, device, dtype, seed, team, folder, unseen)
+    model, where, data, names, about_model = _prepare(
+        model, data, annotations, preprocess, images, device, dtype, seed, team, folder, unseen
+    )
     n = len(names)
     known = _has_masks(data, n)
     if measures is None:
@@ -1764,12 +2275,21 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
         measure = measure if isinstance(measure, Measure) else Measure(measure)
         settings = {k: common[k] for k in measure.shared} | settings
         if measure.settings:
-            _refuse_unknown(f"measure {label!r}", settings, _settings_of(measure.settings[:1]) or _settings_of(measure.settings[1:]))
+            _refuse_unknown(
+                f"measure {label!r}", settings, _settings_of(measure.settings[:1]) or _settings_of(measure.settings[1:])
+            )
         else:
             _check_call(f"measure {label!r}", measure.compute, (None,), settings, "function(case, **settings)")
         if measure.masks and known is False:
-            raise ValueError(f"measure {label!r} needs to know where the object is, but no example has a mask{', boxes or polygons: give annotations' if isinstance(data, PhotographFolder) else ''}")
-        wanted[label] = (measure, settings, described | {"settings": _plain(settings, unseen, f"measures.{label}"), "better": measure.better})
+            raise ValueError(
+                f"measure {label!r} needs to know where the object is, but no example has a"
+                f" mask{', boxes or polygons: give annotations' if isinstance(data, PhotographFolder) else ''}"
+            )
+        wanted[label] = (
+            measure,
+            settings,
+            described | {"settings": _plain(settings, unseen, f"measures.{label}"), "better": measure.better},
+        )
     target = _read_target(target, n)
     first = _look_at_first(data, names, model, where, dtype, target, score)
     for label, (method, settings, _) in chosen.items():
@@ -1778,16 +2298,49 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
     _try_settings(chosen, wanted, common, first.cpu(), score)
     folder = Path(folder)
     configuration = dict(
-        model=about_model, score=score, target=_plain(target), seed=seed,
-        data=dict(kind=type(data).__name__.lstrip("_"), examples=n, sha256=_fingerprint(data, n, unseen) if team.rank == 0 else None),
-        methods={label: described for label, (_, _, described) in chosen.items()}, measures={label: described for label, (_, _, described) in wanted.items()},
-        dtype=str(dtype).removeprefix("torch."), keep=keep, versions=_versions(),
+        model=about_model,
+        score=score,
+        target=_plain(target),
+        seed=seed,
+        data=dict(
+            kind=type(data).__name__.lstrip("_"),
+            examples=n,
+            sha256=_fingerprint(data, n, unseen) if team.rank == 0 else None,
+        ),
+        methods={label: described for label, (_, _, described) in chosen.items()},
+        measures={label: described for label, (_, _, described) in wanted.items()},
+        dtype=str(dtype).removeprefix("torch."),
+        keep=keep,
+        versions=_versions(),
     )
-    about = dict(created=datetime.now(timezone.utc).isoformat(timespec="seconds"), device=str(where), processes=team.size, batch_size=batch_size)
+    about = dict(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        device=str(where),
+        processes=team.size,
+        batch_size=batch_size,
+    )
     about["not_checked"] = sorted({f"NOT checked: {o}" for o in unseen})
     with _locked(folder) if team.rank == 0 else _nothing():
         team.agree(lambda: _claim(folder, configuration, names, about))
-        _work(team, model, where, data, names, chosen, wanted, folder, target, score, seed, batch_size, internal_batch_size, dtype, keep, retry_failed, show_progress)
+        _work(
+            team,
+            model,
+            where,
+            data,
+            names,
+            chosen,
+            wanted,
+            folder,
+            target,
+            score,
+            seed,
+            batch_size,
+            internal_batch_size,
+            dtype,
+            keep,
+            retry_failed,
+            show_progress,
+        )
         team.wait()
         run = BenchmarkRun(folder)
         if team.rank == 0:
@@ -1797,7 +2350,9 @@ def _benchmark(team, model, data, methods, measures, folder, target, score, anno
 
 
 def _has_masks(data, n: int) -> bool:
-    "Whether the data know where the object is: of a folder by its annotations, otherwise by the first items; None where these don't tell"
+    """Whether the data know where the object is: of a folder by its annotations, otherwise by the first items; None
+    where these don't tell
+    """
     if isinstance(data, PhotographFolder):
         return any({"boxes", "boxes_xyxy", "polygons", "mask"} & set(data.entry(i)) for i in range(n))
     found = []
@@ -1810,27 +2365,60 @@ def _has_masks(data, n: int) -> bool:
 
 # %% ../nbs/08_benchmark.ipynb #e8744eb9
 def _unit_name(first: int, label: str) -> str:
-    "File name of a block's results: first example, method, and a hash against names that differ in forbidden characters"
+    """File name of a block's results: first example, method, and a hash against names that differ in forbidden
+    characters
+    """
     return f"{first:06d}-{re.sub(r'[^A-Za-z0-9_.]+', '_', label)[:60]}-{hashlib.sha256(label.encode()).hexdigest()[:4]}"
 
 
-def _work(team, model, where, data, names, chosen, wanted, folder, target, score, seed, batch_size, internal_batch_size, dtype, keep, retry_failed, show_progress):
+def _work(
+    team,
+    model,
+    where,
+    data,
+    names,
+    chosen,
+    wanted,
+    folder,
+    target,
+    score,
+    seed,
+    batch_size,
+    internal_batch_size,
+    dtype,
+    keep,
+    retry_failed,
+    show_progress,
+):
     "Do this process's share of what is not yet finished"
     done = _results(folder)
     finished = {(row["index"], row["method"]) for row in done if not (retry_failed and row["error"])}
     items = {row["index"]: row["item"] for row in done if row.get("item")}
-    blocks = [range(i, min(i + batch_size, len(names))) for i in range(0, len(names), batch_size)][team.rank::team.size]
+    blocks = [range(i, min(i + batch_size, len(names))) for i in range(0, len(names), batch_size)][
+        team.rank :: team.size
+    ]
     pairs = [(i, label) for block in blocks for i in block for label in chosen]
     measured = ClassScore(model, of=score)
     modules = {of: _Scored(model, of) for of in {score} | {m.score for m, _, _ in chosen.values() if m.score}}
     made = {}
-    with tqdm(total=len(pairs), initial=sum(p in finished for p in pairs), unit="attribution", disable=not show_progress or team.rank > 0, desc="benchmark") as bar:
+    with tqdm(
+        total=len(pairs),
+        initial=sum(p in finished for p in pairs),
+        unit="attribution",
+        disable=not show_progress or team.rank > 0,
+        desc="benchmark",
+    ) as bar:
         for block in blocks:
             left = {label: [i for i in block if (i, label) not in finished] for label in chosen}
-            examples = _load(data, names, sorted({i for l in left.values() for i in l}), model, where, dtype, target, score)
+            examples = _load(
+                data, names, sorted({i for l in left.values() for i in l}), model, where, dtype, target, score
+            )
             for e in examples.values():
                 if e.item and items.get(e.index, e.item) != e.item:
-                    raise ValueError(f"{visible_text(e.name)} is not what it was when the results in {folder} were made; choose another folder")
+                    raise ValueError(
+                        f"{visible_text(e.name)} is not what it was when the results in {folder} were made; choose"
+                        " another folder"
+                    )
             for label, indices in left.items():
                 if not indices:
                     continue
@@ -1842,7 +2430,20 @@ def _work(team, model, where, data, names, chosen, wanted, folder, target, score
                     except Exception as error:
                         made[label] = _failing(error)
                 bar.set_postfix_str(label, refresh=False)
-                rows, maps = _one_unit(made[label], method, settings, [examples[i] for i in indices], label, scored, measured, wanted, seed, internal_batch_size, where, dtype)
+                rows, maps = _one_unit(
+                    made[label],
+                    method,
+                    settings,
+                    [examples[i] for i in indices],
+                    label,
+                    scored,
+                    measured,
+                    wanted,
+                    seed,
+                    internal_batch_size,
+                    where,
+                    dtype,
+                )
                 _store(folder, indices[0], label, rows, maps, keep)
                 bar.update(len(indices))
 
@@ -1871,7 +2472,9 @@ class _Example:
 
 
 def _load(data, names, indices, model, where, dtype, target, score) -> dict[int, _Example]:
-    "The examples of a block, with their targets; those that can't be read or that the model can't take carry the reason"
+    """The examples of a block, with their targets; those that can't be read or that the model can't take carry the
+    reason
+    """
     examples = {i: _Example(i, names[i]) for i in indices}
     for e in examples.values():
         try:
@@ -1938,12 +2541,30 @@ def _same_shape(examples: list[_Example]) -> list[list[_Example]]:
     return list(groups.values())
 
 # %% ../nbs/08_benchmark.ipynb #9506a196
-def _one_unit(attribute, method, own, examples, label, scored, measured, wanted, seed, internal_batch_size, where, dtype) -> tuple[list[dict], dict[str, Tensor]]:
+def _one_unit(
+    attribute, method, own, examples, label, scored, measured, wanted, seed, internal_batch_size, where, dtype
+) -> tuple[list[dict], dict[str, Tensor]]:
     "Rows of results and attributions by example, of one method on one block"
-    rows = {e.index: dict(
-        index=e.index, example=e.name, method=label, label=e.label, target=e.target, predicted=e.predicted, probability=e.probability,
-        seconds=0., gradient_evaluations=0, forward_rows=0, values={m: None for m in wanted}, errors={}, warnings=[], error=e.error, item=e.item,
-    ) for e in examples}
+    rows = {
+        e.index: dict(
+            index=e.index,
+            example=e.name,
+            method=label,
+            label=e.label,
+            target=e.target,
+            predicted=e.predicted,
+            probability=e.probability,
+            seconds=0.0,
+            gradient_evaluations=0,
+            forward_rows=0,
+            values={m: None for m in wanted},
+            errors={},
+            warnings=[],
+            error=e.error,
+            item=e.item,
+        )
+        for e in examples
+    }
     maps = {}
     for group in _same_shape([e for e in examples if e.error is None]):
         x = torch.stack([e.image for e in group]).to(where, dtype)
@@ -1955,7 +2576,9 @@ def _one_unit(attribute, method, own, examples, label, scored, measured, wanted,
         cost = [round(c / len(group), 3) if method.counted or counted[0] else None for c in counted]
         alike = {}  # attributions of one shape are measured together
         for k, (e, result, said) in enumerate(zip(group, results, words)):
-            rows[e.index] |= dict(seconds=spent, forward_rows=cost[0], gradient_evaluations=cost[1], warnings=sorted(set(said)))
+            rows[e.index] |= dict(
+                seconds=spent, forward_rows=cost[0], gradient_evaluations=cost[1], warnings=sorted(set(said))
+            )
             if isinstance(result, str):
                 rows[e.index]["error"] = result
             else:
@@ -1963,7 +2586,17 @@ def _one_unit(attribute, method, own, examples, label, scored, measured, wanted,
                 alike.setdefault(tuple(result.shape), []).append(k)
         for good in alike.values():
             maps_of = torch.stack([results[k] for k in good]).to(where)
-            case = Case(measured, x[good], maps_of, [targets[k] for k in good], None, [seeds[k] for k in good], method, own, internal_batch_size)
+            case = Case(
+                measured,
+                x[good],
+                maps_of,
+                [targets[k] for k in good],
+                None,
+                [seeds[k] for k in good],
+                method,
+                own,
+                internal_batch_size,
+            )
             _measure_all(wanted, case, [group[k] for k in good], rows)
     return list(rows.values()), maps
 
@@ -1972,7 +2605,9 @@ def _measure_all(wanted, case: Case, examples: list[_Example], rows: dict):
     "Put every measure's values, or why there is none, into the rows"
     has = [k for k, e in enumerate(examples) if e.mask is not None and e.mask.any()]
     if has:
-        with_masks = replace(_part(case, has), masks=torch.stack([examples[k].mask for k in has]).to(case.inputs.device))
+        with_masks = replace(
+            _part(case, has), masks=torch.stack([examples[k].mask for k in has]).to(case.inputs.device)
+        )
     for name, (measure, settings, _) in wanted.items():
         indices = has if measure.masks else list(range(len(examples)))
         if measure.masks:
@@ -1983,7 +2618,8 @@ def _measure_all(wanted, case: Case, examples: list[_Example], rows: dict):
         with leave_as_found(case.forward, warn=False), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             values, errors = _measure(measure.compute, settings, with_masks if measure.masks else case)
-        words = set() if case.method is not None and case.method.kind == "floor" else {_words(w) for w in said}  # floors are constant on purpose
+        # floors are constant on purpose
+        words = set() if case.method is not None and case.method.kind == "floor" else {_words(w) for w in said}
         for k, value, error in zip(indices, values, errors):
             rows[examples[k].index]["warnings"] = sorted({*rows[examples[k].index]["warnings"], *words})
             rows[examples[k].index]["values"][name] = value
@@ -2001,12 +2637,19 @@ def _store(folder: Path, first: int, label: str, rows: list[dict], maps: dict[in
         if shard.exists():
             maps = {k: v for k, v in _read_shard(shard, len(manifest["examples"])).items() if k not in again} | maps
     if keep is not None and maps:
-        write_atomically(shard, safetensors.torch.save({str(i): m.to(getattr(torch, keep)).contiguous().clone() for i, m in sorted(maps.items())}))
+        write_atomically(
+            shard,
+            safetensors.torch.save(
+                {str(i): m.to(getattr(torch, keep)).contiguous().clone() for i, m in sorted(maps.items())}
+            ),
+        )
     write_atomically(path, _json(sorted(rows, key=lambda row: row["index"])))
 
 
 def _results(folder: Path) -> list[dict]:
-    "All rows of results in the folder, by example and method; of a pair done twice the one that succeeded, or the later"
+    """All rows of results in the folder, by example and method; of a pair done twice the one that succeeded, or the
+    later
+    """
     rows, manifest = {}, _read_manifest(folder)
     files = [p for p in (folder / "results").glob("*.json") if _UNIT.fullmatch(p.name)]
     for path in sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name)):
@@ -2024,13 +2667,18 @@ class BenchmarkRun:
         self,
         folder: str | Path,  # where the run is kept
     ):
-        "Reads manifest and results; `rows` holds one dictionary per example and method. Raises TypeError or ValueError if the folder holds no run or a damaged one."
+        """Reads manifest and results; `rows` holds one dictionary per example and method.
+
+        Raises TypeError or ValueError if the folder holds no run or a damaged one.
+        """
         self.folder = _path(folder, "folder")
         if not (self.folder / "manifest.json").is_file():
             raise ValueError(f"{folder} holds no run (no manifest.json)")
         self.manifest = _read_manifest(self.folder)
         order = {m: k for k, m in enumerate(self.methods)}
-        self.rows = sorted((r for r in _results(self.folder) if r["method"] in order), key=lambda r: (r["index"], order[r["method"]]))
+        self.rows = sorted(
+            (r for r in _results(self.folder) if r["method"] in order), key=lambda r: (r["index"], order[r["method"]])
+        )
 
     @property
     def methods(self) -> list[str]:
@@ -2059,7 +2707,10 @@ class BenchmarkRun:
         return [r for r in self.rows if r["error"]]
 
     def __repr__(self):
-        return f"BenchmarkRun({str(self.folder)!r}: {len(self.manifest['examples'])} examples, {len(self.methods)} methods, {len(self.measures)} measures, {len(self.failures)} failed, {self.missing} missing)"
+        return (
+            f"BenchmarkRun({str(self.folder)!r}: {len(self.manifest['examples'])} examples, {len(self.methods)}"
+            f" methods, {len(self.measures)} measures, {len(self.failures)} failed, {self.missing} missing)"
+        )
 
     def values(
         self,
@@ -2069,23 +2720,45 @@ class BenchmarkRun:
         "Example -> value, where there is one. Raises ValueError for an unknown label."
         _known(method, dict.fromkeys(self.methods), "method")
         _known(measure, dict.fromkeys(self.measures), "measure")
-        return {r["example"]: r["values"][measure] for r in self.rows if r["method"] == method and r["values"][measure] is not None}
+        return {
+            r["example"]: r["values"][measure]
+            for r in self.rows
+            if r["method"] == method and r["values"][measure] is not None
+        }
 
     def attributions(
         self,
         method: str,  # label of a method
     ) -> dict[str, Tensor]:
-        "Example -> attributions (channels or 1, H, W) as kept. Raises ValueError for an unknown label, files that are damaged or gone, and when none were kept (keep=None)."
+        """Example -> attributions (channels or 1, H, W) as kept.
+
+        Raises ValueError for an unknown label, files that are damaged or gone, and when none were kept
+        (keep=None).
+        """
         _known(method, dict.fromkeys(self.methods), "method")
         names, keep = self.manifest["examples"], self.manifest["configuration"].get("keep")
         if keep is None:
-            raise ValueError("no attributions were kept in this run (keep=None); they take a run of their own, in another folder")
+            raise ValueError(
+                "no attributions were kept in this run (keep=None); they take a run of their own, in another folder"
+            )
         tail = _unit_name(0, method)[6:]
-        shards = [p for p in (self.folder / "attributions").glob("*.safetensors") if _UNIT.fullmatch(p.name) and p.stem.endswith(tail)]
-        found = {k: v for path in sorted(shards, key=lambda p: (p.stat().st_mtime_ns, p.name)) for k, v in _read_shard(path, len(names)).items()}
+        shards = [
+            p
+            for p in (self.folder / "attributions").glob("*.safetensors")
+            if _UNIT.fullmatch(p.name) and p.stem.endswith(tail)
+        ]
+        found = {
+            k: v
+            for path in sorted(shards, key=lambda p: (p.stat().st_mtime_ns, p.name))
+            for k, v in _read_shard(path, len(names)).items()
+        }
         gone = [r["example"] for r in self.rows if r["method"] == method and not r["error"] and r["index"] not in found]
         if gone:
-            raise ValueError(f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'} ({', '.join(map(visible_text, gone[:3]))}{', ...' if len(gone) > 3 else ''}); remove their files in results to have them done again")
+            raise ValueError(
+                f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'}"
+                f" ({', '.join(map(visible_text, gone[:3]))}{', ...' if len(gone) > 3 else ''}); remove their files in"
+                " results to have them done again"
+            )
         return {names[i]: found[i] for i in sorted(found)}
 
     def summary(
@@ -2093,7 +2766,10 @@ class BenchmarkRun:
         reference: str | None = None,  # method that the others are compared with; default the first
         level: float = 0.95,  # of the intervals
     ) -> list[dict]:
-        "One dictionary per method and measure: examples, mean, low, high, and the paired difference to the reference with its own low and high (None for the reference itself). Raises ValueError for an unknown reference."
+        """One dictionary per method and measure: examples, mean, low, high, and the paired difference to the
+        reference with its own low and high (None for the reference itself). Raises ValueError for an unknown
+        reference.
+        """
         reference = self.methods[0] if reference is None else reference
         _known(reference, dict.fromkeys(self.methods), "method")
         if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
@@ -2104,7 +2780,18 @@ class BenchmarkRun:
             for method in self.methods:
                 values = self.values(method, measure)
                 mean, low, high = _interval(list(values.values()), level)
-                row = dict(method=method, measure=measure, examples=len(values), mean=mean, low=low, high=high, pairs=None, difference=None, difference_low=None, difference_high=None)
+                row = dict(
+                    method=method,
+                    measure=measure,
+                    examples=len(values),
+                    mean=mean,
+                    low=low,
+                    high=high,
+                    pairs=None,
+                    difference=None,
+                    difference_low=None,
+                    difference_high=None,
+                )
                 if method != reference:
                     pairs = [v - base[e] for e, v in values.items() if e in base]
                     difference, low, high = _interval(pairs, level)
@@ -2117,10 +2804,14 @@ class BenchmarkRun:
         reference: str | None = None,  # method that the others are compared with; default the first
         level: float = 0.95,  # of the intervals
     ) -> str:
-        "Markdown: means with intervals and the cost per example (a dash where it isn't known), then differences to the reference on the same examples, bold where the interval excludes zero, then what failed."
+        """Markdown: means with intervals and the cost per example (a dash where it isn't known), then differences to
+        the reference on the same examples, bold where the interval excludes zero, then what failed.
+        """
         reference = self.methods[0] if reference is None else reference
         summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
-        arrows = {m: {"higher": " ↑", "lower": " ↓"}.get(o["better"], "") for m, o in self._described("measures").items()}
+        arrows = {
+            m: {"higher": " ↑", "lower": " ↓"}.get(o["better"], "") for m, o in self._described("measures").items()
+        }
         heads = [_literal(m) + arrows[m] for m in self.measures]
         count = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
         head = ["method", "examples", "failed", *heads, "gradients", "forward rows"]
@@ -2128,15 +2819,47 @@ class BenchmarkRun:
         for m in self.methods:
             good = [r for r in count[m] if not r["error"]]
             costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
-            lines.append([_literal(m), str(len(good)), str(len(count[m]) - len(good)), *(_with_interval(*(summary[m, k][c] for c in ("mean", "low", "high"))) for k in self.measures), *costs])
-        few = " With fewer than ten examples such intervals are too narrow." if max(map(len, count.values()), default=0) < 10 else ""
-        text = [f"Means over examples with {level:.0%} bootstrap intervals; cost per example.{few}", "", _markdown(lines)]
+            lines.append(
+                [
+                    _literal(m),
+                    str(len(good)),
+                    str(len(count[m]) - len(good)),
+                    *(_with_interval(*(summary[m, k][c] for c in ("mean", "low", "high"))) for k in self.measures),
+                    *costs,
+                ]
+            )
+        few = (
+            " With fewer than ten examples such intervals are too narrow."
+            if max(map(len, count.values()), default=0) < 10
+            else ""
+        )
+        text = [
+            f"Means over examples with {level:.0%} bootstrap intervals; cost per example.{few}",
+            "",
+            _markdown(lines),
+        ]
         if len(self.methods) > 1:
             lines = [["method", *heads]]
             for m in self.methods:
                 if m != reference:
-                    lines.append([_literal(m), *(_with_interval(*(summary[m, k][c] for c in ("difference", "difference_low", "difference_high")), signed=True) for k in self.measures)])
-            text += ["", f"Difference to {_literal(reference)} on the same examples (bold: the interval excludes zero).", "", _markdown(lines)]
+                    lines.append(
+                        [
+                            _literal(m),
+                            *(
+                                _with_interval(
+                                    *(summary[m, k][c] for c in ("difference", "difference_low", "difference_high")),
+                                    signed=True,
+                                )
+                                for k in self.measures
+                            ),
+                        ]
+                    )
+            text += [
+                "",
+                f"Difference to {_literal(reference)} on the same examples (bold: the interval excludes zero).",
+                "",
+                _markdown(lines),
+            ]
         return "\n".join(text + self._notes()) + "\n"
 
     def _described(self, what):
@@ -2157,8 +2880,15 @@ class BenchmarkRun:
         if self.missing:
             lines.append(f"- not finished: {self.missing} pairs of example and method are missing")
         unseen = [m for m in self.methods if self._described("methods")[m]["kind"] != "floor" and self._never_called(m)]
-        lines += [f"- {m} was not seen to use the model: no row passed it. It ignores the model, or explains another one" for m in unseen]
-        lines += [f"- {len(images)} of {len(self.manifest['examples'])} images could not be used; {name}: {error.removeprefix('image: ')}" for name, error in list(images.items())[:1]]
+        lines += [
+            f"- {m} was not seen to use the model: no row passed it. It ignores the model, or explains another one"
+            for m in unseen
+        ]
+        lines += [
+            f"- {len(images)} of {len(self.manifest['examples'])} images could not be used; {name}:"
+            f" {error.removeprefix('image: ')}"
+            for name, error in list(images.items())[:1]
+        ]
         lines += [f"- {name}: {error.removeprefix('image: ')}" for name, error in list(images.items())[1:5]]
         lines += [f"- {m} failed on {len(e)} examples: {error}" for (m, error), e in reasons.items()]
         lines += [f"- {m} has no value for {len(e)} examples: {error}" for (m, error), e in undefined.items()]
@@ -2170,14 +2900,40 @@ class BenchmarkRun:
         return bool(good) and not any(r["forward_rows"] for r in good)
 
     def csv(self) -> str:
-        "Tidy text: one line per example, method and measure; an empty value has its reason in the last column. Words that a spreadsheet would take for a formula begin with an apostrophe."
+        """Tidy text: one line per example, method and measure; an empty value has its reason in the last column.
+
+        Words that a spreadsheet would take for a formula begin with an apostrophe.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["example", "target", "method", "measure", "value", "seconds", "gradient_evaluations", "forward_rows", "error"])
+        writer.writerow(
+            [
+                "example",
+                "target",
+                "method",
+                "measure",
+                "value",
+                "seconds",
+                "gradient_evaluations",
+                "forward_rows",
+                "error",
+            ]
+        )
         for r in self.rows:
             for m in self.measures:
                 value = r["values"][m]
-                writer.writerow([_no_formula(r["example"]), r["target"], _no_formula(r["method"]), _no_formula(m), "" if value is None else repr(value), f"{r['seconds']:.6f}", *("" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")), _no_formula(r["error"] or r["errors"].get(m, ""))])
+                writer.writerow(
+                    [
+                        _no_formula(r["example"]),
+                        r["target"],
+                        _no_formula(r["method"]),
+                        _no_formula(m),
+                        "" if value is None else repr(value),
+                        f"{r['seconds']:.6f}",
+                        *("" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")),
+                        _no_formula(r["error"] or r["errors"].get(m, "")),
+                    ]
+                )
         return text.getvalue()
 
     def figure(
@@ -2189,7 +2945,11 @@ class BenchmarkRun:
         reference = self.methods[0] if reference is None else reference
         summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
         n, columns = len(self.measures), min(3, len(self.measures))
-        fig = AttributionFigure(figsize=(1.6 + 2.6 * columns, (.85 + .24 * len(self.methods)) * math.ceil(n / columns)), layout="constrained", dpi=90)
+        fig = AttributionFigure(
+            figsize=(1.6 + 2.6 * columns, (0.85 + 0.24 * len(self.methods)) * math.ceil(n / columns)),
+            layout="constrained",
+            dpi=90,
+        )
         axes = fig.subplots(math.ceil(n / columns), columns, squeeze=False, sharey=True)
         for ax in axes.flat[n:]:
             ax.set_visible(False)
@@ -2202,12 +2962,21 @@ class BenchmarkRun:
                 if r["mean"] is not None:
                     color, marker = _LOOK[self._described("methods")[method]["kind"]]
                     ends = [[0], [0]] if r["low"] is None else [[r["mean"] - r["low"]], [r["high"] - r["mean"]]]
-                    ax.errorbar([r["mean"]], [y], xerr=ends, color=color, marker=marker, markersize=4.5, linewidth=1.3, capsize=2)
+                    ax.errorbar(
+                        [r["mean"]],
+                        [y],
+                        xerr=ends,
+                        color=color,
+                        marker=marker,
+                        markersize=4.5,
+                        linewidth=1.3,
+                        capsize=2,
+                    )
             better = self._described("measures")[measure]["better"]
             ax.set_title(_drawn(measure.replace("_", " ")) + (f"\n{better} is better" if better else ""), fontsize=9)
             ax.tick_params(labelsize=8)
             ax.set_yticks(range(len(self.methods)), [_drawn(m) for m in self.methods])
-            ax.set_ylim(len(self.methods) - .5, -.5)
+            ax.set_ylim(len(self.methods) - 0.5, -0.5)
         return fig
 
     def write(
@@ -2231,7 +3000,9 @@ def _interval(values: list[float], level: float) -> tuple:
         return None, None, None
     if len(values) < 2:
         return values[0], None, None
-    return bootstrap_interval(torch.tensor(values, dtype=torch.float64), level, draws=max(500, min(10_000, 20_000_000 // len(values))))
+    return bootstrap_interval(
+        torch.tensor(values, dtype=torch.float64), level, draws=max(500, min(10_000, 20_000_000 // len(values)))
+    )
 
 
 def _mean_cost(costs: list[float | None]) -> str:
@@ -2268,5 +3039,16 @@ def _markdown(lines: list[list[str]]) -> str:
     "A Markdown table, first line the head; numbers to the right"
     lines = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     widths = [max(len(line[c]) for line in lines) for c in range(len(lines[0]))]
-    rows = ["| " + " | ".join(cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths))) + " |" for line in lines]
-    return "\n".join([rows[0], "|" + "|".join("-" * (w + 2) if c == 0 else "-" * (w + 1) + ":" for c, w in enumerate(widths)) + "|", *rows[1:]])
+    rows = [
+        "| "
+        + " | ".join(cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths)))
+        + " |"
+        for line in lines
+    ]
+    return "\n".join(
+        [
+            rows[0],
+            "|" + "|".join("-" * (w + 2) if c == 0 else "-" * (w + 1) + ":" for c, w in enumerate(widths)) + "|",
+            *rows[1:],
+        ]
+    )

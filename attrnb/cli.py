@@ -68,27 +68,43 @@ class Explanation:
     targets: list[int]  # explained class per image
     categories: list[str]  # class names
     attributions: dict[str, Tensor]  # method -> (batch, 3 or 1, H, W)
-    rows: list[dict]  # one per method: its name, seconds and gradient evaluations per image, mean completeness error and share inside the evidence
+    # one per method: its name, seconds and gradient evaluations per image, mean completeness error and share
+    # inside the evidence
+    rows: list[dict]
     figure: AttributionFigure  # the comparison
 
 # %% ../nbs/10_cli.ipynb #dd59402d
 def explain(
-    image: str | None = None,  # a photograph; without one, embedded images whose evidence is known are explained
-    model: str | None = None,  # a torchvision model name, or "shapes"; default shapes without a photograph, resnet50 with one
-    weights: str | None = None,  # state file of the model (.pth, .safetensors); default torchvision's own weights
+    # a photograph; without one, embedded images whose evidence is known are explained
+    image: str | None = None,
+    # a torchvision model name, or "shapes"; default shapes without a photograph, resnet50 with one
+    model: str | None = None,
+    # state file of the model (.pth, .safetensors); default torchvision's own weights
+    weights: str | None = None,
     target: str | None = None,  # class number or name to explain; default the predicted class
-    method: str = "all",  # a method, several joined by commas, or all for those of this package that need no further data; settings as in "neflag(n_points=10)"
-    score: str = "probability",  # what is explained: probability, logit or log_probability of the class, sigmoid or log_sigmoid of each label for itself, or output, the model's own numbers
+    # a method, several joined by commas, or all for those of this package that need no further data; settings
+    # as in "neflag(n_points=10)"
+    method: str = "all",
+    # what is explained: probability, logit or log_probability of the class, sigmoid or log_sigmoid of each
+    # label for itself, or output, the model's own numbers
+    score: str = "probability",
     device: str = "auto",  # auto, cpu, cuda, mps
     out: str | None = None,  # PNG file of the comparison; default attrnb-explain.png, or the photograph's name
     images: int = 4,  # how many embedded images
     seed: int = 0,  # of the embedded images and of methods that sample
     mean: float | None = None,  # normalisation mean of the weights, if not torchvision's
     std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
-    internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package, to bound memory; Captum's take all images at once, deep_lift 2, occlusion 16, gradient_shap 20 rows of each
+    # rows per forward pass at most in the methods of this package, to bound memory; Captum's take all images
+    # at once, deep_lift 2, occlusion 16, gradient_shap 20 rows of each
+    internal_batch_size: int | None = None,
     quiet: bool = False,  # no progress bars
 ) -> Explanation:
-    "The Explanation; prints a table and writes the figure as PNG (or in the format that the name of `out` ends in). Raises TypeError, ValueError, OSError or RuntimeError with one clear line for wrong calls, files that can't be read or would be overwritten, and weights that can't be had; as far as they can be seen before anything is loaded."
+    """The Explanation; prints a table and writes the figure as PNG (or in the format that the name of `out` ends in).
+
+    Raises TypeError, ValueError, OSError or RuntimeError with one clear line for wrong calls, files that can't be
+    read or would be overwritten, and weights that can't be had; as far as they can be seen before anything is
+    loaded.
+    """
     ours = method.strip().lower() == "all" if isinstance(method, str) else False
     chosen = {name: (name, {}) for name in OURS} if ours else parse_names(method)
     if not chosen:
@@ -97,7 +113,10 @@ def explain(
         if name not in METHODS:
             raise ValueError(f"method {name!r} is not known; choose from {', '.join(METHODS)}, or all")
         check_method(name, own, label)
-    images, internal_batch_size = whole_number(images, "images"), whole_number(internal_batch_size, "internal_batch_size", or_none=True)
+    images, internal_batch_size = (
+        whole_number(images, "images"),
+        whole_number(internal_batch_size, "internal_batch_size", or_none=True),
+    )
     where, path = choose_device(device), _figure_path(out, image, weights)
     photograph = None if image is None else load_image(image)
     name = model or ("shapes" if image is None else "resnet50")
@@ -111,14 +130,20 @@ def explain(
     else:
         pixels = loaded.preprocess(photograph)[None].to(where)
     probabilities = _probabilities(loaded.model, pixels, score)
-    targets = probabilities.argmax(1).tolist() if target is None else [find_class(target, loaded.categories)] * len(pixels)
+    targets = (
+        probabilities.argmax(1).tolist() if target is None else [find_class(target, loaded.categories)] * len(pixels)
+    )
     for i, (p, t) in enumerate(zip(probabilities, targets)):
         best = ", ".join(f"{loaded.categories[k]} {p[k]:.2f}" for k in p.topk(min(3, len(p))).indices.tolist())
         about = "" if t == int(p.argmax()) else f"; explained: {loaded.categories[t]} {p[t]:.3f}"
         _say(f"{visible_text(Path(image).name) if image else f'image {i}'}: predicted {best}{about}")
     attributions, rows = {}, []
     for label, (name, own) in chosen.items():
-        bar = dict(show_progress=not quiet and sys.stderr.isatty()) if name in ("integrated_gradients", "neflag", "geodesic") else {}
+        bar = (
+            dict(show_progress=not quiet and sys.stderr.isatty())
+            if name in ("integrated_gradients", "neflag", "geodesic")
+            else {}
+        )
         bound = {} if internal_batch_size is None else dict(internal_batch_size=internal_batch_size)
         start = time.perf_counter()
         try:
@@ -128,22 +153,29 @@ def explain(
         if where.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
-        case = Case(ClassScore(loaded.model, of=score), pixels, attribution, targets, method=METHODS[name], settings=own)
+        case = Case(
+            ClassScore(loaded.model, of=score), pixels, attribution, targets, method=METHODS[name], settings=own
+        )
         error = MEASURES["completeness_error"].compute(case)  # from the method's own baseline
-        rows.append(dict(
-            method=label,
-            seconds=seconds / len(pixels),
-            gradient_evaluations=cost["gradient_rows"] / len(pixels),
-            completeness_error=None if error.isnan().any() else error.mean().item(),
-            inside_evidence=None if evidence is None else energy_inside(attribution, evidence).mean().item(),
-        ))
+        rows.append(
+            dict(
+                method=label,
+                seconds=seconds / len(pixels),
+                gradient_evaluations=cost["gradient_rows"] / len(pixels),
+                completeness_error=None if error.isnan().any() else error.mean().item(),
+                inside_evidence=None if evidence is None else energy_inside(attribution, evidence).mean().item(),
+            )
+        )
         attributions[label] = attribution.cpu()
     _say(_table(rows))
     if evidence is not None:
         _say(f"(the evidence covers {evidence.float().mean():.3f} of the pixels)")
     figure = compare(
-        pixels.cpu(), attributions, titles=[loaded.categories[t] for t in targets],
-        outlines=None if evidence is None else evidence.cpu(), size=1.9 if image is None else 2.8,
+        pixels.cpu(),
+        attributions,
+        titles=[loaded.categories[t] for t in targets],
+        outlines=None if evidence is None else evidence.cpu(),
+        size=1.9 if image is None else 2.8,
     )
     _save(figure, path)
     _say(f"figure: {visible_text(str(path))}")
@@ -155,9 +187,14 @@ def _probabilities(model, pixels: Tensor, score: str) -> Tensor:
     with leave_as_found(model), torch.no_grad():
         outputs = model(pixels)
     try:
-        return class_scores(outputs, {"output": "output", "sigmoid": "sigmoid", "log_sigmoid": "sigmoid"}.get(score, "probability"))
+        return class_scores(
+            outputs, {"output": "output", "sigmoid": "sigmoid", "log_sigmoid": "sigmoid"}.get(score, "probability")
+        )
     except ValueError as error:
-        raise ValueError(f"score={score!r} doesn't fit this model: {error}. Here: --score output takes the model's outputs as they are") from None
+        raise ValueError(
+            f"score={score!r} doesn't fit this model: {error}. Here: --score output takes the model's outputs as"
+            " they are"
+        ) from None
 
 
 def _figure_path(out: str | None, image: str | None, weights: str | None) -> Path:
@@ -170,12 +207,17 @@ def _figure_path(out: str | None, image: str | None, weights: str | None) -> Pat
     path = path.with_suffix(".png") if path.suffix == "" else path
     known = AttributionFigure().canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
-        raise ValueError(f"--out {path} is no picture; the name must end in .png (or {', '.join(f'.{o}' for o in sorted(known) if o != 'png')})")
+        raise ValueError(
+            f"--out {path} is no picture; the name must end in .png (or"
+            f" {', '.join(f'.{o}' for o in sorted(known) if o != 'png')})"
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"can't write {path}: there is no folder {path.parent}")
     for given in (image, weights):
         if given is not None and path.exists() and Path(given).exists() and path.samefile(given):
-            raise ValueError(f"--out {path} is the file {given} that is read, and would be overwritten; choose another name")
+            raise ValueError(
+                f"--out {path} is the file {given} that is read, and would be overwritten; choose another name"
+            )
     return path
 
 
@@ -186,7 +228,9 @@ def _save(figure, path: Path):
     try:
         write_atomically(path, picture.getvalue())
     except OSError as error:
-        raise OSError(f"{str(error).split('. What was')[0]}; nothing was written, and a file of that name is as it was") from None
+        raise OSError(
+            f"{str(error).split('. What was')[0]}; nothing was written, and a file of that name is as it was"
+        ) from None
 
 
 _IN_ASCII = str.maketrans({"↑": "^", "↓": "v"})
@@ -204,16 +248,30 @@ def _say(text: str):
 # %% ../nbs/10_cli.ipynb #05c5573d
 def _table(rows: list[dict]) -> str:
     "Aligned text, one line per method; a dash where a number is not defined"
-    head = ["method", "seconds per image", "gradients per image", "completeness error", "positive share inside evidence"]
+    head = [
+        "method",
+        "seconds per image",
+        "gradients per image",
+        "completeness error",
+        "positive share inside evidence",
+    ]
     lines = [head]
     for r in rows:
         error, inside = r["completeness_error"], r["inside_evidence"]
-        lines.append([
-            r["method"], f"{r['seconds']:.2f}", f"{r['gradient_evaluations']:.4g}",
-            "-" if error is None else f"{error:.1e}", "-" if inside is None else f"{inside:.2f}",
-        ])
+        lines.append(
+            [
+                r["method"],
+                f"{r['seconds']:.2f}",
+                f"{r['gradient_evaluations']:.4g}",
+                "-" if error is None else f"{error:.1e}",
+                "-" if inside is None else f"{inside:.2f}",
+            ]
+        )
     widths = [max(len(line[c]) for line in lines) for c in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths))) for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths)))
+        for line in lines
+    )
 
 # %% ../nbs/10_cli.ipynb #e0dd6227
 def _one_reference(text: str) -> str:
@@ -225,17 +283,27 @@ def _one_reference(text: str) -> str:
 
 
 def bench(
-    photographs: str | None = None,  # folder of photographs; without one, embedded images whose evidence is known are used
-    model: str | None = None,  # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
-    weights: str | None = None,  # state file of the model (.pth, .safetensors); default torchvision's own weights
-    mean: float | None = None,  # normalisation mean of the weights, if not torchvision's; 0 with --std 1 for none
+    # folder of photographs; without one, embedded images whose evidence is known are used
+    photographs: str | None = None,
+    # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
+    model: str | None = None,
+    # state file of the model (.pth, .safetensors); default torchvision's own weights
+    weights: str | None = None,
+    # normalisation mean of the weights, if not torchvision's; 0 with --std 1 for none
+    mean: float | None = None,
     std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
     annotations: str | None = None,  # JSON file: photograph -> label, boxes, polygons or mask
     methods: str = ",".join(DEFAULT_METHODS),  # joined by commas, with settings as in "neflag(n_points=10)"
-    measures: str | None = None,  # joined by commas, with settings as in "insertion(unit=16)"; default deletion, insertion, difference, and where the object is known pointing_game, energy_inside, intersection_over_union
-    images: int | None = None,  # how many, the first ones by name; default all photographs, or 6 embedded images
-    target: str | None = None,  # label, predicted, or a class number or name; default the label where there is one
-    score: str = "probability",  # what is explained and measured: probability, logit or log_probability of the class, sigmoid or log_sigmoid of each label for itself, or output, the model's own numbers
+    # joined by commas, with settings as in "insertion(unit=16)"; default deletion, insertion, difference, and
+    # where the object is known pointing_game, energy_inside, intersection_over_union
+    measures: str | None = None,
+    # how many, the first ones by name; default all photographs, or 6 embedded images
+    images: int | None = None,
+    # label, predicted, or a class number or name; default the label where there is one
+    target: str | None = None,
+    # what is explained and measured: probability, logit or log_probability of the class, sigmoid or
+    # log_sigmoid of each label for itself, or output, the model's own numbers
+    score: str = "probability",
     steps: int = 32,  # of the faithfulness curves
     substrate: str = "black",  # what removed parts are replaced by: black, mean, blurred, noise
     unit: str = "1",  # side of the removed patches in pixels, or element
@@ -244,12 +312,18 @@ def bench(
     keep: str = "float32",  # attributions kept as float32 or float16; none keeps results only
     seed: int = 0,  # all random numbers follow from it and the example's name
     batch_size: int = 4,  # images at a time
-    internal_batch_size: int | None = None,  # rows per forward pass at most in the methods of this package and the measures, to bound memory; Captum's take batch_size images at once (deep_lift twice, occlusion 16 times), gradient_shap 20 rows of one
+    # rows per forward pass at most in the methods of this package and the measures, to bound memory; Captum's
+    # take batch_size images at once (deep_lift twice, occlusion 16 times), gradient_shap 20 rows of one
+    internal_batch_size: int | None = None,
     device: str = "auto",  # auto, cpu, cuda, mps; under torchrun cuda is the local rank's
     retry_failed: bool = False,  # do again what failed in an earlier start
     quiet: bool = False,  # no progress bar
 ) -> BenchmarkRun:
-    "The finished run; prints its table and leaves table.csv, table.md and figure.png in the run folder. Raises TypeError, ValueError, OSError or RuntimeError with one clear line for wrong calls, another configuration or something else in the folder, and folders that can't be written."
+    """The finished run; prints its table and leaves table.csv, table.md and figure.png in the run folder.
+
+    Raises TypeError, ValueError, OSError or RuntimeError with one clear line for wrong calls, another
+    configuration or something else in the folder, and folders that can't be written.
+    """
     where = choose_device(device)
     name = model or ("shapes" if photographs is None else "resnet50")
     if photographs is None and name != "shapes":
@@ -257,7 +331,10 @@ def bench(
     if photographs is not None and not Path(photographs).is_dir():
         raise FileNotFoundError(f"there is no folder {photographs}")
     if photographs is None and annotations is not None:
-        raise ValueError(f"--annotations {annotations} needs the photographs that it describes: attrnb bench FOLDER --annotations {annotations}")
+        raise ValueError(
+            f"--annotations {annotations} needs the photographs that it describes: attrnb bench FOLDER --annotations"
+            f" {annotations}"
+        )
     chosen, wanted = parse_names(methods), None if measures is None else parse_names(measures)
     for label, (known, own) in chosen.items():
         check_method(known, own, label)
@@ -266,9 +343,26 @@ def bench(
     if target not in (None, "label", "predicted"):
         target = find_class(target, loaded.categories)
     run = benchmark(
-        loaded, photographs, chosen, wanted, out, target=target, score=score, annotations=annotations,
-        images=6 if images is None and photographs is None else images, steps=steps, substrate=_number(substrate), unit=_number(unit), seed=seed, batch_size=batch_size,
-        internal_batch_size=internal_batch_size, device=where, keep=None if keep == "none" else keep, reference=reference, retry_failed=retry_failed, show_progress=not quiet,
+        loaded,
+        photographs,
+        chosen,
+        wanted,
+        out,
+        target=target,
+        score=score,
+        annotations=annotations,
+        images=6 if images is None and photographs is None else images,
+        steps=steps,
+        substrate=_number(substrate),
+        unit=_number(unit),
+        seed=seed,
+        batch_size=batch_size,
+        internal_batch_size=internal_batch_size,
+        device=where,
+        keep=None if keep == "none" else keep,
+        reference=reference,
+        retry_failed=retry_failed,
+        show_progress=not quiet,
     )
     if int(os.environ.get("RANK", 0)) == 0:
         _say(run.table(reference))
@@ -288,25 +382,40 @@ def _number(text: str):
 # %% ../nbs/10_cli.ipynb #7b3b60e2
 def _explore(
     photographs: Sequence[str] = (),  # picture files; without one, embedded images and the embedded network
-    model: str | None = None,  # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
-    weights: str | None = None,  # state file of the model (.pth, .safetensors); default torchvision's own weights
+    # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
+    model: str | None = None,
+    # state file of the model (.pth, .safetensors); default torchvision's own weights
+    weights: str | None = None,
     labels: str | None = None,  # text file with the class names, one per line; default torchvision's
     mean: float | None = None,  # normalisation mean of the weights, if not torchvision's
     std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
     port: int = 0,  # of localhost, up to 65535; 0 takes a free one
-    application: str = "auto",  # what shows the page: voila, jupyterlab, or auto for the first that is installed
+    # what shows the page: voila, jupyterlab, or auto for the first that is installed
+    application: str = "auto",
     no_browser: bool = False,  # print the address instead of opening it
 ):
-    "Serve the explorer until it is stopped with Ctrl-C. Raises ValueError for a port that can't be used, and as attrnb.explore.serve does."
+    """Serve the explorer until it is stopped with Ctrl-C. Raises ValueError for a port that can't be used, and as
+    attrnb.explore.serve does.
+    """
     _check_port(port)
     from attrnb.explore import serve  # with its widgets, which the other commands don't need
 
-    serve(list(photographs), model, weights, labels, mean=mean, std=std, port=port, open_browser=not no_browser, application=application)
+    serve(
+        list(photographs),
+        model,
+        weights,
+        labels,
+        mean=mean,
+        std=std,
+        port=port,
+        open_browser=not no_browser,
+        application=application,
+    )
 
 
 def _check_port(port: int):
     "ValueError for a port that there isn't, or that another program has"
-    if not 0 <= whole_number(port, "port", least=-2**63) <= 65535:
+    if not 0 <= whole_number(port, "port", least=-(2**63)) <= 65535:
         raise ValueError(f"port is {port}; it must be 0 (a free one) to 65535")
     if port:
         with socket.socket() as asked:
@@ -314,13 +423,30 @@ def _check_port(port: int):
             try:
                 asked.bind(("127.0.0.1", port))
             except OSError as error:
-                raise ValueError(f"port {port} can't be used ({error.strerror or error}); choose another, or 0 for a free one") from None
+                raise ValueError(
+                    f"port {port} can't be used ({error.strerror or error}); choose another, or 0 for a free one"
+                ) from None
 
 # %% ../nbs/10_cli.ipynb #b235313b
 _COMMANDS = {
-    "explain": (explain, "explain embedded images or a photograph", "Explain embedded images whose evidence is known, or a photograph, and write a comparison figure."),
-    "bench": (bench, "compare methods over many images", "Run methods times measures over embedded images or a folder of photographs, in a folder that can be gone on with; print a table with intervals."),
-    "explore": (_explore, "compare methods with the mouse", "Open the explorer on localhost, with embedded images or with photographs, until it is stopped with Ctrl-C."),
+    "explain": (
+        explain,
+        "explain embedded images or a photograph",
+        "Explain embedded images whose evidence is known, or a photograph, and write a comparison figure.",
+    ),
+    "bench": (
+        bench,
+        "compare methods over many images",
+        (
+            "Run methods times measures over embedded images or a folder of photographs, in a folder that can be gone"
+            " on with; print a table with intervals."
+        ),
+    ),
+    "explore": (
+        _explore,
+        "compare methods with the mouse",
+        "Open the explorer on localhost, with embedded images or with photographs, until it is stopped with Ctrl-C.",
+    ),
 }
 
 
@@ -329,7 +455,9 @@ _CHOICES = dict(score=list(SCORES), keep=["float32", "float16", "none"], applica
 
 def _add_command(commands, name: str, function: Callable, short: str, long: str):
     "One subcommand, made from the signature of a function and its comments"
-    sub = commands.add_parser(name, help=short, description=long, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    sub = commands.add_parser(
+        name, help=short, description=long, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parameters = inspect.signature(function).parameters
     for option, comment in docments(function, returns=False).items():
         text, default = (comment or "").replace("%", "%%"), parameters[option].default
@@ -343,8 +471,12 @@ def _add_command(commands, name: str, function: Callable, short: str, long: str)
             choices = _CHOICES.get(option)
             kind = int if "int" in annotation else float if "float" in annotation else str
             sub.add_argument(
-                f"--{option.replace('_', '-')}", default=argparse.SUPPRESS if default is None else default,
-                type=kind, help=text, metavar=None if choices else option.upper(), choices=choices,
+                f"--{option.replace('_', '-')}",
+                default=argparse.SUPPRESS if default is None else default,
+                type=kind,
+                help=text,
+                metavar=None if choices else option.upper(),
+                choices=choices,
             )
 
 
@@ -362,7 +494,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(
     arguments: Sequence[str] | None = None,  # words of the command line; None takes the program's own
 ) -> int:
-    "Run the `attrnb` command; the exit code: 0 done, 1 when a method of `bench` has no result at all, 2 for wrong calls, files, classes or weights (one line on the error stream), 130 when interrupted."
+    """Run the `attrnb` command; the exit code: 0 done, 1 when a method of `bench` has no result at all, 2 for wrong
+    calls, files, classes or weights (one line on the error stream), 130 when interrupted.
+    """
     options = vars(_parser().parse_args(arguments))
     function = _COMMANDS[options.pop("command")][0]
 
@@ -380,7 +514,11 @@ def main(
         print("attrnb: interrupted", file=sys.stderr)
         return 130
     if isinstance(done, BenchmarkRun) and done.without_results:
-        print(f"attrnb: no result at all: {visible_text(', '.join(done.without_results))}; the reasons stand below the table", file=sys.stderr)
+        print(
+            f"attrnb: no result at all: {visible_text(', '.join(done.without_results))}; the reasons stand below the"
+            " table",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

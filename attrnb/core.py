@@ -47,7 +47,10 @@ __all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'heard_warnings', 'warn_user
 TensorOrTuple = Tensor | tuple[Tensor, ...]
 
 # %% ../nbs/00_core.ipynb #7ad41ae2
-_INSIDE = tuple(os.path.dirname(m.__file__) + os.sep for m in (attrnb, torch, captum)) + (contextlib.__file__, functools.__file__)
+_INSIDE = tuple(os.path.dirname(m.__file__) + os.sep for m in (attrnb, torch, captum)) + (
+    contextlib.__file__,
+    functools.__file__,
+)
 
 
 _heard = contextvars.ContextVar("attrnb_heard", default=None)  # every thread has its own
@@ -55,7 +58,9 @@ _heard = contextvars.ContextVar("attrnb_heard", default=None)  # every thread ha
 
 @contextmanager
 def heard_warnings() -> Iterator[list[str]]:  # the messages, filled while the body runs
-    "In the body the warnings of attrnb, in this thread, go into a list instead of to Python's filters, which belong to all threads."
+    """In the body the warnings of attrnb, in this thread, go into a list instead of to Python's filters, which
+    belong to all threads.
+    """
     said = []
     token = _heard.set(said)
     try:
@@ -68,7 +73,9 @@ def warn_user(
     message: str,  # what may be wrong, and the mend
     category: type[Warning] = UserWarning,  # the kind of warning
 ):
-    "Issue a warning at the line that called the library: the caller of the outermost function of attrnb on the stack, which may be a cell, a script or a test; returns None. Inside heard_warnings the message goes there."
+    """Issue a warning at the line that called the library: the caller of the outermost function of attrnb on the
+    stack, which may be a cell, a script or a test; returns None. Inside heard_warnings the message goes there.
+    """
     if _heard.get() is not None:
         _heard.get().append(str(message))
         return
@@ -81,7 +88,6 @@ def warn_user(
         level += 1
     warnings.warn(message, category, stacklevel=level + 2)
 
-
 # %% ../nbs/00_core.ipynb #fbfceb9c
 def whole_number(
     value: int | None,  # what the caller gave
@@ -89,7 +95,10 @@ def whole_number(
     least: int = 1,  # the smallest number that makes sense
     or_none: bool = False,  # None is accepted, too, and returned
 ) -> int | None:
-    "The number as an int. Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least."
+    """The number as an int.
+
+    Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least.
+    """
     if or_none and value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
@@ -109,7 +118,11 @@ def real_number(
     open_high: bool = False,  # the upper bound itself is refused
     or_none: bool = False,  # None is accepted, too, and returned
 ) -> float | None:
-    "The number as a float. Raises TypeError for what is no real number (a bool, a string, an array), ValueError for NaN, infinity and numbers out of range."
+    """The number as a float.
+
+    Raises TypeError for what is no real number (a bool, a string, an array), ValueError for NaN, infinity and
+    numbers out of range.
+    """
     if or_none and value is None:
         return None
     if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
@@ -136,29 +149,48 @@ _EIGHT_BITS = {getattr(torch, n) for n in dir(torch) if n.startswith("float8") o
 def _refuse_strange(t: Tensor, label: str):
     "Raise TypeError for tensors that are not plain arrays of real numbers"
     if t.is_nested:
-        raise TypeError(f"{label} is a nested tensor, whose examples have different shapes; pad them to one shape (t.to_padded_tensor(0.)) or explain them one by one")
+        raise TypeError(
+            f"{label} is a nested tensor, whose examples have different shapes; pad them to one shape"
+            " (t.to_padded_tensor(0.)) or explain them one by one"
+        )
     if t.is_quantized:
         raise TypeError(f"{label} is a quantised tensor; give real numbers: t.dequantize()")
     if t.layout is not torch.strided:
         raise TypeError(f"{label} has the layout {t.layout}; give a dense tensor: t.to_dense()")
     if t.device.type == "meta":
-        raise TypeError(f"{label} is on the meta device, where tensors have shapes but no numbers; give it on a real device")
+        raise TypeError(
+            f"{label} is on the meta device, where tensors have shapes but no numbers; give it on a real device"
+        )
     if t.is_complex():
-        raise TypeError(f"{label} is complex ({t.dtype}); give real and imaginary part as two channels (torch.view_as_real(t), joined again inside the forward function by torch.view_as_complex)")
+        raise TypeError(
+            f"{label} is complex ({t.dtype}); give real and imaginary part as two channels (torch.view_as_real(t),"
+            " joined again inside the forward function by torch.view_as_complex)"
+        )
     if t.dtype in _EIGHT_BITS:
-        raise TypeError(f"{label} has dtype {t.dtype}, which is for storage; compute in another precision: t.float() or t.bfloat16()")
+        raise TypeError(
+            f"{label} has dtype {t.dtype}, which is for storage; compute in another precision: t.float() or"
+            " t.bfloat16()"
+        )
 
 
 def read_tensor(
     value: object,  # a tensor, an array, a number or nested lists of numbers
     name: str,  # of the argument, for the message
 ) -> Tensor:
-    "The value as a dense tensor of real numbers or booleans; tensors come back as they are. Raises TypeError for everything else: None, text, pictures, objects, and sparse, nested, quantised or complex tensors."
+    """The value as a dense tensor of real numbers or booleans; tensors come back as they are.
+
+    Raises TypeError for everything else: None, text, pictures, objects, and sparse, nested, quantised or complex
+    tensors.
+    """
     if not isinstance(value, Tensor):
         if not isinstance(value, (np.ndarray, np.generic, list, tuple, int, float)):
             raise TypeError(f"{name} must be a tensor or an array of numbers, got {type(value).__name__}")
         try:
-            value = torch.stack(list(value)) if isinstance(value, (list, tuple)) and value and all(isinstance(v, Tensor) for v in value) else torch.as_tensor(value)
+            value = (
+                torch.stack(list(value))
+                if isinstance(value, (list, tuple)) and value and all(isinstance(v, Tensor) for v in value)
+                else torch.as_tensor(value)
+            )
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"{name} can't be read as a tensor of numbers: {error}") from None
     _refuse_strange(value, name)
@@ -177,7 +209,10 @@ def _check_score(of: str):
 def _one_tensor(outputs: object) -> Tensor:
     "Raise TypeError when a model's output is not one tensor"
     if not isinstance(outputs, Tensor):
-        raise TypeError(f"the forward function returned {type(outputs).__name__}; it must return one tensor (pick it in a lambda: lambda x: model(x).logits)")
+        raise TypeError(
+            f"the forward function returned {type(outputs).__name__}; it must return one tensor (pick it in a lambda:"
+            " lambda x: model(x).logits)"
+        )
     _refuse_strange(outputs, "the forward function's output")
     return outputs
 
@@ -186,12 +221,15 @@ def _class_dimension(outputs: Tensor, of: str, dim: int | None) -> int | None:
     "The dimension that holds the classes, or None for a yes/no question; refuses what would be a guess"
     if dim is not None:
         if not -outputs.ndim <= dim < outputs.ndim or dim % outputs.ndim == 0:
-            raise ValueError(f"dim is {dim}, but the model's output has shape {tuple(outputs.shape)}; give a dimension after the first, which is the batch")
+            raise ValueError(
+                f"dim is {dim}, but the model's output has shape {tuple(outputs.shape)}; give a dimension after the"
+                " first, which is the batch"
+            )
         return None if outputs.shape[dim] == 1 else dim % outputs.ndim
     if outputs.ndim > 2 and of in _NORMALISED:
         raise ValueError(
-            f"the model's output has shape {tuple(outputs.shape)}: say which dimension holds the classes, dim=1 for (rows, classes, ...) or dim=-1 for "
-            f"(rows, steps, classes); of='sigmoid' reads every number for itself"
+            f"the model's output has shape {tuple(outputs.shape)}: say which dimension holds the classes, dim=1 for"
+            " (rows, classes, ...) or dim=-1 for (rows, steps, classes); of='sigmoid' reads every number for itself"
         )
     return None if outputs.ndim < 2 or outputs.shape[1] == 1 else 1
 
@@ -221,25 +259,37 @@ def _refuse_probabilities(outputs: Tensor, of: str, dim: int | None):
     classes = _class_dimension(outputs, of, dim) if of in _NORMALISED or dim is not None or outputs.ndim == 2 else None
     if classes is None:
         return
-    if of not in _NORMALISED and (outputs.detach() <= 0).all() and (outputs.detach().float().logsumexp(classes).abs() < 1e-3).all():
+    if (
+        of not in _NORMALISED
+        and (outputs.detach() <= 0).all()
+        and (outputs.detach().float().logsumexp(classes).abs() < 1e-3).all()
+    ):
         raise ValueError(
-            f"the model's outputs are log-probabilities already (their exponentials add up to 1 over the classes in every row), and of={of!r} would take them for logits; "
-            f"give of='output' (score='output') to take them as they are, or of='probability' for their exponentials"
+            "the model's outputs are log-probabilities already (their exponentials add up to 1 over the classes in"
+            f" every row), and of={of!r} would take them for logits; give of='output' (score='output') to take them as"
+            " they are, or of='probability' for their exponentials"
         )
     near = 1e-4 if outputs.dtype in (torch.float32, torch.float64) else 2e-2
     if _between_0_and_1(outputs) & ((outputs.detach().sum(classes) - 1).abs() < near).all():
         raise ValueError(
-            f"the model's outputs are not negative and add up to 1 over the classes in every row, so they are probabilities already, and of={of!r} "
-            f"would normalise them twice; give of='output' (score='output') to take them as they are, or the model without its softmax"
+            "the model's outputs are not negative and add up to 1 over the classes in every row, so they are"
+            f" probabilities already, and of={of!r} would normalise them twice; give of='output' (score='output') to"
+            " take them as they are, or the model without its softmax"
         )
 
 
 def class_scores(
     logits: Tensor,  # (rows, classes), (rows,) or (rows, 1) for a yes/no question; more dimensions with `dim`
     of: str,  # one of SCORES
-    dim: int | None = None,  # the dimension of the classes; None: 1, and refused where the output has more than two
+    # the dimension of the classes; None: 1, and refused where the output has more than two
+    dim: int | None = None,
 ) -> Tensor:  # same shape and dtype
-    "Outputs as the scores that are explained, in their shape and dtype. A single output column is read as the logit of a yes/no question (sigmoid). Raises ValueError for an unknown `of`, for outputs of more than two dimensions without `dim`, and for outputs that are probabilities already; TypeError for what is no tensor. Equation: class score."
+    """Outputs as the scores that are explained, in their shape and dtype.
+
+    A single output column is read as the logit of a yes/no question (sigmoid). Raises ValueError for an unknown
+    `of`, for outputs of more than two dimensions without `dim`, and for outputs that are probabilities already;
+    TypeError for what is no tensor. Equation: class score.
+    """
     _check_score(of)
     if not _one_tensor(logits).is_floating_point() and of not in ("logit", "output"):
         raise TypeError(f"the outputs have dtype {logits.dtype}; {of} needs floating point numbers")
@@ -252,11 +302,21 @@ class ClassScore(nn.Module):
 
     def __init__(
         self,
-        model: Callable,  # returns outputs of shape (rows, classes), (rows,), or with `dim` of more dimensions; module or any callable
-        of: str = "logit",  # "logit" and "output": the model's outputs as they are, which is what Captum explains by default; "probability", "log_probability": over classes that exclude each other; "sigmoid", "log_sigmoid": each output for itself, for labels that don't
-        dim: int | None = None,  # the dimension of the classes; None: 1, and refused where the output has more than two
+        # returns outputs of shape (rows, classes), (rows,), or with `dim` of more dimensions; module or any
+        # callable
+        model: Callable,
+        # "logit" and "output": the model's outputs as they are, which is what Captum explains by default;
+        # "probability", "log_probability": over classes that exclude each other; "sigmoid", "log_sigmoid":
+        # each output for itself, for labels that don't
+        of: str = "logit",
+        # the dimension of the classes; None: 1, and refused where the output has more than two
+        dim: int | None = None,
     ):
-        "Returns a module with the model's signature. Raises ValueError for an unknown `of`, TypeError if `model` can't be called or `dim` is no int. Equation: class score."
+        """Returns a module with the model's signature.
+
+        Raises ValueError for an unknown `of`, TypeError if `model` can't be called or `dim` is no int. Equation:
+        class score.
+        """
         super().__init__()
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
@@ -272,7 +332,10 @@ class ClassScore(nn.Module):
         *inputs,  # what the model takes: tensors (rows, ...) and further arguments
         **keywords,  # by name
     ) -> Tensor:  # same shape as the model's output
-        "The scores of all classes, in the model's output shape and dtype, see class_scores. At the first call it is checked that the outputs are no probabilities yet (UserWarning, ValueError)."
+        """The scores of all classes, in the model's output shape and dtype, see class_scores.
+
+        At the first call it is checked that the outputs are no probabilities yet (UserWarning, ValueError).
+        """
         outputs = _one_tensor(self.model(*inputs, **keywords))
         if not self._looked:
             self._look(outputs, inputs, keywords)
@@ -281,7 +344,11 @@ class ClassScore(nn.Module):
         return _link(outputs, self.of, self.dim)
 
     def __repr__(self):
-        name = type(self.model).__name__ if isinstance(self.model, nn.Module) else getattr(self.model, "__name__", repr(self.model))
+        name = (
+            type(self.model).__name__
+            if isinstance(self.model, nn.Module)
+            else getattr(self.model, "__name__", repr(self.model))
+        )
         return f"ClassScore({name}, of={self.of!r}{'' if self.dim is None else f', dim={self.dim}'})"
 
 # %% ../nbs/00_core.ipynb #2a4a1ab7
@@ -298,14 +365,17 @@ def _look(self: ClassScore, outputs: Tensor, inputs: tuple, keywords: dict):
     for inside, what in ((_between_0_and_1, "between 0 and 1"), (_below_0, "below 0")):
         if inside(outputs) and (single or inside is _between_0_and_1) and self._stays(inside, inputs, keywords):
             warn_user(
-                f"the model's outputs lie {what}, and stay there for inputs a hundred times as large, so they seem to be {'log-' if inside is _below_0 else ''}probabilities "
-                f"already; of={self.of!r} takes them for logits: give of='output' (score='output') to take them as they are"
+                f"the model's outputs lie {what}, and stay there for inputs a hundred times as large, so they seem to"
+                f" be {'log-' if inside is _below_0 else ''}probabilities already; of={self.of!r} takes them for"
+                " logits: give of='output' (score='output') to take them as they are"
             )
 
 
 @patch
 def _stays(self: ClassScore, inside: Callable, inputs: tuple, keywords: dict) -> bool:
-    "Whether the outputs stay in a range for inputs far away: a hundred times as large, turned round, and noise of that size"
+    """Whether the outputs stay in a range for inputs far away: a hundred times as large, turned round, and noise of
+    that size
+    """
     generator = torch.Generator().manual_seed(0)
 
     def noise(a):
@@ -327,7 +397,11 @@ def check_inputs(
     inputs: TensorOrTuple,  # one tensor (batch, ...) or a tuple of them, floating point
     name: str = "inputs",  # how the argument is called in error messages
 ) -> tuple[tuple[Tensor, ...], bool]:  # the inputs as a tuple; whether a tuple was given
-    "The inputs as a tuple, and whether they came as one. Raises TypeError (not a tensor, not floating point, sparse, nested, quantised or complex) or ValueError (no batch dimension, empty batch, no features, batches of different size, NaN or infinity)."
+    """The inputs as a tuple, and whether they came as one.
+
+    Raises TypeError (not a tensor, not floating point, sparse, nested, quantised or complex) or ValueError (no
+    batch dimension, empty batch, no features, batches of different size, NaN or infinity).
+    """
     is_tuple = isinstance(inputs, (tuple, list))
     tensors = tuple(inputs) if is_tuple else (inputs,)
     if not tensors:
@@ -335,12 +409,14 @@ def check_inputs(
     for k, t in enumerate(tensors):
         label = f"{name}[{k}]" if is_tuple else name
         if not isinstance(t, Tensor):
-            raise TypeError(f"{label} must be a torch.Tensor, got {type(t).__name__}; convert arrays with torch.as_tensor")
+            raise TypeError(
+                f"{label} must be a torch.Tensor, got {type(t).__name__}; convert arrays with torch.as_tensor"
+            )
         _refuse_strange(t, label)
         if not t.is_floating_point():
             raise TypeError(
                 f"{label} has dtype {t.dtype}, which has no gradient; give floating point values "
-                f"(x.float()), or explain the embedding of integer tokens instead"
+                "(x.float()), or explain the embedding of integer tokens instead"
             )
         if t.ndim == 0:
             raise ValueError(f"{label} is a single number; its first dimension must be the batch (x[None])")
@@ -371,15 +447,25 @@ def refuse_not_finite(
     if examples is not None:
         bad = examples[bad].unique()
     first = bad[:8].tolist()
-    raise ValueError(f"{label} holds NaN or infinity in example{'s' if len(bad) > 1 else ''} {first}{' and more' if len(bad) > 8 else ''}")
+    raise ValueError(
+        f"{label} holds NaN or infinity in example{'s' if len(bad) > 1 else ''}"
+        f" {first}{' and more' if len(bad) > 8 else ''}"
+    )
 
 # %% ../nbs/00_core.ipynb #5bf3522f
 def check_baselines(
-    baselines: TensorOrTuple | float | tuple | None,  # None (zeros), a number, a tensor (1 or batch, ...), or a tuple of these
+    # None (zeros), a number, a tensor (1 or batch, ...), or a tuple of these
+    baselines: TensorOrTuple | float | tuple | None,
     inputs: tuple[Tensor, ...],  # checked inputs
 ) -> tuple[Tensor, ...]:  # one tensor per input, in its shape, dtype and device
-    "Baselines broadcast to the inputs' shape. Raises TypeError or ValueError, with both shapes, when they don't fit, and for NaN and infinity, as a tensor or as a number."
-    many = baselines if isinstance(baselines, (tuple, list)) else (baselines,) * (len(inputs) if baselines is None else 1)
+    """Baselines broadcast to the inputs' shape.
+
+    Raises TypeError or ValueError, with both shapes, when they don't fit, and for NaN and infinity, as a tensor
+    or as a number.
+    """
+    many = (
+        baselines if isinstance(baselines, (tuple, list)) else (baselines,) * (len(inputs) if baselines is None else 1)
+    )
     if len(many) != len(inputs):
         raise ValueError(f"{len(inputs)} inputs but {len(many)} baselines; give one baseline per input, in a tuple")
     result = []
@@ -390,7 +476,10 @@ def check_baselines(
             _refuse_strange(baseline, f"baseline {k}")
             shape, wanted = tuple(baseline.shape), tuple(x.shape)
             if not shape or shape[1:] != wanted[1:] or shape[0] not in (1, wanted[0]):
-                raise ValueError(f"baseline {k} has shape {shape}, but input {k} has {wanted}; accepted: {wanted} or {(1, *wanted[1:])}")
+                raise ValueError(
+                    f"baseline {k} has shape {shape}, but input {k} has {wanted}; accepted: {wanted} or"
+                    f" {(1, *wanted[1:])}"
+                )
             baseline = baseline.detach().to(x)
             refuse_not_finite(baseline, f"baseline {k}")
             result.append(baseline.expand_as(x))
@@ -434,7 +523,11 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
         per_example, entries = False, [target]
     rows = []
     for entry in entries:
-        row = tuple(entry) if isinstance(entry, (tuple, list)) else (entry.item() if isinstance(entry, Tensor) and entry.numel() == 1 else entry,)
+        row = (
+            tuple(entry)
+            if isinstance(entry, (tuple, list))
+            else (entry.item() if isinstance(entry, Tensor) and entry.numel() == 1 else entry,)
+        )
         if any(isinstance(i, (bool, np.bool_)) or not isinstance(i, (int, np.integer)) for i in row):
             raise TypeError(f"target {target!r} is not understood; {_TARGET_FORMS}")
         if any(abs(int(i)) >= 2**62 for i in row):
@@ -454,7 +547,11 @@ def select_target(
     target: TargetType,  # in any of the forms of the table above
     rows: int | None = None,  # how many rows went in; default: believe the output
 ) -> Tensor:  # (rows,)
-    "One score per row, shape (rows,), dtype of the output. Raises TypeError or ValueError with the output's shape when the target doesn't select exactly one number per row."
+    """One score per row, shape (rows,), dtype of the output.
+
+    Raises TypeError or ValueError with the output's shape when the target doesn't select exactly one number per
+    row.
+    """
     output = _one_tensor(output)
     rows = (output.shape[0] if output.ndim else 0) if rows is None else rows
     return _select(output, _normalise_target(target, rows), rows)
@@ -466,7 +563,10 @@ def _target_score(target: Callable, output: Tensor) -> object:
         return target(output)
     except Exception as error:
         if hasattr(error, "add_note"):
-            error.add_note(f"raised inside the target function, which was called with an output of shape {tuple(output.shape)}, {output.dtype}; it must take the output and return one number per row")
+            error.add_note(
+                f"raised inside the target function, which was called with an output of shape {tuple(output.shape)},"
+                f" {output.dtype}; it must take the output and return one number per row"
+            )
         raise
 
 
@@ -476,8 +576,9 @@ def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tens
     if target is None:
         if output.numel() != rows:
             raise ValueError(
-                f"target=None, but the forward function returns {output.numel() // rows} numbers per row (shape {tuple(output.shape)} for the {rows} rows of one pass): "
-                f"say which of them is explained. {_TARGET_FORMS}"
+                f"target=None, but the forward function returns {output.numel() // rows} numbers per row (shape"
+                f" {tuple(output.shape)} for the {rows} rows of one pass): say which of them is explained."
+                f" {_TARGET_FORMS}"
             )
         return output.reshape(rows)
     if callable(target) and not isinstance(target, Tensor):
@@ -496,8 +597,8 @@ def _rows_of(output: object, rows: int) -> Tensor:
         output = output.reshape(1)  # one number for one row, as models that end in .squeeze() give it
     if output.ndim == 0 or output.shape[0] != rows:
         raise ValueError(
-            f"the forward function returned shape {tuple(output.shape)} for {rows} rows; it must return one row per example, "
-            f"not one number for the whole batch"
+            f"the forward function returned shape {tuple(output.shape)} for {rows} rows; it must return one row per"
+            " example, not one number for the whole batch"
         )
     return output
 
@@ -505,12 +606,18 @@ def _rows_of(output: object, rows: int) -> Tensor:
 def _columns(target: Tensor, shape: tuple[int, ...]) -> Tensor:
     "Which number of each row a target means, (1 or rows, output dimensions) on the CPU, for an output of this shape"
     if target.shape[1] != len(shape) - 1:
-        raise ValueError(f"a target with {target.shape[1]} position(s) doesn't fit the output's shape {shape}, which needs {len(shape) - 1} (shape without the batch). {_TARGET_FORMS}")
+        raise ValueError(
+            f"a target with {target.shape[1]} position(s) doesn't fit the output's shape {shape}, which needs"
+            f" {len(shape) - 1} (shape without the batch). {_TARGET_FORMS}"
+        )
     sizes = torch.tensor(shape[1:])
     wrong = ((target < -sizes) | (target >= sizes)).any(1)
     if wrong.any():
         valid = ", ".join(f"{-s} to {s - 1}" for s in shape[1:])
-        raise ValueError(f"target {tuple(target[wrong][0].tolist())} is out of range for an output of shape {shape}, one row per point of a pass: valid are {valid}")
+        raise ValueError(
+            f"target {tuple(target[wrong][0].tolist())} is out of range for an output of shape {shape}, one row per"
+            f" point of a pass: valid are {valid}"
+        )
     return target % sizes
 
 
@@ -542,7 +649,12 @@ def _parts(o: object) -> Iterator[object]:
         yield from (o.__self__, o.__func__)
     elif inspect.isfunction(o):
         yield from (getattr(cell, "cell_contents", None) for cell in o.__closure__ or () if _filled(cell))
-        yield from (*(o.__defaults__ or ()), *(o.__kwdefaults__ or {}).values(), *vars(o).values(), *_named_globals(o.__code__, o.__globals__))
+        yield from (
+            *(o.__defaults__ or ()),
+            *(o.__kwdefaults__ or {}).values(),
+            *vars(o).values(),
+            *_named_globals(o.__code__, o.__globals__),
+        )
     elif isinstance(o, dict):
         yield from list(o.values())[:64]
     elif isinstance(o, (list, tuple, set, frozenset)):
@@ -567,11 +679,16 @@ def modules_of(
     forward: Callable,  # a module or any function that calls one
     depth: int = 8,  # how many wrappers deep to look
 ) -> list[nn.Module]:  # the outermost modules, each once
-    "The modules that `forward` can be seen to hold: through attributes, containers, partials, bound methods, closures and the globals that it names. A hint (which device?), not the truth: what runs is watched, see leave_as_found."
+    """The modules that `forward` can be seen to hold: through attributes, containers, partials, bound methods,
+    closures and the globals that it names. A hint (which device?), not the truth: what runs is watched, see
+    leave_as_found.
+    """
     found, seen = [], set()
 
     def look(o, depth):
-        plain = isinstance(o, (Tensor, np.ndarray, str, bytes, int, float, complex, type(None), type, types.BuiltinFunctionType))
+        plain = isinstance(
+            o, (Tensor, np.ndarray, str, bytes, int, float, complex, type(None), type, types.BuiltinFunctionType)
+        )
         if plain or id(o) in seen or depth < 0 or len(seen) > 1024:
             return
         seen.add(id(o))
@@ -613,9 +730,12 @@ def _hold(module: nn.Module) -> bool | None:
             held.holders += 1
             return False
         held = _held[id(module)] = _Held(module, training)
-        on_accelerator = isinstance(module, nn.RNNBase) and any(p.device.type == "cuda" for p in module.parameters(recurse=False))
-        if on_accelerator:  # cuDNN differentiates recurrent layers in training mode only; without dropout it is the same function
-            held.dropout, module.dropout, module.training = module.dropout, 0., True
+        on_accelerator = isinstance(module, nn.RNNBase) and any(
+            p.device.type == "cuda" for p in module.parameters(recurse=False)
+        )
+        # cuDNN differentiates recurrent layers in training mode only; without dropout it is the same function
+        if on_accelerator:
+            held.dropout, module.dropout, module.training = module.dropout, 0.0, True
         elif training:
             module.training = False
         return training
@@ -631,7 +751,8 @@ def _release(module: nn.Module):
         del _held[id(module)]
         if held.dropout is not None:
             module.dropout, module.training = held.dropout, held.training
-        elif held.training and not module.training:  # what was in evaluation mode and isn't any more, somebody else has changed
+        # what was in evaluation mode and isn't any more, somebody else has changed
+        elif held.training and not module.training:
             module.training = True
 
 # %% ../nbs/00_core.ipynb #4404c82a
@@ -652,7 +773,9 @@ class _Watch:
             self.candidates = [m for m in modules_of(self.forward) if id(m) not in self.seen]
         owners, outermost = [], module
         if not any(root is module for root in self.candidates):
-            owners = [m for root in self.candidates for m in root.modules() if any(inner is module for inner in m.modules())]
+            owners = [
+                m for root in self.candidates for m in root.modules() if any(inner is module for inner in m.modules())
+            ]
             outermost = next((root for root in self.candidates if any(m is root for m in owners)), module)
         if not any(outermost is root for root in self.roots):
             inside = {id(m) for m in outermost.modules()}
@@ -669,7 +792,9 @@ class _Watch:
             changed |= bool(held) and not isinstance(m, ClassScore)
         if changed and self.warn:
             self.warn = False
-            warn_user("the model was in training mode; it is explained in evaluation mode (call model.eval() to silence this)")
+            warn_user(
+                "the model was in training mode; it is explained in evaluation mode (call model.eval() to silence this)"
+            )
 
     def restore(self):
         for state in reversed(self.states):
@@ -681,7 +806,9 @@ class _Watch:
 
 # %% ../nbs/00_core.ipynb #40bebdb4
 def _replace_inference_tensors(m: nn.Module, ordinary: dict) -> Iterator[tuple]:
-    "Tensors made under torch.inference_mode can't take part in a gradient; ordinary ones of the same values take their place for a while"
+    """Tensors made under torch.inference_mode can't take part in a gradient; ordinary ones of the same values take
+    their place for a while
+    """
     for kind in ("_parameters", "_buffers"):
         for name, t in list((vars(m).get(kind) or {}).items()):
             if isinstance(t, Tensor) and not nn.parameter.is_lazy(t) and t.is_inference():
@@ -696,11 +823,17 @@ def _replace_inference_tensors(m: nn.Module, ordinary: dict) -> Iterator[tuple]:
 def _state(m: nn.Module, restore_gradients: bool) -> tuple:
     "What the forward pass of a module may change, apart from its mode"
     own = vars(m)
-    hooks = [(d, set(d)) for name, d in own.items() if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and isinstance(d, dict)]
+    hooks = [
+        (d, set(d))
+        for name, d in own.items()
+        if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and isinstance(d, dict)
+    ]
     present = [p for p in (own.get("_parameters") or {}).values() if p is not None]
     # not even looked at otherwise: another thread may be setting .grad, and PyTorch doesn't guard that
     parameters = [(p, p.grad if restore_gradients else None, p.requires_grad) for p in present]
-    buffers = {k: b for k, b in (own.get("_buffers") or {}).items() if isinstance(b, Tensor) and not nn.parameter.is_lazy(b)}
+    buffers = {
+        k: b for k, b in (own.get("_buffers") or {}).items() if isinstance(b, Tensor) and not nn.parameter.is_lazy(b)
+    }
     if isinstance(m, nn.modules.batchnorm._NormBase) and not restore_gradients:
         buffers = {}  # in evaluation mode its statistics stay; if they change, another thread is training
     kept = {k: (b, b._version, b.detach().clone()) for k, b in buffers.items()}
@@ -747,8 +880,8 @@ def _see_elsewhere(module: nn.Module):
     held.foreign = True
     if first:
         warn_user(
-            "another thread explains this model, which is in evaluation mode meanwhile: this forward pass is no training step (no dropout, no batch statistics). "
-            "Explain a copy instead: copy.deepcopy(model).eval()"
+            "another thread explains this model, which is in evaluation mode meanwhile: this forward pass is no"
+            " training step (no dropout, no batch statistics). Explain a copy instead: copy.deepcopy(model).eval()"
         )
 
 
@@ -757,7 +890,9 @@ def _compiled(forward: Callable) -> list[nn.Module]:
     if "torch._dynamo" not in sys.modules:
         return []
     roots = modules_of(forward)
-    made = any(hasattr(root, "_orig_mod") for root in roots) or any(hasattr(f, "_torchdynamo_orig_callable") for f in (forward, getattr(forward, "model", None)))
+    made = any(hasattr(root, "_orig_mod") for root in roots) or any(
+        hasattr(f, "_torchdynamo_orig_callable") for f in (forward, getattr(forward, "model", None))
+    )
     return roots if made else []
 
 
@@ -766,9 +901,15 @@ def leave_as_found(
     forward: Callable,  # the module or forward function that will be called
     warn: bool = True,  # say so when the model was in training mode
     *,
-    restore_gradients: bool = False,  # also put `.grad` back; for a body that calls backward(), which nothing in attrnb does. Otherwise .grad isn't touched, since another thread may be training
+    # also put `.grad` back; for a body that calls backward(), which nothing in attrnb does. Otherwise .grad
+    # isn't touched, since another thread may be training
+    restore_gradients: bool = False,
 ) -> Iterator[list[nn.Module]]:  # the outermost modules, filled while they run
-    "Runs the body with every module that runs in it, in this thread, in evaluation mode and gradients possible; restores mode, hooks, requires_grad and buffers on exit, if asked also .grad, and also after an error. Random numbers that the model draws itself come from torch's global generator, which isn't touched. Warns (UserWarning) when a module was in training mode."
+    """Runs the body with every module that runs in it, in this thread, in evaluation mode and gradients possible;
+    restores mode, hooks, requires_grad and buffers on exit, if asked also .grad, and also after an error. Random
+    numbers that the model draws itself come from torch's global generator, which isn't touched. Warns
+    (UserWarning) when a module was in training mode.
+    """
     global _hook
     thread, watch = threading.get_ident(), _Watch(forward, warn, restore_gradients)
     compiled = _compiled(forward)
@@ -795,16 +936,20 @@ def leave_as_found(
 
 # %% ../nbs/00_core.ipynb #f4d3376f
 def random_generator(
-    seed: int | torch.Generator | None,  # an int; a generator, which is advanced; None for a new unpredictable state
+    # an int; a generator, which is advanced; None for a new unpredictable state
+    seed: int | torch.Generator | None,
 ) -> torch.Generator:
-    "A torch.Generator made from the seed without touching the global one. Raises TypeError for other seeds, ValueError for ints that don't fit into 64 bits."
+    """A torch.Generator made from the seed without touching the global one.
+
+    Raises TypeError for other seeds, ValueError for ints that don't fit into 64 bits.
+    """
     if isinstance(seed, torch.Generator):
         return seed
     generator = torch.Generator()
     if seed is None:
         generator.seed()
     elif isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
-        if not -2**63 <= int(seed) < 2**64:
+        if not -(2**63) <= int(seed) < 2**64:
             raise ValueError(f"seed is {seed}; it must fit into 64 bits")
         generator.manual_seed(int(seed))
     else:
@@ -817,7 +962,9 @@ def normal_noise(
     seed: int | torch.Generator | None,  # see random_generator
     like: Tensor,  # dtype and device of the result
 ) -> Tensor:
-    "Standard normal numbers, drawn in float64 on the generator's device, then converted: shape as asked, dtype and device of `like`. Raises TypeError or ValueError for what is no shape or no tensor."
+    """Standard normal numbers, drawn in float64 on the generator's device, then converted: shape as asked, dtype and
+    device of `like`. Raises TypeError or ValueError for what is no shape or no tensor.
+    """
     if not isinstance(shape, (list, tuple)):
         raise TypeError(f"shape must be a list or tuple of ints, got {type(shape).__name__}")
     shape, generator = [whole_number(n, "an entry of shape", 0) for n in shape], random_generator(seed)
@@ -832,7 +979,10 @@ def chunk_slices(
     internal_batch_size: int | None,  # rows per chunk at most; None chooses by size
     inputs: tuple[Tensor, ...],  # the inputs, for the size of one row
 ) -> list[slice]:
-    "Consecutive slices that cover all rows, none longer than the bound. Raises TypeError or ValueError for a size that is not a positive int."
+    """Consecutive slices that cover all rows, none longer than the bound.
+
+    Raises TypeError or ValueError for a size that is not a positive int.
+    """
     n_rows = whole_number(n_rows, "n_rows", 0)
     internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     if internal_batch_size is None:
@@ -853,18 +1003,27 @@ class _Marked:
 def shared(
     value: object,  # a further argument of the forward function
 ) -> object:
-    "The argument, marked as belonging to the whole call: it is passed on as it is. For `additional_forward_args`; returns a marker."
+    """The argument, marked as belonging to the whole call: it is passed on as it is.
+
+    For `additional_forward_args`; returns a marker.
+    """
     return _Marked(value, False)
 
 
 def per_example(
     value: Tensor | list,  # (examples, ...) or a list with an entry per example
 ) -> object:
-    "The argument, marked as having one entry per example, which is passed on with each row of that example. For `additional_forward_args`; returns a marker. Raises TypeError for what can't be divided among examples."
+    """The argument, marked as having one entry per example, which is passed on with each row of that example.
+
+    For `additional_forward_args`; returns a marker. Raises TypeError for what can't be divided among examples.
+    """
     if isinstance(value, np.ndarray):
         value = torch.as_tensor(value)
     if not isinstance(value, (list, tuple)) and not (isinstance(value, Tensor) and value.ndim):
-        raise TypeError(f"per_example takes a tensor (examples, ...) or a list with an entry per example, got {'a single number' if isinstance(value, Tensor) else type(value).__name__}")
+        raise TypeError(
+            "per_example takes a tensor (examples, ...) or a list with an entry per example, got"
+            f" {'a single number' if isinstance(value, Tensor) else type(value).__name__}"
+        )
     return _Marked(value, True)
 
 
@@ -876,7 +1035,9 @@ class _Keywords:
 def keywords(
     **values,  # arguments of the forward function, by name; tensors may be marked by `shared` and `per_example`
 ) -> object:
-    "Arguments that the forward function takes by name, to stand in (or to be) `additional_forward_args`; returns a marker."
+    """Arguments that the forward function takes by name, to stand in (or to be) `additional_forward_args`; returns a
+    marker.
+    """
     return _Keywords(values)
 
 # %% ../nbs/00_core.ipynb #83553902
@@ -885,7 +1046,11 @@ _probe_is_on = contextvars.ContextVar("attrnb_probe", default=True)
 
 @contextmanager
 def without_probe() -> Iterator[None]:
-    "Runs the body, in this thread, without the rows by which forward functions are checked. Further arguments that aren't marked then follow their examples when their first dimension is the number of examples."
+    """Runs the body, in this thread, without the rows by which forward functions are checked.
+
+    Further arguments that aren't marked then follow their examples when their first dimension is the number of
+    examples.
+    """
     token = _probe_is_on.set(False)
     try:
         yield
@@ -896,10 +1061,12 @@ def without_probe() -> Iterator[None]:
 _TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
-def _differs(a: Tensor, b: Tensor, scale: Tensor | float = 0.) -> float:
+def _differs(a: Tensor, b: Tensor, scale: Tensor | float = 0.0) -> float:
     "The largest difference between two outputs as a share of their scale, zero where rounding explains it"
     a, b = a.detach().double(), b.detach().double()
-    scale = torch.maximum(torch.maximum(a.abs().max(), b.abs().max()), torch.as_tensor(scale, dtype=a.dtype, device=a.device))
+    scale = torch.maximum(
+        torch.maximum(a.abs().max(), b.abs().max()), torch.as_tensor(scale, dtype=a.dtype, device=a.device)
+    )
     return ((a - b).abs().max() / scale.clamp(min=torch.finfo(torch.float32).tiny)).item()
 
 
@@ -911,13 +1078,17 @@ def _tolerance(t: Tensor) -> float:
 
 # %% ../nbs/00_core.ipynb #68857fe6
 def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:
-    "[tensor or list, role] of everything among the arguments that could belong to examples; True: per example, False: shared, None: not known"
+    """[tensor or list, role] of everything among the arguments that could belong to examples; True: per example,
+    False: shared, None: not known
+    """
     found = []
 
     def look(value, role):
         if isinstance(value, _Marked):
             if value.per_example and (len(value.value) < n_examples if at_least else len(value.value) != n_examples):
-                raise ValueError(f"an argument marked per_example has {len(value.value)} entries for {n_examples} examples")
+                raise ValueError(
+                    f"an argument marked per_example has {len(value.value)} entries for {n_examples} examples"
+                )
             if value.per_example:
                 found.append([value.value, True])
         elif isinstance(value, _Keywords):
@@ -985,10 +1156,18 @@ def _run(forward: Callable, points: tuple[Tensor, ...], args: list, named: dict)
     try:
         return forward(*points, *args, **named)
     except Exception as error:
-        if hasattr(error, "add_note") and not any("raised inside the forward function" in note for note in getattr(error, "__notes__", ())):
+        if hasattr(error, "add_note") and not any(
+            "raised inside the forward function" in note for note in getattr(error, "__notes__", ())
+        ):
             rows = ", ".join(f"{tuple(p.shape)} {p.dtype} on {p.device}" for p in points)
-            further = f" and {len(args) + len(named)} further argument{'s' if len(args) + len(named) > 1 else ''}" if args or named else ""
-            error.add_note(f"raised inside the forward function, which {_caller()} called with rows of shape {rows}{further}")
+            further = (
+                f" and {len(args) + len(named)} further argument{'s' if len(args) + len(named) > 1 else ''}"
+                if args or named
+                else ""
+            )
+            error.add_note(
+                f"raised inside the forward function, which {_caller()} called with rows of shape {rows}{further}"
+            )
         raise
 
 # %% ../nbs/00_core.ipynb #3c369bdf
@@ -1000,13 +1179,16 @@ class TargetScore:
         forward: Callable,  # takes tensors (rows, ...) and the further arguments
         inputs: tuple[Tensor, ...],  # checked inputs, for number of examples, device and size
         target: TargetType = None,  # see select_target
-        additional_forward_args: object = None,  # one argument or a tuple; may be marked by `shared`, `per_example` and `keywords`
+        # one argument or a tuple; may be marked by `shared`, `per_example` and `keywords`
+        additional_forward_args: object = None,
         internal_batch_size: int | None = None,  # rows per forward pass at most
         *,
         n_examples: int | None = None,  # how many examples there are; None: one per row of the inputs
         at_least: bool = False,  # further arguments may have more entries than `n_examples` says
     ):
-        "Raises TypeError or ValueError for a target or marked argument that doesn't fit the number of examples, or a forward that can't be called."
+        """Raises TypeError or ValueError for a target or marked argument that doesn't fit the number of examples, or
+        a forward that can't be called.
+        """
         if not callable(forward):
             raise TypeError(f"the forward function must be callable, got {type(forward).__name__}")
         self.forward, self.inputs, self.internal_batch_size = forward, inputs, internal_batch_size
@@ -1014,7 +1196,9 @@ class TargetScore:
         self.target = _normalise_target(target, self.n_examples)
         if additional_forward_args is None:
             additional_forward_args = ()
-        self.args = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+        self.args = (
+            additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+        )
         self.gradient_evaluations = 0  # rows differentiated so far
         self.probe_rows = 0  # rows by which the forward function was checked
         self._roles = _roles(self.args, self.n_examples, at_least)
@@ -1051,7 +1235,10 @@ def arguments_for(
     self: TargetScore,
     examples: Tensor,  # (rows,) int64, which example each row belongs to
 ) -> tuple[list, dict]:
-    "Further arguments of rows that belong to `examples`: those by place, those by name. Raises ValueError where the role of an argument can't be told."
+    """Further arguments of rows that belong to `examples`: those by place, those by name.
+
+    Raises ValueError where the role of an argument can't be told.
+    """
     if not self._decided:
         self._decide()
     return _arguments(self.args, examples, [part for part, role in self._roles if role])
@@ -1074,13 +1261,17 @@ def arguments(self: TargetScore) -> list:
 # %% ../nbs/00_core.ipynb #ee61cc58
 @patch
 def _alone(self: TargetScore, parts: list, rows: int = 1) -> Tensor | None:
-    "The output for the first example alone (or `rows` times) with these parts gathered, or None when that doesn't give as many rows"
+    """The output for the first example alone (or `rows` times) with these parts gathered, or None when that doesn't
+    give as many rows
+    """
     self.probe_rows += rows
     first = torch.zeros(rows, dtype=torch.long, device=self.inputs[0].device)
     placed, named = _arguments(self.args, first, parts)
     try:
         with torch.no_grad():
-            output = self.forward(*(x[:1].detach().expand(rows, *x.shape[1:]).clone() for x in self.inputs), *placed, **named)
+            output = self.forward(
+                *(x[:1].detach().expand(rows, *x.shape[1:]).clone() for x in self.inputs), *placed, **named
+            )
     except Exception:
         return None
     fits = isinstance(output, Tensor) and (rows == 1 if output.ndim == 0 else output.shape[0] == rows)
@@ -1105,10 +1296,18 @@ def _decide(self: TargetScore):
                 continue
             if gathered is None or output.shape != gathered.shape or _differs(output, gathered) > _tolerance(output):
                 entry[1] = False
-            elif self._alone(known + [p for p, _ in open_], 2) is None and self._alone(known + [p for p, _ in open_ if p is not entry[0]], 2) is not None:
+            elif (
+                self._alone(known + [p for p, _ in open_], 2) is None
+                and self._alone(known + [p for p, _ in open_ if p is not entry[0]], 2) is not None
+            ):
                 entry[1] = False  # both readings agree on one row, and only one of them runs with two
         shared_ = [part for part, role in open_ if not role]
-        if gathered is None and not shared_ or len(shared_) > 1 and self._alone(known + [p for p, role in open_ if role]) is None:
+        if (
+            gathered is None
+            and not shared_
+            or len(shared_) > 1
+            and self._alone(known + [p for p, role in open_ if role]) is None
+        ):
             self._decide_together(known, open_)
 
 
@@ -1128,8 +1327,9 @@ def _decide_together(self: TargetScore, known: list, open_: list):
             break
     shapes = ", ".join(str(tuple(part.shape)) for part, _ in open_)
     raise ValueError(
-        f"the role of the further arguments of shape {shapes} can't be told: do they have an entry for each of the {self.n_examples} examples, or belong to the "
-        f"call? Mark them: per_example(tensor) or shared(tensor) (from attrnb.core)"
+        f"the role of the further arguments of shape {shapes} can't be told: do they have an entry for each of the"
+        f" {self.n_examples} examples, or belong to the call? Mark them: per_example(tensor) or shared(tensor) (from"
+        " attrnb.core)"
     )
 
 # %% ../nbs/00_core.ipynb #82e465d0
@@ -1161,7 +1361,11 @@ def check_rows(
     examples: Tensor,  # (rows,) int64, which example each row belongs to
     scores: Tensor,  # (rows,) the scores that came of them
 ):
-    "Compare a row's score with its score alone, once per object; costs one forward row, two when they differ. Warns (UserWarning) of a forward function that draws random numbers or keeps a state; raises ValueError for rows that influence each other or can't be scored alone. Returns None."
+    """Compare a row's score with its score alone, once per object; costs one forward row, two when they differ.
+
+    Warns (UserWarning) of a forward function that draws random numbers or keeps a state; raises ValueError for
+    rows that influence each other or can't be scored alone. Returns None.
+    """
     if self._rows_checked or not _probe_is_on.get():
         return
     ends_alike = len(scores) > 1 and bool(torch.stack([(p[0] == p[-1]).all() for p in points]).all())
@@ -1170,7 +1374,11 @@ def check_rows(
     self._rows_checked = True
     scores = scores.detach()
     row = _middle_row(points)
-    one, example, among = tuple(p[row].detach().clone() for p in points), examples[row.to(examples.device)], scores[row.to(scores.device)]
+    one, example, among = (
+        tuple(p[row].detach().clone() for p in points),
+        examples[row.to(examples.device)],
+        scores[row.to(scores.device)],
+    )
     if not scores.is_floating_point():
         return
     scale, tolerance, n = scores.abs().max(), _tolerance(scores), len(scores)
@@ -1179,7 +1387,11 @@ def check_rows(
 
     def look():
         self.probe_rows += 1
-        with torch.inference_mode(False), torch.no_grad(), contextlib.nullcontext() if _compiled(self.forward) else drawn:
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            contextlib.nullcontext() if _compiled(self.forward) else drawn,
+        ):
             return self(tuple(p.clone() for p in one), example)
 
     try:
@@ -1188,51 +1400,65 @@ def check_rows(
         if n == 1:
             raise
         raise ValueError(
-            f"a row can't be scored alone, although it can among {n} rows ({type(error).__name__}: {error}). Rows must not depend on each other: each is an example. "
-            f"Give the nodes of a graph or the steps of a series as one example (x[None], with a forward function that takes the batch dimension off); a model "
-            f"that needs a fixed number of rows can be explained under attrnb.core.without_probe()"
+            f"a row can't be scored alone, although it can among {n} rows ({type(error).__name__}: {error}). Rows must"
+            " not depend on each other: each is an example. Give the nodes of a graph or the steps of a series as one"
+            " example (x[None], with a forward function that takes the batch dimension off); a model that needs a"
+            " fixed number of rows can be explained under attrnb.core.without_probe()"
         ) from error
     change = _differs(alone, among, scale)
     if not change > tolerance:
         if drawn.names:
             warn_user(
-                f"the forward function draws random numbers ({', '.join(sorted(drawn.names))}; dropout or stochastic depth that stays on in evaluation mode?), so it is "
-                f"no function: the result belongs to one draw"
+                f"the forward function draws random numbers ({', '.join(sorted(drawn.names))}; dropout or stochastic"
+                " depth that stays on in evaluation mode?), so it is no function: the result belongs to one draw"
             )
         return
     again = look()
-    values = f"{among.item():.4g} {'among ' + str(n) + ' rows' if n > 1 else 'at first'}, {alone.item():.4g} {'alone' if n > 1 else 'then'}"
+    values = (
+        f"{among.item():.4g} {'among ' + str(n) + ' rows' if n > 1 else 'at first'}, {alone.item():.4g}"
+        f" {'alone' if n > 1 else 'then'}"
+    )
     if _differs(again, alone, scale) > tolerance or n == 1 or drawn.names:
         warn_user(
-            f"the forward function is no function: the same row has the score {values}, and {again.item():.4g} when asked again. It draws random numbers (dropout "
-            f"without training=self.training?) or keeps a state between calls; the result belongs to one draw or state"
+            f"the forward function is no function: the same row has the score {values}, and {again.item():.4g} when"
+            " asked again. It draws random numbers (dropout without training=self.training?) or keeps a state between"
+            " calls; the result belongs to one draw or state"
         )
-    elif change < .05:
-        warn_user(f"rows influence each other: a row has the score {values}. The result depends on what else is in the batch and on internal_batch_size")
+    elif change < 0.05:
+        warn_user(
+            f"rows influence each other: a row has the score {values}. The result depends on what else is in the batch"
+            " and on internal_batch_size"
+        )
     else:
         raise ValueError(
-            f"rows influence each other: a row has the score {values}, so the result would depend on what else is in the batch. Batch statistics in evaluation mode "
-            f"(track_running_stats=False)? Nodes of a graph given as rows? A further argument that belongs to the examples or to the call: mark it by "
-            f"per_example(tensor) or shared(tensor) (from attrnb.core)? If it is meant to be so: internal_batch_size=1, or attrnb.core.without_probe()"
+            f"rows influence each other: a row has the score {values}, so the result would depend on what else is in"
+            " the batch. Batch statistics in evaluation mode (track_running_stats=False)? Nodes of a graph given as"
+            " rows? A further argument that belongs to the examples or to the call: mark it by per_example(tensor) or"
+            " shared(tensor) (from attrnb.core)? If it is meant to be so: internal_batch_size=1, or"
+            " attrnb.core.without_probe()"
         )
 
 # %% ../nbs/00_core.ipynb #971bf0a7
 _NO_PATH = (
-    "the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, torch.no_grad or a quantised layer inside the forward function? "
-    "an argument that it doesn't use?)"
+    "the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, torch.no_grad or a"
+    " quantised layer inside the forward function? an argument that it doesn't use?)"
 )
 
 
 @patch
 def __call__(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
-    "Scores (rows,) of one chunk of points that belong to `examples` (rows,); a model that writes into its inputs gets copies"
+    """Scores (rows,) of one chunk of points that belong to `examples` (rows,); a model that writes into its inputs
+    gets copies
+    """
     if self._writes is None and torch.is_grad_enabled():
         try:
             scores = self._score(points, examples)
             self._writes = False
             return scores
         except RuntimeError as error:  # autograd refuses before anything is written
-            if not any(words in str(error) for words in ("is being used in an in-place operation", "is being modified inplace")):
+            if not any(
+                words in str(error) for words in ("is being used in an in-place operation", "is being modified inplace")
+            ):
                 raise
             self._writes = True
     if self._writes is False:
@@ -1249,16 +1475,27 @@ def gradient(
     points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
     examples: Tensor,  # (rows,) int64, which example each row belongs to
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    "Gradients (one tensor per input, shaped as the points) and scores (rows,) of one chunk. Warns (UserWarning) once when one of several inputs has no influence. Raises ValueError when none has, when a gradient is not finite, or when rows influence each other."
+    """Gradients (one tensor per input, shaped as the points) and scores (rows,) of one chunk.
+
+    Warns (UserWarning) once when one of several inputs has no influence. Raises ValueError when none has, when a
+    gradient is not finite, or when rows influence each other.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
         scores = self(points, examples)
         # the backward pass is one-way (never differentiated again), so the sum may round
-        found = torch.autograd.grad(scores.sum(), points, allow_unused=True) if scores.requires_grad else [None] * len(points)
+        found = (
+            torch.autograd.grad(scores.sum(), points, allow_unused=True)
+            if scores.requires_grad
+            else [None] * len(points)
+        )
     self.check_dependence(found)
     gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, found))
     self.gradient_evaluations += len(scores)
-    total = sum((g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients), scores.detach().sum(dtype=torch.promote_types(scores.dtype, torch.float32)))
+    total = sum(
+        (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),
+        scores.detach().sum(dtype=torch.promote_types(scores.dtype, torch.float32)),
+    )
     if not torch.isfinite(total):  # a finite sum has finite terms: one look per chunk
         refuse_not_finite(scores, "the score", examples.to(scores.device))
         for k, g in enumerate(gradients):
@@ -1272,13 +1509,19 @@ def check_dependence(
     self: TargetScore,
     found: Sequence[Tensor | None],  # gradients with respect to the inputs, None where there is no path
 ):
-    "Raise ValueError when no input has a gradient, warn (UserWarning) once per object when one of several has none. Returns None."
+    """Raise ValueError when no input has a gradient, warn (UserWarning) once per object when one of several has none.
+
+    Returns None.
+    """
     missing = [k for k, g in enumerate(found) if g is None]
     if len(missing) == len(found):
         raise ValueError(_NO_PATH)
     if missing and not self._dependence_checked:
         names = f"input{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
-        warn_user(f"the score doesn't depend on {names} of {len(found)} through differentiable operations; the attribution there is zero")
+        warn_user(
+            f"the score doesn't depend on {names} of {len(found)} through differentiable operations; the attribution"
+            " there is zero"
+        )
     self._dependence_checked = True
 
 
@@ -1288,7 +1531,10 @@ def scores(
     points: tuple[Tensor, ...],  # any number of points, (rows, ...) per input
     examples: Tensor | None = None,  # (rows,) int64; default: row r is example r
 ) -> Tensor:
-    "Scores (rows,) of any number of points, without gradients, chunk by chunk. Raises ValueError when rows influence each other."
+    """Scores (rows,) of any number of points, without gradients, chunk by chunk.
+
+    Raises ValueError when rows influence each other.
+    """
     n_rows, found = points[0].shape[0], []
     examples = torch.arange(n_rows, device=points[0].device) if examples is None else examples
     with torch.inference_mode(False), torch.no_grad():
@@ -1303,13 +1549,21 @@ def gradients(
     forward: Callable,  # a module or any callable that takes the inputs and returns (rows, ...)
     inputs: TensorOrTuple,  # points (rows, ...) at which to differentiate, or a tuple of them
     target: TargetType = None,  # which output; one for all, or one per example
-    additional_forward_args: object = None,  # further arguments; may be marked by `shared`, `per_example`, `keywords`
+    # further arguments; may be marked by `shared`, `per_example`, `keywords`
+    additional_forward_args: object = None,
     *,
-    examples: Tensor | None = None,  # (rows,) which example each point belongs to; default: point r is example r. There are as many examples as targets, or as the largest number here says, plus one
-    internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
+    # (rows,) which example each point belongs to; default: point r is example r. There are as many examples
+    # as targets, or as the largest number here says, plus one
+    examples: Tensor | None = None,
+    # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a
+    # GPU
+    internal_batch_size: int | None = None,
     return_scores: bool = False,  # also return the scores at the points, which cost nothing
 ) -> TensorOrTuple | tuple[TensorOrTuple, Tensor]:  # as inputs; with return_scores also scores (rows,)
-    "Gradients of the target score at every point, in the inputs' form, shape, dtype and device; with `return_scores` also the scores (rows,). Raises TypeError or ValueError for wrong calls and for NaN or infinity in inputs or gradients. Equation: sum of rows."
+    """Gradients of the target score at every point, in the inputs' form, shape, dtype and device; with
+    `return_scores` also the scores (rows,). Raises TypeError or ValueError for wrong calls and for NaN or
+    infinity in inputs or gradients. Equation: sum of rows.
+    """
     points, is_tuple = check_inputs(inputs)
     n_rows = points[0].shape[0]
     if examples is None:
@@ -1320,12 +1574,29 @@ def gradients(
         if examples.shape != (n_rows,):
             raise ValueError(f"examples has shape {tuple(examples.shape)} for {n_rows} points; it must be ({n_rows},)")
         if examples.dtype not in (torch.int64, torch.int32) or int(examples.min()) < 0:
-            raise ValueError(f"examples must hold whole numbers from 0 on, got {examples.dtype} with smallest {examples.min().item()}")
-        n_examples = len(target) if isinstance(target, (list, np.ndarray)) or isinstance(target, Tensor) and target.ndim and len(target) > 1 else int(examples.max()) + 1
+            raise ValueError(
+                f"examples must hold whole numbers from 0 on, got {examples.dtype} with smallest"
+                f" {examples.min().item()}"
+            )
+        n_examples = (
+            len(target)
+            if isinstance(target, (list, np.ndarray)) or isinstance(target, Tensor) and target.ndim and len(target) > 1
+            else int(examples.max()) + 1
+        )
         if n_examples <= int(examples.max()):
-            raise ValueError(f"{n_examples} targets, but examples goes up to {int(examples.max())}; give one target per example")
+            raise ValueError(
+                f"{n_examples} targets, but examples goes up to {int(examples.max())}; give one target per example"
+            )
         first = examples.long().argmin().item()
-        score = TargetScore(forward, tuple(p[first:first + 1] for p in points), target, additional_forward_args, internal_batch_size, n_examples=n_examples, at_least=True)
+        score = TargetScore(
+            forward,
+            tuple(p[first : first + 1] for p in points),
+            target,
+            additional_forward_args,
+            internal_batch_size,
+            n_examples=n_examples,
+            at_least=True,
+        )
     with leave_as_found(forward):
         parts = [score.gradient(tuple(p[s] for p in points), examples[s]) for s in score.chunks(n_rows)]
     result = tuple(torch.cat([g[k] for g, _ in parts]) for k in range(len(points)))
@@ -1340,7 +1611,10 @@ class CountingForward:
         self,
         forward: Callable,  # the function or module to count
     ):
-        "Returns a callable with the same signature; read `rows`, `gradient_rows`, `calls`, `largest_batch`. Raises TypeError if `forward` can't be called."
+        """Returns a callable with the same signature; read `rows`, `gradient_rows`, `calls`, `largest_batch`.
+
+        Raises TypeError if `forward` can't be called.
+        """
         if not callable(forward):
             raise TypeError(f"the forward function must be callable, got {type(forward).__name__}")
         self.forward = forward
@@ -1365,7 +1639,8 @@ class FeatureAttribution(GradientAttribution):
 
     def __init__(
         self,
-        forward_func: Callable,  # a module, a ClassScore or any callable returning one row of scores per example
+        # a module, a ClassScore or any callable returning one row of scores per example
+        forward_func: Callable,
     ):
         "Raises TypeError if `forward_func` can't be called."
         if not callable(forward_func):
@@ -1381,13 +1656,19 @@ class FeatureAttribution(GradientAttribution):
         additional_forward_args: object = None,  # see TargetScore
         internal_batch_size: int | None = None,  # rows per forward pass at most
     ) -> Tensor:  # (batch,)
-        "Sum of the attributions minus the change of the score from start to end, one per example. Raises as `attribute` does."
+        """Sum of the attributions minus the change of the score from start to end, one per example.
+
+        Raises as `attribute` does.
+        """
         inputs, _ = check_inputs(end_point, "end_point")
         baselines = check_baselines(start_point, inputs)
         parts = tuple(attributions) if isinstance(attributions, (tuple, list)) else (attributions,)
         parts = tuple(read_tensor(p, "attributions") for p in parts)
         if not all(p.is_floating_point() for p in parts):
-            raise TypeError(f"attributions have dtype {[p.dtype for p in parts if not p.is_floating_point()][0]}; they must be floating point")
+            raise TypeError(
+                f"attributions have dtype {[p.dtype for p in parts if not p.is_floating_point()][0]}; they must be"
+                " floating point"
+            )
         if [p.shape for p in parts] != [x.shape for x in inputs]:
             shapes = [tuple(p.shape) for p in parts], [tuple(x.shape) for x in inputs]
             raise ValueError(f"attributions have the shapes {shapes[0]}, the inputs {shapes[1]}; they must agree")
@@ -1401,31 +1682,48 @@ class FeatureAttribution(GradientAttribution):
 
 def _tuple_of_tensors(parts: object, name: str) -> tuple[Tensor, ...]:
     if not isinstance(parts, (tuple, list)) or not parts or not all(isinstance(p, Tensor) for p in parts):
-        raise TypeError(f"{name} must be a tuple of tensors, one per input, got {type(parts).__name__}{' that is empty' if isinstance(parts, (tuple, list)) and not parts else ''}")
+        raise TypeError(
+            f"{name} must be a tuple of tensors, one per input, got"
+            f" {type(parts).__name__}{' that is empty' if isinstance(parts, (tuple, list)) and not parts else ''}"
+        )
     return tuple(parts)
 
 
 def sum_features(
     parts: tuple[Tensor, ...],  # tensors (batch, ...)
 ) -> Tensor:  # (batch,)
-    "Sum over everything but the batch, over all tensors of the tuple: shape (batch,), dtype of the first, accumulated in float32 or better. Raises TypeError for what is no tuple of tensors, ValueError for different batch sizes."
+    """Sum over everything but the batch, over all tensors of the tuple: shape (batch,), dtype of the first,
+    accumulated in float32 or better. Raises TypeError for what is no tuple of tensors, ValueError for different
+    batch sizes.
+    """
     parts = _tuple_of_tensors(parts, "parts")
     if any(p.ndim == 0 or len(p) != len(parts[0]) for p in parts):
-        raise ValueError(f"parts have the shapes {[tuple(p.shape) for p in parts]}; all need the batch as first dimension")
-    total = sum(p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) if p.ndim > 1 else p for p in parts)
+        raise ValueError(
+            f"parts have the shapes {[tuple(p.shape) for p in parts]}; all need the batch as first dimension"
+        )
+    total = sum(
+        p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) if p.ndim > 1 else p for p in parts
+    )
     return total.to(parts[0].dtype)
 
 # %% ../nbs/00_core.ipynb #da0a8c78
 def bootstrap_interval(
-    values: Tensor,  # (examples,) one value per example; for a comparison, the difference of two methods. Or (examples, ...), each column for itself
+    # (examples,) one value per example; for a comparison, the difference of two methods. Or (examples, ...),
+    # each column for itself
+    values: Tensor,
     level: float = 0.95,  # coverage of the interval
     draws: int = 10_000,  # resamples
     seed: int = 0,  # of the resampling
 ) -> tuple:  # mean, lower end, upper end: floats, or tensors (...)
-    "Mean and percentile bootstrap interval over examples: three floats for (examples,), otherwise three float64 tensors (...). Raises ValueError for fewer than two values or a level outside (0, 1), NaN or infinity, TypeError or ValueError for the number of draws."
+    """Mean and percentile bootstrap interval over examples: three floats for (examples,), otherwise three float64
+    tensors (...). Raises ValueError for fewer than two values or a level outside (0, 1), NaN or infinity,
+    TypeError or ValueError for the number of draws.
+    """
     values = read_tensor(values, "values").detach().double().cpu()
     if values.ndim == 0 or len(values) < 2:
-        raise ValueError(f"values holds {len(values) if values.ndim else 'one number'}; an interval needs at least two examples")
+        raise ValueError(
+            f"values holds {len(values) if values.ndim else 'one number'}; an interval needs at least two examples"
+        )
     refuse_not_finite(values, "values")
     real_number(level, "level", 0, 1, open_low=True, open_high=True)
     index = torch.randint(len(values), (whole_number(draws, "draws"), len(values)), generator=random_generator(seed))
@@ -1440,9 +1738,13 @@ def bootstrap_interval(
 # %% ../nbs/00_core.ipynb #c8de285f
 def flatten_features(
     tensors: tuple[Tensor, ...],  # one per input, (batch, ...)
-    dtype: torch.dtype | None = None,  # of the rows; None takes the widest of the tensors', single precision at least
+    # of the rows; None takes the widest of the tensors', single precision at least
+    dtype: torch.dtype | None = None,
 ) -> Tensor:  # (batch, features)
-    "All features of an example as one row, detached: (batch, features of all inputs). Raises TypeError for what is no tuple of tensors."
+    """All features of an example as one row, detached: (batch, features of all inputs).
+
+    Raises TypeError for what is no tuple of tensors.
+    """
     tensors = _tuple_of_tensors(tensors, "tensors")
     if dtype is None:
         dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
@@ -1453,9 +1755,13 @@ def unflatten_features(
     rows: Tensor,  # (rows, features of all inputs)
     like: tuple[Tensor, ...],  # the inputs, for their shapes and dtypes
 ) -> tuple[Tensor, ...]:
-    "The reverse of `flatten_features`: one tensor (rows, ...) per input, in the inputs' dtypes; gradients flow through. Raises ValueError if the number of features differs."
+    """The reverse of `flatten_features`: one tensor (rows, ...) per input, in the inputs' dtypes; gradients flow
+    through. Raises ValueError if the number of features differs.
+    """
     sizes = [t[0].numel() for t in like]
     if rows.ndim != 2 or rows.shape[1] != sum(sizes):
-        raise ValueError(f"rows has shape {tuple(rows.shape)}, the inputs have {sum(sizes)} features; accepted: (rows, {sum(sizes)})")
+        raise ValueError(
+            f"rows has shape {tuple(rows.shape)}, the inputs have {sum(sizes)} features; accepted: (rows, {sum(sizes)})"
+        )
     parts = rows.split(sizes, 1)
     return tuple(p.reshape(len(rows), *t.shape[1:]).to(t.dtype) for p, t in zip(parts, like))

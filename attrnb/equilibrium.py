@@ -33,7 +33,17 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils import _pytree as pytree
 
 from attrnb.core import (
-    ClassScore, FeatureAttribution, TargetScore, TargetType, TensorOrTuple, _probe_is_on, check_inputs, class_scores, leave_as_found, real_number, warn_user,
+    ClassScore,
+    FeatureAttribution,
+    TargetScore,
+    TargetType,
+    TensorOrTuple,
+    _probe_is_on,
+    check_inputs,
+    class_scores,
+    leave_as_found,
+    real_number,
+    warn_user,
 )
 
 # %% ../nbs/06_equilibrium.ipynb #a7898f32
@@ -56,11 +66,16 @@ def initial_relevance(
     gradient: Tensor,  # same shape, gradient of the score there
     local: bool = False,  # each position has its own weight, for scores that ask for a place
 ) -> Tensor:
-    "The initial contribution map, shaped as the activation; its sum per example is 1 or -1, or 0 where the gradient vanishes. Equations: initial contribution map, local start."
+    """The initial contribution map, shaped as the activation; its sum per example is 1 or -1, or 0 where the
+    gradient vanishes. Equations: initial contribution map, local start.
+    """
     for name, values in (("activation", activation), ("gradient", gradient)):
         if not isinstance(values, Tensor) or values.ndim != 4 or values.shape != activation.shape:
             given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-            raise ValueError(f"the {name} has {given}; activation and gradient must be tensors of one shape (batch, channels, height, width)")
+            raise ValueError(
+                f"the {name} has {given}; activation and gradient must be tensors of one shape (batch, channels,"
+                " height, width)"
+            )
     raw = _contributions(activation, gradient, local)
     size = _per_example_sum(raw).abs()
     return raw / size.masked_fill(size == 0, 1)
@@ -104,12 +119,19 @@ def expected_gap(
     ratio: float = 2.0,  # pull of the positive part
     thin: bool = False,  # 1x1 layers
 ) -> Tensor:
-    "Sum of the relevance that the rule will place on the layer's input, (batch,): ratio - 2 (0 for thin layers) where every output can place its share. Equation: exact law."
+    """Sum of the relevance that the rule will place on the layer's input, (batch,): ratio - 2 (0 for thin layers)
+    where every output can place its share. Equation: exact law.
+    """
     positive, negative = relevance.clamp(min=0), -relevance.clamp(max=0)
-    positive, negative = (part / _per_example_sum(part).masked_fill(_per_example_sum(part) == 0, 1) for part in (positive, negative))
+    positive, negative = (
+        part / _per_example_sum(part).masked_fill(_per_example_sum(part) == 0, 1) for part in (positive, negative)
+    )
     x, active = inputs.clamp(min=0), (inputs > 0).to(relevance)
     sees_active, sees_inactive = forward(active) > 0, forward(1 - active) > 0
-    p, q, z = ((part * sees).flatten(1).sum(1) for part, sees in ((positive, sees_active), (negative, sees_active), (negative, sees_inactive)))
+    p, q, z = (
+        (part * sees).flatten(1).sum(1)
+        for part, sees in ((positive, sees_active), (negative, sees_active), (negative, sees_inactive))
+    )
     if thin:
         return 2 * p - q - z
     reached = (x * transpose(_quotient_(ratio * positive - negative, forward(x))) != 0).flatten(1).any(1)
@@ -138,7 +160,8 @@ def pixel_rule(
 class Rule:
     "A propagation rule and whether it looks at the values of its inputs"
 
-    function: Callable  # (call, relevance) -> one relevance (or None) per input; a single tensor when there is one input
+    # (call, relevance) -> one relevance (or None) per input; a single tensor when there is one input
+    function: Callable
     needs_values: bool = True  # False: only shapes are kept from the forward pass, which saves memory
 
 
@@ -149,10 +172,16 @@ def register_rule(
     *operations,  # module classes, functions, or names of tensor methods
     needs_values: bool = True,  # False if the rule looks only at the shapes of `call.inputs`
 ) -> Callable:
-    "A decorator that files a function (call, relevance) as the rule of the operations, and returns the function. Raises TypeError for things that are no operations."
+    """A decorator that files a function (call, relevance) as the rule of the operations, and returns the function.
+
+    Raises TypeError for things that are no operations.
+    """
     wrong = [o for o in operations if not (isinstance(o, str) or callable(o))]
     if wrong or not operations:
-        raise TypeError(f"register_rule takes module classes, functions or names of tensor methods, such as register_rule(MyLayer); got {wrong or 'nothing'}")
+        raise TypeError(
+            "register_rule takes module classes, functions or names of tensor methods, such as register_rule(MyLayer);"
+            f" got {wrong or 'nothing'}"
+        )
 
     def register(function):
         if not callable(function):
@@ -169,9 +198,12 @@ class Call:
 
     operation: object  # module class, function or method name
     module: nn.Module | None  # the module called, None for functions and methods
-    args: tuple  # arguments of the call; tensors in them have the values of the forward pass if the rule needs values, else only their shape
+    # arguments of the call; tensors in them have the values of the forward pass if the rule needs values,
+    # else only their shape
+    args: tuple
     kwargs: dict  # keyword arguments, likewise
-    inputs: tuple[Tensor, ...]  # the different tensors among them that depend on the model's input: these receive relevance
+    # the different tensors among them that depend on the model's input: these receive relevance
+    inputs: tuple[Tensor, ...]
     ratio: float  # the user's ratio
     official: bool  # reproduce the published program
     skip: str  # "main" or "equal", see the table of operations
@@ -203,7 +235,9 @@ class Call:
     ):
         "What the operation returns for other inputs"
         values = {**self.values, **dict(zip(self.input_nodes, inputs))}
-        return _evaluate(self.node, self.module, fx.map_arg(self.node.args, values.get), fx.map_arg(self.node.kwargs, values.get))
+        return _evaluate(
+            self.node, self.module, fx.map_arg(self.node.args, values.get), fx.map_arg(self.node.kwargs, values.get)
+        )
 
 
 def _evaluate(node: fx.Node, module: nn.Module | None, args: tuple, kwargs: dict):
@@ -214,13 +248,80 @@ def _evaluate(node: fx.Node, module: nn.Module | None, args: tuple, kwargs: dict
 
 # %% ../nbs/06_equilibrium.ipynb #072fa2f6
 @register_rule(
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.SiLU, nn.GELU, nn.Mish, nn.Softplus, nn.Hardswish, nn.Hardtanh, nn.Hardsigmoid,
-    nn.Sigmoid, nn.Tanh, F.relu, F.relu6, F.leaky_relu, F.prelu, F.rrelu, F.elu, F.celu, F.selu, F.silu, F.gelu, F.mish, F.softplus, F.hardswish, F.hardtanh,
-    F.hardsigmoid, F.sigmoid, F.tanh, torch.relu, torch.sigmoid, torch.tanh, torch.clamp, "relu", "sigmoid", "tanh", "clamp",
-    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, F.dropout, F.dropout2d, F.alpha_dropout, torch.dropout,
-    torchvision.ops.stochastic_depth, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.LocalResponseNorm, F.layer_norm, F.group_norm, F.instance_norm,
-    F.local_response_norm, "contiguous", "clone", "float", "double", "to", "type_as",
-    operator.neg, torch.neg, "neg", torch.clone, "half", "bfloat16",
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.SiLU,
+    nn.GELU,
+    nn.Mish,
+    nn.Softplus,
+    nn.Hardswish,
+    nn.Hardtanh,
+    nn.Hardsigmoid,
+    nn.Sigmoid,
+    nn.Tanh,
+    F.relu,
+    F.relu6,
+    F.leaky_relu,
+    F.prelu,
+    F.rrelu,
+    F.elu,
+    F.celu,
+    F.selu,
+    F.silu,
+    F.gelu,
+    F.mish,
+    F.softplus,
+    F.hardswish,
+    F.hardtanh,
+    F.hardsigmoid,
+    F.sigmoid,
+    F.tanh,
+    torch.relu,
+    torch.sigmoid,
+    torch.tanh,
+    torch.clamp,
+    "relu",
+    "sigmoid",
+    "tanh",
+    "clamp",
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+    F.dropout,
+    F.dropout2d,
+    F.alpha_dropout,
+    torch.dropout,
+    torchvision.ops.stochastic_depth,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.InstanceNorm2d,
+    nn.LocalResponseNorm,
+    F.layer_norm,
+    F.group_norm,
+    F.instance_norm,
+    F.local_response_norm,
+    "contiguous",
+    "clone",
+    "float",
+    "double",
+    "to",
+    "type_as",
+    operator.neg,
+    torch.neg,
+    "neg",
+    torch.clone,
+    "half",
+    "bfloat16",
     needs_values=False,
 )
 def pass_on(
@@ -246,12 +347,65 @@ def batch_norm(
 
 # %% ../nbs/06_equilibrium.ipynb #c4d04c7a
 @register_rule(
-    nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d,
-    torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, torch.narrow, torch.flip, torch.roll,
-    torch.movedim, torch.unbind, F.pad, F.channel_shuffle, F.pixel_shuffle, F.pixel_unshuffle, "flatten", "reshape", "view", "permute", "transpose", "squeeze",
-    "unsqueeze", "chunk", "split", "narrow", "expand", "movedim", "unbind", operator.getitem, torch.tile, torch.repeat_interleave, torch.select, torch.unflatten,
-    torch.swapaxes, torch.rot90, torch.broadcast_to, "repeat", "tile", "repeat_interleave", "select", "unflatten", "swapaxes", "flip", "roll", "expand_as", "view_as",
-    "reshape_as", "broadcast_to",
+    nn.Flatten,
+    nn.Unflatten,
+    nn.ChannelShuffle,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.ZeroPad2d,
+    nn.ReflectionPad2d,
+    nn.ReplicationPad2d,
+    nn.ConstantPad2d,
+    torch.flatten,
+    torch.reshape,
+    torch.permute,
+    torch.transpose,
+    torch.squeeze,
+    torch.unsqueeze,
+    torch.chunk,
+    torch.split,
+    torch.narrow,
+    torch.flip,
+    torch.roll,
+    torch.movedim,
+    torch.unbind,
+    F.pad,
+    F.channel_shuffle,
+    F.pixel_shuffle,
+    F.pixel_unshuffle,
+    "flatten",
+    "reshape",
+    "view",
+    "permute",
+    "transpose",
+    "squeeze",
+    "unsqueeze",
+    "chunk",
+    "split",
+    "narrow",
+    "expand",
+    "movedim",
+    "unbind",
+    operator.getitem,
+    torch.tile,
+    torch.repeat_interleave,
+    torch.select,
+    torch.unflatten,
+    torch.swapaxes,
+    torch.rot90,
+    torch.broadcast_to,
+    "repeat",
+    "tile",
+    "repeat_interleave",
+    "select",
+    "unflatten",
+    "swapaxes",
+    "flip",
+    "roll",
+    "expand_as",
+    "view_as",
+    "reshape_as",
+    "broadcast_to",
     needs_values=False,
 )
 def rearrange(
@@ -284,13 +438,24 @@ def maximum(
         _, winner = F.adaptive_max_pool2d(x, call.argument("output_size", 1), return_indices=True)
     else:
         geometry = dict(kernel_size=None, stride=None, padding=0, dilation=1, ceil_mode=False)
-        _, winner = F.max_pool2d(x, **{k: call.argument(k, i, v) for i, (k, v) in enumerate(geometry.items(), 1)}, return_indices=True)
+        _, winner = F.max_pool2d(
+            x, **{k: call.argument(k, i, v) for i, (k, v) in enumerate(geometry.items(), 1)}, return_indices=True
+        )
     relevance = relevance[0] if isinstance(relevance, tuple) else relevance
     return torch.zeros_like(x).flatten(-2).scatter_add_(-1, winner.flatten(-2), relevance.flatten(-2)).view_as(x)
 
 
 @register_rule(
-    nn.AvgPool2d, nn.AdaptiveAvgPool2d, F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, "mean", nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    F.avg_pool2d,
+    F.adaptive_avg_pool2d,
+    torch.mean,
+    "mean",
+    nn.Upsample,
+    nn.UpsamplingNearest2d,
+    nn.UpsamplingBilinear2d,
+    F.interpolate,
 )
 def average(
     call: Call,  # the operation
@@ -323,7 +488,21 @@ def addition(
 
 
 _GATES = {
-    nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Softmax, nn.Softmax2d, torch.sigmoid, torch.tanh, torch.softmax, F.sigmoid, F.hardsigmoid, F.tanh, F.softmax, "sigmoid", "tanh", "softmax"
+    nn.Sigmoid,
+    nn.Hardsigmoid,
+    nn.Tanh,
+    nn.Softmax,
+    nn.Softmax2d,
+    torch.sigmoid,
+    torch.tanh,
+    torch.softmax,
+    F.sigmoid,
+    F.hardsigmoid,
+    F.tanh,
+    F.softmax,
+    "sigmoid",
+    "tanh",
+    "softmax",
 }
 
 
@@ -332,11 +511,17 @@ def gating(
     call: Call,  # the operation
     relevance: Tensor,  # at its output
 ):
-    "To the one signal; of two factors none to the gate (the smaller one, or the one that comes from a sigmoid), half to each of two equals"
+    """To the one signal; of two factors none to the gate (the smaller one, or the one that comes from a sigmoid),
+    half to each of two equals
+    """
     if len(call.inputs) == 1:
         return _fit(relevance, call.inputs[0])
     sizes = [x.numel() for x in call.inputs]
-    gates = [s < max(sizes) for s in sizes] if sizes[0] != sizes[1] else [call.traced.counts_as(n, _GATES) for n in call.input_nodes]
+    gates = (
+        [s < max(sizes) for s in sizes]
+        if sizes[0] != sizes[1]
+        else [call.traced.counts_as(n, _GATES) for n in call.input_nodes]
+    )
     if gates[0] != gates[1]:
         return tuple(None if g else _fit(relevance, x) for g, x in zip(gates, call.inputs))
     return tuple(relevance / 2 for _ in call.inputs)
@@ -347,7 +532,9 @@ def concatenation(
     call: Call,  # the operation
     relevance: Tensor,  # at its output
 ):
-    "Each part takes its own; the published program deletes it where the part is zero, and drops the direct input of a dense block"
+    """Each part takes its own; the published program deletes it where the part is zero, and drops the direct input
+    of a dense block
+    """
     nodes, parts = call.node.args[0] if call.node.args else call.node.kwargs["tensors"], call.argument("tensors", 0)
     dim = call.argument("dim", 1, call.kwargs.get("axis", 0))
     shares = dict.fromkeys(call.input_nodes)
@@ -374,7 +561,9 @@ def _explicit_padding(padding, mode: str, kernel, dilation) -> Callable:
     return lambda x: F.pad(x, border, "constant" if mode == "zeros" else mode)
 
 
-def _balance(call: Call, inputs: Tensor, relevance: Tensor, forward: Callable, transpose: Callable, thin: bool) -> Tensor:
+def _balance(
+    call: Call, inputs: Tensor, relevance: Tensor, forward: Callable, transpose: Callable, thin: bool
+) -> Tensor:
     "The equilibrium rule, with the gap noted when layers are returned"
     arguments = (inputs, relevance, forward, transpose, call.ratio, thin)
     result = equilibrium_rule(*arguments)
@@ -393,7 +582,9 @@ def convolution_share(
     groups: int = 1,  # likewise
     padding_mode: str = "zeros",  # as in torch.nn.Conv2d
 ) -> Tensor:
-    "Relevance at the convolution's input: the pixel rule for the first one, else the equilibrium rule (thin for 1x1 kernels; in official mode for kernels of height 1)."
+    """Relevance at the convolution's input: the pixel rule for the first one, else the equilibrium rule (thin for
+    1x1 kernels; in official mode for kernels of height 1).
+    """
     weight, inputs = weight.detach().to(relevance.dtype), call.inputs[0]
     kernel, dilation, pad = weight.shape[2:], _pair(dilation), None
     if padding_mode != "zeros" or isinstance(padding, str):
@@ -426,7 +617,9 @@ def convolution(
     "The equilibrium rule, or the pixel rule for the first convolution"
     names = ("stride", "padding", "dilation", "groups")
     geometry = [call.argument(name, k, default) for k, (name, default) in enumerate(zip(names, (1, 0, 1, 1)), 3)]
-    return convolution_share(call, relevance, call.argument("weight", 1), *geometry, call.argument("padding_mode", 99, "zeros"))
+    return convolution_share(
+        call, relevance, call.argument("weight", 1), *geometry, call.argument("padding_mode", 99, "zeros")
+    )
 
 
 @register_rule(nn.Linear, F.linear)
@@ -436,11 +629,18 @@ def linear(
 ):
     "The thin rule: a linear layer is a 1x1 convolution of its last dimension"
     size = call.argument("weight", 1).detach().to(relevance.dtype).abs()
-    return _balance(call, call.inputs[0], relevance, lambda x: F.linear(x, size), lambda s: F.linear(s, size.T), thin=True)
+    return _balance(
+        call, call.inputs[0], relevance, lambda x: F.linear(x, size), lambda s: F.linear(s, size.T), thin=True
+    )
 
 # %% ../nbs/06_equilibrium.ipynb #d73fca65
 _MIXING = {nn.Conv2d, F.conv2d, torch.conv2d, nn.Linear, F.linear}
-_IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul, operator.itruediv: operator.truediv}
+_IN_PLACE = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
 
 
 def _counts_as(operation, operations) -> bool:
@@ -481,7 +681,9 @@ class _Tracer(fx.Tracer):
         self.leaves, self.outputs, self.inside, self.record_stack_traces = leaves, {}, [], True
 
     def record(self, model: nn.Module, arguments: tuple, names: list[str], keywords: dict):
-        "Fill `graph`, calling the model as the caller does, hooks included; tensors among the arguments become placeholders"
+        """Fill `graph`, calling the model as the caller does, hooks included; tensors among the arguments become
+        placeholders
+        """
         self.graph, self.root, self.tensor_attrs = fx.Graph(tracer_cls=type(self)), nn.Module(), {}
         self.copies, self.paths, self.modules, self.proxies, self.constants = {}, {}, {}, {}, {}
         self.registered = {id(m): path for path, m in model.named_modules()}
@@ -495,7 +697,9 @@ class _Tracer(fx.Tracer):
         self.create_node("output", "output", (self.create_arg(output),), {})
 
     def _placeholders(self, argument, name: str):
-        return pytree.tree_map(lambda a: self.create_proxy("placeholder", name, (), {}) if isinstance(a, Tensor) else a, argument)
+        return pytree.tree_map(
+            lambda a: self.create_proxy("placeholder", name, (), {}) if isinstance(a, Tensor) else a, argument
+        )
 
     def _private(self, value, path: str):
         "The copy of a module, or of what holds modules; anything else as it is"
@@ -537,7 +741,9 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m, module_qualified_name):
         kind = type_before_parametrizations(m)
-        library = kind.__module__.startswith(("torch.nn", "torch.ao.nn", "torch.jit")) and not issubclass(kind, nn.Sequential)
+        library = kind.__module__.startswith(("torch.nn", "torch.ao.nn", "torch.jit")) and not issubclass(
+            kind, nn.Sequential
+        )
         return module_qualified_name != "" and (kind in self.leaves or library)
 
     def call_module(self, m, forward, args, kwargs):
@@ -609,9 +815,13 @@ class TracedModel:
         leaves: set | None = None,  # module classes kept in one piece; default: those with a rule
         keywords: Mapping | None = None,  # further arguments by name
     ):
-        "Raises ValueError, with the module's name, where tracing fails, TypeError for what is no module and for arguments that the model doesn't take."
+        """Raises ValueError, with the module's name, where tracing fails, TypeError for what is no module and for
+        arguments that the model doesn't take.
+        """
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; Attribution Equilibrium needs its graph")
+            raise TypeError(
+                f"model must be a torch.nn.Module, got {type(model).__name__}; Attribution Equilibrium needs its graph"
+            )
         self.model, tracer = model, _Tracer({o for o in RULES if isinstance(o, type)} if leaves is None else leaves)
         arguments, keywords = (*(torch.empty(0),) * n_inputs, *extra), dict(keywords or {})
         names = _argument_names(model, n_inputs, arguments, keywords)
@@ -621,10 +831,17 @@ class TracedModel:
             path, kind = tracer.inside[-1] if tracer.inside else ("", type(model).__name__)
             place = f"module '{path}' ({kind})" if path else f"{kind}.forward"
             raise ValueError(
-                f"torch.fx could not trace {place}: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}. Attribution Equilibrium needs the graph of the model. "
-                f"Take decisions that depend on tensor values (if, for, int(x), numpy) out of that forward, or give the module a rule as one piece: register_rule({kind})"
+                f"torch.fx could not trace {place}: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}. Attribution"
+                " Equilibrium needs the graph of the model. Take decisions that depend on tensor values (if, for,"
+                f" int(x), numpy) out of that forward, or give the module a rule as one piece: register_rule({kind})"
             ) from e
-        self.graph, self.outputs, self.constants, self.starts, self.local = tracer.graph, tracer.outputs, tracer.constants, (), set()
+        self.graph, self.outputs, self.constants, self.starts, self.local = (
+            tracer.graph,
+            tracer.outputs,
+            tracer.constants,
+            (),
+            set(),
+        )
         self.looked, self.going_round_node = False, None  # what the first example shows
         self.looking = threading.RLock()
         self.modules = {**tracer.modules, **dict(model.named_modules(remove_duplicate=False))}
@@ -659,10 +876,16 @@ class TracedModel:
         node: fx.Node,  # a get_attr node
     ):
         "The tensor of the model that a node stands for, as it is now"
-        return self.constants[node.target] if node.target in self.constants else operator.attrgetter(node.target)(self.model)
+        return (
+            self.constants[node.target]
+            if node.target in self.constants
+            else operator.attrgetter(node.target)(self.model)
+        )
 
     def _look_below(self):
-        "For each node the set of nodes below it (as bits of a number), how many convolutions and linear layers are among them, and whether it depends on the inputs"
+        """For each node the set of nodes below it (as bits of a number), how many convolutions and linear layers are
+        among them, and whether it depends on the inputs
+        """
         self.below, self.depth, self.depends, mixing = {}, {}, set(self.inputs), 0
         for k, n in enumerate(self.nodes):
             self.below[n] = 1 << k
@@ -694,7 +917,9 @@ class TracedModel:
         self,
         values: Mapping,  # value of each node for some input
     ) -> fx.Node | None:
-        "The last node before they meet of a path that leads from an input to the output past the start layers; None if there is no such path"
+        """The last node before they meet of a path that leads from an input to the output past the start layers;
+        None if there is no such path
+        """
         free, output = set(self.inputs) - set(self.starts), self.nodes[-1]
         for n in self.nodes[:-1]:
             if n not in self.starts and any(i in free for i in n.all_input_nodes) and _carries(values[n]):
@@ -709,12 +934,20 @@ class TracedModel:
 
     def _find_dense_block_ends(self) -> set:
         "Concatenations that continue an earlier one and are not continued themselves: the last of each DenseNet block"
-        cats = {n: tuple(n.args[0]) for n in self.nodes if n.target in (torch.cat, torch.concat) and n.args and isinstance(n.args[0], (tuple, list))}
+        cats = {
+            n: tuple(n.args[0])
+            for n in self.nodes
+            if n.target in (torch.cat, torch.concat) and n.args and isinstance(n.args[0], (tuple, list))
+        }
 
         def continued(a, b):
             return 0 < len(a) < len(b) and b[: len(a)] == a
 
-        return {n for n, parts in cats.items() if any(continued(p, parts) for p in cats.values()) and not any(continued(parts, p) for p in cats.values())}
+        return {
+            n
+            for n, parts in cats.items()
+            if any(continued(p, parts) for p in cats.values()) and not any(continued(parts, p) for p in cats.values())
+        }
 
     def source_line(
         self,
@@ -724,12 +957,15 @@ class TracedModel:
         lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
         own = ("/torch/fx/", "/torch/nn/modules/", "in call_module", "in _called", "in record")
         found = [k for k, line in enumerate(lines) if line.startswith("File ") and not any(o in line for o in own)]
-        return f" at {' '.join(lines[found[-1]:found[-1] + 2])}" if found else ""
+        return f" at {' '.join(lines[found[-1] : found[-1] + 2])}" if found else ""
 
 
 def _carries(value) -> bool:
     "Whether evidence can pass through a node with this value: a size or a mask has no gradient"
-    return any(isinstance(v, Tensor) and v.is_floating_point() for v in (value if isinstance(value, (tuple, list)) else (value,)))
+    return any(
+        isinstance(v, Tensor) and v.is_floating_point()
+        for v in (value if isinstance(value, (tuple, list)) else (value,))
+    )
 
 
 def _argument_names(model: nn.Module, n_inputs: int, arguments: tuple, keywords: Mapping) -> list[str]:
@@ -742,15 +978,20 @@ def _argument_names(model: nn.Module, n_inputs: int, arguments: tuple, keywords:
         signature.bind(*arguments, **keywords)
     except TypeError as e:
         raise TypeError(
-            f"{type(model).__name__}.forward{signature} can't be called with {n_inputs} input{'s' * (n_inputs != 1)} and "
-            f"{len(arguments) + len(keywords) - n_inputs} further arguments: {e}. Give one tensor per explained argument, the others as additional_forward_args"
+            f"{type(model).__name__}.forward{signature} can't be called with {n_inputs} input{'s' * (n_inputs != 1)}"
+            f" and {len(arguments) + len(keywords) - n_inputs} further arguments: {e}. Give one tensor per explained"
+            " argument, the others as additional_forward_args"
         ) from None
     names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return names[: len(arguments)] + [f"input_{k}" for k in range(len(names), len(arguments))]
 
 # %% ../nbs/06_equilibrium.ipynb #e2f4c017
 _OTHER_SPELLING = {  # what Python's operators call, for rules filed under the function of torch
-    operator.matmul: torch.matmul, operator.pow: torch.pow, operator.neg: torch.neg, operator.abs: torch.abs, operator.mod: torch.remainder,
+    operator.matmul: torch.matmul,
+    operator.pow: torch.pow,
+    operator.neg: torch.neg,
+    operator.abs: torch.abs,
+    operator.mod: torch.remainder,
     operator.floordiv: torch.floor_divide,
 }
 
@@ -809,7 +1050,10 @@ def _run(
         if n in traced.starts:
             if not isinstance(value, Tensor) or value.ndim != 4:
                 given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-                raise ValueError(f"the start layer '{n.name}' returns {given}; it must return a feature map (batch, channels, height, width). Name another with layer=...")
+                raise ValueError(
+                    f"the start layer '{n.name}' returns {given}; it must return a feature map (batch, channels,"
+                    " height, width). Name another with layer=..."
+                )
             starts[n] = value = value.detach().requires_grad_()
             tracked.add(n)
         present[n], shapes[n] = value, _shape(value)
@@ -838,27 +1082,101 @@ def _value_for_rule(traced: TracedModel, n: fx.Node, values: dict, shapes: dict,
 _START_BY_CLASS = {torchvision.models.AlexNet: "features", torchvision.models.DenseNet: "features"}
 _ACTIVATIONS = {nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, F.relu, torch.relu, "relu"}
 _POOLS = {
-    nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.MaxPool2d, F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d,
-    torch.mean, "mean",
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    nn.MaxPool2d,
+    F.max_pool2d,
+    torch.max_pool2d,
+    F.avg_pool2d,
+    F.adaptive_avg_pool2d,
+    F.adaptive_max_pool2d,
+    torch.mean,
+    "mean",
 }
 _PASSED_OVER = _POOLS | {
-    nn.Dropout, nn.Dropout2d, nn.AlphaDropout, F.dropout, F.dropout2d, torch.dropout, nn.Identity, nn.Flatten, torch.flatten, "flatten", "view",
-    "reshape", torch.reshape, torch.permute, "permute", "squeeze", torch.squeeze, "contiguous", nn.LayerNorm, F.layer_norm, nn.Softmax, nn.LogSoftmax,
-    nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.AlphaDropout,
+    F.dropout,
+    F.dropout2d,
+    torch.dropout,
+    nn.Identity,
+    nn.Flatten,
+    torch.flatten,
+    "flatten",
+    "view",
+    "reshape",
+    torch.reshape,
+    torch.permute,
+    "permute",
+    "squeeze",
+    torch.squeeze,
+    "contiguous",
+    nn.LayerNorm,
+    F.layer_norm,
+    nn.Softmax,
+    nn.LogSoftmax,
+    nn.Upsample,
+    nn.UpsamplingNearest2d,
+    nn.UpsamplingBilinear2d,
+    F.interpolate,
 }
 _OVER_THE_CLASSIFIER = {  # of an output that is a map itself
-    nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid", F.softmax, torch.softmax, "softmax", F.log_softmax, torch.log_softmax, "log_softmax", F.logsigmoid, nn.LogSigmoid,
-    operator.add, operator.sub, operator.mul, operator.truediv, torch.add, torch.sub, torch.mul, torch.div, "add", "sub", "mul", "div", operator.getitem, torch.cat, torch.stack,
-    F.pad, nn.ZeroPad2d,
+    nn.Sigmoid,
+    F.sigmoid,
+    torch.sigmoid,
+    "sigmoid",
+    F.softmax,
+    torch.softmax,
+    "softmax",
+    F.log_softmax,
+    torch.log_softmax,
+    "log_softmax",
+    F.logsigmoid,
+    nn.LogSigmoid,
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    torch.add,
+    torch.sub,
+    torch.mul,
+    torch.div,
+    "add",
+    "sub",
+    "mul",
+    "div",
+    operator.getitem,
+    torch.cat,
+    torch.stack,
+    F.pad,
+    nn.ZeroPad2d,
 }
-_SELECTIONS = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div", torch.where, "where", "masked_fill", torch.masked_fill, "multiply", torch.multiply}
+_SELECTIONS = {
+    operator.mul,
+    operator.truediv,
+    torch.mul,
+    torch.div,
+    "mul",
+    "div",
+    torch.where,
+    "where",
+    "masked_fill",
+    torch.masked_fill,
+    "multiply",
+    torch.multiply,
+}
 
 
 def find_starts(
     traced: TracedModel,  # the model's graph
     values: Mapping,  # value of each node for some input
 ) -> tuple[fx.Node, ...]:
-    "The nodes of the start layers, in the order of the graph: on every way back from the output the last feature map of a convolution. Raises ValueError if there is none."
+    """The nodes of the start layers, in the order of the graph: on every way back from the output the last feature
+    map of a convolution. Raises ValueError if there is none.
+    """
+
     def is_map(node):
         return isinstance(values[node], Tensor) and values[node].ndim == 4
 
@@ -882,7 +1200,9 @@ def find_starts(
         if not is_map(node):
             linear = traced.counts_as(node, {nn.Linear, F.linear})
             waiting += [(i, classified or linear) for i in before]
-        elif traced.counts_as(node, _PASSED_OVER) or (dense and not classified and traced.counts_as(node, _OVER_THE_CLASSIFIER)):
+        elif traced.counts_as(node, _PASSED_OVER) or (
+            dense and not classified and traced.counts_as(node, _OVER_THE_CLASSIFIER)
+        ):
             waiting += [(i, classified) for i in before]
         else:
             classifier = back_over(node, _ACTIVATIONS)
@@ -891,7 +1211,10 @@ def find_starts(
             elif traced.depth[node] > 0:
                 found.add(node)
     if not found:
-        raise ValueError(f"no feature map (batch, channels, height, width) of a convolution lies in front of the classifier of {type(traced.model).__name__}; name one: AttributionEquilibrium(model, layer='name')")
+        raise ValueError(
+            "no feature map (batch, channels, height, width) of a convolution lies in front of the classifier of"
+            f" {type(traced.model).__name__}; name one: AttributionEquilibrium(model, layer='name')"
+        )
     return tuple(n for n in traced.nodes if n in found)
 
 
@@ -900,7 +1223,10 @@ def asks_for_a_place(
     start: fx.Node,  # a start layer
     values: Mapping,  # value of each node for some input
 ) -> bool:
-    "Whether the output still tells positions of the start layer apart: no pooling over all of them and no linear layer lies on some way up, or positions are picked out on the way."
+    """Whether the output still tells positions of the start layer apart: no pooling over all of them and no linear
+    layer lies on some way up, or positions are picked out on the way.
+    """
+
     def positions(node):
         v = values.get(node)
         return math.prod(v.shape[2:]) if isinstance(v, Tensor) and v.ndim > 2 else 1
@@ -910,7 +1236,15 @@ def asks_for_a_place(
             constant = [values.get(i) for i in node.all_input_nodes if not traced.lies_below(start, i)]
             return any(isinstance(v, Tensor) and v.ndim >= 2 and v.shape[-2:].numel() > 1 for v in constant)
         source = values.get(node.all_input_nodes[0])
-        if node.target not in (operator.getitem, torch.select, "select", torch.narrow, "narrow", torch.index_select, "index_select") or not isinstance(source, Tensor):
+        if node.target not in (
+            operator.getitem,
+            torch.select,
+            "select",
+            torch.narrow,
+            "narrow",
+            torch.index_select,
+            "index_select",
+        ) or not isinstance(source, Tensor):
             return False
         return positions(node) != positions(node.all_input_nodes[0])
 
@@ -919,10 +1253,15 @@ def asks_for_a_place(
             return values[node].ndim == 2
         before = max(positions(i) for i in node.all_input_nodes)
         keeps = {nn.Flatten, torch.flatten, "flatten", "view", "reshape", torch.reshape}
-        return before > 1 and positions(node) == 1 and not traced.counts_as(node, keeps) and not isinstance(values.get(node), (tuple, list))
+        return (
+            before > 1
+            and positions(node) == 1
+            and not traced.counts_as(node, keeps)
+            and not isinstance(values.get(node), (tuple, list))
+        )
 
     with_places = {start}
-    for node in traced.nodes[traced.nodes.index(start) + 1:]:
+    for node in traced.nodes[traced.nodes.index(start) + 1 :]:
         if not any(i in with_places for i in node.all_input_nodes):
             continue
         if node.op == "output":
@@ -957,8 +1296,13 @@ def _merge(a, b):
 def _public_name(operation) -> str:
     "How a user writes an operation: torch.maximum, torch.nn.Conv2d; a class or function of their own by its name"
     places = {
-        "torch.nn": nn, "torch": torch, "torch.nn.functional": F, "torch.linalg": torch.linalg, "torch.fft": torch.fft,
-        "torch.special": torch.special, "torchvision.ops": torchvision.ops,
+        "torch.nn": nn,
+        "torch": torch,
+        "torch.nn.functional": F,
+        "torch.linalg": torch.linalg,
+        "torch.fft": torch.fft,
+        "torch.special": torch.special,
+        "torchvision.ops": torchvision.ops,
     }
     name = getattr(operation, "__name__", str(operation))
     for wanted in (lambda n: n == name, lambda n: name.endswith(n), lambda n: not n.startswith("_")):
@@ -977,8 +1321,9 @@ def _missing_rule(traced: TracedModel, node: fx.Node, operation) -> NotImplement
         kind = key = _public_name(_OTHER_SPELLING.get(operation, operation))
     what = f"node '{node.name}' is a {kind}" + (f" (module '{node.target}')" if node.op == "call_module" else "")
     return NotImplementedError(
-        f"{what}{traced.source_line(node)}, and there is no rule for it. Add one with @register_rule({key}) above a function (call, relevance) "
-        f"that returns the relevance of each of call.inputs, or start below this node with layer=..."
+        f"{what}{traced.source_line(node)}, and there is no rule for it. Add one with @register_rule({key}) above a"
+        " function (call, relevance) that returns the relevance of each of call.inputs, or start below this node with"
+        " layer=..."
     )
 
 
@@ -993,9 +1338,13 @@ def propagate(
     skip: str = "main",  # see the table of operations
     layers: dict | None = None,  # filled with a LayerRelevance for each node
     start: fx.Node | None = None,  # the node that has this relevance; default: the first start node
-    deleted: dict | None = None,  # filled with the part of the relevance that the published program deletes, by node
+    # filled with the part of the relevance that the published program deletes, by node
+    deleted: dict | None = None,
 ) -> tuple[Tensor | None, ...]:
-    "Relevance at each of the model's inputs, None where none arrived. Raises NotImplementedError for an operation without a rule."
+    """Relevance at each of the model's inputs, None where none arrived.
+
+    Raises NotImplementedError for an operation without a rule.
+    """
     start = traced.start if start is None else start
     found, residual, calls = {start: relevance}, False, Counter(n.target for n in traced.nodes if n.op == "call_module")
     for node in reversed(traced.nodes[: traced.nodes.index(start) + 1]):
@@ -1015,9 +1364,19 @@ def propagate(
         seen = {n: _value_for_rule(traced, n, values, shapes, relevance.dtype) for n in node.all_input_nodes}
         into = tuple(n for n in seen if n in traced.depends and shapes[n] is not None)
         call = Call(
-            operation=operation, module=traced.modules[node.target] if node.op == "call_module" else None,
-            args=fx.map_arg(node.args, seen.get), kwargs=fx.map_arg(node.kwargs, seen.get), inputs=tuple(seen[n] for n in into),
-            ratio=ratio, official=official, skip=skip, node=node, input_nodes=into, traced=traced, values=seen, record=record,
+            operation=operation,
+            module=traced.modules[node.target] if node.op == "call_module" else None,
+            args=fx.map_arg(node.args, seen.get),
+            kwargs=fx.map_arg(node.kwargs, seen.get),
+            inputs=tuple(seen[n] for n in into),
+            ratio=ratio,
+            official=official,
+            skip=skip,
+            node=node,
+            input_nodes=into,
+            traced=traced,
+            values=seen,
+            record=record,
         )
         shares = rule.function(call, r)
         shares = shares if isinstance(shares, tuple) else (shares,)
@@ -1036,14 +1395,18 @@ def propagate(
     return tuple(double * found[n] if n in found else None for n in traced.inputs)
 
 
-def _layer(operation: str, relevance: Tensor, passed_gap: Tensor | None = None, expected_gap: Tensor | None = None) -> LayerRelevance:
+def _layer(
+    operation: str, relevance: Tensor, passed_gap: Tensor | None = None, expected_gap: Tensor | None = None
+) -> LayerRelevance:
     "A LayerRelevance with the masses of its relevance"
     positive, negative = relevance.clamp(min=0).flatten(1).sum(1), -relevance.clamp(max=0).flatten(1).sum(1)
     return LayerRelevance(operation, relevance, positive, negative, positive - negative, passed_gap, expected_gap)
 
 # %% ../nbs/06_equilibrium.ipynb #5c7a11e0
 def _by_value(value):
-    "Arguments as something that can be compared: by value where that is possible, tensors as such, None where it isn't possible"
+    """Arguments as something that can be compared: by value where that is possible, tensors as such, None where it
+    isn't possible
+    """
     if isinstance(value, Tensor):
         return "tensor"
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype, torch.device)):
@@ -1068,22 +1431,40 @@ def _identity(value, depth: int = 2):
         return type(value), tuple((str(k), _identity(v, depth - 1)) for k, v in value.items())
     if depth and isinstance(value, (list, tuple)) and len(value) < 1000:
         return type(value), tuple(_identity(v, depth - 1) for v in value)
-    plain = depth and hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module, types.FunctionType, types.ModuleType, types.MethodType))
+    plain = (
+        depth
+        and hasattr(value, "__dict__")
+        and not isinstance(value, (type, nn.Module, types.FunctionType, types.ModuleType, types.MethodType))
+    )
     return id(value), _identity(vars(value), depth - 1) if plain else None
 
 
-_NOT_OF_THE_GRAPH = {"_parameters", "_modules", "_buffers", "training", "_compiled_call_impl", "_non_persistent_buffers_set"}
+_NOT_OF_THE_GRAPH = {
+    "_parameters",
+    "_modules",
+    "_buffers",
+    "training",
+    "_compiled_call_impl",
+    "_non_persistent_buffers_set",
+}
 
 
 def _structure(modules: Mapping[str, nn.Module]) -> tuple:
     "What the graph of a model hangs on: its modules, and what they hold besides their parameters"
+
     def of(m):
         kind = type_before_parametrizations(m)
-        if kind.__module__.startswith(("torch.nn", "torch.ao.nn")) and not isinstance(m, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+        if kind.__module__.startswith(("torch.nn", "torch.ao.nn")) and not isinstance(
+            m, (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+        ):
             return id(m), id(type(m))  # one node, which reads its module when it runs
         parameters = tuple((name, p is None) for name, p in m._parameters.items())
         buffers = tuple((id(b), None if b is None or b.is_inference() else b._version) for b in m._buffers.values())
-        held = tuple((k, _identity(v)) for k, v in m.__dict__.items() if k not in _NOT_OF_THE_GRAPH and (v or type(v) is not OrderedDict))
+        held = tuple(
+            (k, _identity(v))
+            for k, v in m.__dict__.items()
+            if k not in _NOT_OF_THE_GRAPH and (v or type(v) is not OrderedDict)
+        )
         return id(m), id(type(m)), id(kind.forward), parameters, buffers, held, tuple(m._modules)
 
     return tuple((name, of(m)) for name, m in modules.items())
@@ -1095,7 +1476,7 @@ def _agree(a: object, b: object) -> bool:
         return True
     if a.shape != b.shape or not a.is_floating_point():
         return a.shape == b.shape
-    tolerance = torch.finfo(a.dtype).eps ** .5 * (1 if a.device.type == "cpu" else 10)
+    tolerance = torch.finfo(a.dtype).eps ** 0.5 * (1 if a.device.type == "cpu" else 10)
     if torch.is_autocast_enabled(a.device.type):
         tolerance = 5e-2
     a, b = a.detach().double(), b.detach().double()
@@ -1186,8 +1567,9 @@ def _not_dominated(traced: TracedModel) -> str:
     module = f", module '{node.target}'" if node.op == "call_module" else ""
     starts = ", ".join(f"'{s.name}'" for s in traced.starts)
     return (
-        f"the output of {type(traced.model).__name__} also depends on the inputs through node '{node.name}' "
-        f"({getattr(kind, '__name__', kind)}{module}), which goes round the start layer{'s' * (len(traced.starts) > 1)} {starts}"
+        f"the output of {type(traced.model).__name__} also depends on the inputs through node '{node.name}'"
+        f" ({getattr(kind, '__name__', kind)}{module}), which goes round the start"
+        f" layer{'s' * (len(traced.starts) > 1)} {starts}"
     )
 
 
@@ -1200,23 +1582,27 @@ def _about_zeros(state: _CallState, n_examples: int) -> list[str]:
     if at_start:
         why.append(
             f"at the start layer the score's gradient vanishes or the feature map is zero ({at_start}); "
-            f"try the logit as score, or an earlier layer"
+            "try the logit as score, or an earlier layer"
         )
     if at_start < len(nothing):
         why.append(
-            f"the relevance ends on the way down ({len(nothing) - at_start}), in a branch that is zero; try skip='equal'"
+            f"the relevance ends on the way down ({len(nothing) - at_start}), in a branch that is zero; try"
+            " skip='equal'"
         )
     if nothing:
         return [f"the attribution of {_some(nothing, n_examples)} is zero everywhere: {'; '.join(why)}"]
     used = [state.traced.lies_below(n, state.traced.nodes[-1]) for n in state.traced.inputs]
     reason = {
         False: "the model doesn't use it",
-        True: "the model reads it only as a gate, as the shallower branch of an addition (skip='equal' gives each half), "
-        "or above the start layer",
+        True: (
+            "the model reads it only as a gate, as the shallower branch of an addition (skip='equal' gives each half), "
+            "or above the start layer"
+        ),
     }
     return [
         f"no relevance arrives at input {k}, its attribution is zero: {reason[used[k]]}"
-        for k, reached in enumerate(state.reached) if not reached
+        for k, reached in enumerate(state.reached)
+        if not reached
     ]
 
 
@@ -1245,13 +1631,15 @@ def _refuse_untraceable(model: nn.Module):
     "Raise TypeError for what has no Python code, ValueError for what has no weights yet"
     if isinstance(model, torch.jit.ScriptModule) or type(model).__module__.startswith("torch.jit"):
         raise TypeError(
-            f"the model is a scripted or traced torch.jit module ({type(model).__name__}), whose graph torch.fx can't record; "
-            f"give the module that was scripted: AttributionEquilibrium(net), not AttributionEquilibrium(torch.jit.script(net))"
+            f"the model is a scripted or traced torch.jit module ({type(model).__name__}), whose graph torch.fx can't"
+            " record; give the module that was scripted: AttributionEquilibrium(net), not"
+            " AttributionEquilibrium(torch.jit.script(net))"
         )
     lazy = [name for name, t in (*model.named_parameters(), *model.named_buffers()) if nn.parameter.is_lazy(t)]
     if lazy:
         raise ValueError(
-            f"the model has lazy layers without weights yet ({', '.join(lazy[:4])}); run it once, model(x), before it is explained"
+            f"the model has lazy layers without weights yet ({', '.join(lazy[:4])}); run it once, model(x), before it"
+            " is explained"
         )
 
 
@@ -1266,10 +1654,16 @@ class AttributionEquilibrium(FeatureAttribution):
 
     def __init__(
         self,
-        model: nn.Module | ClassScore,  # the network; ClassScore(model, of=...) starts from the gradient of another score
-        layer: str | nn.Module | Sequence | None = None,  # start layer: a name, a module, the name of a graph node, or a list of these; None finds the last feature maps
+        # the network; ClassScore(model, of=...) starts from the gradient of another score
+        model: nn.Module | ClassScore,
+        # start layer: a name, a module, the name of a graph node, or a list of these; None finds the last
+        # feature maps
+        layer: str | nn.Module | Sequence | None = None,
     ):
-        "Traces the model; wrappers of torch.compile and DataParallel are looked into. Raises TypeError if it is no module, or scripted, ValueError if it can't be traced or has no such layer."
+        """Traces the model; wrappers of torch.compile and DataParallel are looked into.
+
+        Raises TypeError if it is no module, or scripted, ValueError if it can't be traced or has no such layer.
+        """
         of, dim = "logit", None
         if isinstance(model, ClassScore):
             of, dim, model = model.of, model.dim, model.model
@@ -1295,14 +1689,15 @@ class AttributionEquilibrium(FeatureAttribution):
 
     def trace(
         self,
-        n_inputs: int | None = None,  # how many arguments are explained; None: as at the last call, at first all that the model needs
+        # how many arguments are explained; None: as at the last call, at first all that the model needs
+        n_inputs: int | None = None,
         extra: tuple = (),  # its further arguments
         rules: Mapping | None = None,  # rules of this call
         keywords: Mapping | None = None,  # further arguments by name
     ) -> TracedModel:
         "The traced model, made anew when the model, the arguments or the registry changed."
         inner, leaves = _unwrapped(self.forward_func), {o for o in (*RULES, *(rules or {})) if isinstance(o, type)}
-        (known, traced), = self._traces.items() or [(None, None)]
+        ((known, traced),) = self._traces.items() or [(None, None)]
         modules = {**(traced.modules if traced else {}), **dict(inner.named_modules(remove_duplicate=False))}
         structure = _structure(modules)
         if n_inputs is None and traced and known[-1] == structure:
@@ -1345,14 +1740,27 @@ class AttributionEquilibrium(FeatureAttribution):
         target: TargetType = None,  # which output is explained
         additional_forward_args: object = None,  # passed on to the model, see TargetScore
         *,
-        ratio: float = 2.0,  # pull of the positive part: 2 is equilibrium, 1 leaves a negative surplus; the published program allows 1 and 2
-        official: bool = False,  # reproduce the published program instead of the repaired one, see the last section
+        # pull of the positive part: 2 is equilibrium, 1 leaves a negative surplus; the published program
+        # allows 1 and 2
+        ratio: float = 2.0,
+        # reproduce the published program instead of the repaired one, see the last section
+        official: bool = False,
         skip: str = "main",  # addition of branches: "main", all to the deeper branch; "equal", half to each
-        rules: Mapping[object, Callable] | None = None,  # rules for this call only: operation -> function (call, relevance)
-        internal_batch_size: int | None = None,  # images per pass at most; None: images of about a million input numbers together, eight million on a GPU
+        # rules for this call only: operation -> function (call, relevance)
+        rules: Mapping[object, Callable] | None = None,
+        # images per pass at most; None: images of about a million input numbers together, eight million on a
+        # GPU
+        internal_batch_size: int | None = None,
         return_layers: bool = False,  # also return a LayerRelevance for each node
     ):
-        "Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name -> LayerRelevance from the start layers down (module paths; graph node names for functions and modules called more than once). Warns (UserWarning, once) when attributions are zero everywhere, when an input or what goes round a named layer gets no relevance, and when the published program deletes relevance. Raises ValueError or TypeError for wrong calls, for a model of which the start layers don't see all, and where graph and model differ; NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels."
+        """Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name ->
+        LayerRelevance from the start layers down (module paths; graph node names for functions and modules called
+        more than once). Warns (UserWarning, once) when attributions are zero everywhere, when an input or what
+        goes round a named layer gets no relevance, and when the published program deletes relevance. Raises
+        ValueError or TypeError for wrong calls, for a model of which the start layers don't see all, and where
+        graph and model differ; NotImplementedError for an operation without a rule. Equations: initial
+        contribution map, rule, at the pixels.
+        """
         tensors, is_tuple = check_inputs(inputs)
         ratio = real_number(ratio, "ratio", low=0)
         if skip not in ("main", "equal"):
@@ -1360,7 +1768,11 @@ class AttributionEquilibrium(FeatureAttribution):
         if not isinstance(official, (bool, np.bool_)):
             raise TypeError(f"official must be True or False, got {official!r}")
         functions = rules.values() if isinstance(rules, Mapping) else [rules] if rules is not None else []
-        if rules is not None and not isinstance(rules, Mapping) or not all(isinstance(r, Rule) or callable(r) for r in functions):
+        if (
+            rules is not None
+            and not isinstance(rules, Mapping)
+            or not all(isinstance(r, Rule) or callable(r) for r in functions)
+        ):
             raise TypeError(f"rules must be a dict operation -> function (call, relevance), got {rules!r}")
         all_rules = RULES | {o: r if isinstance(r, Rule) else Rule(r) for o, r in (rules or {}).items()}
         options, state = dict(ratio=ratio, official=bool(official), skip=skip), _CallState()
@@ -1388,8 +1800,13 @@ class AttributionEquilibrium(FeatureAttribution):
             except _Stale:
                 self._traces = {}
                 return self.attribute(
-                    inputs, target, additional_forward_args, **options, rules=rules,
-                    internal_batch_size=internal_batch_size, return_layers=return_layers,
+                    inputs,
+                    target,
+                    additional_forward_args,
+                    **options,
+                    rules=rules,
+                    internal_batch_size=internal_batch_size,
+                    return_layers=return_layers,
                 )
         _report(state, score.n_examples)
         attributions = tuple(torch.cat(p) for p in zip(*parts))
@@ -1397,10 +1814,12 @@ class AttributionEquilibrium(FeatureAttribution):
         return (attributions, _join(layers)) if return_layers else attributions
 
     def compute_convergence_delta(self, *args, **kwargs) -> Tensor:
-        "Sum of the attributions minus the change of the score, (batch,), as for every method; warns (UserWarning), since this method doesn't promise that they agree."
+        """Sum of the attributions minus the change of the score, (batch,), as for every method; warns (UserWarning),
+        since this method doesn't promise that they agree.
+        """
         warn_user(
-            "Attribution Equilibrium isn't complete: its attributions keep the gap of two masses, not the score, so this "
-            "difference says nothing about their quality"
+            "Attribution Equilibrium isn't complete: its attributions keep the gap of two masses, not the score, so"
+            " this difference says nothing about their quality"
         )
         return super().compute_convergence_delta(*args, **kwargs)
 
@@ -1409,7 +1828,9 @@ class AttributionEquilibrium(FeatureAttribution):
         state.traced, state.values, device = traced, values, score.inputs[0].device
         try:
             with torch.no_grad():
-                score(tuple(x[:1].detach().clone() for x in score.inputs), torch.zeros(1, dtype=torch.long, device=device))
+                score(
+                    tuple(x[:1].detach().clone() for x in score.inputs), torch.zeros(1, dtype=torch.long, device=device)
+                )
         except Exception as error:
             if score.n_examples > 1 and traced is None and self._runs_together(score):
                 raise ValueError(
@@ -1432,7 +1853,9 @@ class AttributionEquilibrium(FeatureAttribution):
         return True
 
     def _look(self, state, score, traced):
-        "With the first example: does the graph compute what the model computes, where are the start layers, does nothing go round them?"
+        """With the first example: does the graph compute what the model computes, where are the start layers, does
+        nothing go round them?
+        """
         probe, named = _probe_is_on.get(), self.layer is not None
         if probe:
             state.expected = self._first(state, score, None)
@@ -1452,25 +1875,28 @@ class AttributionEquilibrium(FeatureAttribution):
             state.traced = traced
             if not state.random:
                 raise ValueError(
-                    f"the traced graph of {type(traced.model).__name__} gives another output than the model itself for the "
-                    f"first example. Its forward does what tracing can't see: a hook or a wrapper that isn't a module, numbers "
-                    f"it keeps between calls, or a decision by a value. Take that out of forward, or explain a plain copy of the model"
+                    f"the traced graph of {type(traced.model).__name__} gives another output than the model itself for"
+                    " the first example. Its forward does what tracing can't see: a hook or a wrapper that isn't a"
+                    " module, numbers it keeps between calls, or a decision by a value. Take that out of forward, or"
+                    " explain a plain copy of the model"
                 )
         if output.is_complex():
-            raise TypeError("the model's output is complex; a score must be a real number (the absolute value, or the real part)")
+            raise TypeError(
+                "the model's output is complex; a score must be a real number (the absolute value, or the real part)"
+            )
         if not output.is_floating_point():
             raise ValueError(
                 f"the model's output has dtype {output.dtype}, so no score of it depends on the inputs through "
-                f"differentiable operations; explain the logits in front of the argmax"
+                "differentiable operations; explain the logits in front of the argmax"
             )
         if not named:
             traced.starts = find_starts(traced, values)
         traced.going_round_node = traced.going_round(values)
         if traced.going_round_node is not None and not named:
             raise ValueError(
-                f"{_not_dominated(traced)}: no feature map of a convolution (batch, channels, height, width) lies on that way. "
-                f"Explain the other inputs alone, with that one among additional_forward_args; or name the start layers, "
-                f"layer=..., and what goes round them gets no relevance, with a warning."
+                f"{_not_dominated(traced)}: no feature map of a convolution (batch, channels, height, width) lies on"
+                " that way. Explain the other inputs alone, with that one among additional_forward_args; or name the"
+                " start layers, layer=..., and what goes round them gets no relevance, with a warning."
             )
         traced.local = {s for s in traced.starts if asks_for_a_place(traced, s, values)}
         traced.looked = True
@@ -1527,6 +1953,6 @@ class AttributionEquilibrium(FeatureAttribution):
         else:
             score.check_rows(points, examples, scores.detach())
             raise ValueError(
-                "the model's output for the first example depends on the other examples of the batch; explain the examples "
-                "one by one (internal_batch_size=1)"
+                "the model's output for the first example depends on the other examples of the batch; explain the"
+                " examples one by one (internal_batch_size=1)"
             )

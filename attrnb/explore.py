@@ -42,12 +42,12 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import captum.attr
 import ipywidgets as widgets
 import numpy as np
 import PIL.Image
 import torch
 import traitlets
-import captum.attr
 from captum.attr import IntegratedGradients
 from fastcore.basics import patch
 from fastcore.docments import docments
@@ -57,24 +57,63 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import attrnb
-from .core import SCORES, ClassScore, TargetScore, heard_warnings, leave_as_found, modules_of, read_tensor, real_number, refuse_not_finite, whole_number
+from attrnb.core import (
+    SCORES,
+    ClassScore,
+    TargetScore,
+    heard_warnings,
+    leave_as_found,
+    modules_of,
+    read_tensor,
+    real_number,
+    refuse_not_finite,
+    whole_number,
+)
 from .equilibrium import AttributionEquilibrium, LayerRelevance
 from .geodesic import GeodesicIGSVI, GeodesicPaths
 from .measures import SUBSTRATES, FaithfulnessCurves, faithfulness_curves, substrate_of
 from .neflag import FluxPoints, NeFLAG
 from .paths import QUADRATURE_METHODS, PathIntegratedGradients
-from .plots import ROLE_COLORS, AttributionFigure, curves, feature_bars, heatmap, image_array, overlay, relevance_balance
+from attrnb.plots import (
+    ROLE_COLORS,
+    AttributionFigure,
+    curves,
+    feature_bars,
+    heatmap,
+    image_array,
+    overlay,
+    relevance_balance,
+)
 from .samples import Normalize, find_class, load_image, sample_model
 
 # %% ../nbs/09_explore.ipynb #93e41c55
 BASELINES = ("black", "mean", "blurred", "noise", "white")
 
 _NO_SETTING = {
-    "self", "inputs", "target", "additional_forward_args", "internal_batch_size", "perturbations_per_eval", "nt_samples_batch_size",
-    "show_progress", "feature_mask", "verbose", "custom_attribution_func", "published",
+    "self",
+    "inputs",
+    "target",
+    "additional_forward_args",
+    "internal_batch_size",
+    "perturbations_per_eval",
+    "nt_samples_batch_size",
+    "show_progress",
+    "feature_mask",
+    "verbose",
+    "custom_attribution_func",
+    "published",
 }
 _GIVEN = ("self", "inputs", "target")  # what a method is called with, besides its settings
-_RANGES = {"n_steps": (2, 128), "n_points": (1, 60), "rounds": (0, 4), "search_steps": (0, 60), "seed": (0, 20), "ratio": (0., 4.), "floor": (0., 1.), "slack": (0., 1.)}
+_RANGES = {
+    "n_steps": (2, 128),
+    "n_points": (1, 60),
+    "rounds": (0, 4),
+    "search_steps": (0, 60),
+    "seed": (0, 20),
+    "ratio": (0.0, 4.0),
+    "floor": (0.0, 1.0),
+    "slack": (0.0, 1.0),
+}
 
 
 class _Refused(traitlets.TraitError, ValueError):
@@ -98,11 +137,14 @@ class Parameter:
         self,
         value: object,  # what was given
     ) -> object:
-        "The value as the control holds it: Python's own numbers. Raises TypeError or ValueError for values of another kind."
+        """The value as the control holds it: Python's own numbers.
+
+        Raises TypeError or ValueError for values of another kind.
+        """
         if value is None and self.optional:
             return None
         if self.kind == "integer":
-            return whole_number(value, self.name, -2**63)
+            return whole_number(value, self.name, -(2**63))
         if self.kind in ("number", "logarithm"):
             return real_number(value, self.name)
         if self.kind == "switch" and not isinstance(value, (bool, np.bool_)):
@@ -133,11 +175,11 @@ def _number(name: str, start, comment: str, optional: bool, integer: bool) -> Pa
     elif integer:
         low = int(least[1]) if least else min(1, start)
         high = max(10, 4 * start)
-    elif 0 < start < .5:
+    elif 0 < start < 0.5:
         low, high = start / 100, start * 100
     else:
-        low, high = min(0., 2. * start), max(1., 2. * start)
-    kind = "integer" if integer else "logarithm" if 0 < start < .5 and low > 0 else "number"
+        low, high = min(0.0, 2.0 * start), max(1.0, 2.0 * start)
+    kind = "integer" if integer else "logarithm" if 0 < start < 0.5 and low > 0 else "number"
     return Parameter(name, kind, start, min(low, start), max(high, start), (), optional, comment)
 
 
@@ -154,8 +196,14 @@ def _parameter(name: str, default, annotation: str, comment: str) -> Parameter |
     if isinstance(default, str):
         choices = QUADRATURE_METHODS if default in QUADRATURE_METHODS else re.findall(r'"([\w.-]+)"', comment)
         choices = choices if default in choices else re.findall(r"`([\w.-]+)`", comment)
-        return Parameter(name, "choice", default, choices=tuple(dict.fromkeys(choices)), help=comment) if default in choices else None
-    numeric = re.search(r"\bint\b|\bfloat\b", annotation) and not re.search(r"Tensor|tuple|Tuple|str|dict|Callable", annotation)
+        return (
+            Parameter(name, "choice", default, choices=tuple(dict.fromkeys(choices)), help=comment)
+            if default in choices
+            else None
+        )
+    numeric = re.search(r"\bint\b|\bfloat\b", annotation) and not re.search(
+        r"Tensor|tuple|Tuple|str|dict|Callable", annotation
+    )
     if default is None and numeric:
         given = re.search(r"None: (\d+)", comment)
         number = _number(name, int(given[1]) if given else 8, comment, True, "float" not in annotation)
@@ -189,7 +237,7 @@ def _refuse_settings(settings: Mapping, function: Callable, given: Sequence[str]
         if name in given:
             raise ValueError(f"{name!r} is no setting of a method: the explorer gives it")
         if name not in taken and not any_name:
-            near = difflib.get_close_matches(name, taken, n=2, cutoff=.6)
+            near = difflib.get_close_matches(name, taken, n=2, cutoff=0.6)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"{name!r} is no setting of this method, it takes {', '.join(taken) or 'none'}{hint}")
 
@@ -198,7 +246,10 @@ def describe_parameters(
     function: Callable,  # an `attribute` method, or a function (model, inputs, target, *, settings)
     settings: Mapping = {},  # values to start with, instead of the signature's defaults
 ) -> tuple[dict[str, Parameter], dict, list[str]]:
-    "The settings that have a control (name -> Parameter), those of `settings` that have none (passed on as they are), and the names of parameters that need a value and have neither. Raises TypeError for what is no function or no mapping, ValueError for a signature that can't be read and settings that the function doesn't take."
+    """The settings that have a control (name -> Parameter), those of `settings` that have none (passed on as they
+    are), and the names of parameters that need a value and have neither. Raises TypeError for what is no function
+    or no mapping, ValueError for a signature that can't be read and settings that the function doesn't take.
+    """
     _refuse_settings(settings, function)
     comments, found, missing = _comments(function), {}, []
     for p in _parameters_of(function).values():
@@ -206,7 +257,11 @@ def describe_parameters(
             continue
         comment = comments.get(p.name) or ""
         default = settings[p.name] if p.name in settings else p.default
-        parameter = None if comment.startswith("published") else _parameter(p.name, None if default is p.empty else default, str(p.annotation), comment)
+        parameter = (
+            None
+            if comment.startswith("published")
+            else _parameter(p.name, None if default is p.empty else default, str(p.annotation), comment)
+        )
         if parameter is not None and parameter.kind == "baseline" and p.name in settings:
             parameter = replace(parameter, default=settings[p.name]) if settings[p.name] in BASELINES else None
         if parameter is not None and (default is not p.empty or p.name == "baselines"):
@@ -218,16 +273,23 @@ def describe_parameters(
 
 # %% ../nbs/09_explore.ipynb #5de4601b
 class Method:
-    "Anything that makes attributions, with its settings: a class or instance with `attribute`, or a function (model, inputs, target, **settings)"
+    """Anything that makes attributions, with its settings: a class or instance with `attribute`, or a function
+    (model, inputs, target, **settings)
+    """
 
     def __init__(
         self,
         what: object,  # the class, instance or function; or a pair (what, settings)
         name: str | None = None,  # on the button; default the name of the class or function
     ):
-        "Raises TypeError for other things, ValueError for settings that it doesn't take and when a parameter needs a value that no control can give."
+        """Raises TypeError for other things, ValueError for settings that it doesn't take and when a parameter needs
+        a value that no control can give.
+        """
         if isinstance(what, tuple) and (len(what) != 2 or not isinstance(what[1], Mapping)):
-            raise TypeError(f"a method with settings is a pair (method, {{name: value}}); got a tuple of {', '.join(type(w).__name__ for w in what) or 'nothing'}")
+            raise TypeError(
+                "a method with settings is a pair (method, {name: value}); got a tuple of"
+                f" {', '.join(type(w).__name__ for w in what) or 'nothing'}"
+            )
         self.what, settings = what if isinstance(what, tuple) else (what, {})
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be text, got {type(name).__name__} {name!r}")
@@ -235,8 +297,14 @@ class Method:
         self.is_function = not hasattr(self.what, "attribute")
         self.is_instance = not self.is_class and not self.is_function
         if self.is_function and (self.is_class or not callable(self.what)):
-            got = f"the class {self.what.__name__}, which has no `attribute`" if self.is_class else type(self.what).__name__
-            raise TypeError(f"a method is a class or an instance with `attribute`, or a function (model, inputs, target); got {got}")
+            got = (
+                f"the class {self.what.__name__}, which has no `attribute`"
+                if self.is_class
+                else type(self.what).__name__
+            )
+            raise TypeError(
+                f"a method is a class or an instance with `attribute`, or a function (model, inputs, target); got {got}"
+            )
         owner = self.what if self.is_class or self.is_function else type(self.what)
         self.name = name or getattr(owner, "__name__", type(owner).__name__)
         function = self.what if self.is_function else owner.attribute
@@ -251,8 +319,8 @@ class Method:
         missing = [n for n in missing if n not in given]
         if missing:
             raise ValueError(
-                f"{self.name} needs a value for {', '.join(missing)}; give it with the method: "
-                f"methods={{'{self.name}': ({owner.__name__}, dict({missing[0]}=...))}}, or give a function (model, inputs, target)"
+                f"{self.name} needs a value for {', '.join(missing)}; give it with the method: methods={{'{self.name}':"
+                f" ({owner.__name__}, dict({missing[0]}=...))}}, or give a function (model, inputs, target)"
             )
         self.accepts = set(_parameters_of(function))
         self._built = {}
@@ -278,7 +346,11 @@ class Method:
         model: Callable,  # the model
         score: str,  # what is explained, see ClassScore
     ) -> object:
-        "The instance with `attribute`. Captum's methods that look into the model (DeepLift, LRP, ...) get the model itself and explain its output. Raises TypeError when such a model is no module."
+        """The instance with `attribute`.
+
+        Captum's methods that look into the model (DeepLift, LRP, ...) get the model itself and explain its
+        output. Raises TypeError when such a model is no module.
+        """
         if not self.is_class:
             return self.what
         built_for, found = self._built.get(score, (None, None))
@@ -295,7 +367,10 @@ class Method:
         target: int | None,  # the class
         settings: Mapping = {},  # name -> value; what is left out keeps its start
     ) -> tuple[Tensor, object]:
-        "The attribution, shaped as the input, and what else the method found (FluxPoints, GeodesicPaths, layers, or None). Raises what the method raises, TypeError or ValueError for settings that it doesn't take, and ValueError when what comes back doesn't fit the input."
+        """The attribution, shaped as the input, and what else the method found (FluxPoints, GeodesicPaths, layers,
+        or None). Raises what the method raises, TypeError or ValueError for settings that it doesn't take, and
+        ValueError when what comes back doesn't fit the input.
+        """
         if not isinstance(x, Tensor):
             raise TypeError(f"x must be a tensor (1, ...), got {type(x).__name__}")
         self._check(settings)
@@ -305,15 +380,26 @@ class Method:
         if self.is_function:
             found = self.what(ClassScore(model, of=score), x, target, **arguments)
         else:
-            arguments |= {name: True for name in ("return_flux", "return_paths", "return_layers") if name in self.accepts}
-            found = self.explainer(model, score).attribute(x if self.is_ours else x.requires_grad_(), target=target, **arguments)
+            arguments |= {
+                name: True for name in ("return_flux", "return_paths", "return_layers") if name in self.accepts
+            }
+            found = self.explainer(model, score).attribute(
+                x if self.is_ours else x.requires_grad_(), target=target, **arguments
+            )
         attribution, extra = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
         if not isinstance(attribution, Tensor):
-            raise ValueError(f"{self.name} returned {type(attribution).__name__}; it must return one tensor shaped as the input, {tuple(x.shape)}")
+            raise ValueError(
+                f"{self.name} returned {type(attribution).__name__}; it must return one tensor shaped as the input,"
+                f" {tuple(x.shape)}"
+            )
         attribution = attribution.detach()
-        fits = attribution.shape == x.shape or (x.ndim == 4 and attribution.ndim == 4 and attribution.shape[2:] == x.shape[2:])
+        fits = attribution.shape == x.shape or (
+            x.ndim == 4 and attribution.ndim == 4 and attribution.shape[2:] == x.shape[2:]
+        )
         if not fits:
-            raise ValueError(f"{self.name} returned shape {tuple(attribution.shape)}; it must have the input's, {tuple(x.shape)}")
+            raise ValueError(
+                f"{self.name} returned shape {tuple(attribution.shape)}; it must have the input's, {tuple(x.shape)}"
+            )
         return attribution, extra
 
 
@@ -321,7 +407,11 @@ def baseline(
     x: Tensor,  # (batch, ...) the inputs
     name: str | float | Tensor = "black",  # one of BASELINES, a number or a tensor
 ) -> Tensor:
-    "Where a path starts: a tensor shaped as the inputs. Blurred needs images. Raises TypeError or ValueError for unknown names, and for inputs that are no finite floating point numbers."
+    """Where a path starts: a tensor shaped as the inputs.
+
+    Blurred needs images. Raises TypeError or ValueError for unknown names, and for inputs that are no finite
+    floating point numbers.
+    """
     white = isinstance(name, str) and name == "white"
     start = substrate_of(x, "black" if white else name)
     refuse_not_finite(x, "x")
@@ -329,7 +419,9 @@ def baseline(
 
 # %% ../nbs/09_explore.ipynb #8730b881
 class Cancelled(BaseException):
-    "Raised inside a forward pass when the work was cancelled or replaced by newer work; no Exception, so that no method takes it for an error of the model"
+    """Raised inside a forward pass when the work was cancelled or replaced by newer work; no Exception, so that no
+    method takes it for an error of the model
+    """
 
 
 class Worker:
@@ -337,13 +429,20 @@ class Worker:
 
     def __init__(
         self,
-        patience: float = 5.0,  # seconds without a job after which the thread ends; the next job starts a new one
+        # seconds without a job after which the thread ends; the next job starts a new one
+        patience: float = 5.0,
     ):
         "The thread starts with the first job."
-        self.patience, self._changed, self._order = real_number(patience, "patience", 0.), threading.Condition(), itertools.count()
+        self.patience, self._changed, self._order = (
+            real_number(patience, "patience", 0.0),
+            threading.Condition(),
+            itertools.count(),
+        )
         self._jobs, self._running, self._thread, self._closed = {}, None, None, False
-        self.torch_threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1))  # one core is left for the interface
-        self.errors: list[BaseException] = []  # what jobs raised besides Cancelled; jobs should handle their own
+        # one core is left for the interface
+        self.torch_threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1))
+        # what jobs raised besides Cancelled; jobs should handle their own
+        self.errors: list[BaseException] = []
 
     def submit(
         self,
@@ -352,10 +451,14 @@ class Worker:
         delay: float = 0.0,  # seconds until it is due; a newer job of the same key starts the time again
         priority: int = 1,  # lower goes first among those that are due
     ):
-        "Put the job in line; returns None. Ignored after `close`. Raises TypeError for a job that can't be called, ValueError for a delay that is no time."
+        """Put the job in line; returns None.
+
+        Ignored after `close`. Raises TypeError for a job that can't be called, ValueError for a delay that is no
+        time.
+        """
         if not callable(job):
             raise TypeError(f"job must be callable, got {type(job).__name__}")
-        delay = real_number(delay, "delay", 0.)
+        delay = real_number(delay, "delay", 0.0)
         with self._changed:
             if self._closed:
                 return
@@ -395,7 +498,7 @@ class Worker:
         "Return None when no job is left. Raises TimeoutError after that time, RuntimeError when called by a job."
         if threading.current_thread() is self._thread:
             raise RuntimeError("a job can't wait for the worker to be done with it")
-        timeout = real_number(timeout, "timeout", 0.)
+        timeout = real_number(timeout, "timeout", 0.0)
         with self._changed:
             if not self._changed.wait_for(lambda: not self._jobs and self._running is None, timeout):
                 raise TimeoutError(f"still at work after {timeout} seconds")
@@ -457,7 +560,11 @@ class Watch:
         stop: threading.Event,  # set from another thread
         on_call: Callable | None = None,  # called without arguments after every call of the whole model
     ):
-        "A context manager. Only the thread that entered it is counted and stopped. Raises TypeError for what is no model, no event or can't be called."
+        """A context manager.
+
+        Only the thread that entered it is counted and stopped. Raises TypeError for what is no model, no event or
+        can't be called.
+        """
         several = model if isinstance(model, (list, tuple)) else [model]
         if not several or not all(callable(m) or hasattr(m, "attribute") for m in several):
             raise TypeError(f"model must be callable (or a list of what is), got {type(model).__name__} {model!r}")
@@ -493,7 +600,9 @@ class Watch:
             raise Cancelled()
 
     def _called(self, role, module, arguments):
-        "A module is about to run: the whole model (0), its first layer (1; a traced graph calls only layers), or another"
+        """A module is about to run: the whole model (0), its first layer (1; a traced graph calls only layers), or
+        another
+        """
         if threading.get_ident() != self.thread:
             return
         self.check()
@@ -527,7 +636,11 @@ class ResultCache:
         entries: int = 512,  # at most so many
     ):
         "An empty cache, safe to use from several threads."
-        self.limit, self.entries, self.bytes = real_number(megabytes, "megabytes", 0.) * 1e6, whole_number(entries, "entries"), 0
+        self.limit, self.entries, self.bytes = (
+            real_number(megabytes, "megabytes", 0.0) * 1e6,
+            whole_number(entries, "entries"),
+            0,
+        )
         self._values, self._lock = OrderedDict(), threading.Lock()
 
     def __len__(self):
@@ -602,16 +715,16 @@ def _visible(x: Tensor) -> Tensor:
     x = x.detach().float().cpu()
     x = x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True)
     low, high = x.min(), x.max()
-    return x if low >= -.01 and high <= 1.01 else (x - low) / (high - low).clamp(min=1e-12)
+    return x if low >= -0.01 and high <= 1.01 else (x - low) / (high - low).clamp(min=1e-12)
 
 
 def _draw_values(ax, values: Tensor, names: Sequence[str], label: str = "", ends: tuple | None = None):
     "Bars of a tabular input's features, in their order; `ends` fixes the scale"
     values = values.detach().flatten().double().cpu().numpy()[:24]
-    ax.barh(range(len(values)), values, color="0.6", height=.75)
-    ax.axvline(0, color="black", lw=.8)
-    ax.set(ylim=(len(values) - .4, -.6), yticks=range(len(values)))
-    ax.set_yticklabels(list(names)[:len(values)], fontsize=7)
+    ax.barh(range(len(values)), values, color="0.6", height=0.75)
+    ax.axvline(0, color="black", lw=0.8)
+    ax.set(ylim=(len(values) - 0.4, -0.6), yticks=range(len(values)))
+    ax.set_yticklabels(list(names)[: len(values)], fontsize=7)
     ax.tick_params(axis="x", labelsize=7)
     if ends is not None and ends[0] < ends[1]:
         ax.set_xlim(ends)
@@ -620,8 +733,8 @@ def _draw_values(ax, values: Tensor, names: Sequence[str], label: str = "", ends
 
 def _ends(values: Tensor) -> tuple[float, float]:
     "A scale that holds all values and zero"
-    low, high = min(0., values.min().item()), max(0., values.max().item())
-    return low - .03 * (high - low), high + .03 * (high - low)
+    low, high = min(0.0, values.min().item()), max(0.0, values.max().item())
+    return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
 def _outline(ax, region, image_shape):
@@ -629,8 +742,8 @@ def _outline(ax, region, image_shape):
     if region is not None and len(region) == 4:
         top, left, bottom, right = region
         for color, width in (("white", 2.6), ("black", 1.2)):
-            ax.add_patch(Rectangle((left - .5, top - .5), right - left, bottom - top, fill=False, ec=color, lw=width))
-        ax.set(xlim=(-.5, image_shape[-1] - .5), ylim=(image_shape[-2] - .5, -.5))
+            ax.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, ec=color, lw=width))
+        ax.set(xlim=(-0.5, image_shape[-1] - 0.5), ylim=(image_shape[-2] - 0.5, -0.5))
 
 # %% ../nbs/09_explore.ipynb #f05d7676
 class _ClickableImage(widgets.GridBox):
@@ -638,19 +751,40 @@ class _ClickableImage(widgets.GridBox):
 
     def __init__(self, width, height, rows=1, columns=1, on_click=None, area=(0, 0, 1, 1), tooltip=""):
         left, bottom, w, h = area
-        self.image = widgets.Image(value=_BLANK, format="png", layout=widgets.Layout(grid_area="1 / 1 / 2 / 2", width=f"{width}px", height=f"{height}px", margin="0"))
+        self.image = widgets.Image(
+            value=_BLANK,
+            format="png",
+            layout=widgets.Layout(grid_area="1 / 1 / 2 / 2", width=f"{width}px", height=f"{height}px", margin="0"),
+        )
         cell = widgets.Layout(width="auto", height="auto", min_width="0", margin="0", padding="0", border="0")
         style = widgets.ButtonStyle(button_color="transparent")
         self.buttons = [widgets.Button(layout=cell, style=style, tooltip=tooltip) for _ in range(rows * columns)]
         for i, button in enumerate(self.buttons):
             button.on_click(partial(self._clicked, i // columns, i % columns))
         self._on_click = on_click
-        grid = widgets.GridBox(self.buttons, layout=widgets.Layout(
-            grid_area="1 / 1 / 2 / 2", width=f"{width * w:.0f}px", height=f"{height * h:.0f}px", margin=f"{height * (1 - bottom - h):.0f}px 0 0 {width * left:.0f}px",
-            grid_template_columns=f"repeat({columns}, 1fr)", grid_template_rows=f"repeat({rows}, 1fr)", grid_gap="0",
-        ))
+        grid = widgets.GridBox(
+            self.buttons,
+            layout=widgets.Layout(
+                grid_area="1 / 1 / 2 / 2",
+                width=f"{width * w:.0f}px",
+                height=f"{height * h:.0f}px",
+                margin=f"{height * (1 - bottom - h):.0f}px 0 0 {width * left:.0f}px",
+                grid_template_columns=f"repeat({columns}, 1fr)",
+                grid_template_rows=f"repeat({rows}, 1fr)",
+                grid_gap="0",
+            ),
+        )
         grid.add_class("attrnb-cells")
-        super().__init__([self.image, grid], layout=widgets.Layout(width=f"{width}px", height=f"{height}px", grid_template_columns="100%", grid_template_rows="100%", overflow="hidden"))
+        super().__init__(
+            [self.image, grid],
+            layout=widgets.Layout(
+                width=f"{width}px",
+                height=f"{height}px",
+                grid_template_columns="100%",
+                grid_template_rows="100%",
+                overflow="hidden",
+            ),
+        )
 
     def _clicked(self, row, column, _):
         if self._on_click is not None:
@@ -671,7 +805,7 @@ class _Film:
     picture: Callable  # step -> pixels (H, W, 3), or a function of axes that draws it
     caption: Callable  # step -> HTML
     half_width: float = 0.0  # of the mark, on the chart's axis; 0 is a line
-    area: tuple = (.17, .22, .8, .74)  # of the axes within the chart
+    area: tuple = (0.17, 0.22, 0.8, 0.74)  # of the axes within the chart
     height: int = 170  # of the chart, in pixels
     vertical: bool = False  # steps run down the chart instead of across
     square: tuple = (0, 0, 1, 1)  # area of the axes within the picture
@@ -691,9 +825,15 @@ class _Scrubber(widgets.VBox):
         self.film, self._base, self.on_screen = None, None, False
         shape = (self.CELLS, 1) if vertical else (1, self.CELLS)
         self.chart = _ClickableImage(_INNER, height, *shape, self._chart_clicked, area, tooltip="click to go there")
-        self.slider = widgets.IntSlider(0, 0, 1, readout=False, layout=widgets.Layout(width=f"{_INNER - 16}px", margin="0 8px"))
+        self.slider = widgets.IntSlider(
+            0, 0, 1, readout=False, layout=widgets.Layout(width=f"{_INNER - 16}px", margin="0 8px")
+        )
         self.slider.add_class("attrnb-scrub")
-        self.picture = widgets.Image(value=_BLANK, format="png", layout=widgets.Layout(width=f"{self.SIDE}px", height=f"{self.SIDE}px", margin="0 8px 0 0"))
+        self.picture = widgets.Image(
+            value=_BLANK,
+            format="png",
+            layout=widgets.Layout(width=f"{self.SIDE}px", height=f"{self.SIDE}px", margin="0 8px 0 0"),
+        )
         self.picture.add_class("attrnb-frame")
         self.caption = widgets.HTML(layout=widgets.Layout(width=f"{_INNER - self.SIDE - 12}px"))
         self.caption.add_class("attrnb-caption")
@@ -706,7 +846,9 @@ class _Scrubber(widgets.VBox):
     def _chart_clicked(self, row, column):
         if self._base is not None:
             ends, places = self._base[1], self._base[3]
-            self.step = int(np.abs(places - (ends[0] + (ends[1] - ends[0]) * (row + column) / (self.CELLS - 1))).argmin())
+            self.step = int(
+                np.abs(places - (ends[0] + (ends[1] - ends[0]) * (row + column) / (self.CELLS - 1))).argmin()
+            )
 
     @traitlets.validate("step")
     def _in_range(self, proposal):
@@ -742,7 +884,7 @@ class _Scrubber(widgets.VBox):
         marked, at = chart.copy(), places[k]
         band = slice(max(round(at - max(half_width, 1)), 0), round(at + max(half_width, 1)))
         band = (band, across) if film.vertical else (across, band)
-        marked[band] = marked[band] * (.8 if half_width else .35)
+        marked[band] = marked[band] * (0.8 if half_width else 0.35)
         self.chart.image.value = _png(marked)
         picture = film.picture(k)
         if callable(picture):
@@ -755,11 +897,13 @@ class _Scrubber(widgets.VBox):
         self.caption.value = _small(film.caption(k))
 
     def _draw_chart(self, film):
-        "Pixels of the chart, where its axes begin and end along the steps and across them, of each step, and of half a mark"
+        """Pixels of the chart, where its axes begin and end along the steps and across them, of each step, and of
+        half a mark
+        """
         with _figure(_INNER, film.height, film.area) as (ax, drawn):
             film.chart(ax)
             points = np.zeros((len(film) + 2, 2))
-            points[:-2, int(film.vertical)], points[-2:, int(film.vertical)] = film.places, [film.half_width, 0.]
+            points[:-2, int(film.vertical)], points[-2:, int(film.vertical)] = film.places, [film.half_width, 0.0]
             scaled = ax.transData.transform(points)[:, int(film.vertical)]
             box = ax.get_position()
         chart = np.asarray(PIL.Image.open(io.BytesIO(drawn[0])).convert("RGB"))
@@ -804,12 +948,21 @@ def _read_steps(extra, straight: Tensor | None, x: Tensor, score: TargetScore) -
     if isinstance(extra, FluxPoints):
         shift = (extra.points[0] - x[0]).cpu()
         flux, steps, counts = extra.flux[0].cpu(), extra.steps[0].tolist(), extra.negative[0].tolist()
-        notes = [f"flux {f:+.4g} after {s} step{'s' if s != 1 else ''}: {'flows in, counts' if c else 'does not flow in, is left out'}" for f, s, c in zip(flux.tolist(), steps, counts)]
-        return _Steps("flux", flux.double().numpy(), [(_channel_sum(d)).half() if _is_image(x) else d for d in shift], notes)
+        notes = [
+            f"flux {f:+.4g} after {s} step{'s' if s != 1 else ''}:"
+            f" {'flows in, counts' if c else 'does not flow in, is left out'}"
+            for f, s, c in zip(flux.tolist(), steps, counts)
+        ]
+        return _Steps(
+            "flux", flux.double().numpy(), [(_channel_sum(d)).half() if _is_image(x) else d for d in shift], notes
+        )
     if isinstance(extra, Mapping) and extra and all(isinstance(v, LayerRelevance) for v in extra.values()):
         maps = [_channel_sum(v.relevance[0]).float().cpu() for v in extra.values()]
         masses = np.array([[v.positive[0].item(), v.negative[0].item()] for v in extra.values()])
-        notes = [f"{v.operation}, {tuple(v.relevance.shape[1:])}: positive {p:.3g}, negative {n:.3g}" for v, (p, n) in zip(extra.values(), masses)]
+        notes = [
+            f"{v.operation}, {tuple(v.relevance.shape[1:])}: positive {p:.3g}, negative {n:.3g}"
+            for v, (p, n) in zip(extra.values(), masses)
+        ]
         return _Steps("layers", masses, maps, notes, list(extra))
     corners = extra.coordinates[0] if isinstance(extra, GeodesicPaths) else straight
     if corners is None:
@@ -824,7 +977,7 @@ def _read_steps(extra, straight: Tensor | None, x: Tensor, score: TargetScore) -
 def _steps_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: float) -> _Film:
     "The film of a path, of flux points or of layers"
     image, n = _is_image(x), len(steps.values)
-    square = (0, 0, 1, 1) if image or steps.kind == "layers" else (.4, .14, .56, .82)
+    square = (0, 0, 1, 1) if image or steps.kind == "layers" else (0.4, 0.14, 0.56, 0.82)
     if steps.kind == "path":
         place = np.linspace(0, 1, n)
 
@@ -835,7 +988,12 @@ def _steps_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: floa
 
         def picture(k):
             frame = steps.frames[k].float()[None]
-            return _pixels(frame) if image else partial(_draw_values, values=frame, names=names, ends=_ends(torch.stack(steps.frames)))
+            return (
+                _pixels(frame)
+                if image
+                else partial(_draw_values, values=frame, names=names, ends=_ends(torch.stack(steps.frames)))
+            )
+
         return _Film(chart, place, picture, lambda k: html.escape(steps.notes[k]), square=square, start=n - 1)
 
     def drawn_map(k):
@@ -848,12 +1006,31 @@ def _steps_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: floa
         return lambda ax: heatmap(values[None], percentile=percentile, colorbar=False, ax=ax)
 
     if steps.kind == "flux":
+
         def chart(ax):
-            ax.bar(np.arange(n) + 1, steps.values, color=[ROLE_COLORS["negative" if v < 0 else "neutral"] for v in steps.values], width=.75)
-            ax.axhline(0, color="black", lw=.8)
-            ax.set(xlabel="point on the sphere", ylabel="flux", xlim=(.5, n + .5))
+            ax.bar(
+                np.arange(n) + 1,
+                steps.values,
+                color=[ROLE_COLORS["negative" if v < 0 else "neutral"] for v in steps.values],
+                width=0.75,
+            )
+            ax.axhline(0, color="black", lw=0.8)
+            ax.set(xlabel="point on the sphere", ylabel="flux", xlim=(0.5, n + 0.5))
             _small_ticks(ax)
-        return _Film(chart, np.arange(n) + 1, drawn_map, lambda k: f"point {k + 1}: {html.escape(steps.notes[k])}. The picture is its displacement from the input, summed over the colours." if image else f"point {k + 1}: {html.escape(steps.notes[k])}", half_width=.5, square=square)
+
+        return _Film(
+            chart,
+            np.arange(n) + 1,
+            drawn_map,
+            lambda k: (
+                f"point {k + 1}: {html.escape(steps.notes[k])}. The picture is its displacement from the input, summed"
+                " over the colours."
+                if image
+                else f"point {k + 1}: {html.escape(steps.notes[k])}"
+            ),
+            half_width=0.5,
+            square=square,
+        )
 
     def chart(ax):
         relevance_balance({name: (mass[:1], mass[1:]) for name, mass in zip(steps.names, steps.values)}, ax=ax)
@@ -861,9 +1038,16 @@ def _steps_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: floa
         every = math.ceil(n / 18)
         ax.set_yticks(np.arange(n)[::every], steps.names[::every])
         _small_ticks(ax, 6)
+
     return _Film(
-        chart, np.arange(n), drawn_map, lambda k: f"<b>{html.escape(steps.names[k])}</b><br>{html.escape(steps.notes[k])}",
-        half_width=.5, area=(.38, .09, .6, .9), height=310, vertical=True,
+        chart,
+        np.arange(n),
+        drawn_map,
+        lambda k: f"<b>{html.escape(steps.names[k])}</b><br>{html.escape(steps.notes[k])}",
+        half_width=0.5,
+        area=(0.38, 0.09, 0.6, 0.9),
+        height=310,
+        vertical=True,
     )
 
 
@@ -875,28 +1059,45 @@ def _small_ticks(ax, size=7):
     ax.xaxis.labelpad = ax.yaxis.labelpad = 1
 
 # %% ../nbs/09_explore.ipynb #995c4d8f
-def _curves_film(found: FaithfulnessCurves, x: Tensor, empty: Tensor, kind: str, names: Sequence[str], word: str = "probability") -> _Film:
+def _curves_film(
+    found: FaithfulnessCurves, x: Tensor, empty: Tensor, kind: str, names: Sequence[str], word: str = "probability"
+) -> _Film:
     "The film of a deletion or insertion curve"
     order = found.order.long()
-    position = order.argsort(dim=1).reshape(1, *([1] if _is_image(x) else []), *(x.shape[2:] if _is_image(x) else x.shape[1:]))
+    position = order.argsort(dim=1).reshape(
+        1, *([1] if _is_image(x) else []), *(x.shape[2:] if _is_image(x) else x.shape[1:])
+    )
     fractions, n = found.fractions.cpu(), order.shape[1]
     scores = getattr(found, kind)[0].double().cpu().tolist()
 
     def chart(ax):
         curves(found, ylabel=word, ax=ax)
-        ax.set(xlabel="share of the pixels" if _is_image(x) else "share of the features", xlim=(0, 1), **dict(ylim=(-.03, 1.03)) if word == "probability" else {})
-        ax.legend(loc="center right", fontsize=6, framealpha=.7)
+        ax.set(
+            xlabel="share of the pixels" if _is_image(x) else "share of the features",
+            xlim=(0, 1),
+            **dict(ylim=(-0.03, 1.03)) if word == "probability" else {},
+        )
+        ax.legend(loc="center right", fontsize=6, framealpha=0.7)
         _small_ticks(ax)
 
     def picture(k):
         chosen = position < round(float(fractions[k]) * n)
         seen = torch.where(chosen if kind == "insertion" else ~chosen, x, empty)
-        return _pixels(seen) if _is_image(x) else partial(_draw_values, values=seen, names=names, ends=_ends(torch.cat([x, empty])))
+        return (
+            _pixels(seen)
+            if _is_image(x)
+            else partial(_draw_values, values=seen, names=names, ends=_ends(torch.cat([x, empty])))
+        )
 
     def caption(k):
-        return f"<b>{fractions[k]:.0%}</b> {'removed' if kind == 'deletion' else 'inserted'}, most important first<br>{word} <b>{scores[k]:.3f}</b>"
+        return (
+            f"<b>{fractions[k]:.0%}</b> {'removed' if kind == 'deletion' else 'inserted'}, most important"
+            f" first<br>{word} <b>{scores[k]:.3f}</b>"
+        )
 
-    return _Film(chart, fractions.numpy(), picture, caption, square=(0, 0, 1, 1) if _is_image(x) else (.4, .14, .56, .82))
+    return _Film(
+        chart, fractions.numpy(), picture, caption, square=(0, 0, 1, 1) if _is_image(x) else (0.4, 0.14, 0.56, 0.82)
+    )
 
 # %% ../nbs/09_explore.ipynb #dd507408
 @dataclass(frozen=True)
@@ -908,7 +1109,9 @@ class Request:
     method: str  # name of the method
     settings: tuple  # (name, value) pairs, sorted
     score: str  # what is explained, see ClassScore
-    reading: str = "probability"  # how the outputs become probabilities: "probability" (softmax; sigmoid for a single one), "sigmoid" of each, or "output" as they are
+    # how the outputs become probabilities: "probability" (softmax; sigmoid for a single one), "sigmoid" of
+    # each, or "output" as they are
+    reading: str = "probability"
 
 
 @dataclass
@@ -924,15 +1127,20 @@ class Result:
     notes: list[str]  # warnings of the method
     steps: object | None = None  # what the method found on its way, as it is drawn
     generation: int = 0  # counts the changes of the model that were noticed
-    numpy_state: tuple | None = None  # of NumPy's global generator before the method drew from it, None if it didn't
+    # of NumPy's global generator before the method drew from it, None if it didn't
+    numpy_state: tuple | None = None
 
 
 def _read_region(region, shape: tuple) -> tuple[int, ...]:
     "A region within (H, W) or (features,), as ints. Raises TypeError or ValueError for what is none"
     n = len(shape)
-    accepted = f"accepted: {'(top, left, bottom, right)' if n == 2 else '(first, last)'} within {tuple(shape)}, ends excluded"
+    accepted = (
+        f"accepted: {'(top, left, bottom, right)' if n == 2 else '(first, last)'} within {tuple(shape)}, ends excluded"
+    )
     values = region.tolist() if isinstance(region, (Tensor, np.ndarray)) else region
-    if not isinstance(values, (list, tuple)) or any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in values):
+    if not isinstance(values, (list, tuple)) or any(
+        isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in values
+    ):
         raise TypeError(f"region {region!r} is not made of whole numbers; {accepted}")
     values = tuple(map(int, values))
     if len(values) != 2 * n or any(not 0 <= values[k] < values[k + n] <= shape[k] for k in range(n)):
@@ -944,11 +1152,16 @@ def share_inside(
     attribution: Tensor,  # (1, channels, H, W), or (1, features)
     region: tuple,  # (top, left, bottom, right), ends excluded; (first, last) for features
 ) -> tuple[float, float, float]:  # of the positive, of the negative, of the area
-    "Three shares between 0 and 1: of the positive and of the negative attribution that lies inside the region, and of the area. NaN where there is no attribution of that sign. Raises TypeError or ValueError for what is no tensor, more than one example, NaN or infinity, or a region that doesn't fit."
+    """Three shares between 0 and 1: of the positive and of the negative attribution that lies inside the region, and
+    of the area. NaN where there is no attribution of that sign. Raises TypeError or ValueError for what is no
+    tensor, more than one example, NaN or infinity, or a region that doesn't fit.
+    """
     values = read_tensor(attribution, "attribution").detach().double()
     refuse_not_finite(values, "attribution")
     if values.ndim < 2 or len(values) != 1:
-        raise ValueError(f"attribution has shape {tuple(values.shape)}; give one example, (1, channels, H, W) or (1, features)")
+        raise ValueError(
+            f"attribution has shape {tuple(values.shape)}; give one example, (1, channels, H, W) or (1, features)"
+        )
     region = _read_region(region, tuple(values.shape[2:]) if _is_image(values) else (values.numel(),))
     if _is_image(values):
         values = values.sum(1)[0]
@@ -956,9 +1169,9 @@ def share_inside(
         part = values[top:bottom, left:right]
     else:
         values = values.flatten()
-        part = values[region[0]:region[1]]
-    shares = [(part.clamp(min=0).sum() / total).item() if (total := values.clamp(min=0).sum()) > 0 else math.nan, 0.]
-    shares[1] = ((part.clamp(max=0).sum() / total).item() if (total := values.clamp(max=0).sum()) < 0 else math.nan)
+        part = values[region[0] : region[1]]
+    shares = [(part.clamp(min=0).sum() / total).item() if (total := values.clamp(min=0).sum()) > 0 else math.nan, 0.0]
+    shares[1] = (part.clamp(max=0).sum() / total).item() if (total := values.clamp(max=0).sum()) < 0 else math.nan
     return shares[0], shares[1], part.numel() / values.numel()
 
 # %% ../nbs/09_explore.ipynb #696d2fd2
@@ -969,7 +1182,12 @@ class _Control(widgets.HBox):
 
     def __init__(self, parameter: Parameter, value):
         self.parameter = p = parameter
-        shared = dict(description=p.name, tooltip=p.help, style=dict(description_width="106px"), layout=widgets.Layout(width=f"{_INNER - 4}px", min_width="0"))
+        shared = dict(
+            description=p.name,
+            tooltip=p.help,
+            style=dict(description_width="106px"),
+            layout=widgets.Layout(width=f"{_INNER - 4}px", min_width="0"),
+        )
         start = value if value is not None else p.low
         if p.kind == "switch":
             inner = widgets.Checkbox(value=bool(value), indent=True, **shared)
@@ -977,17 +1195,38 @@ class _Control(widgets.HBox):
             start = int(value if value is not None else min(max(8, p.low), p.high))
             inner = widgets.IntSlider(start, int(p.low), int(p.high), **shared)
         elif p.kind == "number":
-            step = 10.**(math.floor(math.log10(max(p.high - p.low, 1e-12))) - 2) * 5
-            inner = widgets.FloatSlider(float(start), min=p.low, max=p.high, step=min(step, .05, abs(p.default or .05)), readout_format=".3g", **shared)
+            step = 10.0 ** (math.floor(math.log10(max(p.high - p.low, 1e-12))) - 2) * 5
+            inner = widgets.FloatSlider(
+                float(start),
+                min=p.low,
+                max=p.high,
+                step=min(step, 0.05, abs(p.default or 0.05)),
+                readout_format=".3g",
+                **shared,
+            )
         elif p.kind == "logarithm":
-            inner = widgets.FloatLogSlider(float(start), base=10, min=math.log10(p.low), max=math.log10(p.high), step=.05, readout_format=".2g", **shared)
+            inner = widgets.FloatLogSlider(
+                float(start),
+                base=10,
+                min=math.log10(p.low),
+                max=math.log10(p.high),
+                step=0.05,
+                readout_format=".2g",
+                **shared,
+            )
         else:
             inner = widgets.Dropdown(options=p.choices, value=value, **shared)
         inner.add_class(f"attrnb-set-{p.name}")
         self.inner, self.automatic, children = inner, None, [inner]
         if p.optional:
             inner.layout.width = f"{_INNER - 62}px"
-            self.automatic = widgets.Checkbox(value=value is None, description="auto", tooltip="let the method decide", indent=False, layout=widgets.Layout(width="56px", min_width="0"))
+            self.automatic = widgets.Checkbox(
+                value=value is None,
+                description="auto",
+                tooltip="let the method decide",
+                indent=False,
+                layout=widgets.Layout(width="56px", min_width="0"),
+            )
             inner.disabled = value is None
             self.automatic.observe(self._read, "value")
             children.append(self.automatic)
@@ -1009,12 +1248,18 @@ class _Control(widgets.HBox):
             if self.parameter.kind in ("integer", "number"):  # a slider would show the nearest end instead
                 self.inner.max, self.inner.min = max(self.inner.max, value), min(self.inner.min, value)
             elif self.parameter.kind == "logarithm" and value > 0:
-                self.inner.max, self.inner.min = max(self.inner.max, math.log10(value)), min(self.inner.min, math.log10(value))
+                self.inner.max, self.inner.min = (
+                    max(self.inner.max, math.log10(value)),
+                    min(self.inner.min, math.log10(value)),
+                )
             self.inner.value = value
 
 # %% ../nbs/09_explore.ipynb #5e18d4da
 class Panel(widgets.VBox):
-    "One explanation: heat map, settings, curves, and what the method found. Traits to read and set: `method`, `settings`, `target`, `curve`; to read: `result`, `curves`, `state`, `error`"
+    """One explanation: heat map, settings, curves, and what the method found.
+
+    Traits to read and set: `method`, `settings`, `target`, `curve`; to read: `result`, `curves`, `state`, `error`
+    """
 
     method = traitlets.Unicode(help="name of the method")
     settings = traitlets.Dict(help="name -> value; what is left out keeps its value")
@@ -1031,47 +1276,102 @@ class Panel(widgets.VBox):
         method: str,  # name of the method to start with
     ):
         "Made by `Explorer.add_panel`."
-        self.explorer, self._quiet, self._delay, self._controls, self._kept, self._request = explorer, False, 0., {}, {}, None
+        self.explorer, self._quiet, self._delay, self._controls, self._kept, self._request = (
+            explorer,
+            False,
+            0.0,
+            {},
+            {},
+            None,
+        )
         names = list(explorer.methods)
         classes = [("the class chosen at the left", -1), *((name, k) for k, name in enumerate(explorer.class_names))]
         wide = widgets.Layout(width=f"{_PANEL}px", margin="2px 0")
-        self.remove = widgets.Button(description="✕", tooltip="remove this panel", layout=widgets.Layout(width="28px", padding="0"))
+        self.remove = widgets.Button(
+            description="✕", tooltip="remove this panel", layout=widgets.Layout(width="28px", padding="0")
+        )
         self.remove.add_class("attrnb-remove")
         self.title = widgets.HTML(layout=widgets.Layout(width=f"{_PANEL - 34}px"))
-        self.tabs_of_methods = widgets.ToggleButtons(options=names, value=method, style=dict(button_width="auto", description_width="0"), layout=wide)
+        self.tabs_of_methods = widgets.ToggleButtons(
+            options=names, value=method, style=dict(button_width="auto", description_width="0"), layout=wide
+        )
         self.tabs_of_methods.add_class("attrnb-methods")
-        self.class_menu = widgets.Dropdown(options=classes, value=-1, layout=wide, tooltip="explain another class in this panel only")
+        self.class_menu = widgets.Dropdown(
+            options=classes, value=-1, layout=wide, tooltip="explain another class in this panel only"
+        )
         self.class_menu.add_class("attrnb-class")
-        self.map = widgets.Image(value=_BLANK, format="png", layout=widgets.Layout(width=f"{_PANEL}px", height=f"{_PANEL}px"))
+        self.map = widgets.Image(
+            value=_BLANK, format="png", layout=widgets.Layout(width=f"{_PANEL}px", height=f"{_PANEL}px")
+        )
         self.map.add_class("attrnb-map")
         self.note = widgets.HTML(layout=widgets.Layout(width=f"{_PANEL}px", min_height="66px"))
         self.note.add_class("attrnb-note")
         self.settings_box = widgets.VBox()
-        self.curve_menu = widgets.ToggleButtons(options=["deletion", "insertion"], style=dict(button_width="112px", description_width="0"))
+        self.curve_menu = widgets.ToggleButtons(
+            options=["deletion", "insertion"], style=dict(button_width="112px", description_width="0")
+        )
         self.curve_menu.add_class("attrnb-curve")
         self.scrubber = _Scrubber()
         self.scrubber.add_class("attrnb-curves")
         self.inside = widgets.VBox()
-        self._inside, self._nothing, self._no_settings = {}, widgets.HTML(), widgets.HTML(_small("This method has no settings.", "#777"))
+        self._inside, self._nothing, self._no_settings = (
+            {},
+            widgets.HTML(),
+            widgets.HTML(_small("This method has no settings.", "#777")),
+        )
         box = widgets.Layout(width=f"{_INNER}px", max_height="420px", overflow="hidden auto")
-        self.pages = [widgets.VBox([self.settings_box], layout=box), widgets.VBox([self.curve_menu, self.scrubber]), self.inside]
-        self.tabs = widgets.Tab(self.pages, titles=["Settings", "Curves", "Inside"], selected_index=0, layout=widgets.Layout(width=f"{_PANEL}px", margin="0"))
+        self.pages = [
+            widgets.VBox([self.settings_box], layout=box),
+            widgets.VBox([self.curve_menu, self.scrubber]),
+            self.inside,
+        ]
+        self.tabs = widgets.Tab(
+            self.pages,
+            titles=["Settings", "Curves", "Inside"],
+            selected_index=0,
+            layout=widgets.Layout(width=f"{_PANEL}px", margin="0"),
+        )
         self.tabs.add_class("attrnb-tabs")
-        self.save_button = widgets.Button(description="Save", icon="download", tooltip="write the figure, the attribution and the Python that reproduces them", layout=widgets.Layout(width="90px"))
-        self.again = widgets.Button(description="Again", icon="refresh", tooltip="compute anew what was cancelled or failed", layout=widgets.Layout(width="90px"))
+        self.save_button = widgets.Button(
+            description="Save",
+            icon="download",
+            tooltip="write the figure, the attribution and the Python that reproduces them",
+            layout=widgets.Layout(width="90px"),
+        )
+        self.again = widgets.Button(
+            description="Again",
+            icon="refresh",
+            tooltip="compute anew what was cancelled or failed",
+            layout=widgets.Layout(width="90px"),
+        )
         self.save_button.add_class("attrnb-save")
         self.again.add_class("attrnb-again")
         self.saved = widgets.HTML(layout=widgets.Layout(width=f"{_PANEL}px"))
         self.saved.add_class("attrnb-saved")
-        super().__init__([
-            widgets.HBox([self.title, self.remove]), self.tabs_of_methods, self.class_menu, self.map, self.note, self.tabs,
-            widgets.HBox([self.save_button, self.again]), self.saved,
-        ], layout=widgets.Layout(border="1px solid #ddd", padding="6px", margin="0 8px 8px 0", width=f"{_PANEL + 18}px"))
+        super().__init__(
+            [
+                widgets.HBox([self.title, self.remove]),
+                self.tabs_of_methods,
+                self.class_menu,
+                self.map,
+                self.note,
+                self.tabs,
+                widgets.HBox([self.save_button, self.again]),
+                self.saved,
+            ],
+            layout=widgets.Layout(
+                border="1px solid #ddd", padding="6px", margin="0 8px 8px 0", width=f"{_PANEL + 18}px"
+            ),
+        )
         self.add_class("attrnb-panel")
         self.method = method
         self._show_controls()
         traitlets.link((self, "method"), (self.tabs_of_methods, "value"))
-        traitlets.link((self, "target"), (self.class_menu, "value"), transform=(lambda t: -1 if t is None else t, lambda v: None if v == -1 else v))
+        traitlets.link(
+            (self, "target"),
+            (self.class_menu, "value"),
+            transform=(lambda t: -1 if t is None else t, lambda v: None if v == -1 else v),
+        )
         traitlets.link((self, "curve"), (self.curve_menu, "value"))
         self.observe(self._on_method, "method")
         self.observe(self._on_settings, "settings")
@@ -1118,7 +1418,9 @@ class Panel(widgets.VBox):
             method = self.explorer.methods[self.method]
             self.settings = self._kept.get(self.method, method.settings)
             if self.method not in self._controls:
-                self._controls[self.method] = {name: _Control(p, self.settings[name]) for name, p in method.parameters.items()}
+                self._controls[self.method] = {
+                    name: _Control(p, self.settings[name]) for name, p in method.parameters.items()
+                }
                 for name, control in self._controls[self.method].items():
                     control.observe(partial(self._on_control, name), "value")
             controls = self._controls[self.method]
@@ -1132,7 +1434,7 @@ class Panel(widgets.VBox):
             try:
                 self.settings = {name: change.new}
             finally:
-                self._delay = 0.
+                self._delay = 0.0
 
     def _on_settings(self, change):
         quiet, self._quiet = self._quiet, True
@@ -1159,7 +1461,10 @@ class Panel(widgets.VBox):
         if self.result is None or self._request is None:
             return True
         e = self.explorer
-        return self.result.generation != e._generation or replace(self._request, target=e._resolve(self._request)) != self.result.request
+        return (
+            self.result.generation != e._generation
+            or replace(self._request, target=e._resolve(self._request)) != self.result.request
+        )
 
     def _show(self, result: Result | None):
         "Show a result, or None while there is none"
@@ -1185,14 +1490,21 @@ class Panel(widgets.VBox):
         e, result = self.explorer, self.result
         x = e.input(result.request.index if result else e.index)
         image = _is_image(x)
-        with _figure(_PANEL, _PANEL, (0, 0, 1, 1) if image else (.34, .14, .62, .8)) as (ax, drawn):
+        with _figure(_PANEL, _PANEL, (0, 0, 1, 1) if image else (0.34, 0.14, 0.62, 0.8)) as (ax, drawn):
             if result is None and image:
-                ax.imshow(.5 + .5 * image_array(_visible(x))[0])
+                ax.imshow(0.5 + 0.5 * image_array(_visible(x))[0])
             elif result is None:
                 _draw_values(ax, x, e.feature_names, "input")
             elif not image:
                 values = result.attribution.flatten(1)
-                feature_bars(values.abs() if e.sign == "magnitude" else values, e.feature_names, x.flatten(1), k=12, xlabel=f"attribution ({e.score})", ax=ax)
+                feature_bars(
+                    values.abs() if e.sign == "magnitude" else values,
+                    e.feature_names,
+                    x.flatten(1),
+                    k=12,
+                    xlabel=f"attribution ({e.score})",
+                    ax=ax,
+                )
                 _small_ticks(ax)
             elif e.view == "overlay":
                 overlay(_visible(x), result.attribution, e.sign, percentile=e.percentile, opacity=e.opacity, ax=ax)
@@ -1221,15 +1533,34 @@ class Panel(widgets.VBox):
         else:
             name = html.escape(e.class_names[result.target])
             plural = "s" if result.calls != 1 else ""
-            lines = [_small(f"<b>{name}</b>: {e._word} <b>{result.probability:.3f}</b>"), _small(f"{result.request.score.replace('_', '-')} {result.score:.3g}, {result.calls} model call{plural}")]
+            lines = [
+                _small(f"<b>{name}</b>: {e._word} <b>{result.probability:.3f}</b>"),
+                _small(
+                    f"{result.request.score.replace('_', '-')} {result.score:.3g}, {result.calls} model call{plural}"
+                ),
+            ]
             if self.curves is not None:
-                lines.append(_small(f"insertion {self.curves.insertion_score[0]:.3f} - deletion {self.curves.deletion_score[0]:.3f} = <b>{self.curves.difference_score[0]:.3f}</b>"))
+                lines.append(
+                    _small(
+                        f"insertion {self.curves.insertion_score[0]:.3f} - deletion {self.curves.deletion_score[0]:.3f}"
+                        f" = <b>{self.curves.difference_score[0]:.3f}</b>"
+                    )
+                )
             if e.region is not None:
-                known = result.attribution if torch.isfinite(result.attribution).all() else torch.zeros_like(result.attribution)
+                known = (
+                    result.attribution
+                    if torch.isfinite(result.attribution).all()
+                    else torch.zeros_like(result.attribution)
+                )
                 positive, negative, area = share_inside(known, e.region)
-                text = f"region ({area:.0%} of the area): <b>{positive:.0%}</b> of the positive, {negative:.0%} of the negative".replace("nan%", "none")
+                text = (
+                    f"region ({area:.0%} of the area): <b>{positive:.0%}</b> of the positive, {negative:.0%} of the"
+                    " negative".replace("nan%", "none")
+                )
                 masked = e._masked_probability(result.target)
-                lines.append(_small(text + (f"; {e._word} without it <b>{masked:.3f}</b>" if masked is not None else "")))
+                lines.append(
+                    _small(text + (f"; {e._word} without it <b>{masked:.3f}</b>" if masked is not None else ""))
+                )
             lines += [_small(html.escape(note[:240]), "#b35900") for note in result.notes]
         self.note.value = "".join(lines)
 
@@ -1239,7 +1570,9 @@ class Panel(widgets.VBox):
             self.scrubber.show(None)
             return
         x = e.input(result.request.index)
-        self.scrubber.show(_curves_film(self.curves, x, substrate_of(x, e.removed), self.curve, e.feature_names, e._word))
+        self.scrubber.show(
+            _curves_film(self.curves, x, substrate_of(x, e.removed), self.curve, e.feature_names, e._word)
+        )
 
     def _draw_inside(self):
         "The path, the flux points or the layers"
@@ -1250,7 +1583,9 @@ class Panel(widgets.VBox):
             self._nothing.value = _small(text, "#777")
             self.inside.children = [self._nothing]
             return
-        film = _steps_film(steps, self.explorer.input(self.result.request.index), self.explorer.feature_names, self.explorer.percentile)
+        film = _steps_film(
+            steps, self.explorer.input(self.result.request.index), self.explorer.feature_names, self.explorer.percentile
+        )
         self.tabs.set_title(2, {"path": "Path", "flux": "Flux", "layers": "Layers"}[steps.kind])
         key = "vertical" if film.vertical else "across"
         if key not in self._inside:
@@ -1270,7 +1605,10 @@ class Panel(widgets.VBox):
 
     @property
     def steps(self) -> "_Scrubber | None":
-        "The scrubber of the path, the flux points or the layers; its `step` can be set. None if the method returned none."
+        """The scrubber of the path, the flux points or the layers; its `step` can be set.
+
+        None if the method returned none.
+        """
         return next((c for c in self.inside.children if isinstance(c, _Scrubber)), None)
 
     def _save_clicked(self, _):
@@ -1284,7 +1622,11 @@ class Panel(widgets.VBox):
         self,
         folder: str | Path | None = None,  # where to; default the explorer's `folder`
     ) -> list[Path]:
-        "Write the figure (.png), the attribution with its input (.safetensors) and the Python that reproduces it (.py), with a model of one's own also the pickled model (.pt); the paths, in this order. A file that is there is never overwritten: the names are numbered. Raises RuntimeError when there is no result, TypeError for what is no path, OSError when a file can't be written."
+        """Write the figure (.png), the attribution with its input (.safetensors) and the Python that reproduces it
+        (.py), with a model of one's own also the pickled model (.pt); the paths, in this order. A file that is
+        there is never overwritten: the names are numbered. Raises RuntimeError when there is no result, TypeError
+        for what is no path, OSError when a file can't be written.
+        """
         folder = self.explorer.folder if folder is None else folder
         if not isinstance(folder, (str, Path)):
             raise TypeError(f"folder is a {type(folder).__name__}; give a path")
@@ -1296,17 +1638,32 @@ class Panel(widgets.VBox):
 
 # %% ../nbs/09_explore.ipynb #76c46b0b
 class _Inputs:
-    "Inputs one by one: a tensor (n, ...), or a sequence of tensors or (tensor, label) pairs that is read when needed. Pictures of bytes are divided by 255"
+    """Inputs one by one: a tensor (n, ...), or a sequence of tensors or (tensor, label) pairs that is read when
+    needed. Pictures of bytes are divided by 255
+    """
 
     def __init__(self, inputs):
         if isinstance(inputs, (tuple, list)) and len(inputs) and isinstance(inputs[0], Tensor) and inputs[0].ndim == 4:
-            raise TypeError("inputs is a tuple of batches; the explorer takes models of one input: give a tensor (n, ...) or a sequence of single inputs (...)")
+            raise TypeError(
+                "inputs is a tuple of batches; the explorer takes models of one input: give a tensor (n, ...) or a"
+                " sequence of single inputs (...)"
+            )
         if isinstance(inputs, (np.ndarray, Tensor)):
             inputs = read_tensor(inputs, "inputs")
-        if isinstance(inputs, (str, bytes, Mapping)) or not (hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")):
-            raise TypeError(f"inputs is a {type(inputs).__name__}; give a tensor (n, ...), or a sequence or dataset of single inputs")
-        if isinstance(inputs, Tensor) and (inputs.ndim < 2 or (inputs.ndim == 3 and len(inputs) in (1, 3) and min(inputs.shape[1:]) > 7)):
-            raise ValueError(f"inputs have shape {tuple(inputs.shape)}; the first dimension counts the inputs: give x[None] for a single one")
+        if isinstance(inputs, (str, bytes, Mapping)) or not (
+            hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")
+        ):
+            raise TypeError(
+                f"inputs is a {type(inputs).__name__}; give a tensor (n, ...), or a sequence or dataset of single"
+                " inputs"
+            )
+        if isinstance(inputs, Tensor) and (
+            inputs.ndim < 2 or (inputs.ndim == 3 and len(inputs) in (1, 3) and min(inputs.shape[1:]) > 7)
+        ):
+            raise ValueError(
+                f"inputs have shape {tuple(inputs.shape)}; the first dimension counts the inputs: give x[None] for a"
+                " single one"
+            )
         if len(inputs) == 0:
             raise ValueError("inputs is empty; give at least one")
         self.inputs, self.divided = inputs, False
@@ -1320,14 +1677,19 @@ class _Inputs:
         if isinstance(x, (tuple, list)) and x and isinstance(x[0], (Tensor, np.ndarray)) and x[0].ndim > 0:
             x, label = x[0], x[1] if len(x) > 1 else None
         if isinstance(x, Mapping):
-            raise TypeError(f"input {i} is a dictionary with {', '.join(map(str, list(x)[:6]))}; give tensors or (tensor, label) pairs, for instance [(d['image'], d['label']) for d in inputs]")
+            raise TypeError(
+                f"input {i} is a dictionary with {', '.join(map(str, list(x)[:6]))}; give tensors or (tensor, label)"
+                " pairs, for instance [(d['image'], d['label']) for d in inputs]"
+            )
         x = read_tensor(x, f"input {i}").detach().cpu()
         if x.ndim == 0 or x.numel() == 0:
             raise ValueError(f"input {i} has shape {tuple(x.shape)}; give features (n,) or a picture (channels, H, W)")
         if not x.is_floating_point():
             picture = x.ndim == 3
             if picture and x.dtype not in (torch.uint8, torch.bool):
-                raise TypeError(f"input {i} is a picture of {x.dtype}; give bytes (uint8, 0 to 255) or floating point values")
+                raise TypeError(
+                    f"input {i} is a picture of {x.dtype}; give bytes (uint8, 0 to 255) or floating point values"
+                )
             self.divided |= picture and x.dtype == torch.uint8
             x = x.float() / 255 if picture and x.dtype == torch.uint8 else x.float()
         if not torch.isfinite(x).all():
@@ -1345,11 +1707,22 @@ class _Strip(widgets.HBox):
         n = min(self.COUNT, explorer.count)
         self.pictures = [_ClickableImage(self.SIDE, self.SIDE, on_click=partial(self._clicked, k)) for k in range(n)]
         self.captions = [widgets.HTML(layout=widgets.Layout(width=f"{self.SIDE}px", height="18px")) for _ in range(n)]
-        self.items = [widgets.VBox([p, c], layout=widgets.Layout(padding="3px", border="2px solid transparent", width=f"{self.SIDE + 12}px", overflow="hidden")) for p, c in zip(self.pictures, self.captions)]
+        self.items = [
+            widgets.VBox(
+                [p, c],
+                layout=widgets.Layout(
+                    padding="3px", border="2px solid transparent", width=f"{self.SIDE + 12}px", overflow="hidden"
+                ),
+            )
+            for p, c in zip(self.pictures, self.captions)
+        ]
         for k, item in enumerate(self.items):
             item.add_class(f"attrnb-thumb-{k}")
         narrow = widgets.Layout(width="34px", height=f"{self.SIDE}px")
-        self.back, self.on = widgets.Button(description="‹", tooltip="earlier inputs", layout=narrow), widgets.Button(description="›", tooltip="later inputs", layout=narrow)
+        self.back, self.on = (
+            widgets.Button(description="‹", tooltip="earlier inputs", layout=narrow),
+            widgets.Button(description="›", tooltip="later inputs", layout=narrow),
+        )
         self.on.add_class("attrnb-next")
         self.back.on_click(lambda _: self.turn(-1))
         self.on.on_click(lambda _: self.turn(1))
@@ -1390,7 +1763,9 @@ class _Strip(widgets.HBox):
                 raise Cancelled()
             try:
                 picture.image.value = self._thumbnail(i) if i < self.explorer.count else _BLANK
-                caption.value = _small(html.escape(self.explorer.caption(i)), "#555", 11) if i < self.explorer.count else ""
+                caption.value = (
+                    _small(html.escape(self.explorer.caption(i)), "#555", 11) if i < self.explorer.count else ""
+                )
             except Exception as error:  # one damaged file must not hide the others
                 picture.image.value = _BLANK
                 caption.value = _small(html.escape(str(error)), "#b2182b", 10)
@@ -1403,9 +1778,9 @@ class _Strip(widgets.HBox):
                 pixels = PIL.Image.fromarray(_pixels(x))
                 pixels.thumbnail((2 * self.SIDE, 2 * self.SIDE))
                 return self._bytes.put(i, _png(np.asarray(pixels)))
-            with _figure(self.SIDE, self.SIDE, (.05, .05, .9, .9)) as (ax, drawn):
+            with _figure(self.SIDE, self.SIDE, (0.05, 0.05, 0.9, 0.9)) as (ax, drawn):
                 ax.barh(range(min(24, x.numel())), x.flatten()[:24].double().numpy(), color="0.6")
-                ax.axvline(0, color="black", lw=.8)
+                ax.axvline(0, color="black", lw=0.8)
                 ax.invert_yaxis()
                 ax.set_axis_off()
             found = self._bytes.put(i, drawn[0])
@@ -1423,11 +1798,23 @@ class _ClassPicker(widgets.VBox):
         for k, button in enumerate(self.buttons):
             button.add_class(f"attrnb-top-{k}")
             button.on_click(partial(self._clicked, k))
-        self.search = widgets.Combobox(placeholder="another class, by name or number", options=explorer.class_names, continuous_update=False, layout=widgets.Layout(width=f"{width}px"))
+        self.search = widgets.Combobox(
+            placeholder="another class, by name or number",
+            options=explorer.class_names,
+            continuous_update=False,
+            layout=widgets.Layout(width=f"{width}px"),
+        )
         self.search.add_class("attrnb-search")
         self.search.observe(self._searched, "value")
         self.message = widgets.HTML()
-        super().__init__([widgets.HTML(_small("<b>Class to explain</b>")), *self.buttons, *([self.search] if len(explorer.class_names) > count else []), self.message])
+        super().__init__(
+            [
+                widgets.HTML(_small("<b>Class to explain</b>")),
+                *self.buttons,
+                *([self.search] if len(explorer.class_names) > count else []),
+                self.message,
+            ]
+        )
 
     def _clicked(self, k, _):
         if self.classes[k] is not None:
@@ -1451,13 +1838,17 @@ class _ClassPicker(widgets.VBox):
             for button in self.buttons:
                 button.description = "..."
             return
-        best = probabilities.argsort(descending=True, stable=True)[:len(self.buttons)].tolist()
+        best = probabilities.argsort(descending=True, stable=True)[: len(self.buttons)].tolist()
         chosen = e.explained_class
         if chosen is not None and chosen not in best:
             best[-1] = chosen
         self.classes = best
         for button, k in zip(self.buttons, best):
-            button.description = f"{e.class_names[k]}   {100 * probabilities[k]:.1f} %" if e._word == "probability" else f"{e.class_names[k]}   {probabilities[k]:.3g}"
+            button.description = (
+                f"{e.class_names[k]}   {100 * probabilities[k]:.1f} %"
+                if e._word == "probability"
+                else f"{e.class_names[k]}   {probabilities[k]:.3g}"
+            )
             button.button_style = "primary" if k == chosen else ""
 
 # %% ../nbs/09_explore.ipynb #fa6b03cf
@@ -1472,11 +1863,23 @@ class _RegionChooser(widgets.VBox):
         self.is_image = _is_image(x)
         shape = x.shape[2:] if self.is_image else (math.prod(x.shape[1:]),)
         cells = (self.CELLS, self.CELLS) if self.is_image else (1, 1)
-        height = width if self.is_image else round(.8 * width)
-        self.picture = _ClickableImage(width, height, *cells, self._clicked, tooltip="click two corners of a region" if self.is_image else "")
+        height = width if self.is_image else round(0.8 * width)
+        self.picture = _ClickableImage(
+            width, height, *cells, self._clicked, tooltip="click two corners of a region" if self.is_image else ""
+        )
         self.picture.add_class("attrnb-input")
         names = ["rows", "columns"] if self.is_image else ["features"]
-        self.sliders = [widgets.IntRangeSlider(value=(0, n), min=0, max=max(n, 1), description=name, style=dict(description_width="58px"), layout=widgets.Layout(width=f"{width}px")) for n, name in zip(shape, names)]
+        self.sliders = [
+            widgets.IntRangeSlider(
+                value=(0, n),
+                min=0,
+                max=max(n, 1),
+                description=name,
+                style=dict(description_width="58px"),
+                layout=widgets.Layout(width=f"{width}px"),
+            )
+            for n, name in zip(shape, names)
+        ]
         for slider, name in zip(self.sliders, names):
             slider.add_class(f"attrnb-region-{name}")
             slider.observe(self._slid, "value")
@@ -1490,7 +1893,12 @@ class _RegionChooser(widgets.VBox):
         if not self.is_image:
             return
         height, width = (s.max for s in self.sliders)
-        cell = [round(height * row / self.CELLS), round(width * column / self.CELLS), round(height * (row + 1) / self.CELLS), round(width * (column + 1) / self.CELLS)]
+        cell = [
+            round(height * row / self.CELLS),
+            round(width * column / self.CELLS),
+            round(height * (row + 1) / self.CELLS),
+            round(width * (column + 1) / self.CELLS),
+        ]
         if self.corner is None:
             self.corner = cell
         else:
@@ -1522,7 +1930,11 @@ class _RegionChooser(widgets.VBox):
         finally:
             self._quiet = False
         height = float(self.picture.image.layout.height[:-2])
-        with _figure(float(self.picture.image.layout.width[:-2]), height, (0, 0, 1, 1) if self.is_image else (.34, .08, .62, .84)) as (ax, drawn):
+        with _figure(
+            float(self.picture.image.layout.width[:-2]),
+            height,
+            (0, 0, 1, 1) if self.is_image else (0.34, 0.08, 0.62, 0.84),
+        ) as (ax, drawn):
             if self.is_image:
                 ax.imshow(image_array(_visible(x))[0])
                 ax.set_axis_off()
@@ -1530,7 +1942,7 @@ class _RegionChooser(widgets.VBox):
             else:
                 _draw_values(ax, x, e.feature_names, "input")
                 if region is not None:
-                    ax.axhspan(region[0] - .5, region[1] - .5, color="black", alpha=.12, lw=0)
+                    ax.axhspan(region[0] - 0.5, region[1] - 0.5, color="black", alpha=0.12, lw=0)
         self.picture.image.value = drawn[0]
 
 # %% ../nbs/09_explore.ipynb #92847e64
@@ -1547,7 +1959,9 @@ class _Normalised(nn.Module):
 
 
 def _with_normalisation(model: Callable, normalise) -> Callable:
-    "The model behind a normalisation: a pair (mean, std), an object with these (such as torchvision's Normalize), or a function"
+    """The model behind a normalisation: a pair (mean, std), an object with these (such as torchvision's Normalize),
+    or a function
+    """
     if normalise is None:
         return model
     if isinstance(normalise, (tuple, list)) and len(normalise) == 2:
@@ -1557,11 +1971,16 @@ def _with_normalisation(model: Callable, normalise) -> Callable:
     elif callable(normalise):
         return _Normalised(normalise, model) if isinstance(model, nn.Module) else lambda x: model(normalise(x))
     else:
-        raise TypeError(f"normalise is a {type(normalise).__name__}; give (mean, std), a torchvision Normalize, or a function of the inputs")
-    mean, std = (read_tensor(values, f"normalise's {name}").flatten().tolist() for name, values in (("mean", mean), ("std", std)))
+        raise TypeError(
+            f"normalise is a {type(normalise).__name__}; give (mean, std), a torchvision Normalize, or a function of"
+            " the inputs"
+        )
+    mean, std = (
+        read_tensor(values, f"normalise's {name}").flatten().tolist() for name, values in (("mean", mean), ("std", std))
+    )
     for name, values in (("mean", mean), ("std", std)):
         for value in values:
-            real_number(value, f"normalise's {name}", None if name == "mean" else 0., open_low=True)
+            real_number(value, f"normalise's {name}", None if name == "mean" else 0.0, open_low=True)
     normalise = Normalize(mean, std).eval()
     device = next((p.device for m in modules_of(model) for p in m.parameters()), "cpu")
     normalise = normalise.to(device)
@@ -1589,14 +2008,18 @@ def _digest(*owners) -> bytes:
             t = t.detach()
             t = torch.view_as_real(t) if t.is_complex() else t
             t = t if t.is_floating_point() else t.double()
-            sums.setdefault(t.device, []).extend((t.sum(dtype=torch.float64), torch.linalg.vector_norm(t, dtype=torch.float64)))
+            sums.setdefault(t.device, []).extend(
+                (t.sum(dtype=torch.float64), torch.linalg.vector_norm(t, dtype=torch.float64))
+            )
         except (RuntimeError, ValueError, TypeError, NotImplementedError):  # quantised, lazy, on no device
             plain.append((id(t), getattr(t, "_version", 0)))
     return b"".join(torch.stack(s).cpu().numpy().tobytes() for s in sums.values()) + repr(plain).encode()
 
 
 def _copy_of(model: Callable, share: bool = False) -> nn.Module | None:
-    "The module's copy in evaluation mode, with numbers of its own or (`share`) those of the module; None if there can be none"
+    """The module's copy in evaluation mode, with numbers of its own or (`share`) those of the module; None if there
+    can be none
+    """
     model = getattr(model, "_orig_mod", model)  # torch.compile's function is that of the module inside
     if not isinstance(model, nn.Module):
         return None
@@ -1614,18 +2037,38 @@ def _copy_of(model: Callable, share: bool = False) -> nn.Module | None:
 
 def _same_outputs(a: Tensor, b: Tensor) -> bool:
     "Whether two passes of one input give the same, up to what other orders of summation do"
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-5, atol=1e-6 * float(torch.nan_to_num(b).abs().max()), equal_nan=True)
+    return a.shape == b.shape and torch.allclose(
+        a, b, rtol=1e-5, atol=1e-6 * float(torch.nan_to_num(b).abs().max()), equal_nan=True
+    )
 
 # %% ../nbs/09_explore.ipynb #c0910e15
 _DRAWS = {
-    torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial, torch.poisson, Tensor.normal_, Tensor.uniform_,
-    Tensor.bernoulli, Tensor.bernoulli_, Tensor.random_, Tensor.exponential_, Tensor.log_normal_, Tensor.cauchy_, Tensor.geometric_, Tensor.multinomial,
+    torch.rand,
+    torch.randn,
+    torch.randint,
+    torch.randperm,
+    torch.normal,
+    torch.bernoulli,
+    torch.multinomial,
+    torch.poisson,
+    Tensor.normal_,
+    Tensor.uniform_,
+    Tensor.bernoulli,
+    Tensor.bernoulli_,
+    Tensor.random_,
+    Tensor.exponential_,
+    Tensor.log_normal_,
+    Tensor.cauchy_,
+    Tensor.geometric_,
+    Tensor.multinomial,
 }
 _DRAWS_LIKE = {torch.rand_like: torch.rand, torch.randn_like: torch.randn}
 
 
 class _OwnDraws(TorchFunctionMode):
-    "In the body random tensors come from generators of this object, seeded with 0, instead of torch's global ones; in this thread only"
+    """In the body random tensors come from generators of this object, seeded with 0, instead of torch's global ones;
+    in this thread only
+    """
 
     def __init__(self):
         super().__init__()
@@ -1653,7 +2096,8 @@ class _OwnDraws(TorchFunctionMode):
 DEFAULT_METHODS = {
     "NeFLAG": (NeFLAG, dict(n_points=10)),
     "Equilibrium": AttributionEquilibrium,
-    "Geodesic IG": (GeodesicIGSVI, dict(n_steps=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)),  # hundreds of gradients instead of thousands
+    # hundreds of gradients instead of thousands
+    "Geodesic IG": (GeodesicIGSVI, dict(n_steps=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)),
     "Integrated Gradients": (PathIntegratedGradients, dict(n_steps=32)),
 }
 
@@ -1665,16 +2109,29 @@ def _read_methods(methods, images: bool = True) -> dict[str, Method]:
     if isinstance(methods, Mapping):
         named = [(str(name), what) for name, what in methods.items()]
     else:
-        one = isinstance(methods, str) or not isinstance(methods, Sequence) or (isinstance(methods, tuple) and len(methods) == 2 and isinstance(methods[1], Mapping))
+        one = (
+            isinstance(methods, str)
+            or not isinstance(methods, Sequence)
+            or (isinstance(methods, tuple) and len(methods) == 2 and isinstance(methods[1], Mapping))
+        )
         named = [(None, what) for what in ([methods] if one else methods)]
     found = {}
     for name, what in named:
-        if isinstance(what, tuple) and len(what) == 2 and isinstance(what[0], str) and what[0] in DEFAULT_METHODS and isinstance(what[1], Mapping):
+        if (
+            isinstance(what, tuple)
+            and len(what) == 2
+            and isinstance(what[0], str)
+            and what[0] in DEFAULT_METHODS
+            and isinstance(what[1], Mapping)
+        ):
             known, name = DEFAULT_METHODS[what[0]], name or what[0]
             what = (known[0], known[1] | dict(what[1])) if isinstance(known, tuple) else (known, what[1])
         if isinstance(what, str):
             if what not in DEFAULT_METHODS:
-                raise ValueError(f"method {what!r} is not known by name; known are {', '.join(DEFAULT_METHODS)}; or give a class, an instance or a function")
+                raise ValueError(
+                    f"method {what!r} is not known by name; known are {', '.join(DEFAULT_METHODS)}; or give a class, an"
+                    " instance or a function"
+                )
             name, what = name or what, DEFAULT_METHODS[what]
         method = Method(what, name)
         base, k = method.name, 2
@@ -1690,19 +2147,31 @@ class _State(widgets.VBox):
     "The traits that all panels share, and what depends on the inputs and the model only"
 
     index = traitlets.Int(0, help="which input")
-    target = traitlets.Int(None, allow_none=True, help="class to explain; None: the one given to explore, or the predicted one. A new input starts at None")
+    target = traitlets.Int(
+        None,
+        allow_none=True,
+        help="class to explain; None: the one given to explore, or the predicted one. A new input starts at None",
+    )
     score = traitlets.Enum(SCORES, "logit", help="what is explained, see ClassScore")
     sign = traitlets.Enum(("signed", "magnitude"), "signed", help="of the heat maps")
     view = traitlets.Enum(("overlay", "map"), "overlay", help="heat map over the picture, or alone")
-    opacity = traitlets.Float(.9, min=0, max=1, help="of the overlay's strongest pixels")
-    percentile = traitlets.Float(99., min=50, max=100, help="of the magnitudes at which the colours end")
-    removed = traitlets.Enum(SUBSTRATES, "black", help="what takes the place of removed or masked parts, see substrate_of")
-    region = traitlets.Any(None, help="(top, left, bottom, right) in pixels, ends excluded; (first, last) for tabular inputs; None: no region")
+    opacity = traitlets.Float(0.9, min=0, max=1, help="of the overlay's strongest pixels")
+    percentile = traitlets.Float(99.0, min=50, max=100, help="of the magnitudes at which the colours end")
+    removed = traitlets.Enum(
+        SUBSTRATES, "black", help="what takes the place of removed or masked parts, see substrate_of"
+    )
+    region = traitlets.Any(
+        None,
+        help="(top, left, bottom, right) in pixels, ends excluded; (first, last) for tabular inputs; None: no region",
+    )
 
     def _read(self, model, inputs, labels, targets, methods, categories, normalise, score):
         "The model, the inputs and what is known of them"
         if not callable(model) or isinstance(model, type):
-            raise TypeError(f"model must be callable, got {'the class ' + model.__name__ + '; give an instance of it' if isinstance(model, type) else type(model).__name__}")
+            raise TypeError(
+                "model must be callable, got"
+                f" {'the class ' + model.__name__ + '; give an instance of it' if isinstance(model, type) else type(model).__name__}"
+            )
         if score is not None and not (isinstance(score, str) and score in SCORES):
             raise ValueError(f"score is {score!r}; choose one of {', '.join(SCORES)}, or None")
         self.model, self._inputs = _with_normalisation(model, normalise), _Inputs(inputs)
@@ -1713,7 +2182,9 @@ class _State(widgets.VBox):
         self._noticed = score in (None, "logit", "output") and self._gives_probabilities(first, outputs)
         self._reading, self._notices = "output" if self._noticed else "probability", []
         if self._noticed and score is None:
-            self._notices.append("the model's outputs are probabilities already, and are taken as they are (score = output)")
+            self._notices.append(
+                "the model's outputs are probabilities already, and are taken as they are (score = output)"
+            )
         if self._inputs.divided:
             self._notices.append("the inputs are bytes, divided by 255")
         self.score = score or ("output" if self._noticed else "logit")
@@ -1723,7 +2194,10 @@ class _State(widgets.VBox):
             self.class_names = [f"class {k}" for k in range(n)] if n > 1 else ["yes"]
         else:
             if isinstance(categories, (str, bytes, Mapping)) or not isinstance(categories, (Sequence, np.ndarray)):
-                raise TypeError(f"categories is a {type(categories).__name__}; give a list with the name of every class, in the order of the outputs")
+                raise TypeError(
+                    f"categories is a {type(categories).__name__}; give a list with the name of every class, in the"
+                    " order of the outputs"
+                )
             names = [str(c) for c in categories]
             names = names[-1:] if n == 1 and len(names) == 2 else names
             if len(names) != n:
@@ -1731,12 +2205,25 @@ class _State(widgets.VBox):
             twice = {c for c in names if names.count(c) > 1} if len(set(names)) < n else ()
             self.class_names = [f"{c} ({k})" if c in twice else c for k, c in enumerate(names)]
         for name, given in (("labels", labels), ("targets", targets)):
-            if given is not None and (isinstance(given, (str, bytes, Mapping)) or not isinstance(given, (Sequence, Tensor, np.ndarray)) or getattr(given, "ndim", 1) == 0):
+            if given is not None and (
+                isinstance(given, (str, bytes, Mapping))
+                or not isinstance(given, (Sequence, Tensor, np.ndarray))
+                or getattr(given, "ndim", 1) == 0
+            ):
                 raise TypeError(f"{name} is a {type(given).__name__}; give a list with one entry per input")
             if given is not None and len(given) != self.count:
                 raise ValueError(f"{len(given)} {name} for {self.count} inputs")
-        self._labels = None if labels is None else [v.item() if isinstance(v, (Tensor, np.generic)) else v for v in labels]
-        self._targets = None if targets is None else [self._check_class(whole_number(t, "targets", -2**63)) for t in (targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets)]
+        self._labels = (
+            None if labels is None else [v.item() if isinstance(v, (Tensor, np.generic)) else v for v in labels]
+        )
+        self._targets = (
+            None
+            if targets is None
+            else [
+                self._check_class(whole_number(t, "targets", -(2**63)))
+                for t in (targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets)
+            ]
+        )
 
     @property
     def _cache(self) -> ResultCache:
@@ -1747,7 +2234,9 @@ class _State(widgets.VBox):
         self._known.cache = cache
 
     def _look(self) -> bool:
-        "In the thread that asks: a new copy of the model if its numbers have changed since the last, else a copy of its layers, for `_check`. Whether there is a new one"
+        """In the thread that asks: a new copy of the model if its numbers have changed since the last, else a copy
+        of its layers, for `_check`. Whether there is a new one
+        """
         digest = _digest(self.model, *(m.what for m in self.methods.values() if not m.is_class))
         with self._lock:
             self._training = any(m.training for root in modules_of(self.model) for m in root.modules())
@@ -1757,7 +2246,10 @@ class _State(widgets.VBox):
             return self._renew(_copy_of(self.model), digest)
 
     def _renew(self, made: nn.Module | None, digest: bytes) -> bool:
-        "Explain this copy (None: the model itself) from now on, and forget what was found. Whether there was an earlier one"
+        """Explain this copy (None: the model itself) from now on, and forget what was found.
+
+        Whether there was an earlier one
+        """
         earlier, self._unchecked = self._known, None
         cache = ResultCache() if earlier is None else ResultCache(earlier.cache.limit / 1e6, earlier.cache.entries)
         self._known = _Known(self.model if made is None else made, made is not None, digest, cache)
@@ -1772,7 +2264,9 @@ class _State(widgets.VBox):
         return earlier is not None
 
     def _check(self, index: int) -> bool:
-        "In the worker: do the model's layers as they are now give what the copy gives? If not, explain them from now on. Whether that was so"
+        """In the worker: do the model's layers as they are now give what the copy gives? If not, explain them from
+        now on. Whether that was so
+        """
         with self._lock:
             made, known = self._unchecked, self._known
         if made is None:
@@ -1800,7 +2294,7 @@ class _State(widgets.VBox):
             return True
         generator = torch.Generator().manual_seed(0)
         for _ in range(16):
-            far = self._forward(self._known.model, (100. * torch.randn(x.shape, generator=generator)).to(x))
+            far = self._forward(self._known.model, (100.0 * torch.randn(x.shape, generator=generator)).to(x))
             if not ((far >= 0) & (far <= 1)).all():
                 return False
         return True
@@ -1826,8 +2320,11 @@ class _State(widgets.VBox):
         self,
         index: int,  # which
     ) -> Tensor:
-        "The input (1, ...), floating point, on the CPU. Pictures of bytes (uint8) are divided by 255. Raises TypeError or ValueError for what is no number or not finite, and for an index out of range."
-        if not 0 <= whole_number(index, "index", -2**63) < self.count:
+        """The input (1, ...), floating point, on the CPU. Pictures of bytes (uint8) are divided by 255.
+
+        Raises TypeError or ValueError for what is no number or not finite, and for an index out of range.
+        """
+        if not 0 <= whole_number(index, "index", -(2**63)) < self.count:
             raise ValueError(f"index {index} is out of range; there are {self.count} inputs: 0 to {self.count - 1}")
         found = self._recent.get(index)
         if found is None:
@@ -1842,7 +2339,12 @@ class _State(widgets.VBox):
         "Its label, if one was given, else its number."
         self.input(index)
         label = self._labels[index] if self._labels is not None else (self._recent.get(index) or (None, None))[1]
-        if isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < len(self.class_names) and hasattr(self, "class_names"):
+        if (
+            isinstance(label, (int, np.integer))
+            and not isinstance(label, bool)
+            and 0 <= label < len(self.class_names)
+            and hasattr(self, "class_names")
+        ):
             return self.class_names[label]
         return str(index) if label is None else str(label)
 
@@ -1860,22 +2362,40 @@ class _State(widgets.VBox):
         with leave_as_found(model, warn=False), torch.no_grad():
             output = model(x.to(self.device))
         if not isinstance(output, Tensor):
-            raise TypeError(f"the model returned {type(output).__name__}; it must return one tensor (pick it in a lambda: lambda x: model(x).logits)")
+            raise TypeError(
+                f"the model returned {type(output).__name__}; it must return one tensor (pick it in a lambda: lambda x:"
+                " model(x).logits)"
+            )
         if output.ndim not in (1, 2) or len(output) != len(x):
-            raise ValueError(f"the model returned shape {tuple(output.shape)} for {len(x)} input; the explorer shows classifiers, with outputs (rows, classes) or (rows,)")
+            raise ValueError(
+                f"the model returned shape {tuple(output.shape)} for {len(x)} input; the explorer shows classifiers,"
+                " with outputs (rows, classes) or (rows,)"
+            )
         if output.numel() == 0:
-            raise ValueError(f"the model returned shape {tuple(output.shape)}, which has no class; give a classifier, with outputs (rows, classes) or (rows,)")
+            raise ValueError(
+                f"the model returned shape {tuple(output.shape)}, which has no class; give a classifier, with outputs"
+                " (rows, classes) or (rows,)"
+            )
         if output.is_complex():
-            raise TypeError(f"the model returned complex numbers ({output.dtype}); the explorer shows classifiers: give real outputs")
+            raise TypeError(
+                f"the model returned complex numbers ({output.dtype}); the explorer shows classifiers: give real"
+                " outputs"
+            )
         self._flat_output = output.ndim == 1
         output = output.reshape(len(x), -1).float().cpu()
         if hasattr(self, "class_names") and output.shape[1] != len(self.class_names):
-            raise ValueError(f"the model returns {output.shape[1]} outputs now, it was {len(self.class_names)} when the explorer was made: call explore again")
+            raise ValueError(
+                f"the model returns {output.shape[1]} outputs now, it was {len(self.class_names)} when the explorer was"
+                " made: call explore again"
+            )
         return output
 
     def _check_class(self, target):
         if target is not None and not 0 <= target < len(self.class_names):
-            raise _Refused(f"class {target} is out of range; the model has {len(self.class_names)}: 0 to {len(self.class_names) - 1}")
+            raise _Refused(
+                f"class {target} is out of range; the model has {len(self.class_names)}: 0 to"
+                f" {len(self.class_names) - 1}"
+            )
         return target
 
     def find_class(
@@ -1913,14 +2433,17 @@ class _State(widgets.VBox):
         index: int,  # which input
         region: tuple,  # see the trait
     ) -> Tensor:
-        "The input (1, ...) with the region replaced by what `removed` says. Raises TypeError or ValueError for a region that doesn't fit."
+        """The input (1, ...) with the region replaced by what `removed` says.
+
+        Raises TypeError or ValueError for a region that doesn't fit.
+        """
         x = self.input(index)
         region = _read_region(region, tuple(x.shape[2:]) if _is_image(x) else (x.numel(),))
         empty, inside = substrate_of(x, self.removed), torch.zeros(x.shape[1:], dtype=torch.bool)
         if _is_image(x):
-            inside[:, region[0]:region[2], region[1]:region[3]] = True
+            inside[:, region[0] : region[2], region[1] : region[3]] = True
         else:
-            inside.view(-1)[region[0]:region[1]] = True
+            inside.view(-1)[region[0] : region[1]] = True
         return torch.where(inside, empty, x)
 
 # %% ../nbs/09_explore.ipynb #57c03b48
@@ -1941,9 +2464,12 @@ def _close_all():
 
 
 class Explorer(_State):
-    "The application that `explore` returns. Its traits are listed under Scripting it; `panels` holds the Panels, `wait` returns when all results are there"
+    """The application that `explore` returns.
 
-    debounce = .15  # seconds that a slider must rest before its value counts
+    Its traits are listed under Scripting it; `panels` holds the Panels, `wait` returns when all results are there
+    """
+
+    debounce = 0.15  # seconds that a slider must rest before its value counts
     _closed = True  # until the constructor is through: a half-made explorer has nothing to close
 
     def __init__(
@@ -1963,7 +2489,10 @@ class Explorer(_State):
         self._known, self._unchecked, self._generation, self._dtype, self._training = None, None, 0, None, False
         self._read(model, inputs, labels, targets, methods, categories, normalise, score)
         self._build()
-        super().__init__([self._style, self._head, self._strip, widgets.HBox([self._side, self._panel_box])], layout=widgets.Layout(padding="4px"))
+        super().__init__(
+            [self._style, self._head, self._strip, widgets.HBox([self._side, self._panel_box])],
+            layout=widgets.Layout(padding="4px"),
+        )
         self.add_class("attrnb-explorer")
         self._connect()
         self._closed = False
@@ -1977,34 +2506,100 @@ class Explorer(_State):
         "The widgets around the panels"
         width = 268
         self._style = widgets.HTML(_STYLE, layout=widgets.Layout(display="block", height="0", margin="0"))
-        self.bar = widgets.FloatProgress(0., min=0, max=1, layout=widgets.Layout(width="180px", height="18px"))
+        self.bar = widgets.FloatProgress(0.0, min=0, max=1, layout=widgets.Layout(width="180px", height="18px"))
         self.bar.add_class("attrnb-bar")
         self.status = widgets.HTML(layout=widgets.Layout(min_width="300px"))
         self.status.add_class("attrnb-status")
-        self.cancel_button = widgets.Button(description="Cancel", icon="stop", disabled=True, tooltip="stop all work", layout=widgets.Layout(width="90px"))
+        self.cancel_button = widgets.Button(
+            description="Cancel",
+            icon="stop",
+            disabled=True,
+            tooltip="stop all work",
+            layout=widgets.Layout(width="90px"),
+        )
         self.cancel_button.add_class("attrnb-cancel")
-        self.add_button = widgets.Button(description="Add panel", icon="plus", tooltip="one more method beside the others, up to four", layout=widgets.Layout(width="110px"))
+        self.add_button = widgets.Button(
+            description="Add panel",
+            icon="plus",
+            tooltip="one more method beside the others, up to four",
+            layout=widgets.Layout(width="110px"),
+        )
         self.add_button.add_class("attrnb-add")
-        self._head = widgets.HBox([self.add_button, self.cancel_button, self.bar, self.status], layout=widgets.Layout(align_items="center", margin="0 0 6px 0"))
+        self._head = widgets.HBox(
+            [self.add_button, self.cancel_button, self.bar, self.status],
+            layout=widgets.Layout(align_items="center", margin="0 0 6px 0"),
+        )
         self._strip = _Strip(self)
         self._chooser = _RegionChooser(self, width)
         self._picker = _ClassPicker(self, width)
         style, layout = dict(description_width="78px"), widgets.Layout(width=f"{width}px")
-        said = dict(logit="logit", output="output as it is", probability="probability (softmax)", sigmoid="sigmoid of each label")
+        said = dict(
+            logit="logit",
+            output="output as it is",
+            probability="probability (softmax)",
+            sigmoid="sigmoid of each label",
+        )
         names = [(said.get(s) or f"log of {said[s.removeprefix('log_')]}", s) for s in SCORES]
         self._view_controls = dict(
-            score=widgets.Dropdown(options=names, description="Explain", style=style, layout=layout, tooltip="what is explained, and with it what the outputs are: scores of classes that exclude each other (logit, probability), of labels that do not (sigmoid), or probabilities already (output)"),
-            sign=widgets.ToggleButtons(options=["signed", "magnitude"], style=dict(button_width="118px", description_width="0"), layout=widgets.Layout(width=f"{width}px", margin="2px 0")),
-            view=widgets.ToggleButtons(options=["overlay", "map"], style=dict(button_width="118px", description_width="0"), layout=widgets.Layout(width=f"{width}px", margin="2px 0")),
-            opacity=widgets.FloatSlider(.9, min=0, max=1, step=.05, description="Strength", style=style, layout=layout, readout_format=".2f", tooltip="of the overlay"),
-            percentile=widgets.FloatSlider(99., min=50, max=100, step=.5, description="Percentile", style=style, layout=layout, readout_format=".1f", tooltip="where the colours end; lower shows weaker pixels"),
-            removed=widgets.Dropdown(options=SUBSTRATES, description="Removed", style=style, layout=layout, tooltip="what takes the place of removed or masked parts"),
+            score=widgets.Dropdown(
+                options=names,
+                description="Explain",
+                style=style,
+                layout=layout,
+                tooltip=(
+                    "what is explained, and with it what the outputs are: scores of classes that exclude each other"
+                    " (logit, probability), of labels that do not (sigmoid), or probabilities already (output)"
+                ),
+            ),
+            sign=widgets.ToggleButtons(
+                options=["signed", "magnitude"],
+                style=dict(button_width="118px", description_width="0"),
+                layout=widgets.Layout(width=f"{width}px", margin="2px 0"),
+            ),
+            view=widgets.ToggleButtons(
+                options=["overlay", "map"],
+                style=dict(button_width="118px", description_width="0"),
+                layout=widgets.Layout(width=f"{width}px", margin="2px 0"),
+            ),
+            opacity=widgets.FloatSlider(
+                0.9,
+                min=0,
+                max=1,
+                step=0.05,
+                description="Strength",
+                style=style,
+                layout=layout,
+                readout_format=".2f",
+                tooltip="of the overlay",
+            ),
+            percentile=widgets.FloatSlider(
+                99.0,
+                min=50,
+                max=100,
+                step=0.5,
+                description="Percentile",
+                style=style,
+                layout=layout,
+                readout_format=".1f",
+                tooltip="where the colours end; lower shows weaker pixels",
+            ),
+            removed=widgets.Dropdown(
+                options=SUBSTRATES,
+                description="Removed",
+                style=style,
+                layout=layout,
+                tooltip="what takes the place of removed or masked parts",
+            ),
         )
         for name, control in self._view_controls.items():
             control.add_class(f"attrnb-{name}")
         if not self._chooser.is_image:
             self._view_controls["removed"].options = [s for s in SUBSTRATES if not s.startswith("blurred")]
-        shown = [c for name, c in self._view_controls.items() if self._chooser.is_image or name in ("score", "removed", "sign")]
+        shown = [
+            c
+            for name, c in self._view_controls.items()
+            if self._chooser.is_image or name in ("score", "removed", "sign")
+        ]
         self._side = widgets.VBox(
             [self._picker, self._chooser, widgets.HTML(_small("<b>Display</b>")), *shown],
             layout=widgets.Layout(width=f"{width + 16}px", min_width=f"{width + 16}px", margin="0 10px 0 0"),
@@ -2025,16 +2620,31 @@ class Explorer(_State):
         self.add_button.on_click(lambda _: self.add_panel())
 
     def _view_opened(self, change):
-        "A page that opens late (Voila, a reloaded tab) may have missed changes made while it read the state: send the state again"
+        """A page that opens late (Voila, a reloaded tab) may have missed changes made while it read the state: send
+        the state again
+        """
         if (change.new or 0) > (change.old or 0) and not self._closed:
             for widget in _inside(self):
-                if isinstance(widget, (widgets.Image, widgets.HTML, widgets.Button, widgets.Tab, widgets.Box, widgets.IntSlider, widgets.FloatProgress)):
+                if isinstance(
+                    widget,
+                    (
+                        widgets.Image,
+                        widgets.HTML,
+                        widgets.Button,
+                        widgets.Tab,
+                        widgets.Box,
+                        widgets.IntSlider,
+                        widgets.FloatProgress,
+                    ),
+                ):
                     widget.send_state()
 
     @traitlets.validate("index")
     def _index_in_range(self, proposal):
         if not 0 <= proposal.value < self.count:
-            raise _Refused(f"index {proposal.value} is out of range; there are {self.count} inputs: 0 to {self.count - 1}")
+            raise _Refused(
+                f"index {proposal.value} is out of range; there are {self.count} inputs: 0 to {self.count - 1}"
+            )
         return proposal.value
 
     @traitlets.validate("target")
@@ -2095,7 +2705,7 @@ class Explorer(_State):
             x = self.input(self.index)
             self._strip.show(self.index // self._strip.COUNT)
             shape = x.shape[-2:] if _is_image(x) else (math.prod(x.shape[1:]),)
-            if self.region is not None and any(end > size for end, size in zip(self.region[len(shape):], shape)):
+            if self.region is not None and any(end > size for end, size in zip(self.region[len(shape) :], shape)):
                 self.region = None
             self._chooser.corner = None
             self._chooser.show()
@@ -2107,7 +2717,7 @@ class Explorer(_State):
         with self._lock:
             self._picker.show()
         for panel in list(self.panels):
-            self._submit(panel, 0., look=False)
+            self._submit(panel, 0.0, look=False)
 
     def _on_class(self):
         with self._lock:
@@ -2123,22 +2733,24 @@ class Explorer(_State):
         try:
             self.region = region
         finally:
-            self._region_delay = 0.
+            self._region_delay = 0.0
 
     def _on_region(self):
         with self._lock:
             self._chooser.show()
-        self._request_region(getattr(self, "_region_delay", 0.))
+        self._request_region(getattr(self, "_region_delay", 0.0))
         self._redraw()
 
-    def _request_region(self, delay=0.):
+    def _request_region(self, delay=0.0):
         if self.region is not None:
-            self._worker.submit("region", partial(self._mask, (self.index, self.region, self.removed)), delay, priority=1)
+            self._worker.submit(
+                "region", partial(self._mask, (self.index, self.region, self.removed)), delay, priority=1
+            )
 
     def _request_all(self):
         self._look()
         for panel in list(self.panels):
-            self._submit(panel, 0., look=False)
+            self._submit(panel, 0.0, look=False)
 
     def _ask_again(self, beside: Panel | None = None):
         "The model has changed: what depends on it is computed anew"
@@ -2148,7 +2760,7 @@ class Explorer(_State):
         self._request_region()
         for panel in list(self.panels):
             if panel is not beside and panel.state in ("done", "failed"):
-                self._submit(panel, 0., look=False)
+                self._submit(panel, 0.0, look=False)
 
     def _redraw(self):
         "Pictures that need no work of the model"
@@ -2186,7 +2798,9 @@ class Explorer(_State):
         if look and self._look():
             self._ask_again(panel)
         target = panel.target if panel.target is not None else self.target
-        request = Request(self.index, target, panel.method, tuple(sorted(panel.settings.items())), self.score, self._reading)
+        request = Request(
+            self.index, target, panel.method, tuple(sorted(panel.settings.items())), self.score, self._reading
+        )
         panel._request = request
         result = self.find_result(request)
         curves = self._cache.get((result.request, "curves", self.removed)) if result is not None else None
@@ -2213,7 +2827,10 @@ class Explorer(_State):
         self,
         timeout: float = 120.0,  # seconds
     ) -> "Explorer":
-        "Return when all that was asked for is done. Raises TimeoutError after that time, RuntimeError for an error of the explorer itself."
+        """Return when all that was asked for is done.
+
+        Raises TimeoutError after that time, RuntimeError for an error of the explorer itself.
+        """
         self._worker.wait(timeout)
         if self._worker.errors:
             raise RuntimeError("the explorer's worker failed") from self._worker.errors.pop()
@@ -2224,7 +2841,11 @@ class Explorer(_State):
         if not self._closed:
             self._closed = True
             self._worker.close()
-            self._known, self._unchecked, self._recent = _Known(self.model, False, b"", ResultCache(0, 1)), None, ResultCache(0, 1)
+            self._known, self._unchecked, self._recent = (
+                _Known(self.model, False, b"", ResultCache(0, 1)),
+                None,
+                ResultCache(0, 1),
+            )
             _close_widgets(self)
 
     @property
@@ -2233,19 +2854,27 @@ class Explorer(_State):
         more = []
         try:
             x = self.input(self.index)
-            if _is_image(x) and (x.min() < -.01 or x.max() > 1.01):
+            if _is_image(x) and (x.min() < -0.01 or x.max() > 1.01):
                 more.append(f"this input goes from {x.min():.3g} to {x.max():.3g}, its picture is stretched to [0, 1]")
         except Exception:  # an input that can't be read; its panels say so
             pass
         if self._training and self._known.is_copy:
-            more.append("the model is in training mode: a copy in evaluation mode is explained, as it was when that was asked for")
+            more.append(
+                "the model is in training mode: a copy in evaluation mode is explained, as it was when that was"
+                " asked for"
+            )
         elif self._training:
-            more.append("the model is in training mode and can't be copied: it is put into evaluation mode while it is explained, so don't train it meanwhile")
+            more.append(
+                "the model is in training mode and can't be copied: it is put into evaluation mode while it is"
+                " explained, so don't train it meanwhile"
+            )
         return self._notices + more
 
     def _idle(self):
-        self.status.value = _small("ready", "#1b7837") + "".join(_small(html.escape(n), "#b35900") for n in self.notices)
-        self.bar.value, self.cancel_button.disabled = 0., True
+        self.status.value = _small("ready", "#1b7837") + "".join(
+            _small(html.escape(n), "#b35900") for n in self.notices
+        )
+        self.bar.value, self.cancel_button.disabled = 0.0, True
 
 
 def _inside(widget, seen=None) -> list[widgets.Widget]:
@@ -2350,10 +2979,10 @@ def _explain(self: Explorer, panel: Panel, request: Request, removed: str, stop)
 def _progress(self: Explorer, watch: Watch, what: tuple, label: str):
     "Count the model's calls on the bar, ten times a second at most; the goal is what the same took last time"
     now = time.monotonic()
-    if now - getattr(self, "_shown_at", 0.) > .1:
+    if now - getattr(self, "_shown_at", 0.0) > 0.1:
         self._shown_at = now
         goal = self._expected.get(what) or self._expected.get(what[:1])
-        self.bar.value = min(watch.calls / goal, 1.) if goal else 1 - 1 / (1 + watch.calls / 8)
+        self.bar.value = min(watch.calls / goal, 1.0) if goal else 1 - 1 / (1 + watch.calls / 8)
         self.status.value = _small(f"{html.escape(label)}: {watch.calls} model calls", "#b35900")
         time.sleep(0)
 
@@ -2373,9 +3002,14 @@ def _attribute(self: Explorer, known: _Known, request: Request, stop, said: list
     x, outputs = self.input(request.index).to(self.device), self._outputs(request.index)
     wanted = None if self._flat_output else target
     what, numpy_state = (request.method, request.settings), None if method.is_ours else np.random.get_state()
-    own = known.model if method.is_class or not modules_of(method.what) else self.model  # a function that holds layers of the model needs that model
+    # a function that holds layers of the model needs that model
+    own = known.model if method.is_class or not modules_of(method.what) else self.model
     with leave_as_found(own, warn=False):
-        watch = Watch([own, known.model, *([] if method.is_class else [method.what])], stop, lambda: self._progress(watch, what, request.method))
+        watch = Watch(
+            [own, known.model, *([] if method.is_class else [method.what])],
+            stop,
+            lambda: self._progress(watch, what, request.method),
+        )
         model = own if modules_of(own) else _watched(own, watch)
         self._progress(watch, what, request.method)
         with watch, nullcontext() if method.is_ours else _OwnDraws():
@@ -2390,12 +3024,25 @@ def _attribute(self: Explorer, known: _Known, request: Request, stop, said: list
     if not torch.isfinite(attribution).all():
         notes.append("the attribution holds NaN or infinity")
     if numpy_state is not None:
-        notes.append("NumPy's global random numbers were drawn meanwhile: if by this method, it gives other values the next time")
+        notes.append(
+            "NumPy's global random numbers were drawn meanwhile: if by this method, it gives other values the next time"
+        )
     if self._training and (not known.is_copy or own is not known.model or method.is_instance):
-        notes.append("the model is in training mode: it is put into evaluation mode while it is explained, so don't train it meanwhile")
+        notes.append(
+            "the model is in training mode: it is put into evaluation mode while it is explained, so don't train it"
+            " meanwhile"
+        )
     result = Result(
-        request, attribution.cpu(), target, at_input, self._as_probabilities(outputs)[0, target].item(), calls, list(dict.fromkeys(notes)), steps,
-        self._generation, numpy_state,
+        request,
+        attribution.cpu(),
+        target,
+        at_input,
+        self._as_probabilities(outputs)[0, target].item(),
+        calls,
+        list(dict.fromkeys(notes)),
+        steps,
+        self._generation,
+        numpy_state,
     )
     return known.cache.put(request, result)
 
@@ -2403,7 +3050,9 @@ def _attribute(self: Explorer, known: _Known, request: Request, stop, said: list
 def _straight_path(method: Method, x: Tensor, settings: Mapping) -> Tensor | None:
     "The two ends of integrated gradients' path, None for other methods and for starts of other forms"
     start = (method.fixed | dict(settings)).get("baselines", "black")
-    if method.what not in (PathIntegratedGradients, IntegratedGradients) or not isinstance(start, (str, float, int, Tensor, type(None))):
+    if method.what not in (PathIntegratedGradients, IntegratedGradients) or not isinstance(
+        start, (str, float, int, Tensor, type(None))
+    ):
         return None
     start = "black" if start is None else start
     return torch.stack([(start.to(x).expand_as(x) if isinstance(start, Tensor) else baseline(x, start))[0], x[0]])
@@ -2417,9 +3066,11 @@ def _numpy_draws(before: tuple | None) -> tuple | None:
 
 def _watched(function: Callable, watch: Watch) -> Callable:
     "A plain function that is watched like a module"
+
     def call(*arguments):
         watch._called(0, None, None)
         return function(*arguments)
+
     return call
 
 
@@ -2431,26 +3082,47 @@ def _measure(self: Explorer, known: _Known, result: Result, removed: str, stop) 
     with leave_as_found(known.model, warn=False), Watch(known.model, stop) as watch:
         model = known.model if modules_of(known.model) else _watched(known.model, watch)
         found = faithfulness_curves(
-            ClassScore(model, of=result.request.reading), x, torch.nan_to_num(result.attribution).to(self.device), None if self._flat_output else result.target,
-            substrate=removed, unit=1 if _is_image(x) else "element", steps=min(32, features),
+            ClassScore(model, of=result.request.reading),
+            x,
+            torch.nan_to_num(result.attribution).to(self.device),
+            None if self._flat_output else result.target,
+            substrate=removed,
+            unit=1 if _is_image(x) else "element",
+            steps=min(32, features),
             internal_batch_size=None if self.device.type != "cpu" else max(1, 2**18 // x[0].numel()),
         )
-    found = FaithfulnessCurves(found.fractions.cpu(), found.deletion.cpu(), found.insertion.cpu(), found.tied.cpu(), found.order.cpu())
+    found = FaithfulnessCurves(
+        found.fractions.cpu(), found.deletion.cpu(), found.insertion.cpu(), found.tied.cpu(), found.order.cpu()
+    )
     return known.cache.put((result.request, "curves", removed), found)
 
 # %% ../nbs/09_explore.ipynb #ababe156
 def explore(
-    model: Callable,  # a classifier: inputs (rows, ...) to logits (rows, classes), or (rows, 1) or (rows,) for a yes/no question
-    inputs: object,  # tensor (n, ...), or a sequence or dataset of single inputs (or (input, label) pairs), read when needed; images (channels, H, W), else features
+    # a classifier: inputs (rows, ...) to logits (rows, classes), or (rows, 1) or (rows,) for a yes/no
+    # question
+    model: Callable,
+    # tensor (n, ...), or a sequence or dataset of single inputs (or (input, label) pairs), read when needed;
+    # images (channels, H, W), else features
+    inputs: object,
     *,
     labels: Sequence | None = None,  # per input, written under its thumbnail: text, or number of a class
     targets: Sequence[int] | None = None,  # per input, the class to explain at first; None: the predicted one
-    methods: object = None,  # names, classes, instances, functions (model, inputs, target, **settings), or a mapping name -> one of these, or (one, settings); None: DEFAULT_METHODS
+    # names, classes, instances, functions (model, inputs, target, **settings), or a mapping name -> one of
+    # these, or (one, settings); None: DEFAULT_METHODS
+    methods: object = None,
     categories: Sequence[str] | None = None,  # names of the classes
-    normalise: object = None,  # (mean, std), torchvision's Normalize, or a function, between inputs and model, so that inputs stay pictures in [0, 1]
-    score: str | None = None,  # what is explained at first and what the outputs are, one of SCORES: "sigmoid" for labels that don't exclude each other, "output" for probabilities; None: "output" if they are seen to be probabilities, else "logit"
+    # (mean, std), torchvision's Normalize, or a function, between inputs and model, so that inputs stay
+    # pictures in [0, 1]
+    normalise: object = None,
+    # what is explained at first and what the outputs are, one of SCORES: "sigmoid" for labels that don't
+    # exclude each other, "output" for probabilities; None: "output" if they are seen to be probabilities,
+    # else "logit"
+    score: str | None = None,
 ) -> Explorer:
-    "The explorer, which shows itself at the end of a cell. Raises TypeError or ValueError for models, inputs, methods, scores or names that don't fit."
+    """The explorer, which shows itself at the end of a cell.
+
+    Raises TypeError or ValueError for models, inputs, methods, scores or names that don't fit.
+    """
     return Explorer(model, inputs, labels, targets, methods, categories, normalise, score)
 
 # %% ../nbs/09_explore.ipynb #453be584
@@ -2506,7 +3178,9 @@ def _value_words(name: str, value: object, tensors: dict) -> str:
     value = _literal(value)
     if isinstance(value, (Tensor, np.ndarray)) and read_tensor(value, name).dtype != torch.bool:
         tensors[f"setting {name}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
-        return f"saved[{f'setting {name}'!r}]" + (".numpy()," if isinstance(value, np.ndarray) else ".to(inputs.device),")
+        return f"saved[{f'setting {name}'!r}]" + (
+            ".numpy()," if isinstance(value, np.ndarray) else ".to(inputs.device),"
+        )
     try:
         if ast.literal_eval(repr(value)) == value:
             return ascii(value) + ","
@@ -2559,25 +3233,49 @@ def _script(panel: Panel, name: str, model: list[str], tensors: dict) -> str:
     if result.numpy_state is not None:
         kind, keys, position, has_gauss, gauss = result.numpy_state
         tensors["numpy_state"] = torch.from_numpy(keys.astype(np.int64))
-        work[-1:-1] = [f"numpy.random.set_state(({kind!r}, saved['numpy_state'].numpy(), {int(position)}, {int(has_gauss)}, {float(gauss)!r}))"]
+        work[-1:-1] = [
+            f"numpy.random.set_state(({kind!r}, saved['numpy_state'].numpy(), {int(position)}, {int(has_gauss)},"
+            f" {float(gauss)!r}))"
+        ]
     from_model = [line for line in model if line.startswith("from attrnb.samples import ") and ";" not in line]
-    return "\n".join([
-        ascii(f"{explorer.class_names[result.target]}, explained by {result.request.method}; written by attrnb {attrnb.__version__}"),
-        *(["import hashlib"] if any("hashlib" in line for line in model) else []), "from pathlib import Path", "",
-        *(["import numpy"] if result.numpy_state is not None else []), "import torch", "from safetensors.torch import load_file", "",
-        *sorted({"from attrnb.core import ClassScore", *imports, *from_model}), "",
-        f"torch.set_num_threads({explorer._worker.torch_threads})  # as in the explorer; with other numbers sums are rounded differently",
-        "folder = Path(__file__).parent",
-        f"saved = load_file(folder / {name + '.safetensors'!r})",
-        *(line for line in model if line not in from_model),
-        f"inputs, target = saved['inputs']{device}, {target}",
-        *work,
-        "print('largest difference from the saved attribution:', (attribution.cpu() - saved['attribution']).abs().max().item())", "",
-    ])
+    return "\n".join(
+        [
+            ascii(
+                f"{explorer.class_names[result.target]}, explained by {result.request.method}; written by attrnb"
+                f" {attrnb.__version__}"
+            ),
+            *(["import hashlib"] if any("hashlib" in line for line in model) else []),
+            "from pathlib import Path",
+            "",
+            *(["import numpy"] if result.numpy_state is not None else []),
+            "import torch",
+            "from safetensors.torch import load_file",
+            "",
+            *sorted({"from attrnb.core import ClassScore", *imports, *from_model}),
+            "",
+            (
+                f"torch.set_num_threads({explorer._worker.torch_threads})  # as in the explorer; with other numbers"
+                " sums are rounded differently"
+            ),
+            "folder = Path(__file__).parent",
+            f"saved = load_file(folder / {name + '.safetensors'!r})",
+            *(line for line in model if line not in from_model),
+            f"inputs, target = saved['inputs']{device}, {target}",
+            *work,
+            (
+                "print('largest difference from the saved attribution:', (attribution.cpu() -"
+                " saved['attribution']).abs().max().item())"
+            ),
+            "",
+        ]
+    )
 
 
 def _save_panel(panel: Panel, folder: Path) -> list[Path]:
-    "Write figure, attribution and script; their paths. All are written aside first, and then get their names, at which there was no file"
+    """Write figure, attribution and script; their paths.
+
+    All are written aside first, and then get their names, at which there was no file
+    """
     explorer, result = panel.explorer, panel.result
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give a folder to save into")
@@ -2604,8 +3302,18 @@ def _write_files(panel: Panel, name: str, folder: Path) -> set[str]:
     _panel_figure(panel).savefig(folder / f"{name}.png", dpi=150)
     script = _script(panel, name, _model_lines(explorer, folder / f"{name}-model.pt"), tensors)
     (folder / f"{name}.py").write_text(script, encoding="utf-8")
-    about = dict(method=result.request.method, settings=json.dumps(dict(result.request.settings)), target=str(result.target), category=explorer.class_names[result.target], score=result.request.score)
-    save_file({"inputs": x.contiguous(), "attribution": result.attribution.contiguous()} | tensors, folder / f"{name}.safetensors", metadata=about)
+    about = dict(
+        method=result.request.method,
+        settings=json.dumps(dict(result.request.settings)),
+        target=str(result.target),
+        category=explorer.class_names[result.target],
+        score=result.request.score,
+    )
+    save_file(
+        {"inputs": x.contiguous(), "attribution": result.attribution.contiguous()} | tensors,
+        folder / f"{name}.safetensors",
+        metadata=about,
+    )
     return {p.name for p in folder.iterdir()}
 
 
@@ -2655,45 +3363,70 @@ def _panel_figure(panel: Panel):
     return figure
 
 # %% ../nbs/09_explore.ipynb #7536182f
-_NOTEBOOK = '''from attrnb.explore import explore
+_NOTEBOOK = """from attrnb.explore import explore
 from attrnb.samples import SHAPE_CLASSES, load_image, load_model, sample_model, shape_images
 
 {lines}
 explorer.folder = {folder!r}
-explorer'''
+explorer"""
 
 
 def _cell(photographs, network, weights, labels, mean, std, folder) -> str:
     "The cell that opens the explorer"
     if not photographs and network in (None, "shapes") and weights is None:
-        lines = ["samples = shape_images(24, seed=1_000_003)", "explorer = explore(sample_model(), samples.images, labels=samples.targets.tolist(), categories=SHAPE_CLASSES)"]
+        lines = [
+            "samples = shape_images(24, seed=1_000_003)",
+            (
+                "explorer = explore(sample_model(), samples.images, labels=samples.targets.tolist(),"
+                " categories=SHAPE_CLASSES)"
+            ),
+        ]
     else:
         network = network or "resnet50"
         given = dict(weights=weights and str(Path(weights).resolve()), mean=mean, std=std)
         given = {k: v for k, v in given.items() if v is not None}
-        names = f", categories=open({str(Path(labels).resolve())!r}, encoding='utf-8').read().splitlines()" if labels else ""
+        names = (
+            f", categories=open({str(Path(labels).resolve())!r}, encoding='utf-8').read().splitlines()"
+            if labels
+            else ""
+        )
         words = "".join(f", {k}={v!r}" for k, v in given.items())
         files = [str(Path(p).resolve()) for p in photographs]
         lines = [
             f"loaded = load_model({network!r}{words}{names})",
             f"files = {files!r}",
-            "explorer = explore(loaded.model, [loaded.preprocess(load_image(f)) for f in files], labels=[f.replace('\\\\', '/').rsplit('/', 1)[-1] for f in files], categories=loaded.categories)",
-            f"explorer.model_code = {f'from attrnb.samples import load_model; model = load_model({network!r}{words}{names}).model'!r}",
+            (
+                "explorer = explore(loaded.model, [loaded.preprocess(load_image(f)) for f in files],"
+                " labels=[f.replace('\\\\', '/').rsplit('/', 1)[-1] for f in files], categories=loaded.categories)"
+            ),
+            (
+                "explorer.model_code ="
+                f" {f'from attrnb.samples import load_model; model = load_model({network!r}{words}{names}).model'!r}"
+            ),
         ]
     return _NOTEBOOK.format(lines="\n".join(lines), folder=str(folder))
 
 
 def _command(notebook: Path, application: str) -> tuple[list[str], str]:
-    "The words of the server's own command line, and the page on it. The token is not among them: every user of the machine can read a command line"
+    """The words of the server's own command line, and the page on it.
+
+    The token is not among them: every user of the machine can read a command line
+    """
     if application == "voila":
         return ["voila", str(notebook), "--no-browser", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0"], "/"
     return [
-        application, str(notebook), "--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", "--ServerApp.allow_remote_access=False",
-        f"--ServerApp.root_dir={notebook.parent}", *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        application,
+        str(notebook),
+        "--no-browser",
+        "--ip=127.0.0.1",
+        "--ServerApp.port_retries=0",
+        "--ServerApp.allow_remote_access=False",
+        f"--ServerApp.root_dir={notebook.parent}",
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
     ], f"/{'notebooks' if application == 'notebook' else 'lab/tree'}/{notebook.name}"
 
 # %% ../nbs/09_explore.ipynb #5ea1c0df
-_LAUNCHER = '''
+_LAUNCHER = """
 import os, runpy, shutil, signal, socket, sys, tempfile, threading, time
 folder, descriptor = sys.argv[1], int(sys.argv[2])
 tempfile.tempdir = folder  # of this process, not of the kernels
@@ -2730,37 +3463,57 @@ try:
     runpy.run_module(application, run_name="__main__", alter_sys=True)
 finally:
     shutil.rmtree(folder, ignore_errors=True)
-'''
+"""
 
 
 def _listen(port: int) -> socket.socket:
     "A socket that listens on localhost"
     ours = socket.socket()
     if os.name == "posix":
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port whose connections were just closed; never one that is listened on
+        # a port whose connections were just closed; never one that is listened on
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         ours.bind(("127.0.0.1", port))
         ours.listen(128)
     except OSError as error:
         ours.close()
-        why = {errno.EADDRINUSE: "is in use by another program", errno.EACCES: "is not open to this user"}.get(error.errno, f"can't be used ({error.strerror})")
+        why = {errno.EADDRINUSE: "is in use by another program", errno.EACCES: "is not open to this user"}.get(
+            error.errno, f"can't be used ({error.strerror})"
+        )
         raise RuntimeError(f"port {port} {why}; give another port, or 0 for a free one") from None
     return ours
 
 
-def _launch(notebook: Path, application: str, ours: socket.socket, token: str, environment: Mapping = {}, more: Sequence[str] = ()) -> subprocess.Popen:
-    "The server's process on the socket `ours`, with `address`, `token` and `folder`; it ends with this program, and the notebook's folder goes with it"
+def _launch(
+    notebook: Path,
+    application: str,
+    ours: socket.socket,
+    token: str,
+    environment: Mapping = {},
+    more: Sequence[str] = (),
+) -> subprocess.Popen:
+    """The server's process on the socket `ours`, with `address`, `token` and `folder`; it ends with this program,
+    and the notebook's folder goes with it
+    """
     folder, (words, page) = notebook.parent, _command(notebook, application)
     descriptor, port = ours.fileno(), ours.getsockname()[1]
     os.set_inheritable(descriptor, True)
     only_this = dict(pass_fds=(descriptor,), start_new_session=True) if os.name == "posix" else dict(close_fds=False)
-    runtime = dict(JUPYTER_RUNTIME_DIR=str(folder / "runtime"))  # what Jupyter notes about its servers and kernels goes with the folder
+    # what Jupyter notes about its servers and kernels goes with the folder
+    runtime = dict(JUPYTER_RUNTIME_DIR=str(folder / "runtime"))
     launcher = folder / "server.py"
     launcher.write_text(_LAUNCHER, encoding="utf-8")
-    with open(os.open(folder / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as log:
+    with open(
+        os.open(folder / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as log:
         process = subprocess.Popen(
             [sys.executable, str(launcher), str(folder), str(descriptor), application, *words[1:], *more],
-            cwd=folder, env=os.environ | runtime | dict(environment), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, **only_this,
+            cwd=folder,
+            env=os.environ | runtime | dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            **only_this,
         )
     os.set_inheritable(descriptor, False)
     process.stdin.write(token.encode() + b"\n")
@@ -2773,25 +3526,40 @@ _servers = []  # those that run; an unreferenced process would close its pipe, a
 
 
 def serve(
-    photographs: Sequence[str | Path] = (),  # picture files; none opens embedded images and the embedded network
-    network: str | None = None,  # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
-    weights: str | Path | None = None,  # state file of the network (.pth, .safetensors); default torchvision's own weights
-    labels: str | Path | None = None,  # text file with the class names, one per line, in the order of the outputs; default torchvision's names
-    mean: float | list[float] | None = None,  # mean colour of the normalisation, if not torchvision's; one number for all three or one each
+    # picture files; none opens embedded images and the embedded network
+    photographs: Sequence[str | Path] = (),
+    # a torchvision model name, or "shapes"; default shapes without photographs, resnet50 with them
+    network: str | None = None,
+    # state file of the network (.pth, .safetensors); default torchvision's own weights
+    weights: str | Path | None = None,
+    # text file with the class names, one per line, in the order of the outputs; default torchvision's names
+    labels: str | Path | None = None,
+    # mean colour of the normalisation, if not torchvision's; one number for all three or one each
+    mean: float | list[float] | None = None,
     std: float | list[float] | None = None,  # its standard deviation
     port: int = 0,  # of localhost, 1 to 65535; 0 takes a free one
     open_browser: bool = True,  # open the page in the browser
     application: str = "auto",  # "voila", "jupyterlab", or "auto": Voila if it is installed, else JupyterLab
-    wait: bool = True,  # return when the server ends (Ctrl-C); False returns at once, and the server ends with `terminate` or with this program
+    # return when the server ends (Ctrl-C); False returns at once, and the server ends with `terminate` or
+    # with this program
+    wait: bool = True,
 ) -> subprocess.Popen:
-    "The server's process, which listens on localhost only; prints the address. Its `address` attribute is the page with its token. Raises RuntimeError when neither Voila nor JupyterLab is installed, the port is in use, or the server does not start; FileNotFoundError, TypeError or ValueError for files that can't be read, ports out of range and other wrong arguments."
+    """The server's process, which listens on localhost only; prints the address.
+
+    Its `address` attribute is the page with its token. Raises RuntimeError when neither Voila nor JupyterLab is
+    installed, the port is in use, or the server does not start; FileNotFoundError, TypeError or ValueError for
+    files that can't be read, ports out of range and other wrong arguments.
+    """
     photographs, wanted = _check_call(photographs, network, weights, labels, mean, std, port, application)
-    ours, folder = _listen(port), Path(tempfile.mkdtemp(prefix="attrnb-"))  # a folder that only the user can enter
+    # a folder that only the user can enter
+    ours, folder = _listen(port), Path(tempfile.mkdtemp(prefix="attrnb-"))
     process = None
     with _ending_in_order():
         try:
             with ours:
-                notebook = _write_notebook(folder, wanted, _cell(photographs, network, weights, labels, mean, std, Path.cwd()))
+                notebook = _write_notebook(
+                    folder, wanted, _cell(photographs, network, weights, labels, mean, std, Path.cwd())
+                )
                 process = _launch(notebook, wanted, ours, os.urandom(24).hex())
             _servers.append(process)
             _await_server(process)
@@ -2815,22 +3583,30 @@ def _check_call(photographs, network, weights, labels, mean, std, port, applicat
     photographs = [photographs] if isinstance(photographs, (str, Path)) else photographs
     if not isinstance(photographs, Sequence):
         raise TypeError(f"photographs is a {type(photographs).__name__}; give a list of picture files")
-    for name, path in (*(("photographs", p) for p in photographs), *((n, p) for n, p in (("weights", weights), ("labels", labels)) if p is not None)):
+    for name, path in (
+        *(("photographs", p) for p in photographs),
+        *((n, p) for n, p in (("weights", weights), ("labels", labels)) if p is not None),
+    ):
         if not isinstance(path, (str, Path)):
             raise TypeError(f"{name} holds a {type(path).__name__}; give paths of files")
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file at {path}")
     if network is not None and not isinstance(network, str):
-        raise TypeError(f"network is a {type(network).__name__}; give the name of a torchvision model, such as 'resnet50'")
+        raise TypeError(
+            f"network is a {type(network).__name__}; give the name of a torchvision model, such as 'resnet50'"
+        )
     for name, value in (("mean", mean), ("std", std)):
         if isinstance(value, (list, tuple)) and len(value) not in (1, 3):
             raise ValueError(f"{name} has {len(value)} numbers; give 3, one per colour, or one for all")
         for number in value if isinstance(value, (list, tuple)) else [value]:
-            real_number(number, name, 0., 1., open_low=name == "std", or_none=not isinstance(value, (list, tuple)))
+            real_number(number, name, 0.0, 1.0, open_low=name == "std", or_none=not isinstance(value, (list, tuple)))
     if whole_number(port, "port", 0) > 65535:
         raise ValueError(f"port is {port}; it must be at most 65535; 0 takes a free one")
     if photographs and network == "shapes":
-        raise ValueError("the embedded network knows its own shapes only; for photographs give a torchvision network, such as resnet50")
+        raise ValueError(
+            "the embedded network knows its own shapes only; for photographs give a torchvision network, such as"
+            " resnet50"
+        )
     if not photographs and network not in (None, "shapes"):
         raise ValueError(f"network {network!r} needs photographs to explain")
     if application not in ("auto", "voila", "jupyterlab"):
@@ -2838,7 +3614,11 @@ def _check_call(photographs, network, weights, labels, mean, std, port, applicat
     installed = [a for a in ("voila", "jupyterlab") if importlib.util.find_spec(a)]
     wanted = installed if application == "auto" else [a for a in installed if a == application]
     if not wanted:
-        raise RuntimeError("the explorer needs Voila or JupyterLab to show itself: pip install voila" if application == "auto" else f"{application} is not installed: pip install {application}")
+        raise RuntimeError(
+            "the explorer needs Voila or JupyterLab to show itself: pip install voila"
+            if application == "auto"
+            else f"{application} is not installed: pip install {application}"
+        )
     for path in photographs:
         load_image(path)  # what is no picture is said here, and not on the page
     return [Path(p) for p in photographs], wanted[0]
@@ -2848,9 +3628,16 @@ def _write_notebook(folder: Path, application: str, source: str) -> Path:
     "The notebook that the server shows"
     cells = [dict(cell_type="code", id="explore", metadata={}, execution_count=None, outputs=[], source=source)]
     if application == "jupyterlab":
-        cells.insert(0, dict(cell_type="markdown", id="hint", metadata={}, source="Click into the cell below and press Shift+Enter."))
+        cells.insert(
+            0,
+            dict(
+                cell_type="markdown", id="hint", metadata={}, source="Click into the cell below and press Shift+Enter."
+            ),
+        )
     kernel, notebook = dict(name="python3", display_name="Python 3", language="python"), folder / "explore.ipynb"
-    notebook.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)), encoding="utf-8")
+    notebook.write_text(
+        json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)), encoding="utf-8"
+    )
     return notebook
 
 
@@ -2860,18 +3647,28 @@ def _open_page(process: subprocess.Popen):
 
     leads = process.folder / "open.html"
     with open(os.open(leads, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(process.address)}"><a href="{html.escape(process.address)}">attrnb explorer</a>')
+        file.write(
+            f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(process.address)}"><a'
+            f' href="{html.escape(process.address)}">attrnb explorer</a>'
+        )
     webbrowser.open(leads.as_uri())
 
 
 @contextmanager
 def _ending_in_order():
-    "In the body SIGTERM and SIGHUP (a closed terminal) end the program as an exception does, so that what it started is ended first"
+    """In the body SIGTERM and SIGHUP (a closed terminal) end the program as an exception does, so that what it
+    started is ended first
+    """
+
     def end(number, frame):
         raise SystemExit(128 + number)
 
     known = [s for s in (getattr(signal, "SIGTERM", None), getattr(signal, "SIGHUP", None)) if s is not None]
-    ours = [s for s in known if threading.current_thread() is threading.main_thread() and signal.getsignal(s) == signal.SIG_DFL]
+    ours = [
+        s
+        for s in known
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(s) == signal.SIG_DFL
+    ]
     for s in ours:
         signal.signal(s, end)
     try:
@@ -2881,7 +3678,7 @@ def _ending_in_order():
             signal.signal(s, signal.SIG_DFL)
 
 
-def _end_server(process: subprocess.Popen | None, folder: Path, patience: float = 20.):
+def _end_server(process: subprocess.Popen | None, folder: Path, patience: float = 20.0):
     "End the server and its kernels, and remove its folder"
     if process is not None:
         if process in _servers:
@@ -2902,7 +3699,7 @@ def _end_all_servers():
         _end_server(process, process.folder)
 
 
-def _await_server(process: subprocess.Popen, timeout: float = 90.):
+def _await_server(process: subprocess.Popen, timeout: float = 90.0):
     "Return when the server answers; nobody else can, as the socket is its own"
     end = time.monotonic() + timeout
     while time.monotonic() < end and process.poll() is None:
@@ -2912,8 +3709,12 @@ def _await_server(process: subprocess.Popen, timeout: float = 90.):
             connection.getresponse().read()
             return
         except (OSError, http.client.HTTPException):
-            time.sleep(.1)
+            time.sleep(0.1)
         finally:
             connection.close()
-    lines = (process.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip().splitlines() if process.folder.is_dir() else []
+    lines = (
+        (process.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if process.folder.is_dir()
+        else []
+    )
     raise RuntimeError(f"the server did not start: {' '.join(lines[-3:]) or 'it said nothing'}")

@@ -27,7 +27,15 @@ from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spannin
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 from tqdm.auto import tqdm
 
 from attrnb.core import (
@@ -88,18 +96,26 @@ def edge_integrals(
     keep_attributions: bool = True,  # the (edges, features) part, which may be large
     show_progress: bool = False,  # a progress bar over chunks
 ) -> EdgeIntegrals:
-    "All integrals of every edge from one gradient per quadrature node. Raises TypeError or ValueError for points that are no finite numbers (points, features), edges that are no numbers of points (edges, 2) and examples that there aren't, ValueError where the gradient is not finite."
+    """All integrals of every edge from one gradient per quadrature node.
+
+    Raises TypeError or ValueError for points that are no finite numbers (points, features), edges that are no
+    numbers of points (edges, 2) and examples that there aren't, ValueError where the gradient is not finite.
+    """
     _check_points(points)
     edges = _whole_numbers(edges, "edges", len(points), "points")
     if edges.ndim != 2 or edges.shape[1] != 2:
         raise ValueError(f"edges have shape {tuple(edges.shape)}; accepted: (edges, 2), numbers of points")
     example = _whole_numbers(example, "example", score.n_examples, "examples")
     if example.shape not in ((), edges.shape[:1]):
-        raise ValueError(f"example has shape {tuple(example.shape)} for {len(edges)} edges; accepted: one number, or ({len(edges)},)")
+        raise ValueError(
+            f"example has shape {tuple(example.shape)} for {len(edges)} edges; accepted: one number, or ({len(edges)},)"
+        )
     return _edge_integrals(score, points, edges, example, n_steps, method, keep_attributions, show_progress)
 
 
-def _edge_integrals(score, points, edges, example=0, n_steps=5, method="gausslegendre", keep_attributions=True, show_progress=False) -> EdgeIntegrals:
+def _edge_integrals(
+    score, points, edges, example=0, n_steps=5, method="gausslegendre", keep_attributions=True, show_progress=False
+) -> EdgeIntegrals:
     "`edge_integrals` of arguments that are known to be right"
     nodes, weights = _quadrature_there(n_steps, method, points)
     n = len(edges)
@@ -140,7 +156,10 @@ def _whole_numbers(value: object, name: str, below: int, of: str) -> Tensor:
     if value.is_floating_point() or value.dtype == torch.bool:
         raise TypeError(f"{name} must be whole numbers, got {value.dtype}")
     if value.numel() and not 0 <= int(value.min()) <= int(value.max()) < below:
-        raise ValueError(f"{name} holds numbers from {int(value.min())} to {int(value.max())}; there are {below} {of}, 0 to {below - 1}")
+        raise ValueError(
+            f"{name} holds numbers from {int(value.min())} to {int(value.max())}; there are {below} {of}, 0 to"
+            f" {below - 1}"
+        )
     return value.long()
 
 # %% ../nbs/05_geodesic.ipynb #27e4e313
@@ -149,7 +168,11 @@ def nearest_points(
     queries: Tensor,  # (queries, features)
     k: int,  # how many; all points if there are fewer
 ) -> tuple[Tensor, Tensor]:
-    "The k nearest points of every query, nearest first: indices int64 (queries, k) and Euclidean distances float64 (queries, k), both on the CPU. A k-d tree in few dimensions on the CPU, otherwise blocks of distances on the points' device. Raises TypeError or ValueError for points or queries that are no finite numbers (points, features), or a k below 1."
+    """The k nearest points of every query, nearest first: indices int64 (queries, k) and Euclidean distances float64
+    (queries, k), both on the CPU. A k-d tree in few dimensions on the CPU, otherwise blocks of distances on the
+    points' device. Raises TypeError or ValueError for points or queries that are no finite numbers (points,
+    features), or a k below 1.
+    """
     _check_points(points)
     _check_points(queries, "queries")
     points, queries = points.detach(), queries.detach()
@@ -177,22 +200,29 @@ def nearest_points(
 def _distinct(points: Tensor) -> tuple[np.ndarray, np.ndarray]:
     "Positions of the first of equal rows, and for every row the number of its representative"
     first, representative = {}, np.empty(len(points), dtype=np.int64)
-    for i, row in enumerate((points + 0.).cpu().numpy()):
+    for i, row in enumerate((points + 0.0).cpu().numpy()):
         representative[i] = first.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), len(first))
     positions = np.unique(representative, return_index=True)[1]
     return positions, representative
 
+
 def _bridges(points: Tensor, component: np.ndarray, n: int, most_pairs: int = 32) -> np.ndarray:
-    "The shortest edge (u, v) between every two of n components; between many components only those of a minimum spanning tree"
+    """The shortest edge (u, v) between every two of n components; between many components only those of a minimum
+    spanning tree
+    """
     labels = torch.from_numpy(component).long().to(points.device)
     shortest = torch.full((n, n), math.inf, dtype=torch.float64)
     ends = torch.zeros(n, n, 2, dtype=torch.long)
     order = labels.sort(stable=True)
     starts = torch.searchsorted(order.values, torch.arange(n + 1, device=points.device))
-    members = [order.indices[starts[c]:starts[c + 1]] for c in range(n)]
+    members = [order.indices[starts[c] : starts[c + 1]] for c in range(n)]
     for a in range(n):
         for rows in members[a].split(max(1, 2**22 // len(points))):
-            distance = torch.cdist(points[rows].double(), points.double()) if points.shape[1] <= 64 else torch.cdist(points[rows], points).double()
+            distance = (
+                torch.cdist(points[rows].double(), points.double())
+                if points.shape[1] <= 64
+                else torch.cdist(points[rows], points).double()
+            )
             distance, nearest = distance.min(0)
             for b in range(a + 1, n):
                 best = distance[members[b]].argmin()
@@ -202,7 +232,9 @@ def _bridges(points: Tensor, component: np.ndarray, n: int, most_pairs: int = 32
                     ends[a, b] = torch.stack([rows[nearest[v]], v])
     pairs = np.stack(np.triu_indices(n, 1), 1)
     if n > most_pairs:
-        tree = minimum_spanning_tree(csr_array((shortest[pairs[:, 0], pairs[:, 1]].clamp(min=1e-300).numpy(), pairs.T), shape=(n, n)))
+        tree = minimum_spanning_tree(
+            csr_array((shortest[pairs[:, 0], pairs[:, 1]].clamp(min=1e-300).numpy(), pairs.T), shape=(n, n))
+        )
         pairs = np.stack(tree.nonzero(), 1)
     return ends[pairs[:, 0], pairs[:, 1]].numpy().reshape(-1, 2)
 
@@ -215,7 +247,8 @@ class NeighbourGraph:
     edges: np.ndarray  # (edges, 2) int64, each edge once, smaller node first; the bridges come last
     bridges: int  # number of edges that were added to join components
     components: int  # number of components before the bridges
-    pool_index: np.ndarray  # (nodes,) position of each node in the pool; Steiner points count on from the pool's size
+    # (nodes,) position of each node in the pool; Steiner points count on from the pool's size
+    pool_index: np.ndarray
 
     def __len__(self):
         return len(self.points)
@@ -226,7 +259,10 @@ def neighbour_graph(
     n_neighbors: int = 15,  # nearest pool points of every point, itself included
     n_steiner: int = 0,  # extra points on the longest edge; shorter ones get proportionally fewer
 ) -> NeighbourGraph:
-    "The connected graph of nearest neighbours: equal points are one node, every edge appears once, components are joined by their shortest bridges. Raises TypeError or ValueError for points that are no finite numbers (points, features), n_neighbors below 2 (a point is the first of its own neighbours) or a negative n_steiner."
+    """The connected graph of nearest neighbours: equal points are one node, every edge appears once, components are
+    joined by their shortest bridges. Raises TypeError or ValueError for points that are no finite numbers
+    (points, features), n_neighbors below 2 (a point is the first of its own neighbours) or a negative n_steiner.
+    """
     _check_points(points)
     n_neighbors, n_steiner = whole_number(n_neighbors, "n_neighbors", 2), whole_number(n_steiner, "n_steiner", 0)
     points, n_pool = points.detach(), len(points)
@@ -266,31 +302,69 @@ def _steiner_points(points: Tensor, edges: np.ndarray, n: int) -> Tensor:
     return start[edge] + fraction * (end[edge] - start[edge])
 
 # %% ../nbs/05_geodesic.ipynb #57a4ad3d
-def _resolved_integrals(score, points, edges, rise, example, n_steps, method, keep_attributions, enough, doublings, show_progress=False, cuts=0) -> EdgeIntegrals:
-    "`edge_integrals` with twice the nodes, again and again, on the edges whose completeness error is not yet `enough(length, rise)`; then `cuts` times the halves of those that are far off"
+def _resolved_integrals(
+    score,
+    points,
+    edges,
+    rise,
+    example,
+    n_steps,
+    method,
+    keep_attributions,
+    enough,
+    doublings,
+    show_progress=False,
+    cuts=0,
+) -> EdgeIntegrals:
+    """`edge_integrals` with twice the nodes, again and again, on the edges whose completeness error is not yet
+    `enough(length, rise)`; then `cuts` times the halves of those that are far off
+    """
     result = _edge_integrals(score, points, edges, example, n_steps, method, keep_attributions, show_progress)
     for doubling in range(1, doublings + 1):
         unresolved = ((result.change - rise).abs() > enough(result.length, rise)).nonzero().flatten()
         if not len(unresolved):
             break
         mine = example[unresolved] if isinstance(example, Tensor) else example
-        better = _edge_integrals(score, points, edges[unresolved.to(edges.device)], mine, n_steps * 2**doubling, method, keep_attributions, show_progress)
+        better = _edge_integrals(
+            score,
+            points,
+            edges[unresolved.to(edges.device)],
+            mine,
+            n_steps * 2**doubling,
+            method,
+            keep_attributions,
+            show_progress,
+        )
         result.update(unresolved, better)
-    far_off = (result.change - rise).abs() > (.05 * rise.abs().maximum(.1 * result.length)).maximum(enough(result.length, rise))
+    far_off = (result.change - rise).abs() > (0.05 * rise.abs().maximum(0.1 * result.length)).maximum(
+        enough(result.length, rise)
+    )
     if cuts and far_off.any():
         which = far_off.nonzero().flatten()
-        mine = example.expand(len(edges))[which.to(example.device)].to(points.device) if isinstance(example, Tensor) else torch.full_like(which, example)
+        mine = (
+            example.expand(len(edges))[which.to(example.device)].to(points.device)
+            if isinstance(example, Tensor)
+            else torch.full_like(which, example)
+        )
         ends = points[edges.to(points.device)[which]]
         result.update(which, _cut_integrals(score, ends, mine, n_steps, method, keep_attributions, cuts))
     return result
 
 
 def _cut_integrals(score, ends, example, n_steps, method, keep_attributions, cuts) -> EdgeIntegrals:
-    "Integrals of segments (segments, 2, features) that are steep somewhere: cut in half where the error is, again and again, at the price of one score per cut"
+    """Integrals of segments (segments, 2, features) that are steep somewhere: cut in half where the error is, again
+    and again, at the price of one score per cut
+    """
     n, eps = len(ends), torch.finfo(ends.dtype).eps
-    values = score.scores(unflatten_features(ends.flatten(0, 1), score.inputs), example.repeat_interleave(2)).to(ends.dtype).reshape(n, 2)
-    allowed = .002 * (values[:, 1] - values[:, 0]).abs() + 64 * eps * (values.abs().amax(1) + eps)
-    total = EdgeIntegrals(*ends.new_zeros(3, n).unbind(), ends.new_zeros(n, ends.shape[2]) if keep_attributions else None)
+    values = (
+        score.scores(unflatten_features(ends.flatten(0, 1), score.inputs), example.repeat_interleave(2))
+        .to(ends.dtype)
+        .reshape(n, 2)
+    )
+    allowed = 0.002 * (values[:, 1] - values[:, 0]).abs() + 64 * eps * (values.abs().amax(1) + eps)
+    total = EdgeIntegrals(
+        *ends.new_zeros(3, n).unbind(), ends.new_zeros(n, ends.shape[2]) if keep_attributions else None
+    )
     owner = torch.arange(n, device=ends.device)
     for cut in range(cuts):
         middle = ends.mean(1)
@@ -301,7 +375,7 @@ def _cut_integrals(score, ends, example, n_steps, method, keep_attributions, cut
         pairs = torch.arange(2 * len(ends), device=ends.device).reshape(-1, 2)
         found = _edge_integrals(score, ends.flatten(0, 1), pairs, example[owner], n_steps, method, keep_attributions)
         error, rise = (found.change - (values[:, 1] - values[:, 0])).abs(), (values[:, 1] - values[:, 0]).abs()
-        done = (error <= allowed[owner] + .005 * rise) if cut < cuts - 1 else torch.ones_like(owner, dtype=torch.bool)
+        done = (error <= allowed[owner] + 0.005 * rise) if cut < cuts - 1 else torch.ones_like(owner, dtype=torch.bool)
         for name in ("length", "w1", "change", "attributions"):
             if getattr(total, name) is not None:
                 getattr(total, name).index_add_(0, owner[done], getattr(found, name)[done])
@@ -315,7 +389,9 @@ def _cut_integrals(score, ends, example, n_steps, method, keep_attributions, cut
 class GeodesicPaths:
     "The paths behind a geodesic attribution, and what is known about them"
 
-    nodes: list[Tensor] | None  # per example int64 (corners,): -1 baseline, pool positions (Steiner points count on), -2 input; None if variational
+    # per example int64 (corners,): -1 baseline, pool positions (Steiner points count on), -2 input; None if
+    # variational
+    nodes: list[Tensor] | None
     coordinates: list  # per example (corners, ...) from baseline to input, or a tuple of those
     length: Tensor  # (batch,) conformal length; at least the no-cancellation sum
     w1: Tensor  # (batch,) integral of the sum of |gradient_i step_i|; between the two
@@ -324,12 +400,15 @@ class GeodesicPaths:
     change: Tensor  # (batch,) score of the input minus score of the baseline
     bridges: Tensor | None  # (batch,) int64 segments that bridge components of the graph
     gradient_evaluations: int  # rows differentiated in this call
-    spread: TensorOrTuple | None = None  # standard deviation of the attribution over sampled paths, in its shape; stochastic mode only
+    # standard deviation of the attribution over sampled paths, in its shape; stochastic mode only
+    spread: TensorOrTuple | None = None
 
 # %% ../nbs/05_geodesic.ipynb #451740c6
 def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]:
     "The pool's points as one tensor per input, checked against the inputs' shapes"
-    tensors = isinstance(pool, Tensor) or (isinstance(pool, tuple) and len(pool) > 0 and all(isinstance(p, Tensor) for p in pool))
+    tensors = isinstance(pool, Tensor) or (
+        isinstance(pool, tuple) and len(pool) > 0 and all(isinstance(p, Tensor) for p in pool)
+    )
     if tensors and key is None:
         items = [pool if isinstance(pool, tuple) else (pool,)]
     elif tensors or isinstance(pool, Mapping):
@@ -339,15 +418,23 @@ def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]
     elif hasattr(pool, "__getitem__") and hasattr(pool, "__len__") and not isinstance(pool, (str, bytes)):
         items = [_pick(pool[i], inputs, key, 0) for i in range(len(pool))]
     else:
-        raise TypeError(f"pool is a {type(pool).__name__}; accepted: a tensor (points, ...), a tuple or a dict of tensors, a Dataset or a DataLoader")
+        raise TypeError(
+            f"pool is a {type(pool).__name__}; accepted: a tensor (points, ...), a tuple or a dict of tensors, a"
+            " Dataset or a DataLoader"
+        )
     if not items:
         raise ValueError("the pool is empty; give at least one point, or pool=None")
     if tensors or isinstance(pool, Mapping):
         for p, x in zip(items[0], inputs):
             if (p := read_tensor(p, "the pool")).ndim != x.ndim:
                 hint = "; a pool of one point is pool[None]" if p.shape == x.shape[1:] else ""
-                raise ValueError(f"the pool has shape {tuple(p.shape)}; accepted: (points, {', '.join(map(str, x.shape[1:]))}){hint}")
-    parts = tuple(_joined_points([item[k] for item in items], inputs[min(k, len(inputs) - 1)]) for k in range(min(map(len, items))))
+                raise ValueError(
+                    f"the pool has shape {tuple(p.shape)}; accepted: (points, {', '.join(map(str, x.shape[1:]))}){hint}"
+                )
+    parts = tuple(
+        _joined_points([item[k] for item in items], inputs[min(k, len(inputs) - 1)])
+        for k in range(min(map(len, items)))
+    )
     parts, _ = check_inputs(tuple(parts) if len(parts) > 1 else parts[0], "pool")
     if len(parts) != len(inputs) or any(p.shape[1:] != x.shape[1:] for p, x in zip(parts, inputs)):
         shapes = [tuple(p.shape[1:]) for p in parts], [tuple(x.shape[1:]) for x in inputs]
@@ -356,24 +443,36 @@ def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]
 
 
 def _pick(item, inputs, key, lead: int) -> tuple:
-    "The entries of an item of the pool that stand for the inputs: a dict's by name or by shape, otherwise the first ones; `lead` dimensions stand before a point's"
+    """The entries of an item of the pool that stand for the inputs: a dict's by name or by shape, otherwise the
+    first ones; `lead` dimensions stand before a point's
+    """
     n = len(inputs)
     if isinstance(item, Mapping):
-        def fits(value, x): return tuple(getattr(value, "shape", ()))[lead:] == tuple(x.shape[1:]) and len(getattr(value, "shape", ())) == lead + x.ndim - 1
+
+        def fits(value, x):
+            return (
+                tuple(getattr(value, "shape", ()))[lead:] == tuple(x.shape[1:])
+                and len(getattr(value, "shape", ())) == lead + x.ndim - 1
+            )
+
         if key is None:
             keys = []
             for k, x in enumerate(inputs):
                 fitting = [name for name, value in item.items() if fits(value, x)]
                 if len(fitting) != 1 or fitting[0] in keys:
                     raise ValueError(
-                        f"the pool's items are dicts with {', '.join(map(repr, item))}; {len(fitting)} of them ({', '.join(map(repr, fitting)) or 'none'}) have the shape of "
-                        f"input {k}, {tuple(x.shape[1:])}: say which one is meant, pool_key={(fitting or list(item))[0]!r}" + (", or a tuple of names" if n > 1 else "")
+                        f"the pool's items are dicts with {', '.join(map(repr, item))}; {len(fitting)} of them"
+                        f" ({', '.join(map(repr, fitting)) or 'none'}) have the shape of input {k},"
+                        f" {tuple(x.shape[1:])}: say which one is meant, pool_key={(fitting or list(item))[0]!r}"
+                        + (", or a tuple of names" if n > 1 else "")
                     )
                 keys.append(fitting[0])
         else:
             keys = list(key) if isinstance(key, (tuple, list)) else [key]
             if len(keys) != n or any(k not in item for k in keys):
-                raise ValueError(f"pool_key={key!r} doesn't name {n} of the pool's entries; there are {', '.join(map(repr, item))}")
+                raise ValueError(
+                    f"pool_key={key!r} doesn't name {n} of the pool's entries; there are {', '.join(map(repr, item))}"
+                )
         return tuple(item[k] for k in keys)
     if key is not None:
         raise TypeError(f"pool_key={key!r} is for pools of dicts; this pool's items are of type {type(item).__name__}")
@@ -387,14 +486,22 @@ def _joined_points(parts: list, x: Tensor) -> Tensor:
     parts = [read_tensor(p, f"pool item {i}") for i, p in enumerate(parts)]
     shapes = sorted({tuple(p.shape[1:] if p.ndim == x.ndim else p.shape) for p in parts})
     if len(shapes) > 1 or len({p.ndim for p in parts}) > 1:
-        raise ValueError(f"the pool holds points of shapes {', '.join(map(str, shapes))}, the inputs are {tuple(x.shape[1:])}; they must agree")
+        raise ValueError(
+            f"the pool holds points of shapes {', '.join(map(str, shapes))}, the inputs are {tuple(x.shape[1:])}; they"
+            " must agree"
+        )
     return torch.cat(parts) if parts[0].ndim == x.ndim else torch.stack(parts)
 
 
 def _in_order(loader: DataLoader) -> DataLoader:
     "The same data without the shuffling, and without drawing from the global random generator"
+
     def ordered(sampler):
-        if isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == len(sampler.data_source):
+        if (
+            isinstance(sampler, RandomSampler)
+            and not sampler.replacement
+            and sampler.num_samples == len(sampler.data_source)
+        ):
             return SequentialSampler(sampler.data_source)
         if isinstance(sampler, SubsetRandomSampler):
             return list(sampler.indices)
@@ -403,18 +510,30 @@ def _in_order(loader: DataLoader) -> DataLoader:
             sampler.generator = torch.Generator()
         return sampler
 
-    how = dict(collate_fn=loader.collate_fn, num_workers=loader.num_workers, worker_init_fn=loader.worker_init_fn, generator=torch.Generator())
+    how = dict(
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
+        generator=torch.Generator(),
+    )
     if isinstance(loader.dataset, IterableDataset):
         return DataLoader(loader.dataset, batch_size=loader.batch_size, **how)
     if loader.batch_sampler is None:
         return DataLoader(loader.dataset, batch_size=None, sampler=ordered(loader.sampler), **how)
     if type(loader.batch_sampler) is BatchSampler:
-        return DataLoader(loader.dataset, batch_size=loader.batch_sampler.batch_size, sampler=ordered(loader.batch_sampler.sampler), **how)
+        return DataLoader(
+            loader.dataset,
+            batch_size=loader.batch_sampler.batch_size,
+            sampler=ordered(loader.batch_sampler.sampler),
+            **how,
+        )
     return DataLoader(loader.dataset, batch_sampler=ordered(loader.batch_sampler), **how)
 
 
 def _copy_of(value):
-    "Further arguments by value: tensors and arrays copied, containers copied in depth; what can't be copied stands for itself"
+    """Further arguments by value: tensors and arrays copied, containers copied in depth; what can't be copied stands
+    for itself
+    """
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray):
@@ -434,7 +553,13 @@ def _copy_of(value):
 def _same(kept, now) -> bool:
     "Whether a further argument has the value that was kept of it"
     if isinstance(kept, Tensor) or isinstance(now, Tensor):
-        alike = isinstance(kept, Tensor) and isinstance(now, Tensor) and kept.shape == now.shape and kept.dtype == now.dtype and kept.device == now.device
+        alike = (
+            isinstance(kept, Tensor)
+            and isinstance(now, Tensor)
+            and kept.shape == now.shape
+            and kept.dtype == now.dtype
+            and kept.device == now.device
+        )
         return alike and torch.equal(kept, now)
     if type(kept) is not type(now):
         return False
@@ -455,7 +580,9 @@ def _same(kept, now) -> bool:
 
 
 def _groups(score: TargetScore) -> list[tuple[object, list[int]]]:
-    "Examples that share one score function: (key, examples); the key is None when further arguments belong to single examples"
+    """Examples that share one score function: (key, examples); the key is None when further arguments belong to
+    single examples
+    """
     n = score.n_examples
     if n > 1 and score.per_example:
         return [(None, [i]) for i in range(n)]
@@ -493,7 +620,9 @@ class _Fitted:
 
 @contextmanager
 def _witnessed(score: TargetScore, witness: list, most: int = 4) -> Iterator[None]:
-    "Enter a few points of the first chunk that is differentiated inside, and the gradients there, into `witness` if it is empty"
+    """Enter a few points of the first chunk that is differentiated inside, and the gradients there, into `witness`
+    if it is empty
+    """
     take = score.gradient
 
     def gradient(points, examples):
@@ -508,6 +637,7 @@ def _witnessed(score: TargetScore, witness: list, most: int = 4) -> Iterator[Non
         yield
     finally:
         del score.gradient
+
 
 @dataclass
 class _Web:
@@ -532,7 +662,9 @@ def _attach(graph, fitted, score, x, b, example, n_neighbors, direct, weigh) -> 
     n, u, q = len(graph), len(baselines), len(x)
     points = torch.cat([graph.points, baselines, x])
     ends = torch.cat([baselines, x])
-    scores, probability, row = scores_and_probability(score, unflatten_features(ends, score.inputs), torch.full((u + q,), example, device=x.device))
+    scores, probability, row = scores_and_probability(
+        score, unflatten_features(ends, score.inputs), torch.full((u + q,), example, device=x.device)
+    )
     scores = torch.cat([fitted.scores, scores.to(points.dtype)])
     row = row.to(points.dtype)
     near_baseline, _ = nearest_points(graph.points, baselines, n_neighbors)
@@ -545,7 +677,18 @@ def _attach(graph, fitted, score, x, b, example, n_neighbors, direct, weigh) -> 
         straight = straight[(x == b).all(1).cpu()]  # a query on its own baseline needs no path
     new = torch.cat([leave, arrive, straight])
     weight = torch.cat([fitted.weight, weigh(points, scores, new)])
-    return _Web(points, scores, torch.cat([torch.from_numpy(graph.edges), new]), weight, n, len(graph.edges), graph.bridges, n + which, probability[-q:] if probability is not None else None, scores.abs().max().maximum(row.max()))
+    return _Web(
+        points,
+        scores,
+        torch.cat([torch.from_numpy(graph.edges), new]),
+        weight,
+        n,
+        len(graph.edges),
+        graph.bridges,
+        n + which,
+        probability[-q:] if probability is not None else None,
+        scores.abs().max().maximum(row.max()),
+    )
 
 
 def _routes(web: _Web) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -568,8 +711,14 @@ def _routes(web: _Web) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         here = queries[member]
         if (predecessors[tree, here] < 0).any():
             if not np.isfinite(weight).all():
-                raise ValueError(f"the lengths of edges hold NaN or infinity in {web.points.dtype}: the points are too far apart, or the score too steep; scale the inputs, or give float64")
-            raise ValueError("the graph has parts that no path reaches from the baseline; give a connected NeighbourGraph, or leave direct=True")
+                raise ValueError(
+                    f"the lengths of edges hold NaN or infinity in {web.points.dtype}: the points are too far apart, or"
+                    " the score too steep; scale the inputs, or give float64"
+                )
+            raise ValueError(
+                "the graph has parts that no path reaches from the baseline; give a connected NeighbourGraph, or leave"
+                " direct=True"
+            )
         while len(here):
             before = predecessors[tree, here].astype(np.int64)
             backwards = (before < web.n_pool) & (here < web.n_pool) & (before > here)
@@ -589,8 +738,27 @@ def _integrate_routes(web, route, fitted, score, example, n_steps, method, toler
     def integrate(which):
         ends = web.scores[web.edges[which].to(web.points.device)]
         rise, noise = ends[:, 1] - ends[:, 0], 16 * torch.finfo(ends.dtype).eps * web.scores.abs().max()
-        def enough(length, rise): return (tolerance or 0) * rise.abs().maximum(.01 * length) + noise + 64 * torch.finfo(length.dtype).eps * length
-        return _resolved_integrals(score, web.points, web.edges[which], rise, example, n_steps, method, True, enough, 4 if tolerance else 0, cuts=16 if tolerance else 0)
+
+        def enough(length, rise):
+            return (
+                (tolerance or 0) * rise.abs().maximum(0.01 * length)
+                + noise
+                + 64 * torch.finfo(length.dtype).eps * length
+            )
+
+        return _resolved_integrals(
+            score,
+            web.points,
+            web.edges[which],
+            rise,
+            example,
+            n_steps,
+            method,
+            True,
+            enough,
+            4 if tolerance else 0,
+            cuts=16 if tolerance else 0,
+        )
 
     new = used[in_pool][fitted.row[used[in_pool]] < 0]
     if len(new):
@@ -598,7 +766,9 @@ def _integrate_routes(web, route, fitted, score, example, n_steps, method, toler
         with _witnessed(score, fitted.witness):
             fitted.integrals = _joined(fitted.integrals, integrate(new))
     known = fitted.row[used[in_pool]].to(web.points.device)
-    kept = EdgeIntegrals(*(getattr(fitted.integrals, name)[known] for name in ("length", "w1", "change", "attributions")))
+    kept = EdgeIntegrals(
+        *(getattr(fitted.integrals, name)[known] for name in ("length", "w1", "change", "attributions"))
+    )
     all_of_them = _joined(kept, integrate(used[~in_pool]))
     query, place, sign = (part.to(web.points.device) for part in (query, place, sign))
     q = len(web.source)
@@ -613,7 +783,9 @@ def _integrate_routes(web, route, fitted, score, example, n_steps, method, toler
 
 
 def _joined(a: EdgeIntegrals, b: EdgeIntegrals) -> EdgeIntegrals:
-    return EdgeIntegrals(*(torch.cat([getattr(a, name), getattr(b, name)]) for name in ("length", "w1", "change", "attributions")))
+    return EdgeIntegrals(
+        *(torch.cat([getattr(a, name), getattr(b, name)]) for name in ("length", "w1", "change", "attributions"))
+    )
 
 
 @dataclass
@@ -630,7 +802,7 @@ def _paths(web: _Web, route) -> list[_Path]:
     first = np.searchsorted(query[order], np.arange(len(web.source) + 1))
     edges, paths = web.edges.numpy(), []
     for q, source in enumerate(web.source):
-        mine = order[first[q]:first[q + 1]][::-1]
+        mine = order[first[q] : first[q + 1]][::-1]
         ends = np.where(sign[mine] > 0, edges[edge[mine], 1], edges[edge[mine], 0])
         nodes = np.concatenate([[source], ends])
         points = web.points[torch.from_numpy(nodes).to(web.points.device)]
@@ -675,31 +847,52 @@ class _Found:
     sums: Tensor  # (4, batch) conformal length, w1, scores at start and end
     probability: Tensor | None = None  # (batch,) of the target where known
     gradient_evaluations: int = 0
-    largest: float = 0.  # magnitude of the outputs met
+    largest: float = 0.0  # magnitude of the outputs met
 
 
 class GeodesicIGKNN(PathAttribution):
-    "Geodesic Integrated Gradients on a graph of nearest neighbours (Salek and Enguehard, 2025, section on the kNN approximation)"
+    """Geodesic Integrated Gradients on a graph of nearest neighbours (Salek and Enguehard, 2025, section on the kNN
+    approximation)
+    """
 
     def __init__(
         self,
-        forward_func: Callable,  # a module, a ClassScore or any callable returning one row of scores per example
-        pool: object = None,  # stepping stones: tensor (points, ...), tuple, Dataset, DataLoader or NeighbourGraph; None: each call's inputs, as published
+        # a module, a ClassScore or any callable returning one row of scores per example
+        forward_func: Callable,
+        # stepping stones: tensor (points, ...), tuple, Dataset, DataLoader or NeighbourGraph; None: each
+        # call's inputs, as published
+        pool: object = None,
         *,
         n_neighbors: int = 15,  # nearest pool points of every point, itself included; 15 as in the paper
-        weight: str = "conformal",  # what an edge costs: "conformal", the tighter "w1", or "euclidean" (with direct=False this is Enhanced IG; with the direct edge every path is straight)
+        # what an edge costs: "conformal", the tighter "w1", or "euclidean" (with direct=False this is
+        # Enhanced IG; with the direct edge every path is straight)
+        weight: str = "conformal",
         n_steiner: int = 0,  # extra points on the longest edge, proportionally fewer on shorter ones
-        direct: bool = True,  # also offer the straight edge, so that no path is longer than it; the published graph doesn't
-        pool_key: str | tuple[str, ...] | None = None,  # which entry of a pool of dicts is the point, one name per input; None: the only tensor of the inputs' shape
+        # also offer the straight edge, so that no path is longer than it; the published graph doesn't
+        direct: bool = True,
+        # which entry of a pool of dicts is the point, one name per input; None: the only tensor of the
+        # inputs' shape
+        pool_key: str | tuple[str, ...] | None = None,
     ):
-        "Warns (UserWarning) of Euclidean weights with a direct edge. Raises TypeError if the forward function can't be called, TypeError or ValueError for unknown weights or numbers out of range."
+        """Warns (UserWarning) of Euclidean weights with a direct edge.
+
+        Raises TypeError if the forward function can't be called, TypeError or ValueError for unknown weights or
+        numbers out of range.
+        """
         super().__init__(forward_func)
-        self.pool, self.n_neighbors, self.weight, self.n_steiner, self.direct, self.pool_key = pool, n_neighbors, weight, n_steiner, direct, pool_key
+        self.pool, self.n_neighbors, self.weight, self.n_steiner, self.direct, self.pool_key = (
+            pool,
+            n_neighbors,
+            weight,
+            n_steiner,
+            direct,
+            pool_key,
+        )
         self._check_settings()
         if weight == "euclidean" and direct:
             warn_user(
-                "with weight='euclidean' the direct edge is the shortest path to every input, so this is plain integrated gradients; "
-                "give direct=False for Enhanced IG"
+                "with weight='euclidean' the direct edge is the shortest path to every input, so this is plain"
+                " integrated gradients; give direct=False for Enhanced IG"
             )
         self._lock = _Lock()
         self.forget()
@@ -708,38 +901,69 @@ class GeodesicIGKNN(PathAttribution):
         "Raise TypeError or ValueError for settings that can't work; they may be changed between calls"
         if self.weight not in EDGE_WEIGHTS:
             raise ValueError(f"weight={self.weight!r} is not known; choose one of {', '.join(EDGE_WEIGHTS)}")
-        whole_number(self.n_neighbors, "n_neighbors", 1 if isinstance(self.pool, NeighbourGraph) else 2)  # a point is the first of its own neighbours
+        # a point is the first of its own neighbours
+        whole_number(self.n_neighbors, "n_neighbors", 1 if isinstance(self.pool, NeighbourGraph) else 2)
         whole_number(self.n_steiner, "n_steiner", 0)
 
     def forget(self):
-        "Drop the graph and all gradients kept from earlier calls; returns None. Needed only after the contents of a Dataset or DataLoader changed."
+        """Drop the graph and all gradients kept from earlier calls; returns None.
+
+        Needed only after the contents of a Dataset or DataLoader changed.
+        """
         self.graph, self._graph_key, self._rows, self._fitted = None, None, None, []
 
     @log_usage()
     def attribute(
         self,
         inputs: TensorOrTuple,  # (batch, ...)
-        baselines: TensorOrTuple | float | None = None,  # where the paths start: (1 or batch, ...) or a number; None means zeros
+        # where the paths start: (1 or batch, ...) or a number; None means zeros
+        baselines: TensorOrTuple | float | None = None,
         target: TargetType = None,  # which output is explained; the graph is searched once per distinct target
-        additional_forward_args: object = None,  # passed on; tensors (batch, ...) follow their examples, which then need a search each
+        # passed on; tensors (batch, ...) follow their examples, which then need a search each
+        additional_forward_args: object = None,
         n_steps: int = 5,  # quadrature nodes per edge to begin with
         method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
+        # rows per forward pass at most; None: rows of about a million input numbers together, eight million
+        # on a GPU
+        internal_batch_size: int | None = None,
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
         *,
-        tolerance: float | None = 1e-5,  # nodes on an edge double, at most 4 times, until its completeness error is this share of its change; edges of a path that are still far off are cut in half where they are steep, at most 16 times; None: never
+        # nodes on an edge double, at most 4 times, until its completeness error is this share of its change;
+        # edges of a path that are still far off are cut in half where they are steep, at most 16 times; None:
+        # never
+        tolerance: float | None = 1e-5,
         return_paths: bool = False,  # also return GeodesicPaths
     ):
-        "Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) when the neighbour graph had to be joined by bridges, and of examples whose attributions miss the change of the score, are zero everywhere, stay on the straight path, or explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, pools that don't fit, and NaN or infinity in inputs, baselines, pool, gradients or attributions. Equations: polyline, edge weight, complete."
+        """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
+        (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) when the neighbour graph had to
+        be joined by bridges, and of examples whose attributions miss the change of the score, are zero
+        everywhere, stay on the straight path, or explain a class that the model rules out. Raises TypeError or
+        ValueError for wrong calls, pools that don't fit, and NaN or infinity in inputs, baselines, pool,
+        gradients or attributions. Equations: polyline, edge weight, complete.
+        """
         with self._lock, torch.inference_mode(False):
-            tensors, is_tuple, graph, found = self._find(inputs, baselines, target, additional_forward_args, n_steps, method, internal_batch_size, show_progress, tolerance)
+            tensors, is_tuple, graph, found = self._find(
+                inputs,
+                baselines,
+                target,
+                additional_forward_args,
+                n_steps,
+                method,
+                internal_batch_size,
+                show_progress,
+                tolerance,
+            )
         total, corners, (length, w1, start, end) = found.attributions, found.corners, found.sums
         change = end - start
         parts = unflatten_features(total, tensors)
         for k, part in enumerate(parts):
             refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
-        more = "Give a tolerance, now None, or more n_steps." if not tolerance else "The score is steeper than its edges can be cut: explain the logit, or a smoother score."
+        more = (
+            "Give a tolerance, now None, or more n_steps."
+            if not tolerance
+            else "The score is steeper than its edges can be cut: explain the logit, or a smoother score."
+        )
         complete = warn_if_incomplete((total,), end, start, more, 8 * (length + found.largest))
         warn_if_zero((total,), "the input is its own baseline there, or the score has no slope on the path", complete)
         rounding = 64 * torch.finfo(total.dtype).eps * (length + found.largest)
@@ -749,10 +973,23 @@ class GeodesicIGKNN(PathAttribution):
         if return_convergence_delta:
             result.append((total.sum(1) - change).to(tensors[0].dtype))
         if return_paths:
-            result.append(self._describe(graph, corners, tensors, is_tuple, total, length, w1, change, found.gradient_evaluations))
+            result.append(
+                self._describe(graph, corners, tensors, is_tuple, total, length, w1, change, found.gradient_evaluations)
+            )
         return result[0] if len(result) == 1 else tuple(result)
 
-    def _find(self, inputs, baselines, target, additional_forward_args, n_steps, method, internal_batch_size, show_progress, tolerance):
+    def _find(
+        self,
+        inputs,
+        baselines,
+        target,
+        additional_forward_args,
+        n_steps,
+        method,
+        internal_batch_size,
+        show_progress,
+        tolerance,
+    ):
         "Inputs as a tuple, whether they came as one, the graph, and the paths with their integrals (_Found)"
         tensors, is_tuple = check_inputs(inputs)
         starts = check_baselines(baselines, tensors)
@@ -767,22 +1004,34 @@ class GeodesicIGKNN(PathAttribution):
             groups = _groups(score)
             for key, members in groups:
                 fitted = self._fit(graph, score, key, members[0], n_steps, method, tolerance, show_progress)
-                weigh = functools.partial(self._weigh, score, example=members[0], n_steps=n_steps, method=method, tolerance=tolerance)
-                web = _attach(graph, fitted, score, x[members], b[members], members[0], self.n_neighbors, self.direct, weigh)
+                weigh = functools.partial(
+                    self._weigh, score, example=members[0], n_steps=n_steps, method=method, tolerance=tolerance
+                )
+                web = _attach(
+                    graph, fitted, score, x[members], b[members], members[0], self.n_neighbors, self.direct, weigh
+                )
                 route = _routes(web)
-                found.attributions[members], found.sums[:, members] = _integrate_routes(web, route, fitted, score, members[0], n_steps, method, tolerance)
+                found.attributions[members], found.sums[:, members] = _integrate_routes(
+                    web, route, fitted, score, members[0], n_steps, method, tolerance
+                )
                 for i, path in zip(members, _paths(web, route)):
                     found.corners[i] = path
                 found.largest = max(found.largest, float(web.largest))
                 if web.probability is not None:
-                    found.probability = found.probability if found.probability is not None else x.new_full((len(x),), math.nan, dtype=torch.float64)
+                    found.probability = (
+                        found.probability
+                        if found.probability is not None
+                        else x.new_full((len(x),), math.nan, dtype=torch.float64)
+                    )
                     found.probability[members] = web.probability
-            del self._fitted[:-max(_KEPT, len(groups))]
+            del self._fitted[: -max(_KEPT, len(groups))]
         found.gradient_evaluations = score.gradient_evaluations
         return tensors, is_tuple, graph, found
 
     def _warn_if_straight(self, corners, magnitude, change, complete, rounding):
-        "Say so when no path through the pool is shorter than the straight one, although a fifth of what is attributed on that cancels"
+        """Say so when no path through the pool is shorter than the straight one, although a fifth of what is
+        attributed on that cancels
+        """
         if not self.direct or self.weight == "euclidean":
             return
         straight = torch.tensor([len(path.nodes) == 2 for path in corners], device=change.device)
@@ -790,21 +1039,34 @@ class GeodesicIGKNN(PathAttribution):
         if cancels.any():
             worst = torch.where(cancels, magnitude - change.abs(), -1).argmax()
             warn_user(
-                f"no path through the pool is shorter than the straight one for {named_examples(cancels.nonzero().flatten(), len(cancels))}: these have the attributions of "
-                f"integrated gradients, which cancel: at worst magnitudes of {magnitude[worst].item():.3g} for a change of {change[worst].abs().item():.3g}. "
-                f"{'The pool is the inputs of this call; a' if self.pool is None else 'A'} larger pool may have a shorter way, and GeodesicIGSVI looks for one without a pool."
+                "no path through the pool is shorter than the straight one for"
+                f" {named_examples(cancels.nonzero().flatten(), len(cancels))}: these have the attributions of"
+                f" integrated gradients, which cancel: at worst magnitudes of {magnitude[worst].item():.3g} for a"
+                f" change of {change[worst].abs().item():.3g}."
+                f" {'The pool is the inputs of this call; a' if self.pool is None else 'A'} larger pool may have a"
+                " shorter way, and GeodesicIGSVI looks for one without a pool."
             )
 
     def _graph_of(self, tensors):
-        "The graph over the pool, built at the first call and again when the pool or its settings have changed, or over these inputs"
+        """The graph over the pool, built at the first call and again when the pool or its settings have changed, or
+        over these inputs
+        """
         own = isinstance(self.pool, NeighbourGraph)
         data = self.pool.dataset if isinstance(self.pool, DataLoader) else self.pool
-        at_hand = isinstance(data, (Tensor, Mapping, list, tuple, np.ndarray, TensorDataset))  # read again at every call; what must be loaded isn't
-        key = (tuple((t.shape[1:], t.dtype, t.device) for t in tensors), self.n_neighbors, None if own else self.n_steiner, self.pool_key)
+        # read again at every call; what must be loaded isn't
+        at_hand = isinstance(data, (Tensor, Mapping, list, tuple, np.ndarray, TensorDataset))
+        key = (
+            tuple((t.shape[1:], t.dtype, t.device) for t in tensors),
+            self.n_neighbors,
+            None if own else self.n_steiner,
+            self.pool_key,
+        )
         known = self.pool is not None and self.graph is not None and self._graph_key == key and self._pool is self.pool
         points = None
         if own and known:
-            known = np.array_equal(self.pool.edges, self.graph.edges) and torch.equal(self.pool.points.to(self.graph.points), self.graph.points)
+            known = np.array_equal(self.pool.edges, self.graph.edges) and torch.equal(
+                self.pool.points.to(self.graph.points), self.graph.points
+            )
         elif at_hand and known:
             points = flatten_features(_read_pool(self.pool, tensors, self.pool_key))
             known = len(points) == len(self._rows) and torch.equal(points, self.graph.points[self._rows])
@@ -816,25 +1078,39 @@ class GeodesicIGKNN(PathAttribution):
             _check_points(self.pool.points, "the graph's points")
             _whole_numbers(self.pool.edges, "the graph's edges", len(self.pool.points), "points")
             if self.pool.points.shape[1] != features:
-                raise ValueError(f"the graph's points have {self.pool.points.shape[1]} features, the inputs {features}; they must agree")
-            graph = replace(self.pool, points=self.pool.points.detach().clone().to(flatten_features(tensors)), edges=self.pool.edges.copy())
+                raise ValueError(
+                    f"the graph's points have {self.pool.points.shape[1]} features, the inputs {features}; they must"
+                    " agree"
+                )
+            graph = replace(
+                self.pool,
+                points=self.pool.points.detach().clone().to(flatten_features(tensors)),
+                edges=self.pool.edges.copy(),
+            )
         else:
             if points is None:
-                points = flatten_features(tensors if self.pool is None else _read_pool(self.pool, tensors, self.pool_key))
+                points = flatten_features(
+                    tensors if self.pool is None else _read_pool(self.pool, tensors, self.pool_key)
+                )
             graph = neighbour_graph(points, self.n_neighbors, self.n_steiner)
             if at_hand:
                 self._rows = torch.from_numpy(_distinct(points)[1]).to(points.device)
         if graph.bridges:
             warn_user(
-                f"the {self.n_neighbors} nearest neighbours leave {graph.components} separate components of the pool; joined them by "
-                f"{graph.bridges} straight bridge{'s' if graph.bridges > 1 else ''} (raise n_neighbors or enlarge the pool to avoid them)"
+                f"the {self.n_neighbors} nearest neighbours leave {graph.components} separate components of the pool;"
+                f" joined them by {graph.bridges} straight bridge{'s' if graph.bridges > 1 else ''} (raise n_neighbors"
+                " or enlarge the pool to avoid them)"
             )
         self.graph, self._graph_key, self._pool = graph, key, self.pool
         return graph
 
     def _cost(self, integrals, lengths):
         "Edge weights (edges,) float64 on the CPU, positive because the search skips zeros"
-        values = {"conformal": integrals.length, "w1": integrals.w1, "euclidean": lengths}[self.weight] if integrals is not None else lengths
+        values = (
+            {"conformal": integrals.length, "w1": integrals.w1, "euclidean": lengths}[self.weight]
+            if integrals is not None
+            else lengths
+        )
         return values.double().cpu().clamp(min=1e-300)
 
     def _weigh(self, score, points, node_scores, edges, *, example, n_steps, method, tolerance, show_progress=False):
@@ -845,16 +1121,25 @@ class GeodesicIGKNN(PathAttribution):
             return self._cost(None, torch.cat([points.new_zeros(0), *lengths]))
         rise = node_scores[ends[:, 1]] - node_scores[ends[:, 0]]
         noise = 32 * torch.finfo(points.dtype).eps * node_scores.abs().max()
-        def enough(length, rise): return .01 * length + noise
+
+        def enough(length, rise):
+            return 0.01 * length + noise
+
         doublings = 4 if tolerance else 0
-        found = _resolved_integrals(score, points, edges, rise, example, n_steps, method, False, enough, doublings, show_progress)
+        found = _resolved_integrals(
+            score, points, edges, rise, example, n_steps, method, False, enough, doublings, show_progress
+        )
         if doublings:  # an edge that is steeper than its nodes can see costs at least what the score changes
             for length in (found.length, found.w1):
-                length.copy_(torch.where((found.change - rise).abs() > enough(length, rise), length.maximum(rise.abs()), length))
+                length.copy_(
+                    torch.where((found.change - rise).abs() > enough(length, rise), length.maximum(rise.abs()), length)
+                )
         return self._cost(found, None)
 
     def _fit(self, graph, score, key, example, n_steps, method, tolerance, show_progress):
-        "Scores and edge weights of the pool's graph for the score of one example; those of an earlier call if the score is still the same"
+        """Scores and edge weights of the pool's graph for the score of one example; those of an earlier call if the
+        score is still the same
+        """
         key = key and self.pool is not None and (key, n_steps, method, tolerance, self.weight)
         edges = torch.from_numpy(graph.edges)
         owner = torch.full((len(graph),), example, device=graph.points.device)
@@ -872,7 +1157,15 @@ class GeodesicIGKNN(PathAttribution):
             weight = self._weigh(score, graph.points, scores, edges, **how)
         none = graph.points.new_zeros(0)
         empty = EdgeIntegrals(none, none, none, none.reshape(0, graph.points.shape[1]))
-        fitted = _Fitted(key or None, _copy_of(score.arguments) if key else None, scores, weight, torch.full((len(edges),), -1), empty, witness)
+        fitted = _Fitted(
+            key or None,
+            _copy_of(score.arguments) if key else None,
+            scores,
+            weight,
+            torch.full((len(edges),), -1),
+            empty,
+            witness,
+        )
         if key:
             self._keep(fitted)
         return fitted
@@ -885,9 +1178,13 @@ class GeodesicIGKNN(PathAttribution):
         "GeodesicPaths of one call"
         coordinates = [unflatten_features(path.points, tensors) for path in corners]
         return GeodesicPaths(
-            nodes=[torch.from_numpy(np.where(path.nodes < 0, path.nodes, graph.pool_index[np.maximum(path.nodes, 0)])) for path in corners],
+            nodes=[
+                torch.from_numpy(np.where(path.nodes < 0, path.nodes, graph.pool_index[np.maximum(path.nodes, 0)]))
+                for path in corners
+            ],
             coordinates=coordinates if is_tuple else [c[0] for c in coordinates],
-            length=length, w1=w1,
+            length=length,
+            w1=w1,
             hops=torch.tensor([len(path.nodes) - 1 for path in corners]),
             gap=total.abs().sum(1) - change.abs(),
             change=change,
@@ -897,7 +1194,9 @@ class GeodesicIGKNN(PathAttribution):
 
 # %% ../nbs/05_geodesic.ipynb #ef282da7
 class _PlainAttention:
-    "Attention by the kernel that can be differentiated twice, while any thread is inside; the choice belongs to the process, so the first sets it and the last puts it back"
+    """Attention by the kernel that can be differentiated twice, while any thread is inside; the choice belongs to
+    the process, so the first sets it and the last puts it back
+    """
 
     def __init__(self):
         self.lock, self.inside, self.choice = threading.Lock(), 0, None
@@ -929,10 +1228,14 @@ def _differentiable_twice() -> Iterator[None]:
             named = re.search(r"derivative for '?(?:aten::)?(\w+?)(?:_backward)?'? is not implemented", str(error))
             if not named and not re.search("once_differentiable|double backward|donated buffer", str(error)):
                 raise
-            what = f"{named[1]} has" if named else "the forward function (a compiled model, or an operation of your own?) has"
+            what = (
+                f"{named[1]} has"
+                if named
+                else "the forward function (a compiled model, or an operation of your own?) has"
+            )
             raise ValueError(
-                f"{what} no second derivative, which relaxing a path needs. GeodesicIGKNN needs only the first; or give rounds=0 and max_iterations=0 for "
-                f"the path as it starts, or replace the operation by a smooth one"
+                f"{what} no second derivative, which relaxing a path needs. GeodesicIGKNN needs only the first; or give"
+                " rounds=0 and max_iterations=0 for the path as it starts, or replace the operation by a smooth one"
             ) from error
 
 
@@ -940,10 +1243,13 @@ def _slope(scores: Tensor, points: Tensor) -> Tensor | None:
     "Gradient of the scores at the points, to be differentiated again; None if there is none"
     if not scores.requires_grad:
         return None
-    ones = torch.ones_like(scores).requires_grad_()  # PyTorch looks only then whether the operations nearest to the score can be differentiated twice
+    # PyTorch looks only then whether the operations nearest to the score can be differentiated twice
+    ones = torch.ones_like(scores).requires_grad_()
     slope = torch.autograd.grad(scores, points, ones, create_graph=True, allow_unused=True)[0]
     todo, seen = [slope.grad_fn if slope is not None else None], set()
-    while todo:  # an operation that can't ends the graph with an error that is never reached, and its derivative would count as zero
+    # an operation that can't ends the graph with an error that is never reached, and its derivative would
+    # count as zero
+    while todo:
         node = todo.pop()
         if node is not None and node not in seen:
             seen.add(node)
@@ -959,28 +1265,43 @@ def path_energy(
     example: Tensor,  # (paths,) whose target and further arguments count
     n_nodes: int = 4,  # Gauss nodes per segment; fewer let a segment jump over a ridge
     floor: Tensor | float = 0.0,  # (paths,) steepness that flat regions have at least, added in squares
-    check: bool = True,  # raise where the energy is not finite; False spares waiting for the device, and the caller looks
+    # raise where the energy is not finite; False spares waiting for the device, and the caller looks
+    check: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    "Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the only one that can be differentiated twice. Raises TypeError or ValueError for a path that is no floating point tensor (paths, corners, features) with segments, examples that there aren't, n_nodes below 1 and a floor that is no number; ValueError where the score's gradient is not finite, doesn't depend on the path or can't be differentiated again, and where rows influence each other. Equation: energy."
+    """Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and
+    its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the
+    only one that can be differentiated twice. Raises TypeError or ValueError for a path that is no floating point
+    tensor (paths, corners, features) with segments, examples that there aren't, n_nodes below 1 and a floor that
+    is no number; ValueError where the score's gradient is not finite, doesn't depend on the path or can't be
+    differentiated again, and where rows influence each other. Equation: energy.
+    """
     path, n_nodes = read_tensor(path, "path"), whole_number(n_nodes, "n_nodes")
     if path.ndim != 3 or path.shape[1] < 2 or 0 in path.shape or not path.is_floating_point():
-        raise ValueError(f"path must be a floating point tensor (paths, corners, features) with at least 2 corners, got {tuple(path.shape)} {path.dtype}")
+        raise ValueError(
+            "path must be a floating point tensor (paths, corners, features) with at least 2 corners, got"
+            f" {tuple(path.shape)} {path.dtype}"
+        )
     example = _whole_numbers(example, "example", score.n_examples, "examples").to(path.device)
     if example.shape != path.shape[:1]:
         raise ValueError(f"example has shape {tuple(example.shape)} for {len(path)} paths; it must be ({len(path)},)")
     floor = read_tensor(floor, "floor") if isinstance(floor, Tensor) else real_number(floor, "floor", low=0)
     if isinstance(floor, Tensor) and (floor.shape not in ((), path.shape[:1]) or not (floor >= 0).all()):
-        raise ValueError(f"floor has shape {tuple(floor.shape)} for {len(path)} paths; accepted: one number of at least 0, or ({len(path)},) of them")
+        raise ValueError(
+            f"floor has shape {tuple(floor.shape)} for {len(path)} paths; accepted: one number of at least 0, or"
+            f" ({len(path)},) of them"
+        )
     return _energy(score, path, example, n_nodes, floor, check)
 
 
-def _energy(score, path, example, n_nodes=4, floor=0., check=True) -> tuple[Tensor, Tensor]:
+def _energy(score, path, example, n_nodes=4, floor=0.0, check=True) -> tuple[Tensor, Tensor]:
     "`path_energy` of arguments that are known to be right"
     with torch.inference_mode(False):
         path = path.detach().clone()
         nodes, weights = _quadrature_there(n_nodes, "gausslegendre", path)
         n_paths, n_segments = path.shape[0], path.shape[1] - 1
-        floor = (floor.to(path) if isinstance(floor, Tensor) else path.new_full((), floor)).expand(n_paths).square() + torch.finfo(path.dtype).tiny
+        floor = (floor.to(path) if isinstance(floor, Tensor) else path.new_full((), floor)).expand(
+            n_paths
+        ).square() + torch.finfo(path.dtype).tiny
         energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)
         rows = len(range(*score.chunks(n_paths * n_segments * n_nodes)[0].indices(n_paths * n_segments * n_nodes)))
     for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
@@ -996,7 +1317,7 @@ def _energy(score, path, example, n_nodes=4, floor=0., check=True) -> tuple[Tens
             score.check_rows(parts, rows_of, scores)
             steepness = (slope.square().sum(1).reshape(-1, n_nodes) + floor[owner, None]).sqrt()
             part = n_segments * ((steepness * weights).sum(1).square() * step.square().sum(1))
-            pull, = torch.autograd.grad(part.sum(), ends)
+            (pull,) = torch.autograd.grad(part.sum(), ends)
         score.gradient_evaluations += len(points)
         energy.index_add_(0, owner, part.detach())
         gradient.index_put_((owner, place), pull[0], accumulate=True)
@@ -1009,20 +1330,35 @@ def _energy(score, path, example, n_nodes=4, floor=0., check=True) -> tuple[Tens
 def _refuse_energy(finite: Tensor, example: Tensor):
     "Raise ValueError naming the examples whose paths (paths,) have no finite energy"
     if not finite.all():
-        raise ValueError(f"the gradient along the path holds NaN or infinity in examples {example[~finite].unique()[:8].tolist()}")
+        raise ValueError(
+            f"the gradient along the path holds NaN or infinity in examples {example[~finite].unique()[:8].tolist()}"
+        )
 
 # %% ../nbs/05_geodesic.ipynb #bd59355d
 def sine_basis(
     n_segments: int,  # segments of the path
     n_modes: int | None = None,  # how many of the smoothest modes; None: all n_segments - 1
 ) -> Tensor:
-    "Bends of a path with pinned ends: float64 (n_segments - 1, n_modes), the displacement of each inner corner per unit of each mode. The modes' differences along the path are orthonormal. Raises TypeError for numbers that are no ints, ValueError when there are fewer than 2 segments or too many modes."
+    """Bends of a path with pinned ends: float64 (n_segments - 1, n_modes), the displacement of each inner corner per
+    unit of each mode. The modes' differences along the path are orthonormal. Raises TypeError for numbers that
+    are no ints, ValueError when there are fewer than 2 segments or too many modes.
+    """
     n_segments = whole_number(n_segments, "n_segments", 0)
     n_modes = n_segments - 1 if n_modes is None else whole_number(n_modes, "n_modes", 0)
     if n_segments < 2 or not 1 <= n_modes < n_segments:
-        raise ValueError(f"n_modes is {n_modes} and n_segments {n_segments}; accepted: at least 2 segments, n_modes from 1 to n_segments - 1")
-    corner, mode = torch.arange(1, n_segments, dtype=torch.float64)[:, None], torch.arange(1, n_modes + 1, dtype=torch.float64)
-    return (math.pi * mode * corner / n_segments).sin() * math.sqrt(2 / n_segments) / (2 * (math.pi * mode / (2 * n_segments)).sin())
+        raise ValueError(
+            f"n_modes is {n_modes} and n_segments {n_segments}; accepted: at least 2 segments, n_modes from 1 to"
+            " n_segments - 1"
+        )
+    corner, mode = (
+        torch.arange(1, n_segments, dtype=torch.float64)[:, None],
+        torch.arange(1, n_modes + 1, dtype=torch.float64),
+    )
+    return (
+        (math.pi * mode * corner / n_segments).sin()
+        * math.sqrt(2 / n_segments)
+        / (2 * (math.pi * mode / (2 * n_segments)).sin())
+    )
 
 # %% ../nbs/05_geodesic.ipynb #f094af7b
 @dataclass
@@ -1035,10 +1371,19 @@ class _Bends:
     resolution: int | None  # rows and columns of the coarse grid on which images bend; None: every pixel
 
     def coarse_shapes(self):
-        return [(*t.shape[1:-2], min(self.resolution, t.shape[-2]), min(self.resolution, t.shape[-1])) if self.resolution and t.ndim >= 3 else t.shape[1:] for t in self.like]
+        return [
+            (
+                (*t.shape[1:-2], min(self.resolution, t.shape[-2]), min(self.resolution, t.shape[-1]))
+                if self.resolution and t.ndim >= 3
+                else t.shape[1:]
+            )
+            for t in self.like
+        ]
 
     def zeros(self):
-        return self.start.new_zeros(len(self.start), self.basis.shape[1], sum(math.prod(s) for s in self.coarse_shapes()))
+        return self.start.new_zeros(
+            len(self.start), self.basis.shape[1], sum(math.prod(s) for s in self.coarse_shapes())
+        )
 
     def paths(self, coefficients: Tensor, which=slice(None)) -> Tensor:
         start = self.start[which]
@@ -1053,7 +1398,9 @@ class _Bends:
                 image = torch.nn.functional.interpolate(image, size=t.shape[-2:], mode="bilinear", align_corners=False)
                 fine.append(image.reshape(*part.shape[:2], -1))
             coefficients = torch.cat(fine, 2)
-        return torch.cat([start[:, :1], start[:, 1:-1] + torch.einsum("kj,bjd->bkd", self.basis, coefficients), start[:, -1:]], 1)
+        return torch.cat(
+            [start[:, :1], start[:, 1:-1] + torch.einsum("kj,bjd->bkd", self.basis, coefficients), start[:, -1:]], 1
+        )
 
 # %% ../nbs/05_geodesic.ipynb #a89b3bfd
 def _values_there(function: Callable, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -1062,26 +1409,41 @@ def _values_there(function: Callable, z: Tensor, rows: Tensor) -> tuple[Tensor, 
         raise TypeError(f"function must be callable, got {type(function).__name__}")
     found = function(z, rows)
     if not isinstance(found, tuple) or len(found) != 2 or not all(isinstance(t, Tensor) for t in found):
-        raise TypeError(f"the function must return values (rows,) and gradients, two tensors in a tuple; it returned {type(found).__name__}")
+        raise TypeError(
+            "the function must return values (rows,) and gradients, two tensors in a tuple; it returned"
+            f" {type(found).__name__}"
+        )
     if found[0].shape != z.shape[:1] or found[1].shape != z.shape:
-        raise ValueError(f"the function returned shapes {tuple(found[0].shape)} and {tuple(found[1].shape)} for {tuple(z.shape)}; accepted: {tuple(z.shape[:1])} and {tuple(z.shape)}")
+        raise ValueError(
+            f"the function returned shapes {tuple(found[0].shape)} and {tuple(found[1].shape)} for {tuple(z.shape)};"
+            f" accepted: {tuple(z.shape[:1])} and {tuple(z.shape)}"
+        )
     return found
 
 
 def minimise_batch(
     function: Callable,  # (z (rows, ...), rows (rows,)) -> values (rows,), gradients shaped as z
     start: Tensor,  # (problems, ...) one independent problem per row
-    reach: Tensor,  # (problems,) the inverse Hessian begins as reach / value, reach being a squared distance that doubles the value; but no first step aims below zero
+    # (problems,) the inverse Hessian begins as reach / value, reach being a squared distance that doubles the
+    # value; but no first step aims below zero
+    reach: Tensor,
     max_iterations: int = 40,  # at most
     tolerance: float = 1e-3,  # a problem is finished after two steps that improve it by less than this fraction
     history: int = 10,  # steps remembered
 ) -> tuple[Tensor, Tensor]:
-    "The smallest values found, by L-BFGS with backtracking, for all problems at once but independently: z shaped as `start`, and values (problems,), never above those at the start. Finished problems cost nothing. Raises TypeError or ValueError for a start, reach or settings of another kind, a function that returns other shapes, and values that are not finite at the start."
+    """The smallest values found, by L-BFGS with backtracking, for all problems at once but independently: z shaped
+    as `start`, and values (problems,), never above those at the start. Finished problems cost nothing. Raises
+    TypeError or ValueError for a start, reach or settings of another kind, a function that returns other shapes,
+    and values that are not finite at the start.
+    """
     max_iterations, history = whole_number(max_iterations, "max_iterations", 0), whole_number(history, "history", 0)
     tolerance = real_number(tolerance, "tolerance", low=0)
     start, reach = read_tensor(start, "start"), read_tensor(reach, "reach")
     if not start.is_floating_point() or start.ndim < 2 or reach.shape != start.shape[:1]:
-        raise ValueError(f"start has shape {tuple(start.shape)}, {start.dtype}, and reach {tuple(reach.shape)}; accepted: floating point numbers (problems, ...) and (problems,)")
+        raise ValueError(
+            f"start has shape {tuple(start.shape)}, {start.dtype}, and reach {tuple(reach.shape)}; accepted: floating"
+            " point numbers (problems, ...) and (problems,)"
+        )
     z = start.clone()
     every = torch.arange(len(z), device=z.device)
     value, gradient = _values_there(function, z, every)
@@ -1090,8 +1452,13 @@ def minimise_batch(
     first_step = (reach / value.clamp(min=tiny)).minimum(value / gradient.square().flatten(1).sum(1).clamp(min=tiny))
     memory, slow = [], torch.zeros_like(every)
     active = torch.ones_like(every, dtype=torch.bool)
-    def dot(a, b): return (a * b).flatten(1).sum(1)
-    def times(a, b): return a.reshape(-1, *[1] * (z.ndim - 1)) * b
+
+    def dot(a, b):
+        return (a * b).flatten(1).sum(1)
+
+    def times(a, b):
+        return a.reshape(-1, *[1] * (z.ndim - 1)) * b
+
     for _ in range(max_iterations):
         direction, alphas, scale, scaled = gradient.clone(), [], first_step, torch.zeros_like(active)
         for s, y, r in reversed(memory):
@@ -1115,14 +1482,15 @@ def minimise_batch(
             trial = z[rows] - times(step[rows], direction[rows])
             trial_value, trial_gradient = function(trial, rows)
             accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]
-            for kept, new in ((new_z, trial), (new_value, trial_value), (new_gradient, trial_gradient)):  # torch.where: a mask would wait for the device
+            # torch.where: a mask would wait for the device
+            for kept, new in ((new_z, trial), (new_value, trial_value), (new_gradient, trial_gradient)):
                 kept[rows] = torch.where(accepted.reshape(-1, *[1] * (new.ndim - 1)), new, kept[rows])
             todo[rows] = ~accepted
-            step[rows] = torch.where(accepted, step[rows], .3 * step[rows])
+            step[rows] = torch.where(accepted, step[rows], 0.3 * step[rows])
         s, y = new_z - z, new_gradient - gradient
         curvature = dot(s, y)
         good = curvature > 1e-10 * (dot(s, s) * dot(y, y)).sqrt()
-        r = torch.where(good, 1 / curvature.clamp(min=torch.finfo(z.dtype).tiny), 0.)
+        r = torch.where(good, 1 / curvature.clamp(min=torch.finfo(z.dtype).tiny), 0.0)
         memory = [*memory, (times(good, s), times(good, y), r)][-history:] if history else []
         slow = torch.where(value - new_value < tolerance * new_value, slow + 1, 0)
         z, value, gradient = new_z, new_value, new_gradient
@@ -1145,8 +1513,11 @@ def _resample(path: Tensor, n_segments: int) -> Tensor:
 
 
 def _straight(start: Tensor, end: Tensor, n_segments: int) -> Tensor:
-    fraction = torch.linspace(0, 1, n_segments + 1, dtype=torch.float64, device=start.device).to(start.dtype)[None, :, None]
+    fraction = torch.linspace(0, 1, n_segments + 1, dtype=torch.float64, device=start.device).to(start.dtype)[
+        None, :, None
+    ]
     return start[:, None] * (1 - fraction) + end[:, None] * fraction
+
 
 def _directions(gradients: Tensor, step: Tensor, n: int) -> Tensor:
     "Orthonormal directions (paths, at most n, features): along the step, then where the gradients on the path point"
@@ -1156,16 +1527,27 @@ def _directions(gradients: Tensor, step: Tensor, n: int) -> Tensor:
     found = (step / step.norm(dim=1, keepdim=True).clamp(min=torch.finfo(step.dtype).tiny))[:, None]
     rest = gradients - (gradients @ found.mT) @ found
     values, vectors = torch.linalg.eigh((rest @ rest.mT).double())  # small: gradients x gradients
-    main = vectors[:, :, -(n - 1):].flip(2).to(step.dtype).mT @ rest
+    main = vectors[:, :, -(n - 1) :].flip(2).to(step.dtype).mT @ rest
     size = main.norm(dim=2, keepdim=True)
-    main = torch.where(size > 1e-6 * rest.norm(dim=2).amax(1)[:, None, None], main / size.clamp(min=torch.finfo(step.dtype).tiny), 0.)
+    main = torch.where(
+        size > 1e-6 * rest.norm(dim=2).amax(1)[:, None, None], main / size.clamp(min=torch.finfo(step.dtype).tiny), 0.0
+    )
     return torch.cat([found, main], 1)
 
 
 def _around(path: Tensor, directions: Tensor, n_points: int, spread: float, seed: int) -> Tensor:
-    "Low-discrepancy normal points around every path (paths, n_points, features), `spread` times the distance of its ends wide; the same for all paths"
-    numbers = torch.quasirandom.SobolEngine(1 + directions.shape[1], scramble=True, seed=seed).draw(n_points, dtype=torch.float64).to(path)
-    place, noise = numbers[:, 0] * (path.shape[1] - 1), (2 * numbers[:, 1:].clamp(1e-6, 1 - 1e-6) - 1).erfinv() * math.sqrt(2)
+    """Low-discrepancy normal points around every path (paths, n_points, features), `spread` times the distance of
+    its ends wide; the same for all paths
+    """
+    numbers = (
+        torch.quasirandom.SobolEngine(1 + directions.shape[1], scramble=True, seed=seed)
+        .draw(n_points, dtype=torch.float64)
+        .to(path)
+    )
+    place, noise = (
+        numbers[:, 0] * (path.shape[1] - 1),
+        (2 * numbers[:, 1:].clamp(1e-6, 1 - 1e-6) - 1).erfinv() * math.sqrt(2),
+    )
     segment = place.long().clamp(max=path.shape[1] - 2)
     fraction = (place - segment)[None, :, None]
     width = spread * (path[:, -1] - path[:, 0]).norm(dim=1)[:, None, None]
@@ -1183,11 +1565,15 @@ def _shortest_through(score, path, points, example, n_neighbors, n_nodes) -> lis
     owner = np.repeat(np.arange(len(edges)), [len(e) for e in edges])
     together = torch.from_numpy(np.concatenate(edges) + n * owner[:, None])
     owner = torch.from_numpy(owner)
-    cost = _edge_integrals(score, nodes.flatten(0, 1), together, example.cpu()[owner], n_nodes, keep_attributions=False).length
+    cost = _edge_integrals(
+        score, nodes.flatten(0, 1), together, example.cpu()[owner], n_nodes, keep_attributions=False
+    ).length
     cost = cost.double().cpu().clamp(min=1e-300)
     ways = []
     for own, e, weight in zip(nodes, edges, cost.split([len(e) for e in edges])):
-        _, before = dijkstra(csr_array((weight.numpy(), e.T), shape=(n, n)), directed=False, indices=0, return_predecessors=True)
+        _, before = dijkstra(
+            csr_array((weight.numpy(), e.T), shape=(n, n)), directed=False, indices=0, return_predecessors=True
+        )
         way = [n_corners - 1]
         while way[-1] != 0:
             way.append(int(before[way[-1]]))
@@ -1201,7 +1587,10 @@ def _same_noise(shape: tuple[int, ...], seed: int | torch.Generator, like: Tenso
 
 
 def _whole_seed(seed: int | torch.Generator | None) -> int:
-    "The seed as a whole number: a generator gives its next one, None an unpredictable one. Raises TypeError or ValueError for other seeds."
+    """The seed as a whole number: a generator gives its next one, None an unpredictable one.
+
+    Raises TypeError or ValueError for other seeds.
+    """
     generator = random_generator(seed)
     if isinstance(seed, (int, np.integer)):
         return int(seed)
@@ -1213,22 +1602,35 @@ def _later(seed: int, k: int) -> int:
     return seed + k if seed + k < 2**64 else seed - k
 
 
-def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iterations=150, n_draws=2, learning_rate=.05):
-    "Means and log standard deviations of the bends' coefficients that maximise the evidence bound, (examples, modes, features) each"
+def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iterations=150, n_draws=2, learning_rate=0.05):
+    """Means and log standard deviations of the bends' coefficients that maximise the evidence bound, (examples,
+    modes, features) each
+    """
     zero = bends.zeros()
     n = zero[0].numel()
     distance = (bends.start[:, -1] - bends.start[:, 0]).norm(dim=1).clamp(min=torch.finfo(zero.dtype).tiny)
     prior = (prior_scale * distance / math.sqrt(n))[:, None, None]  # a Brownian bridge
     best, _ = _energy(score, bends.start, which)
     cold = n / (2 * temperature * best.clamp(min=torch.finfo(zero.dtype).tiny))
-    location, log_width = zero.clone(), torch.full_like(zero, math.log(.1))  # in units of the prior's width
+    location, log_width = zero.clone(), torch.full_like(zero, math.log(0.1))  # in units of the prior's width
     moments = [torch.zeros_like(zero) for _ in range(4)]
-    generator, shape, finite = random_generator(seed), (n_draws, *zero.shape[1:]), torch.ones_like(which, dtype=torch.bool)
-    ahead = max(1, min(n_iterations, 2**20 // math.prod(shape)))  # iterations whose noise goes to the device together
+    generator, shape, finite = (
+        random_generator(seed),
+        (n_draws, *zero.shape[1:]),
+        torch.ones_like(which, dtype=torch.bool),
+    )
+    # iterations whose noise goes to the device together
+    ahead = max(1, min(n_iterations, 2**20 // math.prod(shape)))
     for i in range(n_iterations):
         if i % ahead == 0:
-            drawn = torch.stack([torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(min(ahead, n_iterations - i))]).to(zero)
-        slope_location, slope_width = location.clone(), log_width.mul(2).exp() - 1  # of the divergence from the prior
+            drawn = torch.stack(
+                [
+                    torch.randn(shape, generator=generator, dtype=torch.float64)
+                    for _ in range(min(ahead, n_iterations - i))
+                ]
+            ).to(zero)
+        # of the divergence from the prior
+        slope_location, slope_width = location.clone(), log_width.mul(2).exp() - 1
         noise = drawn[i % ahead]
         for e in torch.cat([noise, -noise]):  # antithetic pairs
             move = log_width.exp() * e
@@ -1237,42 +1639,53 @@ def _fit_family(score, bends, which, temperature, prior_scale, seed, n_iteration
                 corners = bends.paths(z)
             value, pull = _energy(score, corners.detach(), which, check=False)
             finite &= torch.isfinite(value)
-            pull, = torch.autograd.grad(corners, z, pull)
+            (pull,) = torch.autograd.grad(corners, z, pull)
             pull = pull * prior * cold[:, None, None] / (2 * n_draws)
             slope_location += pull
             slope_width += pull * move
         rate = learning_rate * min(1, 2 * (1 - i / n_iterations))
         for k, (variable, slope) in enumerate(((location, slope_location), (log_width, slope_width))):
-            moments[2 * k].lerp_(slope, .1)
-            moments[2 * k + 1].lerp_(slope.square(), .01)
-            first, second = moments[2 * k] / (1 - .9**(i + 1)), moments[2 * k + 1] / (1 - .99**(i + 1))
+            moments[2 * k].lerp_(slope, 0.1)
+            moments[2 * k + 1].lerp_(slope.square(), 0.01)
+            first, second = moments[2 * k] / (1 - 0.9 ** (i + 1)), moments[2 * k + 1] / (1 - 0.99 ** (i + 1))
             variable -= rate * first / (second.sqrt() + 1e-8)
     _refuse_energy(finite, which)
     return prior * location, prior.log() + log_width
 
 # %% ../nbs/05_geodesic.ipynb #efa9d2e0
-def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed, end_weight=100.):
-    "The paper's procedure: path points (batch, n_points, features) and attributions, the arc-length integral of the gradient"
+def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed, end_weight=100.0):
+    """The paper's procedure: path points (batch, n_points, features) and attributions, the arc-length integral of
+    the gradient
+    """
     like = score.inputs
     alpha = quadrature(n_points)[0].to(x)[:, None, None]
     line = b + alpha * (x - b)  # (points, batch, features)
-    n_ends = max(1, int(.1 * n_points))
+    n_ends = max(1, int(0.1 * n_points))
     at_end = torch.zeros(n_points, dtype=x.dtype, device=x.device)
     at_end[:n_ends] = at_end[-n_ends:] = end_weight
     owner = torch.arange(len(x), device=x.device).repeat(n_points)
-    everything = TargetScore(score.forward, like, lambda output: output.flatten(1).sum(1) if output.ndim > 1 else output, score.args, score.internal_batch_size)
+    everything = TargetScore(
+        score.forward,
+        like,
+        lambda output: output.flatten(1).sum(1) if output.ndim > 1 else output,
+        score.args,
+        score.internal_batch_size,
+    )
 
     def norms(rows):  # over the last dimension only, then added up
-        return sum(part.norm(dim=-1).flatten(1).sum(1) if part.ndim > 2 else part.norm(dim=-1) for part in unflatten_features(rows, like))
+        return sum(
+            part.norm(dim=-1).flatten(1).sum(1) if part.ndim > 2 else part.norm(dim=-1)
+            for part in unflatten_features(rows, like)
+        )
 
-    mean, log_width = torch.zeros_like(line), torch.full_like(line, math.log(.1))
+    mean, log_width = torch.zeros_like(line), torch.full_like(line, math.log(0.1))
     generator = random_generator(seed)
     rate, best, best_at, since_rate = learning_rate, math.inf, 0, 0
     optimiser, losses = torch.optim.Adam([mean, log_width], rate), []
     for step in range(num_iterations):
         noise = torch.randn(line.shape, generator=generator, dtype=torch.float64).to(x)
         mean.grad, log_width.grad = torch.zeros_like(mean), torch.zeros_like(mean)
-        loss = 0.
+        loss = 0.0
         for s in score.chunks(len(owner)):
             with torch.inference_mode(False), torch.enable_grad(), _differentiable_twice():
                 m, w = (v.detach().flatten(0, 1)[s].requires_grad_() for v in (mean, log_width))
@@ -1282,7 +1695,7 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
                 everything.check_dependence([slope])
                 weight = 1 + at_end.repeat_interleave(len(x))[s]
                 energy = (weight * norms(offset) - beta * norms(slope)).sum()
-                part = energy + (.5 * offset.square() - w).sum()  # minus the evidence bound, but for a constant
+                part = energy + (0.5 * offset.square() - w).sum()  # minus the evidence bound, but for a constant
                 pulls = torch.autograd.grad(part, (m, w))
             mean.grad.flatten(0, 1)[s], log_width.grad.flatten(0, 1)[s] = pulls
             loss += part.item()
@@ -1309,11 +1722,15 @@ def _published(score, x, b, n_points, beta, num_iterations, learning_rate, seed,
 
 # %% ../nbs/05_geodesic.ipynb #f6bd4d3f
 class GeodesicIGSVI(PathAttribution):
-    "Geodesic Integrated Gradients along a path found by variational inference (Salek and Enguehard, 2025, energy-based approximation), made sound"
+    """Geodesic Integrated Gradients along a path found by variational inference (Salek and Enguehard, 2025,
+    energy-based approximation), made sound
+    """
 
     def __init__(
         self,
-        forward_func: Callable,  # a module, a ClassScore or any callable returning one row of scores per example; its gradient should vary smoothly
+        # a module, a ClassScore or any callable returning one row of scores per example; its gradient should
+        # vary smoothly
+        forward_func: Callable,
         pool: object = None,  # points for `start="graph"`, see GeodesicIGKNN
         *,
         n_neighbors: int = 15,  # of the pool's graph
@@ -1342,50 +1759,85 @@ class GeodesicIGSVI(PathAttribution):
     def attribute(
         self,
         inputs: TensorOrTuple,  # (batch, ...)
-        baselines: TensorOrTuple | float | None = None,  # where the paths start: (1 or batch, ...) or a number; None means zeros
+        # where the paths start: (1 or batch, ...) or a number; None means zeros
+        baselines: TensorOrTuple | float | None = None,
         target: TargetType = None,  # which output is explained
-        additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+        # passed on to the forward function; tensors (batch, ...) follow their examples
+        additional_forward_args: object = None,
         n_steps: int | None = None,  # segments of the path; None: 12 (published: 50 points)
         method: str = "gausslegendre",  # quadrature rule of the final line integral, see `quadrature`
-        internal_batch_size: int | None = None,  # rows per forward pass at most, but a segment's 4 stay together; None: by size
+        # rows per forward pass at most, but a segment's 4 stay together; None: by size
+        internal_batch_size: int | None = None,
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over the rounds
         *,
-        start: str | TensorOrTuple | None = None,  # "straight", "graph" (needs a pool; then the default), or corners (batch or 1, points, ...)
-        rounds: int = 2,  # searches among the method's own points around the path, at most; 0: relax the start only
+        # "straight", "graph" (needs a pool; then the default), or corners (batch or 1, points, ...)
+        start: str | TensorOrTuple | None = None,
+        # searches among the method's own points around the path, at most; 0: relax the start only
+        rounds: int = 2,
         n_points: int = 48,  # own points per path in the first round, twice as many in the next, and so on
         spread: float = 0.5,  # width of the cloud of own points, in distances from baseline to input
-        dimensions: int = 3,  # the cloud spans at most so many directions: along the path and where its gradients point
-        resolution: int | None = None,  # images bend on a grid of so many rows and columns; None: every pixel for itself
+        # the cloud spans at most so many directions: along the path and where its gradients point
+        dimensions: int = 3,
+        # images bend on a grid of so many rows and columns; None: every pixel for itself
+        resolution: int | None = None,
         n_modes: int | None = None,  # smoothest bends of the path; None: all n_steps - 1
-        floor: float = 0.01,  # flat regions count as this steep, in mean steepnesses of the start, so that paths don't run off
+        # flat regions count as this steep, in mean steepnesses of the start, so that paths don't run off
+        floor: float = 0.01,
         max_iterations: int = 25,  # of the relaxation per round
-        tolerance: float = 3e-3,  # the relaxation stops after two steps that improve the energy by less than this fraction
-        slack: float = 0.05,  # no further round for a path that is at most this fraction longer than the change of score, its lower bound
+        # the relaxation stops after two steps that improve the energy by less than this fraction
+        tolerance: float = 3e-3,
+        # no further round for a path that is at most this fraction longer than the change of score, its lower
+        # bound
+        slack: float = 0.05,
         integral_tolerance: float | None = 3e-5,  # see GeodesicIGKNN's tolerance
         stochastic: bool = False,  # fit a Gaussian family of paths around the best and return its spread
-        temperature: float = 0.1,  # stochastic: paths whose energy is about this fraction above the best count as plausible
-        prior_scale: float = 1.0,  # stochastic: amplitude of the Brownian bridge around the best path, in distances from baseline to input
+        # stochastic: paths whose energy is about this fraction above the best count as plausible
+        temperature: float = 0.1,
+        # stochastic: amplitude of the Brownian bridge around the best path, in distances from baseline to
+        # input
+        prior_scale: float = 1.0,
         n_samples: int = 16,  # stochastic: paths sampled for the spread
-        seed: int | torch.Generator | None = 0,  # of the own points and the noise, see random_generator; every example sees the same
-        published: bool = False,  # the paper's energy, optimiser and summation, for comparison only: not complete
+        # of the own points and the noise, see random_generator; every example sees the same
+        seed: int | torch.Generator | None = 0,
+        # the paper's energy, optimiser and summation, for comparison only: not complete
+        published: bool = False,
         beta: float = 0.3,  # published: weight of the gradient's magnitude
         num_iterations: int = 1000,  # published: at most
         learning_rate: float = 1e-3,  # published: of Adam
         return_paths: bool = False,  # also return GeodesicPaths
     ):
-        "Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score (batch,), and `GeodesicPaths` with the spread in the stochastic mode. Unless `published` or `stochastic`, the path is never longer than its start; `stochastic` returns the attribution of the mean path. Warns (UserWarning, one of a kind per call) of examples whose attributions miss the change of the score (as `published` ones do), are zero everywhere, keep their start although it is long, or explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, for NaN or infinity in inputs, baselines, gradients or attributions, and for scores without second derivatives. Equations: polyline, energy, evidence bound, complete."
+        """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
+        (batch,), and `GeodesicPaths` with the spread in the stochastic mode. Unless `published` or `stochastic`,
+        the path is never longer than its start; `stochastic` returns the attribution of the mean path. Warns
+        (UserWarning, one of a kind per call) of examples whose attributions miss the change of the score (as
+        `published` ones do), are zero everywhere, keep their start although it is long, or explain a class that
+        the model rules out. Raises TypeError or ValueError for wrong calls, for NaN or infinity in inputs,
+        baselines, gradients or attributions, and for scores without second derivatives. Equations: polyline,
+        energy, evidence bound, complete.
+        """
         with torch.inference_mode(False):
             tensors, is_tuple = check_inputs(inputs)
             starts = check_baselines(baselines, tensors)
             score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
             quadrature(2, method)
             n_steps = whole_number((50 if published else 12) if n_steps is None else n_steps, "n_steps", 2)
-            for name, value, least in (("rounds", rounds, 0), ("n_points", n_points, 1), ("dimensions", dimensions, 1), ("n_samples", n_samples, 1),
-                                       ("max_iterations", max_iterations, 0), ("num_iterations", num_iterations, 0)):
+            for name, value, least in (
+                ("rounds", rounds, 0),
+                ("n_points", n_points, 1),
+                ("dimensions", dimensions, 1),
+                ("n_samples", n_samples, 1),
+                ("max_iterations", max_iterations, 0),
+                ("num_iterations", num_iterations, 0),
+            ):
                 whole_number(value, name, least)
             resolution = whole_number(resolution, "resolution", or_none=True)
-            for name, value in (("spread", spread), ("temperature", temperature), ("prior_scale", prior_scale), ("learning_rate", learning_rate)):
+            for name, value in (
+                ("spread", spread),
+                ("temperature", temperature),
+                ("prior_scale", prior_scale),
+                ("learning_rate", learning_rate),
+            ):
                 real_number(value, name, low=0, open_low=True)
             for name, value in (("floor", floor), ("tolerance", tolerance), ("slack", slack), ("beta", beta)):
                 real_number(value, name, low=0)
@@ -1396,39 +1848,75 @@ class GeodesicIGSVI(PathAttribution):
                 (end, probability, row), begin = scores_and_probability(score, tensors), score.scores(starts)
                 change, kept = (end - begin).to(x.dtype), None
                 if published:
-                    path, attributions, spread_of = *_published(score, x, b, n_steps, beta, num_iterations, learning_rate, seed), None
+                    path, attributions, spread_of = (
+                        *_published(score, x, b, n_steps, beta, num_iterations, learning_rate, seed),
+                        None,
+                    )
                     integrals = self._integrals(score, path, method=method, tolerance=None)
                 else:
-                    path, extra = self._start(start, tensors, starts, x, b, target, additional_forward_args, n_steps, internal_batch_size, method)
+                    path, extra = self._start(
+                        start,
+                        tensors,
+                        starts,
+                        x,
+                        b,
+                        target,
+                        additional_forward_args,
+                        n_steps,
+                        internal_batch_size,
+                        method,
+                    )
                     score.gradient_evaluations += extra
                     make = functools.partial(_Bends, basis=basis.to(x), like=tensors, resolution=resolution)
-                    how = dict(rounds=rounds, n_points=n_points, spread=spread, dimensions=dimensions, max_iterations=max_iterations, tolerance=tolerance)
+                    how = dict(
+                        rounds=rounds,
+                        n_points=n_points,
+                        spread=spread,
+                        dimensions=dimensions,
+                        max_iterations=max_iterations,
+                        tolerance=tolerance,
+                    )
                     how.update(slack=slack, floor=floor, seed=seed, show_progress=show_progress)
                     integrate = functools.partial(self._integrals, score, method=method, tolerance=integral_tolerance)
                     path, integrals, kept = self._shorten(score, path, change, make, integrate, **how)
                     attributions, spread_of = integrals.attributions, None
                     if stochastic:
-                        path, integrals, spread_of = self._sample(score, path, make, integrate, temperature, prior_scale, n_samples, seed)
+                        path, integrals, spread_of = self._sample(
+                            score, path, make, integrate, temperature, prior_scale, n_samples, seed
+                        )
                         attributions = integrals.attributions
         parts = unflatten_features(attributions, tensors)
         for k, part in enumerate(parts):
             refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
         if published:
-            more = "The published sum is not a line integral, and its path doesn't reach its ends; leave published=True out."
+            more = (
+                "The published sum is not a line integral, and its path doesn't reach its ends; leave published=True"
+                " out."
+            )
         elif not integral_tolerance:
             more = f"Give an integral_tolerance, now {integral_tolerance}."
         else:
             more = "The score is steeper than its segments can be cut: explain the logit, or a smoother score."
-        complete = warn_if_incomplete((attributions,), end, begin, more, row if published else 8 * (integrals.length + row))
-        warn_if_zero((attributions,), "the input is its own baseline there, or the score has no slope on the path", complete)
+        complete = warn_if_incomplete(
+            (attributions,), end, begin, more, row if published else 8 * (integrals.length + row)
+        )
+        warn_if_zero(
+            (attributions,), "the input is its own baseline there, or the score has no slope on the path", complete
+        )
         magnitude = attributions.abs().sum(1)
         rounding = 64 * torch.finfo(x.dtype).eps * (integrals.length + row)
-        if kept is not None and (rounds or max_iterations) and (kept := kept & complete & (magnitude > 1.25 * change.abs() + rounding)).any():
+        if (
+            kept is not None
+            and (rounds or max_iterations)
+            and (kept := kept & complete & (magnitude > 1.25 * change.abs() + rounding)).any()
+        ):
             worst = torch.where(kept, magnitude - change.abs(), -1).argmax()
             warn_user(
-                f"the search found no path shorter than the one it started with for {named_examples(kept.nonzero().flatten(), len(kept))}: these have the attributions "
-                f"of their start, which cancel: at worst magnitudes of {magnitude[worst].item():.3g} for a change of {change[worst].abs().item():.3g}. More rounds, n_points "
-                f"or max_iterations may find one, or a smoother score."
+                "the search found no path shorter than the one it started with for"
+                f" {named_examples(kept.nonzero().flatten(), len(kept))}: these have the attributions of their start,"
+                f" which cancel: at worst magnitudes of {magnitude[worst].item():.3g} for a change of"
+                f" {change[worst].abs().item():.3g}. More rounds, n_points or max_iterations may find one, or a"
+                " smoother score."
             )
         warn_if_unlikely(probability)
         result = [parts if is_tuple else parts[0]]
@@ -1439,12 +1927,20 @@ class GeodesicIGSVI(PathAttribution):
             if spread_of is not None:
                 spread_of = unflatten_features(spread_of, tensors)
                 spread_of = spread_of if is_tuple else spread_of[0]
-            result.append(GeodesicPaths(
-                nodes=None, coordinates=coordinates if is_tuple else [c[0] for c in coordinates],
-                length=integrals.length, w1=integrals.w1, hops=torch.full((len(x),), path.shape[1] - 1),
-                gap=attributions.abs().sum(1) - change.abs(), change=change, bridges=None,
-                gradient_evaluations=score.gradient_evaluations, spread=spread_of,
-            ))
+            result.append(
+                GeodesicPaths(
+                    nodes=None,
+                    coordinates=coordinates if is_tuple else [c[0] for c in coordinates],
+                    length=integrals.length,
+                    w1=integrals.w1,
+                    hops=torch.full((len(x),), path.shape[1] - 1),
+                    gap=attributions.abs().sum(1) - change.abs(),
+                    change=change,
+                    bridges=None,
+                    gradient_evaluations=score.gradient_evaluations,
+                    spread=spread_of,
+                )
+            )
         return result[0] if len(result) == 1 else tuple(result)
 
     def _start(self, start, tensors, starts, x, b, target, args, n_segments, internal_batch_size, method):
@@ -1457,17 +1953,36 @@ class GeodesicIGSVI(PathAttribution):
                 raise ValueError("start='graph' needs points to go through; give the constructor a pool")
             with self._graph._lock:
                 *_, found = self.knn._find(tensors, starts, target, args, 5, method, internal_batch_size, False, 1e-5)
-            return torch.stack([_resample(path.points, n_segments) for path in found.corners]), found.gradient_evaluations
+            return (
+                torch.stack([_resample(path.points, n_segments) for path in found.corners]),
+                found.gradient_evaluations,
+            )
         if isinstance(start, str):
-            raise ValueError(f"start={start!r} is not known; choose 'straight', 'graph' or give corners (batch or 1, points, ...)")
-        corners = tuple(start) if isinstance(start, (tuple, list)) and all(isinstance(c, Tensor) for c in start) else (read_tensor(start, "start"),)
-        def fits(c, t): return c.ndim == t.ndim + 1 and c.shape[2:] == t.shape[1:] and c.shape[0] in (1, len(t)) and c.shape[1] > 1
+            raise ValueError(
+                f"start={start!r} is not known; choose 'straight', 'graph' or give corners (batch or 1, points, ...)"
+            )
+        corners = (
+            tuple(start)
+            if isinstance(start, (tuple, list)) and all(isinstance(c, Tensor) for c in start)
+            else (read_tensor(start, "start"),)
+        )
+
+        def fits(c, t):
+            return c.ndim == t.ndim + 1 and c.shape[2:] == t.shape[1:] and c.shape[0] in (1, len(t)) and c.shape[1] > 1
+
         if len(corners) != len(tensors) or not all(map(fits, corners, tensors)):
             shapes = [tuple(c.shape) for c in corners], [tuple(t.shape) for t in tensors]
-            raise ValueError(f"start has shapes {shapes[0]}; accepted per input: (batch or 1, points, ...) for inputs of {shapes[1]}")
+            raise ValueError(
+                f"start has shapes {shapes[0]}; accepted per input: (batch or 1, points, ...) for inputs of {shapes[1]}"
+            )
         for k, c in enumerate(corners):
             refuse_not_finite(c, f"start {k}")
-        paths = [_resample(flatten_features(tuple(c[i if len(c) > 1 else 0].to(t) for c, t in zip(corners, tensors))), n_segments) for i in range(len(x))]
+        paths = [
+            _resample(
+                flatten_features(tuple(c[i if len(c) > 1 else 0].to(t) for c, t in zip(corners, tensors))), n_segments
+            )
+            for i in range(len(x))
+        ]
         paths = torch.stack(paths)
         paths[:, 0], paths[:, -1] = b, x
         return paths, 0
@@ -1477,35 +1992,80 @@ class GeodesicIGSVI(PathAttribution):
         n_paths, n_corners, features = path.shape
         which = torch.arange(n_paths, device=path.device) if which is None else which
         corners = path.flatten(0, 1)
-        scores = score.scores(unflatten_features(corners, score.inputs), which.repeat_interleave(n_corners)).to(path.dtype)
+        scores = score.scores(unflatten_features(corners, score.inputs), which.repeat_interleave(n_corners)).to(
+            path.dtype
+        )
         first = torch.arange(n_paths * n_corners, device=path.device).reshape(n_paths, n_corners)[:, :-1].flatten()
         edges = torch.stack([first, first + 1], 1)
         rise, noise = scores[edges[:, 1]] - scores[edges[:, 0]], 16 * torch.finfo(path.dtype).eps * scores.abs().max()
-        def enough(length, rise): return (tolerance or 0) * rise.abs().maximum(.01 * length) + noise + 64 * torch.finfo(length.dtype).eps * length
+
+        def enough(length, rise):
+            return (
+                (tolerance or 0) * rise.abs().maximum(0.01 * length)
+                + noise
+                + 64 * torch.finfo(length.dtype).eps * length
+            )
+
         owner, doublings, cuts = which.repeat_interleave(n_corners - 1), *((4, 16) if tolerance else (0, 0))
-        found = _resolved_integrals(score, corners, edges, rise, owner, 4, method, keep_attributions, enough, doublings, cuts=cuts)
-        def total(part): return part.reshape(n_paths, n_corners - 1, *part.shape[1:]).sum(1)
-        return EdgeIntegrals(total(found.length), total(found.w1), total(found.change), total(found.attributions) if keep_attributions else None)
+        found = _resolved_integrals(
+            score, corners, edges, rise, owner, 4, method, keep_attributions, enough, doublings, cuts=cuts
+        )
+
+        def total(part):
+            return part.reshape(n_paths, n_corners - 1, *part.shape[1:]).sum(1)
+
+        return EdgeIntegrals(
+            total(found.length),
+            total(found.w1),
+            total(found.change),
+            total(found.attributions) if keep_attributions else None,
+        )
 
     def _relax(self, score, path, which, make, floor, max_iterations, tolerance):
         "The path relaxed to smaller energy"
         bends = make(path)
+
         def energy(z, rows):
             with torch.enable_grad():
                 z = z.detach().requires_grad_()
                 corners = bends.paths(z, rows)
             value, pull = _energy(score, corners.detach(), which[rows], floor=floor[rows])
             return value, torch.autograd.grad(corners, z, pull)[0]
+
         reach = (path[:, -1] - path[:, 0]).square().sum(1) / (2 * (path.shape[1] - 1))
         z, _ = minimise_batch(energy, bends.zeros(), reach, max_iterations, tolerance)
         return bends.paths(z)
 
-    def _shorten(self, score, path, change, make, integrate, *, rounds, n_points, spread, dimensions, max_iterations, tolerance, slack, floor, seed, show_progress):
-        "The best paths found by searching and relaxing, their integrals, and which of them are still the start although it is long (batch,) bool"
+    def _shorten(
+        self,
+        score,
+        path,
+        change,
+        make,
+        integrate,
+        *,
+        rounds,
+        n_points,
+        spread,
+        dimensions,
+        max_iterations,
+        tolerance,
+        slack,
+        floor,
+        seed,
+        show_progress,
+    ):
+        """The best paths found by searching and relaxing, their integrals, and which of them are still the start
+        although it is long (batch,) bool
+        """
         best = integrate(path)
         kept = torch.ones(len(path), dtype=torch.bool, device=path.device)
         noise = 64 * torch.finfo(path.dtype).eps * (1 + change.abs().max())
-        flat = floor * best.length / (path[:, 1:] - path[:, :-1]).norm(dim=2).sum(1).clamp(min=torch.finfo(path.dtype).tiny)
+        flat = (
+            floor
+            * best.length
+            / (path[:, 1:] - path[:, :-1]).norm(dim=2).sum(1).clamp(min=torch.finfo(path.dtype).tiny)
+        )
         for round_ in tqdm(range(max(rounds, 1)), desc="rounds", leave=False, disable=not show_progress):
             open_ = (best.length > (1 + slack) * change.abs()).nonzero().flatten()
             if not len(open_):
@@ -1522,11 +2082,16 @@ class GeodesicIGSVI(PathAttribution):
             if not (rounds or max_iterations):
                 break
             found = integrate(candidate, which=open_)
-            right = (found.change - change[open_]).abs() <= .01 * change[open_].abs().maximum(.1 * found.length) + noise
+            right = (found.change - change[open_]).abs() <= 0.01 * change[open_].abs().maximum(
+                0.1 * found.length
+            ) + noise
             better = (found.length < best.length[open_]) & right
             path, won = path.clone(), better.nonzero().flatten()
             path[open_[won]], kept[open_[won]] = candidate[won], False
-            best.update(open_[won], EdgeIntegrals(*(getattr(found, name)[won] for name in ("length", "w1", "change", "attributions"))))
+            best.update(
+                open_[won],
+                EdgeIntegrals(*(getattr(found, name)[won] for name in ("length", "w1", "change", "attributions"))),
+            )
         return path, best, kept & (best.length > (1 + slack) * change.abs() + noise)
 
     def _gradients_on(self, score, path, which):
@@ -1535,11 +2100,16 @@ class GeodesicIGSVI(PathAttribution):
             return None
         middle = ((path[:, 1:] + path[:, :-1]) / 2).flatten(0, 1)
         owner = which.repeat_interleave(path.shape[1] - 1)
-        parts = [flatten_features(score.gradient(unflatten_features(middle[s], score.inputs), owner[s])[0]) for s in score.chunks(len(middle))]
+        parts = [
+            flatten_features(score.gradient(unflatten_features(middle[s], score.inputs), owner[s])[0])
+            for s in score.chunks(len(middle))
+        ]
         return torch.cat(parts).to(path.dtype).reshape(len(path), -1, path.shape[2])
 
     def _sample(self, score, path, make, integrate, temperature, prior_scale, n_samples, seed):
-        "The Gaussian family around the path: its mean path, that path's integrals, and the attribution's standard deviation over sampled paths"
+        """The Gaussian family around the path: its mean path, that path's integrals, and the attribution's standard
+        deviation over sampled paths
+        """
         bends, which = make(path), torch.arange(len(path)).to(path.device)
         mean, log_width = _fit_family(score, bends, which, temperature, prior_scale, seed)
         center = bends.paths(mean)

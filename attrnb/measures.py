@@ -55,9 +55,13 @@ from .paths import no_cancellation_gap
 # %% ../nbs/07_measures.ipynb #f647cc9d
 def unit_numbers(
     inputs: Tensor,  # (batch, ...); only the shape and the device are used
-    unit: int | str | tuple[int, ...] | Tensor = 1,  # side of square patches or cubes; a side per dimension; "element"; or own unit numbers, see the table above
+    # side of square patches or cubes; a side per dimension; "element"; or own unit numbers, see the table
+    # above
+    unit: int | str | tuple[int, ...] | Tensor = 1,
 ) -> Tensor:  # (1 or batch, ...), broadcastable to the inputs
-    "The number of the unit each position belongs to, int64, counted from 0 in every example; the first dimension is 1 when all examples share their units. Raises TypeError or ValueError for units that don't fit the inputs."
+    """The number of the unit each position belongs to, int64, counted from 0 in every example; the first dimension
+    is 1 when all examples share their units. Raises TypeError or ValueError for units that don't fit the inputs.
+    """
     shape = _shape_of(inputs)
     if isinstance(unit, (Tensor, np.ndarray)):
         return _own_units(inputs, read_tensor(unit, "unit"))
@@ -70,28 +74,46 @@ def unit_numbers(
 def _shape_of(inputs: Tensor) -> tuple[int, ...]:
     "The shape of a batch of inputs of any dtype"
     if not isinstance(inputs, Tensor):
-        raise TypeError(f"inputs must be a torch.Tensor, got {type(inputs).__name__}; convert arrays with torch.as_tensor")
+        raise TypeError(
+            f"inputs must be a torch.Tensor, got {type(inputs).__name__}; convert arrays with torch.as_tensor"
+        )
     read_tensor(inputs, "inputs")
     if inputs.ndim < 1 or inputs.numel() == 0:
-        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; give a batch (batch, ...) of at least one example with at least one number")
+        raise ValueError(
+            f"inputs have shape {tuple(inputs.shape)}; give a batch (batch, ...) of at least one example with at least"
+            " one number"
+        )
     return tuple(inputs.shape)
 
 
 def _sides(shape: tuple[int, ...], unit: int | tuple[int, ...]) -> tuple[int, ...]:
     "Sides of a box in every dimension but the first; -1 is the whole of it"
     if isinstance(unit, (tuple, list)):
-        if len(unit) != len(shape) - 1 or any(isinstance(s, bool) or not isinstance(s, (int, np.integer)) or (s < 1 and s != -1) for s in unit):
-            raise ValueError(f"unit is {unit!r}; for inputs of shape {shape} it must hold {len(shape) - 1} sides, one per dimension after the batch, each at least 1, or -1 for all of it")
+        if len(unit) != len(shape) - 1 or any(
+            isinstance(s, bool) or not isinstance(s, (int, np.integer)) or (s < 1 and s != -1) for s in unit
+        ):
+            raise ValueError(
+                f"unit is {unit!r}; for inputs of shape {shape} it must hold {len(shape) - 1} sides, one per dimension"
+                " after the batch, each at least 1, or -1 for all of it"
+            )
         return tuple(int(s) for s in unit)
     if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)) or unit < 1:
-        raise ValueError(f"unit is {unit!r}; it must be a patch side of at least 1 pixel, a tuple of sides, 'element', or a tensor of unit numbers")
+        raise ValueError(
+            f"unit is {unit!r}; it must be a patch side of at least 1 pixel, a tuple of sides, 'element', or a tensor"
+            " of unit numbers"
+        )
     if len(shape) < 3:
-        raise ValueError(f"inputs have shape {shape}; patches need (batch, channels, H, W), (batch, H, W) or volumes (batch, channels, D, H, W); use unit='element' or a tensor of unit numbers")
+        raise ValueError(
+            f"inputs have shape {shape}; patches need (batch, channels, H, W), (batch, H, W) or volumes (batch,"
+            " channels, D, H, W); use unit='element' or a tensor of unit numbers"
+        )
     return (int(unit),) * 2 if len(shape) == 3 else (-1, *(int(unit),) * (len(shape) - 2))
 
 
 def _box_numbers(shape: tuple[int, ...], sides: tuple[int, ...], device: torch.device) -> Tensor:
-    "Numbers of the boxes, the last dimension running fastest; (1, ...) with a 1 in the dimensions that a box takes whole"
+    """Numbers of the boxes, the last dimension running fastest; (1, ...) with a 1 in the dimensions that a box takes
+    whole
+    """
     number = torch.zeros((1,) * len(shape), dtype=torch.int64, device=device)
     for d, side in enumerate(sides, 1):
         if side != -1:
@@ -112,22 +134,38 @@ def _own_units(inputs: Tensor, unit: Tensor) -> Tensor:
         unit = unit[None, None]
     elif len(shape) >= 4 and len(given) == len(shape) - 1 and given[0] in (1, shape[0]) and given[1:] == positions:
         unit = unit[:, None]
-    elif len(given) != len(shape) or given[0] not in (1, shape[0]) or given[1:2] not in (shape[1:2], (1,)) or given[2:] != shape[2:]:
+    elif (
+        len(given) != len(shape)
+        or given[0] not in (1, shape[0])
+        or given[1:2] not in (shape[1:2], (1,))
+        or given[2:] != shape[2:]
+    ):
         accepted = f"{positions} for all examples alike, (1 or {shape[0]}, {', '.join(map(str, positions))})"
         steps = f", ({shape[2]},) for the steps of (batch, channels, steps)" if len(shape) == 3 else ""
-        raise ValueError(f"unit numbers of shape {given} don't fit inputs {shape}; accepted: {accepted}{steps}, or the inputs' own shape")
+        raise ValueError(
+            f"unit numbers of shape {given} don't fit inputs {shape}; accepted: {accepted}{steps}, or the inputs' own"
+            " shape"
+        )
     unit = unit.to(inputs.device, torch.int64)
     span = unit.max() - unit.min() + 1
-    _, number = torch.unique(unit.flatten(1) - unit.min() + span * torch.arange(len(unit), device=unit.device)[:, None], return_inverse=True)
+    _, number = torch.unique(
+        unit.flatten(1) - unit.min() + span * torch.arange(len(unit), device=unit.device)[:, None], return_inverse=True
+    )
     return (number - number.amin(1, keepdim=True)).view(unit.shape)
 
 # %% ../nbs/07_measures.ipynb #10c32b1c
 def unit_importance(
-    attributions: Tensor,  # (batch, ...) as the inputs, or maps without channels (batch, H, W) or (batch, 1, H, W) for images
+    # (batch, ...) as the inputs, or maps without channels (batch, H, W) or (batch, 1, H, W) for images
+    attributions: Tensor,
     unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers
-    rank: str = "signed",  # "signed": sum over the unit; "magnitude": sum of absolute values; "channel_mean": every channel counts as the mean of its pixel
+    # "signed": sum over the unit; "magnitude": sum of absolute values; "channel_mean": every channel counts
+    # as the mean of its pixel
+    rank: str = "signed",
 ) -> Tensor:  # (batch, units)
-    "Importance of every unit, (batch, units) float64, units in the order of their numbers; units that an example doesn't have are minus infinity. Raises TypeError or ValueError for shapes or names that don't fit, and for NaN or infinity."
+    """Importance of every unit, (batch, units) float64, units in the order of their numbers; units that an example
+    doesn't have are minus infinity. Raises TypeError or ValueError for shapes or names that don't fit, and for
+    NaN or infinity.
+    """
     a = _read_attributions(attributions)
     return _importance(a, unit_numbers(a, unit), rank)
 
@@ -149,13 +187,18 @@ def _importance(a: Tensor, member: Tensor, rank: str) -> Tensor:
         a = a.abs()
     if rank == "channel_mean" and a.ndim >= 4:
         a = a.mean(1, keepdim=True)
-    whole = [d for d in range(1, a.ndim) if member.shape[d] == 1 and a.shape[d] > 1]  # dimensions that every unit takes whole
+    # dimensions that every unit takes whole
+    whole = [d for d in range(1, a.ndim) if member.shape[d] == 1 and a.shape[d] > 1]
     a = a.sum(whole, keepdim=True) if whole else a
     a, number = torch.broadcast_tensors(a, member)
     units = member.flatten(1).amax(1) + 1
     total = a.new_zeros(len(a), int(units.max()))
     total.scatter_add_(1, number.flatten(1), a.flatten(1))
-    return total if len(units) == 1 else total.masked_fill(torch.arange(total.shape[1], device=a.device) >= units[:, None], -math.inf)
+    return (
+        total
+        if len(units) == 1
+        else total.masked_fill(torch.arange(total.shape[1], device=a.device) >= units[:, None], -math.inf)
+    )
 
 # %% ../nbs/07_measures.ipynb #75b8f88f
 SUBSTRATES = ("black", "mean", "minimum", "blurred", "blurred_rise", "noise", "inverted")
@@ -163,10 +206,14 @@ SUBSTRATES = ("black", "mean", "minimum", "blurred", "blurred_rise", "noise", "i
 
 def substrate_of(
     inputs: Tensor,  # (batch, ...)
-    substrate: str | float | Tensor = "black",  # a name of the table above, a number, or a tensor (1 or batch, ...)
+    # a name of the table above, a number, or a tensor (1 or batch, ...)
+    substrate: str | float | Tensor = "black",
     seed: int = 0,  # of the noise
 ) -> Tensor:
-    "The images that removed parts come from, shape, dtype and device of the inputs. Raises TypeError or ValueError for unknown names, shapes that don't fit, NaN and infinity."
+    """The images that removed parts come from, shape, dtype and device of the inputs.
+
+    Raises TypeError or ValueError for unknown names, shapes that don't fit, NaN and infinity.
+    """
     _shape_of(inputs)
     if not inputs.is_floating_point():
         raise TypeError(f"inputs have dtype {inputs.dtype}; give floating point values (x.float())")
@@ -176,7 +223,9 @@ def substrate_of(
 def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
     "`substrate_of` checked inputs"
     if not isinstance(substrate, str):
-        return check_baselines(substrate if isinstance(substrate, (Tensor, bool)) else _number_or_tensor(substrate), (x,))[0]
+        return check_baselines(
+            substrate if isinstance(substrate, (Tensor, bool)) else _number_or_tensor(substrate), (x,)
+        )[0]
     if substrate == "black":
         return x.new_zeros(()).expand_as(x)
     if substrate == "mean":
@@ -189,14 +238,18 @@ def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
         return torch.rand(x.shape[1:], generator=random_generator(seed), dtype=torch.float64).to(x).expand_as(x)
     if substrate in ("blurred", "blurred_rise"):
         if x.ndim != 4:
-            raise ValueError(f"substrate={substrate!r} needs images (batch, channels, H, W), got shape {tuple(x.shape)}")
+            raise ValueError(
+                f"substrate={substrate!r} needs images (batch, channels, H, W), got shape {tuple(x.shape)}"
+            )
         if substrate == "blurred_rise":
             kernel = _rise_kernel().to(x).expand(x.shape[1], 1, -1, -1)
             return torch.nn.functional.conv2d(x, kernel, padding=kernel.shape[-1] // 2, groups=x.shape[1])
         sigma = x.shape[2] / 20
         size = min(2 * math.ceil(3 * sigma) + 1, 2 * min(x.shape[2:]) - 1)
         return gaussian_blur(x, [size, size], [sigma, sigma])
-    raise ValueError(f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))}, a number or a tensor")
+    raise ValueError(
+        f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))}, a number or a tensor"
+    )
 
 
 def _number_or_tensor(substrate: object) -> float | Tensor:
@@ -210,15 +263,21 @@ def _one_tensor(inputs: Tensor) -> Tensor:
     "The inputs, checked"
     tensors, is_tuple = check_inputs(inputs)
     if is_tuple:
-        raise TypeError("the measures take one tensor of inputs, not a tuple; hold the other inputs fixed in additional_forward_args")
+        raise TypeError(
+            "the measures take one tensor of inputs, not a tuple; hold the other inputs fixed in"
+            " additional_forward_args"
+        )
     return tensors[0]
 
 
-def _rise_kernel(size: int = 11, sigma: float = 5., truncate: float = 4.) -> Tensor:
-    "A 1 in the middle of (size, size) zeros, smoothed by a Gaussian that is cut off at `truncate` standard deviations and reflected at the borders; float64, adds up to 1"
-    reach = int(truncate * sigma + .5)
-    bell = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64)**2 / (2 * sigma**2))
-    mirrored = torch.arange(-reach, size + reach) % (2 * size)  # period of the reflected line: 0 ... size-1, size-1 ... 0
+def _rise_kernel(size: int = 11, sigma: float = 5.0, truncate: float = 4.0) -> Tensor:
+    """A 1 in the middle of (size, size) zeros, smoothed by a Gaussian that is cut off at `truncate` standard
+    deviations and reflected at the borders; float64, adds up to 1
+    """
+    reach = int(truncate * sigma + 0.5)
+    bell = torch.exp(-(torch.arange(-reach, reach + 1, dtype=torch.float64) ** 2) / (2 * sigma**2))
+    # period of the reflected line: 0 ... size-1, size-1 ... 0
+    mirrored = torch.arange(-reach, size + reach) % (2 * size)
     one = ((mirrored == size // 2) | (mirrored == 2 * size - 1 - size // 2)).double()
     line = torch.nn.functional.conv1d(one[None, None], (bell / bell.sum())[None, None])[0, 0]
     return line[:, None] * line
@@ -230,7 +289,8 @@ class _Masking:
 
     x: Tensor  # (batch, ...)
     empty: Tensor  # as x
-    place: Tensor  # (batch, ...) int32, broadcastable to x: place of each position's unit in the order, 0 goes first
+    # (batch, ...) int32, broadcastable to x: place of each position's unit in the order, 0 goes first
+    place: Tensor
     units: Tensor  # (1 or batch, 1) int64 on the CPU: number of units
     order: Tensor  # (batch, units) int64: the units, the first to go first
     tied: Tensor  # (batch,) int64: how many units share their importance with another
@@ -247,7 +307,9 @@ def _belonging(attributions: Tensor, x: Tensor) -> Tensor:
     if a.shape == x.shape or tuple(a.shape) in maps:
         return a
     named = [wanted, *([(len(x), *wanted[2:])] if x.ndim >= 4 else []), *maps]
-    raise ValueError(f"attributions {shape} don't belong to inputs {wanted}; accepted: {' or '.join(map(str, dict.fromkeys(named)))}")
+    raise ValueError(
+        f"attributions {shape} don't belong to inputs {wanted}; accepted: {' or '.join(map(str, dict.fromkeys(named)))}"
+    )
 
 
 def _masking(inputs, attributions, substrate, unit, rank, ties, seed) -> _Masking:
@@ -266,13 +328,18 @@ def _masking(inputs, attributions, substrate, unit, rank, ties, seed) -> _Maskin
     position = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, numbers)
     place = position.gather(1, member.flatten(1).expand(len(x), -1)).view(len(x), *member.shape[1:])
     units = member.flatten(1).amax(1) + 1
-    units, constant = torch.cat([units, _constant(importance).to(units)]).cpu().split([len(units), len(x)])  # moved together
+    # moved together
+    units, constant = torch.cat([units, _constant(importance).to(units)]).cpu().split([len(units), len(x)])
     _say_constant(constant.bool().tolist(), ties)
-    return _Masking(x, _substrate(x, substrate, seed).detach(), place, units[:, None], order, _tied(importance.gather(1, order)))
+    return _Masking(
+        x, _substrate(x, substrate, seed).detach(), place, units[:, None], order, _tied(importance.gather(1, order))
+    )
 
 # %% ../nbs/07_measures.ipynb #lots0001
 def _lots(x: Tensor, units: int, seed: int | torch.Generator | None) -> Tensor:
-    "Random int64 numbers (batch, units) by which tied units are ordered: of the seed and the bits of the example, so the same alone, in any batch and on any device"
+    """Random int64 numbers (batch, units) by which tied units are ordered: of the seed and the bits of the example,
+    so the same alone, in any batch and on any device
+    """
     whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
     start = torch.randint(2**62, (1,), generator=(generator := random_generator(seed)), device=generator.device).item()
     key = x.detach().contiguous().view(whole).flatten(1).sum(1, dtype=torch.int64)[:, None] + start
@@ -280,14 +347,18 @@ def _lots(x: Tensor, units: int, seed: int | torch.Generator | None) -> Tensor:
 
 
 def _mixed(key: Tensor) -> Tensor:
-    "Each int64 number turned into one that looks random, numbers that differ into numbers that differ (the last steps of SplitMix64)"
-    for shift, factor in ((30, -0x40a7b892e31b1a47), (27, -0x6b2fb644ecceee15), (31, 1)):
-        key = (key ^ ((key >> shift) & (2**(64 - shift) - 1))) * factor
+    """Each int64 number turned into one that looks random, numbers that differ into numbers that differ (the last
+    steps of SplitMix64)
+    """
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
+        key = (key ^ ((key >> shift) & (2 ** (64 - shift) - 1))) * factor
     return key
 
 
 def _tied(ordered: Tensor) -> Tensor:
-    "How many of the numbers (batch, units), which are in order, share their value with another; minus infinity is no unit"
+    """How many of the numbers (batch, units), which are in order, share their value with another; minus infinity is
+    no unit
+    """
     same = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] > -math.inf)
     return (torch.nn.functional.pad(same, (0, 1)) | torch.nn.functional.pad(same, (1, 0))).sum(1)
 
@@ -302,8 +373,15 @@ def _say_constant(constant: list[bool], ties: str):
     "Warn of examples whose map is the same everywhere"
     examples = [i for i, c in enumerate(constant) if c]
     if examples:
-        order = "is drawn by lot, and the result is that of one random order" if ties == "random" else "is their position, and the result depends on where the evidence happens to lie"
-        warn_user(f"the attributions are the same in every unit of example(s) {_some(examples)}: the order of the units {order}. random_floor measures several random orders")
+        order = (
+            "is drawn by lot, and the result is that of one random order"
+            if ties == "random"
+            else "is their position, and the result depends on where the evidence happens to lie"
+        )
+        warn_user(
+            f"the attributions are the same in every unit of example(s) {_some(examples)}: the order of the units"
+            f" {order}. random_floor measures several random orders"
+        )
 
 
 def _some(numbers: list) -> str:
@@ -326,7 +404,10 @@ def _scored(forward: Callable, score: str | None) -> Callable:
     if score is None:
         return forward
     if not isinstance(score, str) or score not in SCORES:
-        raise ValueError(f"score={score!r} is not known; choose one of {', '.join(map(repr, SCORES))}, or None for the outputs of the forward function")
+        raise ValueError(
+            f"score={score!r} is not known; choose one of {', '.join(map(repr, SCORES))}, or None for the outputs of"
+            " the forward function"
+        )
     if isinstance(forward, ClassScore):
         return ClassScore(forward.model, of=score, dim=forward.dim)
     return ClassScore(forward, of=score)
@@ -335,7 +416,10 @@ def _scored(forward: Callable, score: str | None) -> Callable:
 def _largest(output: Tensor) -> Tensor:
     "Score of the class predicted in each row"
     if output.ndim > 2:
-        raise ValueError(f"reselect=True follows the largest score of all classes, but the output has shape {tuple(output.shape)}, more than (rows, classes); give a target")
+        raise ValueError(
+            f"reselect=True follows the largest score of all classes, but the output has shape {tuple(output.shape)},"
+            " more than (rows, classes); give a target"
+        )
     return output.amax(1) if output.ndim > 1 else output
 
 
@@ -343,18 +427,22 @@ def _masked_scores(
     score: TargetScore,  # of the forward function
     masking: _Masking,  # the order
     counts: Tensor,  # (1 or batch, jobs) how many units count as first
-    inserting: Tensor,  # (jobs,) bool: the first units come from the input and the rest from the substrate; else the reverse
+    # (jobs,) bool: the first units come from the input and the rest from the substrate; else the reverse
+    inserting: Tensor,
     show_progress: bool = False,
     description: str = "masked inputs",
 ) -> Tensor:
-    "Scores (batch, jobs) float64 on the inputs' device, without gradients and without waiting for the device between chunks"
+    """Scores (batch, jobs) float64 on the inputs' device, without gradients and without waiting for the device
+    between chunks
+    """
     x, empty, place = masking.x.detach(), masking.empty, masking.place
     batch, jobs = len(x), counts.shape[1]
     tall = (1,) * (x.ndim - 1)
     counts = counts.to(x.device, torch.int32, non_blocking=True).expand(batch, jobs).reshape(batch, jobs, *tall)
     inserting = inserting.to(x.device, non_blocking=True).view(jobs, *tall)
     rows = score.chunks(batch * jobs)[0].stop
-    many, some = max(1, rows // jobs), min(jobs, rows)  # examples and jobs of a chunk: whole examples, or a part of one
+    # examples and jobs of a chunk: whole examples, or a part of one
+    many, some = max(1, rows // jobs), min(jobs, rows)
     chunks = [(slice(e, e + many), slice(j, j + some)) for e in range(0, batch, many) for j in range(0, jobs, some)]
     with leave_as_found(score.forward), torch.no_grad():
         values = torch.empty(batch, jobs, dtype=torch.float64, device=x.device)
@@ -380,7 +468,10 @@ def _check_area(area: str, start: bool, steps: int | None):
     if area not in ("trapezoid", "mean", "steps"):
         raise ValueError(f"area={area!r} is not known; choose 'trapezoid', 'mean' or 'steps'")
     if not start and steps == 1 and area != "mean":
-        raise ValueError("a curve of one step without its start has one point and no area; give more steps, start=True or area='mean'")
+        raise ValueError(
+            "a curve of one step without its start has one point and no area; give more steps, start=True or"
+            " area='mean'"
+        )
 
 
 def _area(curve: Tensor, fractions: Tensor, area: str = "trapezoid", start: bool = True) -> Tensor:
@@ -394,7 +485,9 @@ def _area(curve: Tensor, fractions: Tensor, area: str = "trapezoid", start: bool
         return torch.trapezoid(curve, dx=1, dim=1)
     width = fractions[..., -1] - fractions[..., 0]
     if not start and not (width > 0).all():
-        raise ValueError("a curve that removes nothing after its first point has no area; give more steps, start=True or area='mean'")
+        raise ValueError(
+            "a curve that removes nothing after its first point has no area; give more steps, start=True or area='mean'"
+        )
     return torch.trapezoid(curve, fractions.to(curve), dim=1) / width
 
 
@@ -402,11 +495,18 @@ def _area(curve: Tensor, fractions: Tensor, area: str = "trapezoid", start: bool
 class FaithfulnessCurves:
     "Deletion and insertion curves of a batch, and the areas under them"
 
-    fractions: Tensor  # (steps + 1,) float64, fraction of the units removed or inserted; (batch, steps + 1) where examples have different numbers of units
-    deletion: Tensor | None  # (batch, steps + 1) float64, score while the most important units are removed; None if not asked for
-    insertion: Tensor | None  # (batch, steps + 1) float64, score while the most important units are inserted; None if not asked for
-    tied: Tensor | None = None  # (batch,) int64, how many units share their importance with another; their order is drawn by lot
-    order: Tensor | None = None  # (batch, units) int32, the units in the order of their removal; in an example with fewer units the numbers of the others come last
+    # (steps + 1,) float64, fraction of the units removed or inserted; (batch, steps + 1) where examples have
+    # different numbers of units
+    fractions: Tensor
+    # (batch, steps + 1) float64, score while the most important units are removed; None if not asked for
+    deletion: Tensor | None
+    # (batch, steps + 1) float64, score while the most important units are inserted; None if not asked for
+    insertion: Tensor | None
+    # (batch,) int64, how many units share their importance with another; their order is drawn by lot
+    tied: Tensor | None = None
+    # (batch, units) int32, the units in the order of their removal; in an example with fewer units the
+    # numbers of the others come last
+    order: Tensor | None = None
 
     @property
     def deletion_score(self) -> Tensor:
@@ -420,13 +520,22 @@ class FaithfulnessCurves:
 
     @property
     def difference(self) -> Tensor:
-        "Difference curve, (batch, steps + 1): Ins(1 - q) - Del(q), whose area is the difference score; where 1 - q falls beside a point of the curve, it is read from that point along the slope between its neighbours. Raises ValueError without both curves, or if they end before 1. Equation: between points."
+        """Difference curve, (batch, steps + 1): Ins(1 - q) - Del(q), whose area is the difference score; where 1 - q
+        falls beside a point of the curve, it is read from that point along the slope between its neighbours.
+        Raises ValueError without both curves, or if they end before 1. Equation: between points.
+        """
         if self.deletion is None or self.insertion is None or (self.fractions[..., -1] < 1).any():
-            raise ValueError("the difference needs both curves up to their end: faithfulness_curves(..., curves='both', until=1)")
-        q, reversed_, r = self.fractions.to(self.insertion), self.insertion.flip(1), (1 - self.fractions.flip(-1)).to(self.insertion)
+            raise ValueError(
+                "the difference needs both curves up to their end: faithfulness_curves(..., curves='both', until=1)"
+            )
+        q, reversed_, r = (
+            self.fractions.to(self.insertion),
+            self.insertion.flip(1),
+            (1 - self.fractions.flip(-1)).to(self.insertion),
+        )
         rise, run = reversed_[:, 2:] - reversed_[:, :-2], q[..., 2:] - q[..., :-2]
-        slope = torch.where(run > 0, rise / run.clamp(min=torch.finfo(run.dtype).tiny), 0.)
-        beside = torch.where((q - r).abs() > 1e-9, q - r, 0.)[..., 1:-1]
+        slope = torch.where(run > 0, rise / run.clamp(min=torch.finfo(run.dtype).tiny), 0.0)
+        beside = torch.where((q - r).abs() > 1e-9, q - r, 0.0)[..., 1:-1]
         return torch.cat([reversed_[:, :1], reversed_[:, 1:-1] + slope * beside, reversed_[:, -1:]], 1) - self.deletion
 
     @property
@@ -438,57 +547,90 @@ class FaithfulnessCurves:
         "The curve of this name; ValueError if there is none"
         curve = getattr(self, name)
         if curve is None:
-            raise ValueError(f"the {name} curve was not asked for; call faithfulness_curves with curves='both' or curves={name!r}")
+            raise ValueError(
+                f"the {name} curve was not asked for; call faithfulness_curves with curves='both' or curves={name!r}"
+            )
         return curve
 
 # %% ../nbs/07_measures.ipynb #409dbe71
 def faithfulness_curves(
-    forward: Callable,  # returns scores (rows, classes); ClassScore(model, of="probability") gives the papers' curves
+    # returns scores (rows, classes); ClassScore(model, of="probability") gives the papers' curves
+    forward: Callable,
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # ranks the units; as the inputs, or maps (batch, H, W)
     target: TargetType = None,  # the class whose score is followed, fixed along the curve
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    score: str | None = None,  # None: the output of `forward` is the score; or one of SCORES: "probability", "log_probability", "sigmoid", "log_sigmoid" or "logit" of a model of logits, "output" of any model
+    # None: the output of `forward` is the score; or one of SCORES: "probability", "log_probability",
+    # "sigmoid", "log_sigmoid" or "logit" of a model of logits, "output" of any model
+    score: str | None = None,
     substrate: str | float | Tensor = "black",  # see substrate_of
     unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers; 1 is a pixel with all its channels
     rank: str = "signed",  # see unit_importance
-    steps: int | None = 32,  # equal steps of the curve; the papers take 224 pixels a step; None: one unit a step
+    # equal steps of the curve; the papers take 224 pixels a step; None: one unit a step
+    steps: int | None = 32,
     until: float = 1.0,  # fraction of the units at the curves' end
     curves: str = "both",  # "both", or only "deletion" or "insertion" at half the cost
     reselect: bool = False,  # follow the class predicted at each step, whatever it is, instead of the target
-    ties: str = "random",  # units of equal importance go in an order drawn by lot, each example for itself; "position": in the order of their numbers
+    # units of equal importance go in an order drawn by lot, each example for itself; "position": in the order
+    # of their numbers
+    ties: str = "random",
     seed: int = 0,  # of the lots and of the noise substrate
-    internal_batch_size: int | None = None,  # rows per forward pass at most; None: a quarter to one million input numbers per pass on the CPU, eight million on a GPU
+    # rows per forward pass at most; None: a quarter to one million input numbers per pass on the CPU, eight
+    # million on a GPU
+    internal_batch_size: int | None = None,
     show_progress: bool = False,  # progress bar over chunks
 ) -> FaithfulnessCurves:
-    "Deletion and insertion curves, (batch, steps + 1) each, from one pass of forward evaluations without gradients. Warns (UserWarning) of maps that are the same in every unit. Raises TypeError or ValueError for wrong calls. Source: Petsiuk, Das and Saenko, RISE, 2018; equations: curves."
+    """Deletion and insertion curves, (batch, steps + 1) each, from one pass of forward evaluations without gradients.
+
+    Warns (UserWarning) of maps that are the same in every unit. Raises TypeError or ValueError for wrong calls.
+    Source: Petsiuk, Das and Saenko, RISE, 2018; equations: curves.
+    """
     if curves not in ("both", "deletion", "insertion"):
         raise ValueError(f"curves={curves!r} is not known; choose 'both', 'deletion' or 'insertion'")
     steps, until = whole_number(steps, "steps", or_none=True), real_number(until, "until", 0, 1, open_low=True)
     masking = _masking(inputs, attributions, substrate, unit, rank, ties, seed)
     counts, fractions = _curve_counts(masking.units, steps, until)
-    target_score = _target_score(forward, score, masking.x, _largest if reselect else target, additional_forward_args, internal_batch_size)
+    target_score = _target_score(
+        forward, score, masking.x, _largest if reselect else target, additional_forward_args, internal_batch_size
+    )
     shared = curves == "both" and until == 1  # each curve ends where the other starts
     points = counts[:, :-1] if shared else counts
     wanted = [curves] if curves != "both" else ["deletion", "insertion"]
     inserting = torch.tensor([name == "insertion" for name in wanted]).repeat_interleave(points.shape[1])
-    values = _masked_scores(target_score, masking, points.repeat(1, len(wanted)), inserting, show_progress, " and ".join(wanted))
+    values = _masked_scores(
+        target_score, masking, points.repeat(1, len(wanted)), inserting, show_progress, " and ".join(wanted)
+    )
     found = dict(zip(wanted, values.split(points.shape[1], 1)))
     if shared:
         found = {name: torch.cat([found[name], found[other][:, :1]], 1) for name, other in (wanted, wanted[::-1])}
-    return FaithfulnessCurves(fractions.to(values.device), found.get("deletion"), found.get("insertion"), masking.tied, masking.order.to(torch.int32))
+    return FaithfulnessCurves(
+        fractions.to(values.device),
+        found.get("deletion"),
+        found.get("insertion"),
+        masking.tied,
+        masking.order.to(torch.int32),
+    )
 
 
 def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tensor, Tensor]:
-    "Units removed at each point of the curve (1 or batch, steps + 1), and the fraction (steps + 1,) or (batch, steps + 1)"
+    """Units removed at each point of the curve (1 or batch, steps + 1), and the fraction (steps + 1,) or (batch,
+    steps + 1)
+    """
     if steps is None:
         if len(units.unique()) > 1:
-            raise ValueError("steps=None means one unit a step, but the examples have different numbers of units; give the number of steps")
+            raise ValueError(
+                "steps=None means one unit a step, but the examples have different numbers of units; give the number of"
+                " steps"
+            )
         steps = max(1, round(int(units[0]) * until))
     counts = (torch.arange(steps + 1, dtype=torch.float64) * (units.double() * until) / steps).round().long()
     if (counts[..., -1] == 0).any():
-        raise ValueError(f"until={until} of {int(units.min())} units is less than half a unit, so that nothing would be removed")
+        raise ValueError(
+            f"until={until} of {int(units.min())} units is less than half a unit, so that nothing would be removed"
+        )
     fractions = counts.double() / units
     return counts, fractions[0] if len(fractions) == 1 else fractions
 
@@ -499,15 +641,23 @@ def deletion(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    area: str = "trapezoid",  # how the curve becomes a number: "trapezoid", "mean" or "steps", see the equation of areas
+    # how the curve becomes a number: "trapezoid", "mean" or "steps", see the equation of areas
+    area: str = "trapezoid",
     start: bool = True,  # the curve's first point is the untouched input; False begins after the first step
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
-    "Area under the deletion curve, (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls. Equations: curves, areas."
+    """Area under the deletion curve, (batch,) float64; lower is better.
+
+    Raises TypeError or ValueError for wrong calls. Equations: curves, areas.
+    """
     _check_area(area, start, settings.get("steps", 32))
-    curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, curves="deletion", **settings)
+    curves = faithfulness_curves(
+        forward, inputs, attributions, target, additional_forward_args, curves="deletion", **settings
+    )
     return _area(curves.deletion, curves.fractions, area, start)
 
 # %% ../nbs/07_measures.ipynb #6af0c944
@@ -517,15 +667,23 @@ def insertion(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    area: str = "trapezoid",  # how the curve becomes a number: "trapezoid", "mean" or "steps", see the equation of areas
+    # how the curve becomes a number: "trapezoid", "mean" or "steps", see the equation of areas
+    area: str = "trapezoid",
     start: bool = True,  # the curve's first point is the substrate; False begins after the first step
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
-    "Area under the insertion curve, (batch,) float64; higher is better. Raises TypeError or ValueError for wrong calls. Equations: curves, areas."
+    """Area under the insertion curve, (batch,) float64; higher is better.
+
+    Raises TypeError or ValueError for wrong calls. Equations: curves, areas.
+    """
     _check_area(area, start, settings.get("steps", 32))
-    curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, curves="insertion", **settings)
+    curves = faithfulness_curves(
+        forward, inputs, attributions, target, additional_forward_args, curves="insertion", **settings
+    )
     return _area(curves.insertion, curves.fractions, area, start)
 
 
@@ -535,33 +693,58 @@ def difference(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed; not used with reselect=True
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    area: str = "trapezoid",  # how the curves become numbers: "trapezoid", "mean" or "steps", see the equation of areas
+    # how the curves become numbers: "trapezoid", "mean" or "steps", see the equation of areas
+    area: str = "trapezoid",
     start: bool = True,  # both curves have their first point; False begins after the first step
     **settings,  # as in faithfulness_curves
 ) -> Tensor:  # (batch,)
-    "Insertion minus deletion, (batch,) float64; higher is better. One pass makes both curves. Raises TypeError or ValueError for wrong calls. Equation: difference."
+    """Insertion minus deletion, (batch,) float64; higher is better.
+
+    One pass makes both curves. Raises TypeError or ValueError for wrong calls. Equation: difference.
+    """
     _check_area(area, start, settings.get("steps", 32))
     curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, **settings)
-    return _area(curves.insertion, curves.fractions, area, start) - _area(curves.deletion, curves.fractions, area, start)
+    return _area(curves.insertion, curves.fractions, area, start) - _area(
+        curves.deletion, curves.fractions, area, start
+    )
 
 # %% ../nbs/07_measures.ipynb #f18bf066
 def _at_fractions(
-    forward, inputs, attributions, target, additional_forward_args, fraction, keep, clean,
-    *, substrate="black", unit=1, rank="signed", ties="random", seed=0, internal_batch_size=None, show_progress=False,
+    forward,
+    inputs,
+    attributions,
+    target,
+    additional_forward_args,
+    fraction,
+    keep,
+    clean,
+    *,
+    substrate="black",
+    unit=1,
+    rank="signed",
+    ties="random",
+    seed=0,
+    internal_batch_size=None,
+    show_progress=False,
 ):
-    "Scores with the top fractions removed (or, with `keep`, alone left), (batch, fractions); and of the untouched input, (batch, 1), if `clean`; and whether one number was asked for"
+    """Scores with the top fractions removed (or, with `keep`, alone left), (batch, fractions); and of the untouched
+    input, (batch, 1), if `clean`; and whether one number was asked for
+    """
     fractions, single = _read_fractions(fraction)
     masking = _masking(inputs, attributions, substrate, unit, rank, ties, seed)
     score = _target_score(forward, None, masking.x, target, additional_forward_args, internal_batch_size)
-    counts = (fractions * masking.units + 1e-9).floor().long()  # 0.29 of 100 units are 29, although 0.29 * 100 < 29
+    # 0.29 of 100 units are 29, although 0.29 * 100 < 29
+    counts = (fractions * masking.units + 1e-9).floor().long()
     _refuse_nothing(fractions, counts, masking.units)
     counts = torch.cat([torch.zeros(len(counts), int(clean), dtype=torch.long), counts], 1)
     inserting = torch.full((counts.shape[1],), keep)
-    inserting[:int(clean)] = False
+    inserting[: int(clean)] = False
     values = _masked_scores(score, masking, counts, inserting, show_progress)
-    return values[:, int(clean):], values[:, :1], single
+    return values[:, int(clean) :], values[:, :1], single
 
 
 def _read_fractions(fraction: float | Sequence[float]) -> tuple[Tensor, bool]:
@@ -584,7 +767,10 @@ def _refuse_nothing(fractions: Tensor, counts: Tensor, units: Tensor):
         return
     example = empty.any(1).nonzero()[0].item()
     n = int(units[example])
-    said = f"a fraction of {fractions[empty[example]].max().item():g} of {n} units is less than one unit, rounded down to nothing; the smallest that removes one is {1 / n:.3g}"
+    said = (
+        f"a fraction of {fractions[empty[example]].max().item():g} of {n} units is less than one unit, rounded down to"
+        f" nothing; the smallest that removes one is {1 / n:.3g}"
+    )
     if (empty | (fractions == 0))[example].all():
         raise ValueError(said)
     warn_user(f"{said}. At such fractions nothing is removed or kept")
@@ -600,21 +786,48 @@ def comprehensiveness(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
-    score: str | None = None,  # None: the output of `forward` is the score; or one of SCORES, as in faithfulness_curves
+    # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    fraction: float | Sequence[float] = 0.2,
+    # None: the output of `forward` is the score; or one of SCORES, as in faithfulness_curves
+    score: str | None = None,
     substrate: str | float | Tensor = "black",  # what removed parts become, see substrate_of
-    unit: int | str | tuple[int, ...] | Tensor = 1,  # what is removed together, see unit_numbers; 1 is a pixel with all its channels
+    # what is removed together, see unit_numbers; 1 is a pixel with all its channels
+    unit: int | str | tuple[int, ...] | Tensor = 1,
     rank: str = "signed",  # how units are ranked, see unit_importance
-    ties: str = "random",  # units of equal importance go in an order drawn by lot; "position": in the order of their numbers
+    # units of equal importance go in an order drawn by lot; "position": in the order of their numbers
+    ties: str = "random",
     seed: int = 0,  # of the lots and of the noise substrate
     internal_batch_size: int | None = None,  # rows per forward pass at most
     show_progress: bool = False,  # progress bar over chunks
 ) -> Tensor:  # (batch,) or (batch, fractions)
-    "Score lost when the top fraction is removed, (batch,) float64; higher is better. Raises TypeError or ValueError for wrong calls. Source: DeYoung et al., ERASER, 2020; equation: top fraction."
-    settings = dict(substrate=substrate, unit=unit, rank=rank, ties=ties, seed=seed, internal_batch_size=internal_batch_size, show_progress=show_progress)
-    masked, clean, single = _at_fractions(_scored(forward, score), inputs, attributions, target, additional_forward_args, fraction, False, True, **settings)
+    """Score lost when the top fraction is removed, (batch,) float64; higher is better.
+
+    Raises TypeError or ValueError for wrong calls. Source: DeYoung et al., ERASER, 2020; equation: top fraction.
+    """
+    settings = dict(
+        substrate=substrate,
+        unit=unit,
+        rank=rank,
+        ties=ties,
+        seed=seed,
+        internal_batch_size=internal_batch_size,
+        show_progress=show_progress,
+    )
+    masked, clean, single = _at_fractions(
+        _scored(forward, score),
+        inputs,
+        attributions,
+        target,
+        additional_forward_args,
+        fraction,
+        False,
+        True,
+        **settings,
+    )
     return _per_example(clean - masked, single)
 
 
@@ -624,14 +837,22 @@ def sufficiency(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose score is followed
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    fraction: float | Sequence[float] = 0.2,
     score: str | None = None,  # as in comprehensiveness
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
-    "Score lost when all but the top fraction is removed, (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls. Source: DeYoung et al., ERASER, 2020; equation: top fraction."
-    masked, clean, single = _at_fractions(_scored(forward, score), inputs, attributions, target, additional_forward_args, fraction, True, True, **settings)
+    """Score lost when all but the top fraction is removed, (batch,) float64; lower is better.
+
+    Raises TypeError or ValueError for wrong calls. Source: DeYoung et al., ERASER, 2020; equation: top fraction.
+    """
+    masked, clean, single = _at_fractions(
+        _scored(forward, score), inputs, attributions, target, additional_forward_args, fraction, True, True, **settings
+    )
     return _per_example(clean - masked, single)
 
 # %% ../nbs/07_measures.ipynb #6cf04879
@@ -646,17 +867,19 @@ class _LogProbabilities:
         if not isinstance(output, Tensor) or output.ndim == 0 or output.numel() == 0:
             return output
         o = output.detach().double()
-        several = [o.logsumexp(d).abs().amax() for d in range(1, o.ndim) if o.shape[d] > 1]  # whichever dimension holds the classes
+        # whichever dimension holds the classes
+        several = [o.logsumexp(d).abs().amax() for d in range(1, o.ndim) if o.shape[d] > 1]
         found = torch.stack(several) if several else o.clamp(min=0).amax()[None]
         self.departure = found if self.departure is None else torch.maximum(self.departure, found)
         return output
 
     def check(self):
-        if self.departure is not None and self.departure.amin() > .01:
+        if self.departure is not None and self.departure.amin() > 0.01:
             raise ValueError(
-                "this measure follows log-probabilities, but the outputs of the forward function are none "
-                "(their exponentials don't add up to 1); for a model of logits give score='log_probability', for a model of probabilities a function that returns "
-                "their logarithm (lambda x: model(x).log()), for labels that don't exclude each other score='log_sigmoid'"
+                "this measure follows log-probabilities, but the outputs of the forward function are none (their"
+                " exponentials don't add up to 1); for a model of logits give score='log_probability', for a model of"
+                " probabilities a function that returns their logarithm (lambda x: model(x).log()), for labels that"
+                " don't exclude each other score='log_sigmoid'"
             )
 
 
@@ -664,17 +887,24 @@ def _log_probability(forward: Callable, score: str | None) -> Callable:
     "The forward function whose output is the log-probability"
     of = score if score is not None or not isinstance(forward, ClassScore) else forward.of
     if score == "logit":
-        raise ValueError("score='logit' has no logarithm; give score='log_probability', or None for a forward function that returns log-probabilities")
+        raise ValueError(
+            "score='logit' has no logarithm; give score='log_probability', or None for a forward function that returns"
+            " log-probabilities"
+        )
     if of is None or of == "output":
         return _LogProbabilities(_scored(forward, score))
     logarithm = {"logit": "log_probability", "probability": "log_probability", "sigmoid": "log_sigmoid"}
     return _scored(forward, logarithm.get(of, of) if isinstance(of, str) else of)
 
 
-def _log_probabilities_at(forward, score, inputs, attributions, target, additional_forward_args, fraction, clean, **settings):
+def _log_probabilities_at(
+    forward, score, inputs, attributions, target, additional_forward_args, fraction, clean, **settings
+):
     "`_at_fractions` with the top removed, of log-probabilities; ValueError when the outputs are none"
     forward = _log_probability(forward, score)
-    found = _at_fractions(forward, inputs, attributions, target, additional_forward_args, fraction, False, clean, **settings)
+    found = _at_fractions(
+        forward, inputs, attributions, target, additional_forward_args, fraction, False, clean, **settings
+    )
     if isinstance(forward, _LogProbabilities):
         forward.check()
     return found
@@ -686,14 +916,25 @@ def log_odds(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose probability is followed
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
-    score: str | None = None,  # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it returns logits; "log_sigmoid" or "sigmoid": logits of labels that don't exclude each other
+    # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    fraction: float | Sequence[float] = 0.2,
+    # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it
+    # returns logits; "log_sigmoid" or "sigmoid": logits of labels that don't exclude each other
+    score: str | None = None,
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
-    "Change of the log-probability when the top fraction is removed, (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls, and when the outputs are no log-probabilities. Equation: logarithms."
-    masked, clean, single = _log_probabilities_at(forward, score, inputs, attributions, target, additional_forward_args, fraction, True, **settings)
+    """Change of the log-probability when the top fraction is removed, (batch,) float64; lower is better.
+
+    Raises TypeError or ValueError for wrong calls, and when the outputs are no log-probabilities. Equation:
+    logarithms.
+    """
+    masked, clean, single = _log_probabilities_at(
+        forward, score, inputs, attributions, target, additional_forward_args, fraction, True, **settings
+    )
     return _per_example(masked - clean, single)
 
 
@@ -703,19 +944,32 @@ def cross_entropy_after_masking(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class whose probability is followed
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
-    score: str | None = None,  # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it returns logits; "log_sigmoid" or "sigmoid": logits of labels that don't exclude each other
+    # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    fraction: float | Sequence[float] = 0.2,
+    # None: `forward` returns log-probabilities or is a ClassScore; "log_probability" or "probability": it
+    # returns logits; "log_sigmoid" or "sigmoid": logits of labels that don't exclude each other
+    score: str | None = None,
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
-    "Minus the log-probability after the top fraction is removed, (batch,) float64; higher is better. Raises TypeError or ValueError for wrong calls, and when the outputs are no log-probabilities. Equation: logarithms."
-    masked, _, single = _log_probabilities_at(forward, score, inputs, attributions, target, additional_forward_args, fraction, False, **settings)
+    """Minus the log-probability after the top fraction is removed, (batch,) float64; higher is better.
+
+    Raises TypeError or ValueError for wrong calls, and when the outputs are no log-probabilities. Equation:
+    logarithms.
+    """
+    masked, _, single = _log_probabilities_at(
+        forward, score, inputs, attributions, target, additional_forward_args, fraction, False, **settings
+    )
     return _per_example(-masked, single)
 
 # %% ../nbs/07_measures.ipynb #aaafe943
 class _Predicted:
-    "A forward function that returns 1 for what is predicted (classes that tie share it) and 0 for the rest, in the output's shape; NaN where that can't be told"
+    """A forward function that returns 1 for what is predicted (classes that tie share it) and 0 for the rest, in the
+    output's shape; NaN where that can't be told
+    """
 
     def __init__(self, forward: Callable, rule: str, dim: int | None):
         self.forward, self.rule, self.dim = forward, rule, dim
@@ -725,11 +979,14 @@ class _Predicted:
         if not isinstance(output, Tensor) or output.ndim == 0:
             return output
         if output.is_complex():
-            raise TypeError(f"the forward function returned {output.dtype}; complex numbers have no order, so none of them is predicted")
+            raise TypeError(
+                f"the forward function returned {output.dtype}; complex numbers have no order, so none of them is"
+                " predicted"
+            )
         if not output.is_floating_point():
             output = output.double()
         if self.rule == "half":
-            return torch.where(output.isnan() | output.isposinf(), math.nan, (output >= .5).to(output.dtype))
+            return torch.where(output.isnan() | output.isposinf(), math.nan, (output >= 0.5).to(output.dtype))
         largest = (output == (top := output.amax(self._classes(output), keepdim=True))).to(output.dtype)
         return torch.where(top.isfinite(), largest / largest.sum(self._classes(output), keepdim=True), math.nan)
 
@@ -737,15 +994,23 @@ class _Predicted:
         "The dimension of the classes"
         shape = tuple(output.shape)
         if self.dim is None and output.ndim > 2:
-            raise ValueError(f"the forward function returned shape {shape}: say which dimension holds the classes, dim=1 for (rows, classes, ...) or dim=-1 for (rows, steps, classes)")
+            raise ValueError(
+                f"the forward function returned shape {shape}: say which dimension holds the classes, dim=1 for (rows,"
+                " classes, ...) or dim=-1 for (rows, steps, classes)"
+            )
         dim = 1 if self.dim is None else self.dim
         if not -output.ndim < dim < output.ndim or dim == 0:
             if self.dim is None:
                 dim = None
             else:
-                raise ValueError(f"dim is {dim}, but the forward function returned shape {shape}; give a dimension after the first, which is the batch")
+                raise ValueError(
+                    f"dim is {dim}, but the forward function returned shape {shape}; give a dimension after the first,"
+                    " which is the batch"
+                )
         if dim is None or shape[dim] == 1:
-            raise ValueError(f"the forward function returned shape {shape}, one score for a yes/no question; give rule='half'")
+            raise ValueError(
+                f"the forward function returned shape {shape}, one score for a yes/no question; give rule='half'"
+            )
         return dim
 
 
@@ -755,15 +1020,25 @@ def accuracy_after_masking(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels, (batch, H, W) or (batch, 1, H, W)
     target: TargetType = None,  # the class that should still be predicted, or not
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    fraction: float | Sequence[float] = .2,  # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
-    rule: str = "largest",  # predicted means: "largest" score of all classes; "half": a score of at least 0.5, as in the geodesic paper's program
-    score: str | None = None,  # as in comprehensiveness; for rule="half" give "probability" for a model of logits
-    dim: int | None = None,  # the dimension of the classes in the output; None: 1, and refused where the output has more than (rows, classes)
+    # of the units, rounded down, at least one unit; several fractions give (batch, fractions)
+    fraction: float | Sequence[float] = 0.2,
+    # predicted means: "largest" score of all classes; "half": a score of at least 0.5, as in the geodesic
+    # paper's program
+    rule: str = "largest",
+    # as in comprehensiveness; for rule="half" give "probability" for a model of logits
+    score: str | None = None,
+    # the dimension of the classes in the output; None: 1, and refused where the output has more than (rows,
+    # classes)
+    dim: int | None = None,
     **settings,  # as in comprehensiveness
 ) -> Tensor:  # (batch,) or (batch, fractions)
-    "1 where the target is still predicted after the top fraction is removed, 0 where not, and 1/k where k classes tie: (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls. Equation: logarithms."
+    """1 where the target is still predicted after the top fraction is removed, 0 where not, and 1/k where k classes
+    tie: (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls. Equation: logarithms.
+    """
     if rule not in ("largest", "half"):
         raise ValueError(f"rule={rule!r} is not known; choose 'largest' or 'half'")
     if dim is not None and (isinstance(dim, bool) or not isinstance(dim, (int, np.integer))):
@@ -773,20 +1048,44 @@ def accuracy_after_masking(
     if dim is not None and score is not None and callable(forward):
         forward = ClassScore(forward.model if isinstance(forward, ClassScore) else forward, dim=int(dim))
     predicted = _Predicted(_scored(forward, score), rule, dim)
-    masked, _, single = _at_fractions(predicted, inputs, attributions, target, additional_forward_args, fraction, False, False, **settings)
+    masked, _, single = _at_fractions(
+        predicted, inputs, attributions, target, additional_forward_args, fraction, False, False, **settings
+    )
     return _per_example(masked, single)
 
 # %% ../nbs/07_measures.ipynb #53f110d9
 HIGHER_IS_BETTER = {
-    "deletion": False, "insertion": True, "difference": True, "comprehensiveness": True, "sufficiency": False,
-    "log_odds": False, "cross_entropy_after_masking": True, "accuracy_after_masking": False,
-    "pointing_game": True, "energy_inside": True, "outside_inside_ratio": False, "intersection_over_union": True,
-    "completeness_error": False, "cancellation_gap": False, "dummy_sensitivity": False, "sensitivity_max": False, "infidelity": False,
+    "deletion": False,
+    "insertion": True,
+    "difference": True,
+    "comprehensiveness": True,
+    "sufficiency": False,
+    "log_odds": False,
+    "cross_entropy_after_masking": True,
+    "accuracy_after_masking": False,
+    "pointing_game": True,
+    "energy_inside": True,
+    "outside_inside_ratio": False,
+    "intersection_over_union": True,
+    "completeness_error": False,
+    "cancellation_gap": False,
+    "dummy_sensitivity": False,
+    "sensitivity_max": False,
+    "infidelity": False,
 }
 
 
 # the measures of the common call, which a random order and a greedy order can be measured by
-_COMMON = ("deletion", "insertion", "difference", "comprehensiveness", "sufficiency", "log_odds", "cross_entropy_after_masking", "accuracy_after_masking")
+_COMMON = (
+    "deletion",
+    "insertion",
+    "difference",
+    "comprehensiveness",
+    "sufficiency",
+    "log_odds",
+    "cross_entropy_after_masking",
+    "accuracy_after_masking",
+)
 
 
 def _measure_named(measure: str | Callable | None) -> Callable:
@@ -796,13 +1095,17 @@ def _measure_named(measure: str | Callable | None) -> Callable:
     if callable(measure):
         return measure
     if not isinstance(measure, str) or measure not in _COMMON:
-        raise ValueError(f"measure={measure!r} is not known; choose one of {', '.join(_COMMON)}, or give a function with their call")
+        raise ValueError(
+            f"measure={measure!r} is not known; choose one of {', '.join(_COMMON)}, or give a function with their call"
+        )
     return globals()[measure]
 
 
 def _name_of(measure: Callable) -> str:
     "The name of a measure; of a functools.partial that of its function"
-    return getattr(measure, "__name__", None) or (_name_of(measure.func) if hasattr(measure, "func") else type(measure).__name__)
+    return getattr(measure, "__name__", None) or (
+        _name_of(measure.func) if hasattr(measure, "func") else type(measure).__name__
+    )
 
 
 def _with_its_own(measure: Callable, settings: dict) -> dict:
@@ -815,14 +1118,23 @@ def random_map(
     unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers
     seed: int | torch.Generator = 0,  # every example has its own order
 ) -> Tensor:  # (batch, ...) float64
-    "Attributions that put the units in a random order, all orders being equally likely, whatever the sizes of the units: (batch, ...) float64 as the inputs, or with one channel. Raises TypeError or ValueError for units that don't fit."
+    """Attributions that put the units in a random order, all orders being equally likely, whatever the sizes of the
+    units: (batch, ...) float64 as the inputs, or with one channel. Raises TypeError or ValueError for units that
+    don't fit.
+    """
     member = _on_all_positions(unit_numbers(inputs, unit), inputs)
-    noise = normal_noise((len(inputs), int(member.max()) + 1), random_generator(seed), torch.zeros((), dtype=torch.float64, device=inputs.device))
+    noise = normal_noise(
+        (len(inputs), int(member.max()) + 1),
+        random_generator(seed),
+        torch.zeros((), dtype=torch.float64, device=inputs.device),
+    )
     return _spread_over_units(noise, member)
 
 
 def _on_all_positions(member: Tensor, inputs: Tensor) -> Tensor:
-    "Unit numbers in the shape of a map that belongs to the inputs: their own, or with a 1 for the channels (of a series, for one of its dimensions)"
+    """Unit numbers in the shape of a map that belongs to the inputs: their own, or with a 1 for the channels (of a
+    series, for one of its dimensions)
+    """
     if inputs.ndim == 3 and member.shape[1:] != (1, 1):
         return member
     kept = 2 if inputs.ndim > 3 else 1
@@ -843,26 +1155,38 @@ def random_floor(
     draws: int = 3,  # number of random orders
     seed: int = 0,  # of the orders; every example has its own
     *,
-    measure: str | Callable | None = None,  # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too), or its name; None: difference
+    # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too),
+    # or its name; None: difference
+    measure: str | Callable | None = None,
     additional_forward_args: object = None,  # as in the measure
     **settings,  # further arguments of the measure: score, substrate, unit, steps, fraction, ...
 ) -> Tensor:  # (draws, batch)
-    "The measure of random orders, (draws, batch) float64, or (draws, batch, fractions). Raises as the measure does, and TypeError or ValueError for the number of draws."
+    """The measure of random orders, (draws, batch) float64, or (draws, batch, fractions).
+
+    Raises as the measure does, and TypeError or ValueError for the number of draws.
+    """
     draws = whole_number(draws, "draws")
     measure, generator, x = _measure_named(measure), random_generator(seed), _one_tensor(inputs)
     settings = _with_its_own(measure, settings)
     maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))
-    return torch.stack([measure(forward, x, m, target, additional_forward_args, **settings | {"rank": "signed"}) for m in maps])
+    return torch.stack(
+        [measure(forward, x, m, target, additional_forward_args, **settings | {"rank": "signed"}) for m in maps]
+    )
 
 # %% ../nbs/07_measures.ipynb #153045d5
 def greedy_order(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
     target: TargetType = None,  # the class whose score is followed
-    additional_forward_args: object = None,  # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by shared and per_example
+    # passed on to the forward function; which tensors follow their examples is found by behaviour, or said by
+    # shared and per_example
+    additional_forward_args: object = None,
     *,
-    towards: str = "deletion",  # "deletion": remove first what lowers the score most; "insertion": remove first what lowers it least, and rank it last
-    rounds: int = 8,  # searches; in each the best of the units that are left are taken together, as many as make it end in time
+    # "deletion": remove first what lowers the score most; "insertion": remove first what lowers it least, and
+    # rank it last
+    towards: str = "deletion",
+    # searches; in each the best of the units that are left are taken together, as many as make it end in time
+    rounds: int = 8,
     score: str | None = None,  # as in deletion
     substrate: str | float | Tensor = "black",  # as in deletion
     unit: int | str | tuple[int, ...] | Tensor = 8,  # as in deletion; the cost grows with the number of units
@@ -870,7 +1194,10 @@ def greedy_order(
     internal_batch_size: int | None = None,  # rows per forward pass at most
     show_progress: bool = False,  # progress bar over rounds
 ) -> Tensor:  # (batch, ...) float64
-    "Attributions that rank the units in the order of a greedy search with the score itself: (batch, ...) float64 as the inputs, or with one channel. About (rounds + 1) / 2 forward rows per unit. Raises TypeError or ValueError for wrong calls."
+    """Attributions that rank the units in the order of a greedy search with the score itself: (batch, ...) float64
+    as the inputs, or with one channel. About (rounds + 1) / 2 forward rows per unit. Raises TypeError or
+    ValueError for wrong calls.
+    """
     if towards not in ("deletion", "insertion"):
         raise ValueError(f"towards={towards!r} is not known; choose 'deletion' or 'insertion'")
     rounds = whole_number(rounds, "rounds")
@@ -887,7 +1214,8 @@ def greedy_order(
             fall = _falls(target_score, x, empty, member, left)
             place = torch.where(left, -sign * fall, math.inf).argsort(dim=1, stable=True).argsort(1)
             taken = left & (place < (left.sum(1, keepdim=True) / (rounds - k)).ceil())
-            rank = torch.where(taken, sign * ((rounds - k) * 2. * left.shape[1] - place), rank)  # round by round, within a round by gain
+            # round by round, within a round by gain
+            rank = torch.where(taken, sign * ((rounds - k) * 2.0 * left.shape[1] - place), rank)
             left = left & ~taken
             if not left.any():
                 break
@@ -895,7 +1223,9 @@ def greedy_order(
 
 
 def _falls(score: TargetScore, x: Tensor, empty: Tensor, member: Tensor, left: Tensor) -> Tensor:
-    "How low the score is, with a minus sign, when a unit goes as well: (batch, units) float64, for the units that are left"
+    """How low the score is, with a minus sign, when a unit goes as well: (batch, units) float64, for the units that
+    are left
+    """
     example, unit = left.nonzero().unbind(1)
     owner = example.cpu()
     still = left.gather(1, member.flatten(1)).view(member.shape)  # positions not yet taken
@@ -914,16 +1244,26 @@ def greedy_ceiling(
     target: TargetType = None,  # as in the measure
     rounds: int = 8,  # searches, see greedy_order
     *,
-    measure: str | Callable | None = None,  # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too), or its name; None: difference
+    # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too),
+    # or its name; None: difference
+    measure: str | Callable | None = None,
     additional_forward_args: object = None,  # as in the measure
     **settings,  # further arguments of the measure: score, substrate, unit, steps, fraction, ...
 ) -> Tensor:  # (batch,)
-    "The measure of the greedy order, (batch,) float64, or (batch, fractions): what a search with the score itself reaches, no bound. Raises as the measure does."
+    """The measure of the greedy order, (batch,) float64, or (batch, fractions): what a search with the score itself
+    reaches, no bound. Raises as the measure does.
+    """
     measure = _measure_named(measure)
     settings = _with_its_own(measure, settings)
     towards = "insertion" if _name_of(measure) in ("insertion", "sufficiency") else "deletion"
-    own = {name: settings[name] for name in ("score", "substrate", "unit", "seed", "internal_batch_size") if name in settings}
-    order = greedy_order(forward, inputs, target, additional_forward_args, towards=towards, rounds=rounds, **{"unit": 1} | own)
+    own = {
+        name: settings[name]
+        for name in ("score", "substrate", "unit", "seed", "internal_batch_size")
+        if name in settings
+    }
+    order = greedy_order(
+        forward, inputs, target, additional_forward_args, towards=towards, rounds=rounds, **{"unit": 1} | own
+    )
     return measure(forward, inputs, order, target, additional_forward_args, **settings | {"rank": "signed"})
 
 # %% ../nbs/07_measures.ipynb #1db4daa8
@@ -943,20 +1283,31 @@ class ProtocolPower:
 
     @property
     def share(self) -> float:
-        "How far the attributions come from floor to ceiling, from the means over examples; 0 is a random order, 1 the greedy one; NaN where floor and ceiling are equal"
+        """How far the attributions come from floor to ceiling, from the means over examples; 0 is a random order, 1
+        the greedy one; NaN where floor and ceiling are equal
+        """
         range_ = self.range.mean().item()
         return (self.value - self.floor.mean(0)).mean().item() / range_ if range_ else math.nan
 
     @property
     def spread(self) -> float:
-        "Standard deviation of the floor between draws, root mean square over examples: differences below it mean little for one example; NaN for a single draw"
+        """Standard deviation of the floor between draws, root mean square over examples: differences below it mean
+        little for one example; NaN for a single draw
+        """
         return self.floor.var(0).mean().sqrt().item() if len(self.floor) > 1 else math.nan
 
     def __str__(self):
         spread, share = self.spread, self.share
         draws = "one draw" if math.isnan(spread) else f"draws ± {spread:.3f}"
-        way = "floor and ceiling are equal, so this protocol tells nothing" if math.isnan(share) else f"{share:.0%} of the way"
-        return f"{self.measure}: floor {self.floor.mean():.3f} ({draws}), attributions {self.value.mean():.3f}, ceiling {self.ceiling.mean():.3f}; {way}"
+        way = (
+            "floor and ceiling are equal, so this protocol tells nothing"
+            if math.isnan(share)
+            else f"{share:.0%} of the way"
+        )
+        return (
+            f"{self.measure}: floor {self.floor.mean():.3f} ({draws}), attributions {self.value.mean():.3f}, ceiling"
+            f" {self.ceiling.mean():.3f}; {way}"
+        )
 
 # %% ../nbs/07_measures.ipynb #993f21b3
 def protocol_power(
@@ -966,13 +1317,18 @@ def protocol_power(
     target: TargetType = None,  # as in the measure
     additional_forward_args: object = None,  # as in the measure
     *,
-    measure: str | Callable | None = None,  # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too), or its name; None: difference
+    # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too),
+    # or its name; None: difference
+    measure: str | Callable | None = None,
     draws: int = 3,  # random orders for the floor
     rounds: int = 8,  # searches for the ceiling, see greedy_order
     seed: int = 0,  # of the random orders
     **settings,  # further arguments of the measure: score, substrate, unit, rank, steps, fraction, ...
 ) -> ProtocolPower:
-    "Measure, floor and ceiling of one protocol. Costs draws + 1 times the measure and the greedy search. Raises as the measure does."
+    """Measure, floor and ceiling of one protocol.
+
+    Costs draws + 1 times the measure and the greedy search. Raises as the measure does.
+    """
     measure = _measure_named(measure)
     rest = dict(measure=measure, additional_forward_args=additional_forward_args, **settings)
     return ProtocolPower(
@@ -986,31 +1342,44 @@ def protocol_power(
 PRESETS = {
     "RISE deletion": dict(score="probability", substrate="black", unit=1, rank="signed", steps=224),
     "RISE insertion": dict(score="probability", substrate="blurred_rise", unit=1, rank="signed", steps=224),
-    "Samek": dict(score="probability", substrate="noise", unit=9, rank="signed", steps=100, until=100 / 676, area="mean"),
+    "Samek": dict(
+        score="probability", substrate="noise", unit=9, rank="signed", steps=100, until=100 / 676, area="mean"
+    ),
     "NeFLAG": dict(score="probability", substrate="black", unit=1, rank="signed", steps=224, area="mean"),
     "Geodesic IG": dict(score="probability", substrate="black", unit="element", rank="signed"),
-    "Quantus PixelFlipping": dict(score="probability", substrate="minimum", unit="element", rank="signed", steps=None, start=False, area="steps"),
+    "Quantus PixelFlipping": dict(
+        score="probability", substrate="minimum", unit="element", rank="signed", steps=None, start=False, area="steps"
+    ),
 }
 
 # %% ../nbs/07_measures.ipynb #a994f80d
 def centre_map(
-    inputs: Tensor,  # images (batch, channels, H, W) or (batch, H, W), or volumes (batch, channels, D, H, W); only shape, dtype and device are used
-    width: float = .25,  # standard deviation as a fraction of the side
+    # images (batch, channels, H, W) or (batch, H, W), or volumes (batch, channels, D, H, W); only shape,
+    # dtype and device are used
+    inputs: Tensor,
+    width: float = 0.25,  # standard deviation as a fraction of the side
 ) -> Tensor:  # (batch, 1, H, W), of volumes (batch, 1, D, H, W)
-    "The map that looks at nothing: a Gaussian around the middle of the image, (batch, 1, H, W) on the inputs' device, in their dtype (float32 for integers). Raises TypeError or ValueError for inputs that are no images or a width that is not positive."
+    """The map that looks at nothing: a Gaussian around the middle of the image, (batch, 1, H, W) on the inputs'
+    device, in their dtype (float32 for integers). Raises TypeError or ValueError for inputs that are no images or
+    a width that is not positive.
+    """
     sides = _image_sides(inputs, "a centre")
     width = real_number(width, "width", 0, open_low=True)
     square = torch.zeros((), dtype=torch.float64)
     for k, side in enumerate(sides):
-        line = ((torch.arange(side, dtype=torch.float64) + .5) / side - .5) / width
-        square = square + line.view(-1, *(1,) * (len(sides) - 1 - k))**2
+        line = ((torch.arange(side, dtype=torch.float64) + 0.5) / side - 0.5) / width
+        square = square + line.view(-1, *(1,) * (len(sides) - 1 - k)) ** 2
     return torch.exp(-square / 2).to(inputs.device, _map_dtype(inputs)).expand(len(inputs), 1, *sides)
 
 
 def uniform_map(
-    inputs: Tensor,  # images (batch, channels, H, W) or (batch, H, W), or volumes (batch, channels, D, H, W); only shape, dtype and device are used
+    # images (batch, channels, H, W) or (batch, H, W), or volumes (batch, channels, D, H, W); only shape,
+    # dtype and device are used
+    inputs: Tensor,
 ) -> Tensor:  # (batch, 1, H, W), of volumes (batch, 1, D, H, W)
-    "The map without any opinion: ones, (batch, 1, H, W) on the inputs' device, in their dtype (float32 for integers). Raises TypeError or ValueError for inputs that are no images."
+    """The map without any opinion: ones, (batch, 1, H, W) on the inputs' device, in their dtype (float32 for
+    integers). Raises TypeError or ValueError for inputs that are no images.
+    """
     sides = _image_sides(inputs, "a map")
     return inputs.new_ones((), dtype=_map_dtype(inputs)).expand(len(inputs), 1, *sides)
 
@@ -1019,7 +1388,10 @@ def _image_sides(inputs: Tensor, what: str) -> tuple[int, ...]:
     "Height and width, of volumes depth, height and width"
     shape = _shape_of(inputs)
     if len(shape) < 3:
-        raise ValueError(f"inputs have shape {shape}; {what} needs (batch, channels, H, W), (batch, H, W) or (batch, channels, D, H, W)")
+        raise ValueError(
+            f"inputs have shape {shape}; {what} needs (batch, channels, H, W), (batch, H, W) or (batch, channels, D,"
+            " H, W)"
+        )
     return shape[1:] if len(shape) == 3 else shape[2:]
 
 
@@ -1028,15 +1400,24 @@ def _map_dtype(inputs: Tensor) -> torch.dtype:
 
 # %% ../nbs/07_measures.ipynb #7d7d1b2d
 def box_masks(
-    boxes: Sequence | Tensor,  # per example its boxes (boxes, 4) as left, top, right, bottom edges in pixels: [0, 0, 2, 1] has two pixels; a tensor (batch, 4) has one box each
+    # per example its boxes (boxes, 4) as left, top, right, bottom edges in pixels: [0, 0, 2, 1] has two
+    # pixels; a tensor (batch, 4) has one box each
+    boxes: Sequence | Tensor,
     height: int,  # of the masks, in pixels
     width: int,  # of the masks, in pixels
 ) -> Tensor:  # (batch, height, width) bool
-    "True inside any box of the example: where the pixel's centre is, (batch, height, width) bool on the CPU. Boxes are cut off at the border. Column `right` and row `bottom` are outside; in the annotations of PhotographFolder the last column and row belong to the box. Raises TypeError or ValueError for boxes that are not four finite numbers in order."
+    """True inside any box of the example: where the pixel's centre is, (batch, height, width) bool on the CPU. Boxes
+    are cut off at the border. Column `right` and row `bottom` are outside; in the annotations of PhotographFolder
+    the last column and row belong to the box. Raises TypeError or ValueError for boxes that are not four finite
+    numbers in order.
+    """
     height, width = whole_number(height, "height"), whole_number(width, "width")
     if not isinstance(boxes, (Tensor, np.ndarray, list, tuple)) or not len(boxes):
-        raise TypeError(f"boxes must be a list with the boxes of every example, or a tensor (batch, 4), got {type(boxes).__name__}{' without any' if isinstance(boxes, (list, tuple)) else ''}")
-    rows, columns = torch.arange(height)[:, None] + .5, torch.arange(width) + .5
+        raise TypeError(
+            "boxes must be a list with the boxes of every example, or a tensor (batch, 4), got"
+            f" {type(boxes).__name__}{' without any' if isinstance(boxes, (list, tuple)) else ''}"
+        )
+    rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
     masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
     for mask, some in zip(masks, boxes):
         some = read_tensor(some, "the boxes of an example").detach().to("cpu", torch.float64)
@@ -1044,7 +1425,10 @@ def box_masks(
             raise ValueError(f"boxes of an example have shape {tuple(some.shape)}; accepted: (4,) or (boxes, 4)")
         for left, top, right, bottom in some.view(-1, 4).tolist():
             if not (left < right and top < bottom and math.isfinite(right - left + bottom - top)):
-                raise ValueError(f"box {[left, top, right, bottom]} must be left, top, right, bottom with left < right and top < bottom")
+                raise ValueError(
+                    f"box {[left, top, right, bottom]} must be left, top, right, bottom with left < right and top <"
+                    " bottom"
+                )
             mask |= (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     return masks
 
@@ -1053,15 +1437,18 @@ def _map_and_mask(attributions: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     "Maps (batch, ...) float64 without channels and masks of their shape, bool, on the maps' device, none of them empty"
     a, masks = _read_attributions(attributions), read_tensor(masks, "masks")
     given, shape = tuple(masks.shape), tuple(a.shape)
-    if given[1:2] == (1,) and (len(given) == len(shape) + 1 or len(given) == len(shape) and (len(shape) >= 4 or given != shape)):
+    if given[1:2] == (1,) and (
+        len(given) == len(shape) + 1 or len(given) == len(shape) and (len(shape) >= 4 or given != shape)
+    ):
         masks = masks[:, 0]
     if a.ndim >= 3 and masks.ndim == a.ndim - 1:
         a = a.sum(1)
     if masks.shape != a.shape or masks.ndim != len(shape) - 1 and len(shape) not in (2, 3):
         volume = "; of volumes without channels give attributions[:, None]" if given == shape else ""
         raise ValueError(
-            f"masks have shape {given}, the attributions {shape}, and they must agree; accepted: masks (batch, H, W) for (batch, channels, H, W) or (batch, H, W), "
-            f"(batch, D, H, W) for (batch, channels, D, H, W), (batch, steps) for (batch, channels, steps) (resize masks with mode='nearest'){volume}"
+            f"masks have shape {given}, the attributions {shape}, and they must agree; accepted: masks (batch, H, W)"
+            " for (batch, channels, H, W) or (batch, H, W), (batch, D, H, W) for (batch, channels, D, H, W), (batch,"
+            f" steps) for (batch, channels, steps) (resize masks with mode='nearest'){volume}"
         )
     if masks.dtype != torch.bool:
         if not ((masks == 0) | (masks == 1)).all():
@@ -1079,11 +1466,18 @@ def _per_map(values: Tensor, a: Tensor) -> Tensor:
 
 # %% ../nbs/07_measures.ipynb #aea55388
 def pointing_game(
-    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels, steps); channels are added up
-    masks: Tensor,  # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
-    tolerance: float = 0,  # a hit is at most so many pixels from the mask; the literature's 15 goes with sides of about 224
+    # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels,
+    # steps); channels are added up
+    attributions: Tensor,
+    # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
+    masks: Tensor,
+    # a hit is at most so many pixels from the mask; the literature's 15 goes with sides of about 224
+    tolerance: float = 0,
 ) -> Tensor:  # (batch,)
-    "1 where the largest value lies on the mask, else 0; the mean over all places of the largest value where there are several: (batch,) float64. Raises TypeError or ValueError for shapes that don't fit, empty masks, NaN. Source: Zhang et al., excitation backprop, 2018; equation: pointing game."
+    """1 where the largest value lies on the mask, else 0; the mean over all places of the largest value where there
+    are several: (batch,) float64. Raises TypeError or ValueError for shapes that don't fit, empty masks, NaN.
+    Source: Zhang et al., excitation backprop, 2018; equation: pointing game.
+    """
     a, masks = _map_and_mask(attributions, masks)
     tolerance = real_number(tolerance, "tolerance", 0)
     largest = a == _per_map(a.flatten(1).amax(1), a)
@@ -1101,7 +1495,7 @@ def _widened(masks: Tensor, distance: float) -> Tensor:
     for shift in range(min(int(distance), side - 1) + 1):
         wide = _widened(masks.flatten(0, 1), math.sqrt(distance**2 - shift**2) + 1e-9).view(masks.shape)
         below, above = torch.zeros_like(masks), torch.zeros_like(masks)
-        below[:, shift:], above[:, :side - shift] = wide[:, :side - shift], wide[:, shift:]
+        below[:, shift:], above[:, : side - shift] = wide[:, : side - shift], wide[:, shift:]
         result = result | below | above
     return result
 
@@ -1109,49 +1503,77 @@ def _widened(masks: Tensor, distance: float) -> Tensor:
 def _positive(a: Tensor) -> Tensor:
     "The positive part (batch, ...); all ones where there is none: a map without positive evidence has no opinion"
     positive = a.clamp(min=0)
-    return torch.where(_per_map(positive.flatten(1).amax(1), a) > 0, positive, 1.)
+    return torch.where(_per_map(positive.flatten(1).amax(1), a) > 0, positive, 1.0)
 
 
 def energy_inside(
-    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels, steps); channels are added up
-    masks: Tensor,  # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
+    # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels,
+    # steps); channels are added up
+    attributions: Tensor,
+    # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
+    masks: Tensor,
 ) -> Tensor:  # (batch,)
-    "Share of the positive attribution that lies on the mask, (batch,) float64 from 0 to 1; without any positive attribution the share of the area. Raises TypeError or ValueError for shapes that don't fit, empty masks, NaN. Source: Wang et al., Score-CAM, 2020; equation: energy."
+    """Share of the positive attribution that lies on the mask, (batch,) float64 from 0 to 1; without any positive
+    attribution the share of the area. Raises TypeError or ValueError for shapes that don't fit, empty masks, NaN.
+    Source: Wang et al., Score-CAM, 2020; equation: energy.
+    """
     a, masks = _map_and_mask(attributions, masks)
     positive = _positive(a)
     return (positive * masks).flatten(1).sum(1) / positive.flatten(1).sum(1)
 
 
 def outside_inside_ratio(
-    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels, steps); channels are added up
-    masks: Tensor,  # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
+    # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels,
+    # steps); channels are added up
+    attributions: Tensor,
+    # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
+    masks: Tensor,
 ) -> Tensor:  # (batch,)
-    "Mean positive attribution outside the mask over the mean inside, (batch,) float64; 1 for a map without opinion, infinity with nothing inside, NaN where the mask covers everything, with a warning (UserWarning). Lower is better. Raises TypeError or ValueError as energy_inside does. Source: Lapuschkin et al., 2016; equation: ratio."
+    """Mean positive attribution outside the mask over the mean inside, (batch,) float64; 1 for a map without
+    opinion, infinity with nothing inside, NaN where the mask covers everything, with a warning (UserWarning).
+    Lower is better. Raises TypeError or ValueError as energy_inside does. Source: Lapuschkin et al., 2016;
+    equation: ratio.
+    """
     a, masks = _map_and_mask(attributions, masks)
     positive, whole = _positive(a), masks.flatten(1).all(1).nonzero().flatten().tolist()
     if whole:
-        warn_user(f"the mask of example(s) {_some(whole)} covers everything, so that nothing is outside and the ratio is NaN")
+        warn_user(
+            f"the mask of example(s) {_some(whole)} covers everything, so that nothing is outside and the ratio is NaN"
+        )
     outside = (positive * ~masks).flatten(1).sum(1) / (~masks).flatten(1).sum(1)
     inside = (positive * masks).flatten(1).sum(1) / masks.flatten(1).sum(1)
     return outside / inside
 
 # %% ../nbs/07_measures.ipynb #90fc090b
 def intersection_over_union(
-    attributions: Tensor,  # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels, steps); channels are added up
-    masks: Tensor,  # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
-    threshold: float | str = "area",  # which pixels the map selects: "area", "mean" or a fraction of the maximum, see the table above
+    # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels,
+    # steps); channels are added up
+    attributions: Tensor,
+    # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
+    masks: Tensor,
+    # which pixels the map selects: "area", "mean" or a fraction of the maximum, see the table above
+    threshold: float | str = "area",
 ) -> Tensor:  # (batch,)
-    "Pixels both in mask and selection over pixels in either, (batch,) float64 from 0 to 1. Raises TypeError or ValueError as energy_inside does, and for an unknown threshold. Equation: intersection over union."
+    """Pixels both in mask and selection over pixels in either, (batch,) float64 from 0 to 1.
+
+    Raises TypeError or ValueError as energy_inside does, and for an unknown threshold. Equation: intersection
+    over union.
+    """
     a, masks = _map_and_mask(attributions, masks)
     positive, inside = _positive(a).flatten(1), masks.flatten(1)
     if isinstance(threshold, str) and threshold not in ("area", "mean"):
-        raise ValueError(f"threshold={threshold!r} is not known; choose 'area', 'mean', or a fraction of the maximum above 0 and at most 1")
+        raise ValueError(
+            f"threshold={threshold!r} is not known; choose 'area', 'mean', or a fraction of the maximum above 0 and at"
+            " most 1"
+        )
     if threshold == "area":
         return _iou_of_area(a.flatten(1), inside)
     if threshold == "mean":
         selected = positive >= positive.mean(1, keepdim=True)
     else:
-        selected = positive >= real_number(threshold, "threshold ('area', 'mean' or a fraction of the maximum)", 0, 1, open_low=True) * positive.amax(1, keepdim=True)
+        selected = positive >= real_number(
+            threshold, "threshold ('area', 'mean' or a fraction of the maximum)", 0, 1, open_low=True
+        ) * positive.amax(1, keepdim=True)
     return (selected & inside).sum(1).double() / (selected | inside).sum(1)
 
 
@@ -1165,8 +1587,12 @@ def _iou_of_area(a: Tensor, inside: Tensor) -> Tensor:
     return common / (2 * size[:, 0] - common)
 
 # %% ../nbs/07_measures.ipynb #e2afd69e
-def _change_of_score(forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size) -> tuple[Tensor, bool, Tensor]:
-    "Score of the inputs minus score of the baselines, (batch,) float64, whether it is zero somewhere, and the attributions"
+def _change_of_score(
+    forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size
+) -> tuple[Tensor, bool, Tensor]:
+    """Score of the inputs minus score of the baselines, (batch,) float64, whether it is zero somewhere, and the
+    attributions
+    """
     x = _one_tensor(inputs)
     a, start = _belonging(attributions, x), check_baselines(baselines, (x,))
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
@@ -1178,12 +1604,17 @@ def _change_of_score(forward, inputs, attributions, target, additional_forward_a
 
 
 def _over_change(error: Tensor, change: Tensor, some_still: bool) -> Tensor:
-    "Errors (batch,) over the magnitude of the change (batch,); where nothing changes 0 for no error and infinity else, with a warning"
+    """Errors (batch,) over the magnitude of the change (batch,); where nothing changes 0 for no error and infinity
+    else, with a warning
+    """
     still = change == 0
     without = (still & (error != 0)).nonzero().flatten().tolist() if some_still else []
     if without:
-        warn_user(f"the score of example(s) {_some(without)} doesn't change from the baseline to the input, so nothing is relative to it and the result is infinity; relative=False gives the score's unit")
-    return torch.where(still, torch.where(error == 0, 0., math.inf), error / change.abs())
+        warn_user(
+            f"the score of example(s) {_some(without)} doesn't change from the baseline to the input, so nothing is"
+            " relative to it and the result is infinity; relative=False gives the score's unit"
+        )
+    return torch.where(still, torch.where(error == 0, 0.0, math.inf), error / change.abs())
 
 
 def completeness_error(
@@ -1195,11 +1626,18 @@ def completeness_error(
     *,
     baselines: Tensor | float | None = None,  # the reference of the attributions; None is zeros
     score: str | None = None,  # as in deletion; what was explained
-    relative: bool = False,  # divide by the magnitude of the score's change; where the score doesn't change, 0 stays 0 and the rest is infinite, with a warning
+    # divide by the magnitude of the score's change; where the score doesn't change, 0 stays 0 and the rest is
+    # infinite, with a warning
+    relative: bool = False,
     internal_batch_size: int | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
-    "Magnitude of the sum of the attributions minus the score's change from baseline to input, (batch,) float64; 0 is complete. Raises TypeError or ValueError for wrong calls, and for scores that are NaN or infinite. Equation: completeness."
-    change, still, a = _change_of_score(forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size)
+    """Magnitude of the sum of the attributions minus the score's change from baseline to input, (batch,) float64; 0
+    is complete. Raises TypeError or ValueError for wrong calls, and for scores that are NaN or infinite.
+    Equation: completeness.
+    """
+    change, still, a = _change_of_score(
+        forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size
+    )
     error = (a.flatten(1).sum(1) - change).abs()
     return _over_change(error, change, still) if relative else error
 
@@ -1213,41 +1651,65 @@ def cancellation_gap(
     *,
     baselines: Tensor | float | None = None,  # the reference of the attributions; None is zeros
     score: str | None = None,  # as in deletion; what was explained
-    relative: bool = False,  # divide by the magnitude of the score's change; where the score doesn't change, 0 stays 0 and the rest is infinite, with a warning
+    # divide by the magnitude of the score's change; where the score doesn't change, 0 stays 0 and the rest is
+    # infinite, with a warning
+    relative: bool = False,
     internal_batch_size: int | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
-    "Sum of the attributions' magnitudes minus the magnitude of the score's change, (batch,) float64; for complete attributions 0 is best and nothing is below. Raises TypeError or ValueError for wrong calls, and for scores that are NaN or infinite. Source: Salek and Enguehard, 2025; equation: gap."
-    change, still, a = _change_of_score(forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size)
+    """Sum of the attributions' magnitudes minus the magnitude of the score's change, (batch,) float64; for complete
+    attributions 0 is best and nothing is below. Raises TypeError or ValueError for wrong calls, and for scores
+    that are NaN or infinite. Source: Salek and Enguehard, 2025; equation: gap.
+    """
+    change, still, a = _change_of_score(
+        forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size
+    )
     gap = no_cancellation_gap(a, change)
     return _over_change(gap, change, still) if relative else gap
 
 # %% ../nbs/07_measures.ipynb #7a8ba929
 def dummy_sensitivity(
     attributions: Tensor,  # (batch, ...)
-    dummies: Tensor,  # bool, the attributions' shape with or without the batch: features that the score doesn't depend on
+    # bool, the attributions' shape with or without the batch: features that the score doesn't depend on
+    dummies: Tensor,
 ) -> Tensor:  # (batch,)
-    "Share of the attributions' magnitude that falls on dummies, (batch,) float64; 0 is right, and a map of zeros has 0. Raises TypeError or ValueError for shapes that don't fit, and when there are no dummies. Equation: dummies."
+    """Share of the attributions' magnitude that falls on dummies, (batch,) float64; 0 is right, and a map of zeros
+    has 0. Raises TypeError or ValueError for shapes that don't fit, and when there are no dummies. Equation:
+    dummies.
+    """
     a, dummies = _read_attributions(attributions), read_tensor(dummies, "dummies")
     if dummies.dtype != torch.bool:
         raise TypeError(f"dummies has dtype {dummies.dtype}; it must be bool")
     if tuple(dummies.shape) not in (tuple(a.shape), tuple(a.shape[1:]), (1, *a.shape[1:])):
-        raise ValueError(f"dummies has shape {tuple(dummies.shape)}; accepted: {tuple(a.shape)} or {tuple(a.shape[1:])}")
+        raise ValueError(
+            f"dummies has shape {tuple(dummies.shape)}; accepted: {tuple(a.shape)} or {tuple(a.shape[1:])}"
+        )
     dummies = dummies.to(a.device).expand_as(a).flatten(1)
     if not dummies.any(1).all():
-        raise ValueError("there is no dummy in some example; mark at least one feature that the score doesn't depend on")
+        raise ValueError(
+            "there is no dummy in some example; mark at least one feature that the score doesn't depend on"
+        )
     magnitude = a.abs().flatten(1)
     return (magnitude * dummies).sum(1) / magnitude.sum(1).clamp(min=torch.finfo(torch.float64).tiny)
 
 # %% ../nbs/07_measures.ipynb #f4728e82
 def layer_conservation(
-    layers: Mapping[str, Tensor] | Sequence[Tensor],  # relevance per layer, (batch, ...) each, or its totals (batch,); the first is the reference if `expected` is None
-    expected: Tensor | float | None = None,  # the total that every layer should have, (batch,) or a number; None: the first layer's
+    # relevance per layer, (batch, ...) each, or its totals (batch,); the first is the reference if `expected`
+    # is None
+    layers: Mapping[str, Tensor] | Sequence[Tensor],
+    # the total that every layer should have, (batch,) or a number; None: the first layer's
+    expected: Tensor | float | None = None,
     per_layer: bool = False,  # return every layer's departure instead of the largest
 ) -> Tensor:  # (batch,)
-    "Largest departure of a layer's total from the expected one, relative to it, (batch,) float64; with `per_layer` (batch, layers). Raises TypeError or ValueError for wrong calls, and where the expected total is 0. Equation: conservation."
+    """Largest departure of a layer's total from the expected one, relative to it, (batch,) float64; with `per_layer`
+    (batch, layers). Raises TypeError or ValueError for wrong calls, and where the expected total is 0. Equation:
+    conservation.
+    """
     if not isinstance(layers, (Mapping, Sequence, Tensor)) or isinstance(layers, str):
         raise TypeError(f"layers must be a dictionary or a list of tensors, got {type(layers).__name__}")
-    parts = [read_tensor(v, "a layer's relevance").detach().double() for v in (layers.values() if isinstance(layers, Mapping) else layers)]
+    parts = [
+        read_tensor(v, "a layer's relevance").detach().double()
+        for v in (layers.values() if isinstance(layers, Mapping) else layers)
+    ]
     if not parts:
         raise ValueError("layers is empty; give the relevance of at least one layer")
     totals = [p.flatten(1).sum(1) if p.ndim > 1 else p for p in parts]
@@ -1259,36 +1721,54 @@ def layer_conservation(
     if expected is not None:
         wanted = read_tensor(expected, "expected").detach().to(totals.device, torch.float64)
         if wanted.ndim > 1 or wanted.numel() not in (1, len(totals)):
-            raise ValueError(f"expected has shape {tuple(wanted.shape)}; give a number or one per example, ({len(totals)},)")
+            raise ValueError(
+                f"expected has shape {tuple(wanted.shape)}; give a number or one per example, ({len(totals)},)"
+            )
         refuse_not_finite(wanted, "expected")
         wanted = wanted.expand(len(totals))
     if (wanted == 0).any():
-        raise ValueError("the expected total is 0 in some example, so that no departure is relative to it; give `expected`")
+        raise ValueError(
+            "the expected total is 0 in some example, so that no departure is relative to it; give `expected`"
+        )
     departure = (totals - wanted[:, None]).abs() / wanted.abs()[:, None]
     return departure if per_layer else departure.amax(1)
 
 # %% ../nbs/07_measures.ipynb #7d0b16d3
 def batch_independence(
-    attribute: Callable,  # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
+    # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
+    attribute: Callable,
     inputs: Tensor,  # (batch, ...), at least two examples
     target: TargetType = None,  # one for all, or one per example, in any of the forms of select_target
-    **settings,  # further arguments of `attribute`; tensors (batch, ...) follow their examples. Among additional_forward_args those of a bound method are told apart by behaviour; mark them by shared or per_example
+    # further arguments of `attribute`; tensors (batch, ...) follow their examples. Among
+    # additional_forward_args those of a bound method are told apart by behaviour; mark them by shared or
+    # per_example
+    **settings,
 ) -> Tensor:  # (batch,)
-    "Largest difference between an example's attribution in the batch and alone, relative to its largest magnitude, (batch,) float64; 0 up to rounding when examples don't mix. Raises TypeError or ValueError for wrong calls, a single example, and attributions that are no tensor or not finite."
+    """Largest difference between an example's attribution in the batch and alone, relative to its largest magnitude,
+    (batch,) float64; 0 up to rounding when examples don't mix. Raises TypeError or ValueError for wrong calls, a
+    single example, and attributions that are no tensor or not finite.
+    """
     x = _one_tensor(inputs).detach()
     if len(x) < 2:
         raise ValueError("inputs hold one example; a batch of one mixes with nothing")
     further = settings.pop("additional_forward_args", None)
     forward = getattr(getattr(attribute, "__self__", None), "forward_func", None)
     targets = _targets_for(target, len(x))
-    follows = {name for name, value in settings.items() if isinstance(value, Tensor) and value.ndim and len(value) == len(x)}
+    follows = {
+        name for name, value in settings.items() if isinstance(value, Tensor) and value.ndim and len(value) == len(x)
+    }
     with leave_as_found(attribute, restore_gradients=True):
-        together = _attributions(attribute, x, targets(None), settings | ({} if further is None else {"additional_forward_args": further}))
+        together = _attributions(
+            attribute, x, targets(None), settings | ({} if further is None else {"additional_forward_args": further})
+        )
         score = TargetScore(forward if callable(forward) else _nowhere, (x,), None, further)
         alone = [
             _attributions(
-                attribute, x[i:i + 1], targets([i]),
-                {name: value[i:i + 1] if name in follows else value for name, value in settings.items()} | _arguments_of(score, i, further),
+                attribute,
+                x[i : i + 1],
+                targets([i]),
+                {name: value[i : i + 1] if name in follows else value for name, value in settings.items()}
+                | _arguments_of(score, i, further),
             )
             for i in range(len(x))
         ]
@@ -1298,9 +1778,13 @@ def batch_independence(
 
 
 def _attributions(attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True) -> Tensor:
-    "What a method says of copies of these rows, (rows, ...) float64, checked; `target` is handed over unless it is None and not wanted explicitly"
+    """What a method says of copies of these rows, (rows, ...) float64, checked; `target` is handed over unless it is
+    None and not wanted explicitly
+    """
     if not callable(attribute):
-        raise TypeError(f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}")
+        raise TypeError(
+            f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
+        )
     found = attribute(x.clone(), **settings | ({"target": target} if explicit or target is not None else {}))
     return _one_per_row(found, x).double()
 
@@ -1310,14 +1794,19 @@ def _one_per_row(found: object, x: Tensor) -> Tensor:
     if not isinstance(found, Tensor):
         raise TypeError(f"the method returned {type(found).__name__}; it must return one tensor of attributions")
     if found.ndim == 0 or len(found) != len(x):
-        raise ValueError(f"the method returned attributions of shape {tuple(found.shape)} for inputs of shape {tuple(x.shape)}; it must return one map per example")
+        raise ValueError(
+            f"the method returned attributions of shape {tuple(found.shape)} for inputs of shape {tuple(x.shape)}; it"
+            " must return one map per example"
+        )
     found = found.detach()
     refuse_not_finite(found, "the attribution that the method returned")
     return found
 
 
 def _targets_for(target: TargetType, n_examples: int) -> Callable:
-    "A function that gives the target of some examples (a list, or None for all) in a form that Captum's methods take, too"
+    """A function that gives the target of some examples (a list, or None for all) in a form that Captum's methods
+    take, too
+    """
     given = TargetScore(_nowhere, (torch.zeros(n_examples, 1),), target).target
     if not isinstance(given, Tensor) or n_examples == 1 or len(given) == 1:
         single = given[0].tolist() if isinstance(given, Tensor) else target
@@ -1343,17 +1832,23 @@ def _arguments_of(score: TargetScore, example: int, further: object) -> dict:
 
 # %% ../nbs/07_measures.ipynb #9d4ed6fb
 def sensitivity_max(
-    attribute: Callable,  # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
+    # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
+    attribute: Callable,
     inputs: Tensor,  # (batch, ...)
     target: TargetType = None,  # one for all, or one per example, in any of the forms of select_target
     *,
-    radius: float = .02,  # largest change of any number of the input, in its own unit; Captum's default
+    radius: float = 0.02,  # largest change of any number of the input, in its own unit; Captum's default
     samples: int = 10,  # random changes tried; the maximum grows with their number
     seed: int = 0,  # of the changes
-    internal_batch_size: int | None = None,  # rows per call of `attribute` at most, but never less than the batch; with tensors or further arguments among the settings a call takes the batch once
+    # rows per call of `attribute` at most, but never less than the batch; with tensors or further arguments
+    # among the settings a call takes the batch once
+    internal_batch_size: int | None = None,
     **settings,  # further arguments of `attribute`
 ) -> Tensor:  # (batch,)
-    "Largest relative change of the attributions under small random changes of the input, (batch,) float64; lower is steadier. Raises TypeError or ValueError for wrong calls, and for attributions that are no tensor or not finite. Computed by captum.metrics.sensitivity_max. Source: Yeh et al., 2019; equation: sensitivity."
+    """Largest relative change of the attributions under small random changes of the input, (batch,) float64; lower
+    is steadier. Raises TypeError or ValueError for wrong calls, and for attributions that are no tensor or not
+    finite. Computed by captum.metrics.sensitivity_max. Source: Yeh et al., 2019; equation: sensitivity.
+    """
     x, generator = _one_tensor(inputs).detach(), random_generator(seed)
     radius, samples = real_number(radius, "radius", 0), whole_number(samples, "samples")
     whole_number(internal_batch_size, "internal_batch_size", or_none=True)
@@ -1371,7 +1866,13 @@ def sensitivity_max(
         return (found,) if isinstance(inputs, tuple) else found
 
     with leave_as_found(attribute, restore_gradients=True):
-        return captum.metrics.sensitivity_max(explain, x, shake, perturb_radius=radius, n_perturb_samples=samples, max_examples_per_batch=rows_at_once).detach().double()
+        return (
+            captum.metrics.sensitivity_max(
+                explain, x, shake, perturb_radius=radius, n_perturb_samples=samples, max_examples_per_batch=rows_at_once
+            )
+            .detach()
+            .double()
+        )
 
 
 def _rows_at_once(internal_batch_size: int | None, batch: int, samples: int) -> int | None:
@@ -1380,8 +1881,12 @@ def _rows_at_once(internal_batch_size: int | None, batch: int, samples: int) -> 
 
 
 def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Tensor:
-    "Uniform numbers for every example, `draws` times, each example's draws together: the same whatever the size of a chunk"
-    return torch.stack([torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(draws)], 1).flatten(0, 1)
+    """Uniform numbers for every example, `draws` times, each example's draws together: the same whatever the size of
+    a chunk
+    """
+    return torch.stack([torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(draws)], 1).flatten(
+        0, 1
+    )
 
 
 def infidelity(
@@ -1389,28 +1894,41 @@ def infidelity(
     inputs: Tensor,  # (batch, ...)
     attributions: Tensor,  # as the inputs, or maps without channels
     target: TargetType = None,  # the class whose score is followed
-    additional_forward_args: object = None,  # passed on to the forward function; mark tensors by shared or per_example
+    # passed on to the forward function; mark tensors by shared or per_example
+    additional_forward_args: object = None,
     *,
     score: str | None = None,  # as in deletion
     substrate: str | float | Tensor = "black",  # what removed parts become, see substrate_of
     unit: int | str | tuple[int, ...] | Tensor = 1,  # what is removed together, see unit_numbers
-    share: float = .2,  # probability of each unit to be removed
-    contributions: bool = True,  # True: attributions add up to changes of the score; False: they are slopes, as gradients are
+    share: float = 0.2,  # probability of each unit to be removed
+    # True: attributions add up to changes of the score; False: they are slopes, as gradients are
+    contributions: bool = True,
     samples: int = 20,  # random removals; the mean of their squared errors is returned
     seed: int = 0,  # of the removals and of the noise substrate
     internal_batch_size: int | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
-    "Mean squared error of the attributions as a prediction of what removing random units costs, (batch,) float64; lower is better, in squared units of the score. Raises TypeError or ValueError for wrong calls, and for scores that are NaN or infinite. Computed by captum.metrics.infidelity. Source: Yeh et al., 2019; equation: infidelity."
+    """Mean squared error of the attributions as a prediction of what removing random units costs, (batch,) float64;
+    lower is better, in squared units of the score. Raises TypeError or ValueError for wrong calls, and for scores
+    that are NaN or infinite. Computed by captum.metrics.infidelity. Source: Yeh et al., 2019; equation:
+    infidelity.
+    """
     x = _one_tensor(inputs).detach()
     share, samples = real_number(share, "share", 0, 1, open_low=True, open_high=True), whole_number(samples, "samples")
     a = _belonging(attributions, x)
     a = (a if a.shape == x.shape else a.expand_as(x) / (x.numel() // a.numel())).to(x.dtype)
-    empty, member, generator = _substrate(x, substrate, seed).contiguous(), unit_numbers(x, unit), random_generator(seed)
+    empty, member, generator = (
+        _substrate(x, substrate, seed).contiguous(),
+        unit_numbers(x, unit),
+        random_generator(seed),
+    )
     units = int(member.max()) + 1
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
 
     def remove(rows, baselines):
-        rows, baselines = rows[0] if isinstance(rows, tuple) else rows, baselines[0] if isinstance(baselines, tuple) else baselines
+        rows, baselines = (
+            rows[0] if isinstance(rows, tuple) else rows,
+            baselines[0] if isinstance(baselines, tuple) else baselines,
+        )
         draws = len(rows) // len(x)
         number = member.expand(len(x), *member.shape[1:]).repeat_interleave(draws, 0)
         gone = _draws((len(x), units), draws, generator).to(x.device) < share
@@ -1422,8 +1940,14 @@ def infidelity(
 
     with leave_as_found(forward):
         result = captum.metrics.infidelity(
-            scores, remove, x, a, baselines=empty, additional_forward_args=torch.arange(len(x)),
-            n_perturb_samples=samples, max_examples_per_batch=_rows_at_once(internal_batch_size, len(x), samples),
+            scores,
+            remove,
+            x,
+            a,
+            baselines=empty,
+            additional_forward_args=torch.arange(len(x)),
+            n_perturb_samples=samples,
+            max_examples_per_batch=_rows_at_once(internal_batch_size, len(x), samples),
         )
     _refuse_scores(result[:, None], "masked inputs")
     return result.detach().double()
@@ -1433,15 +1957,19 @@ def rank_correlation(
     first: Tensor,  # (batch, ...)
     second: Tensor,  # (batch, ...), the same shape
 ) -> Tensor:  # (batch,)
-    "Spearman's rank correlation per example, ties sharing their mean rank, (batch,) float64 from -1 to 1; 0 where one is constant. Raises TypeError or ValueError for shapes that differ, NaN or infinity."
-    first, second = (read_tensor(t, f"the {name} map").detach().double() for t, name in ((first, "first"), (second, "second")))
+    """Spearman's rank correlation per example, ties sharing their mean rank, (batch,) float64 from -1 to 1; 0 where
+    one is constant. Raises TypeError or ValueError for shapes that differ, NaN or infinity.
+    """
+    first, second = (
+        read_tensor(t, f"the {name} map").detach().double() for t, name in ((first, "first"), (second, "second"))
+    )
     if first.shape != second.shape:
         raise ValueError(f"the shapes differ: {tuple(first.shape)} and {tuple(second.shape)}")
     check_inputs((first, second), "the maps to compare")
     a, b = (_mean_ranks(t.flatten(1)) for t in (first, second))
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     size = (a.square().sum(1) * b.square().sum(1)).sqrt()
-    return torch.where(size > 0, (a * b).sum(1) / size.clamp(min=torch.finfo(torch.float64).tiny), 0.)
+    return torch.where(size > 0, (a * b).sum(1) / size.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
 
 
 def _mean_ranks(values: Tensor) -> Tensor:
@@ -1458,17 +1986,31 @@ def structural_similarity(
     second: Tensor,  # the same shape
     window: int = 7,  # side of the square windows in pixels
 ) -> Tensor:  # (batch,)
-    "Mean structural similarity of the maps' magnitudes, each divided by its largest, (batch,) float64 up to 1. Raises TypeError or ValueError for shapes that don't fit, NaN or infinity. Source: Wang et al., 2004."
+    """Mean structural similarity of the maps' magnitudes, each divided by its largest, (batch,) float64 up to 1.
+
+    Raises TypeError or ValueError for shapes that don't fit, NaN or infinity. Source: Wang et al., 2004.
+    """
     a, b = (_one_map(t).abs() for t in (first, second))
     window = whole_number(window, "window")
     if a.shape != b.shape or window % 2 == 0 or not 1 < window <= min(a.shape[1:]):
-        raise ValueError(f"maps {tuple(a.shape)} and {tuple(b.shape)} must agree, with an odd window (given: {window}) that fits into them")
+        raise ValueError(
+            f"maps {tuple(a.shape)} and {tuple(b.shape)} must agree, with an odd window (given: {window}) that fits"
+            " into them"
+        )
     tiny = torch.finfo(torch.float64).tiny
     a, b = (m / m.flatten(1).amax(1).clamp(min=tiny)[:, None, None] for m in (a, b))
     mean_a, mean_b, aa, bb, ab = (torch.nn.functional.avg_pool2d(m, window, 1) for m in (a, b, a * a, b * b, a * b))
     correction = window**2 / (window**2 - 1)  # sample variances
-    var_a, var_b, cov = correction * (aa - mean_a**2), correction * (bb - mean_b**2), correction * (ab - mean_a * mean_b)
-    similarity = (2 * mean_a * mean_b + .01**2) * (2 * cov + .03**2) / ((mean_a**2 + mean_b**2 + .01**2) * (var_a + var_b + .03**2))
+    var_a, var_b, cov = (
+        correction * (aa - mean_a**2),
+        correction * (bb - mean_b**2),
+        correction * (ab - mean_a * mean_b),
+    )
+    similarity = (
+        (2 * mean_a * mean_b + 0.01**2)
+        * (2 * cov + 0.03**2)
+        / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2))
+    )
     return similarity.flatten(1).mean(1)
 
 
@@ -1499,29 +2041,42 @@ class RandomisationCascade:
 # %% ../nbs/07_measures.ipynb #9bf5137a
 def randomisation_cascade(
     model: torch.nn.Module,  # the module whose weights are randomised, and restored
-    attribute: Callable,  # takes inputs, target and the settings, returns attributions of this very model; as in Saliency(model).attribute
+    # takes inputs, target and the settings, returns attributions of this very model; as in
+    # Saliency(model).attribute
+    attribute: Callable,
     inputs: Tensor,  # (batch, ...)
     target: TargetType = None,  # one for all, or one per example
     *,
-    similarity: str | Callable = "spearman",  # "spearman", "spearman_magnitude", "structural", or a function of two batches of maps
-    layers: Sequence[str] | None = None,  # names of modules, first randomised first; None: all that own parameters, the last used first
+    # "spearman", "spearman_magnitude", "structural", or a function of two batches of maps
+    similarity: str | Callable = "spearman",
+    # names of modules, first randomised first; None: all that own parameters, the last used first
+    layers: Sequence[str] | None = None,
     cumulative: bool = True,  # True: the layers stay random (cascade); False: one layer at a time
-    weights: str = "normal",  # "normal": normal numbers of each tensor's own mean and spread; "shuffle": its numbers in random order
+    # "normal": normal numbers of each tensor's own mean and spread; "shuffle": its numbers in random order
+    weights: str = "normal",
     seed: int = 0,  # of the weights
     return_attributions: bool = False,  # also keep all maps
     show_progress: bool = False,  # progress bar over layers
     **settings,  # further arguments of `attribute`
 ) -> RandomisationCascade:
-    "Similarity of the attributions with the original after each randomised layer. The weights come back bit for bit, also after an error. Raises TypeError or ValueError for wrong calls, for layers without parameters, and for a method that never calls this model. Source: Adebayo et al., 2018."
+    """Similarity of the attributions with the original after each randomised layer.
+
+    The weights come back bit for bit, also after an error. Raises TypeError or ValueError for wrong calls, for
+    layers without parameters, and for a method that never calls this model. Source: Adebayo et al., 2018.
+    """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not callable(attribute):
-        raise TypeError(f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}")
+        raise TypeError(
+            f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
+        )
     check_inputs(inputs)
     if weights not in ("normal", "shuffle"):
         raise ValueError(f"weights={weights!r} is not known; choose 'normal' or 'shuffle'")
     if not callable(similarity) and not (isinstance(similarity, str) and similarity in SIMILARITIES):
-        raise ValueError(f"similarity={similarity!r} is not known; choose one of {', '.join(SIMILARITIES)}, or give a function")
+        raise ValueError(
+            f"similarity={similarity!r} is not known; choose one of {', '.join(SIMILARITIES)}, or give a function"
+        )
     compare = similarity if callable(similarity) else SIMILARITIES[similarity]
     generator, arguments = random_generator(seed), settings if target is None else settings | {"target": target}
     modules = dict(model.named_modules())
@@ -1545,8 +2100,9 @@ def randomisation_cascade(
                     changed = explained()
                     if not calls and torch.equal(changed, original):
                         raise ValueError(
-                            f"the method never calls this model, and its attributions are the same with {name!r} made random: it belongs to another network (a copy of "
-                            f"this one?) or to none. Build it from the model given here, as in randomisation_cascade(model, Saliency(model).attribute, ...)"
+                            f"the method never calls this model, and its attributions are the same with {name!r} made"
+                            " random: it belongs to another network (a copy of this one?) or to none. Build it from"
+                            " the model given here, as in randomisation_cascade(model, Saliency(model).attribute, ...)"
                         )
                     found.append(_checked_similarity(compare(changed, original), original))
                     kept += [changed] if return_attributions else []
@@ -1583,7 +2139,10 @@ def _owns(module: torch.nn.Module, recurse: bool) -> bool:
 def _layers_to_randomise(modules: dict[str, torch.nn.Module], layers: Sequence[str] | None) -> list[str] | None:
     "The names given, checked"
     if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in modules[""].parameters()):
-        raise ValueError("the model has lazy layers without weights yet; call it once (model(inputs)) before its weights are randomised")
+        raise ValueError(
+            "the model has lazy layers without weights yet; call it once (model(inputs)) before its weights are"
+            " randomised"
+        )
     if not _owns(modules[""], True):
         raise ValueError("the model has no parameters to randomise")
     if layers is None:
@@ -1596,7 +2155,10 @@ def _layers_to_randomise(modules: dict[str, torch.nn.Module], layers: Sequence[s
         if name not in modules:
             raise ValueError(f"the model has no module named {name!r}; named_modules() lists them")
         if not _owns(modules[name], True):
-            raise ValueError(f"the module {name!r} ({type(modules[name]).__name__}) has no parameters, so that there is nothing to randomise")
+            raise ValueError(
+                f"the module {name!r} ({type(modules[name]).__name__}) has no parameters, so that there is nothing to"
+                " randomise"
+            )
     return list(layers)
 
 
@@ -1627,7 +2189,10 @@ def _checked_similarity(found: object, original: Tensor) -> Tensor:
     "What a similarity function returned, one number per example"
     if not isinstance(found, Tensor) or found.shape != original.shape[:1]:
         given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise TypeError(f"the similarity function returned {given}; it must return a tensor with one number per example, ({len(original)},)")
+        raise TypeError(
+            f"the similarity function returned {given}; it must return a tensor with one number per example,"
+            f" ({len(original)},)"
+        )
     refuse_not_finite(found, "what the similarity function returned")
     return found
 
@@ -1636,10 +2201,17 @@ def purity(
     attributions: Tensor,  # (examples, ...) attributions, or (examples,) their sizes
     predicted: Tensor,  # (examples,) predicted classes, 0 or 1
 ) -> float:
-    "Share of class 1 among the half of the examples with the smallest attributions, a float from 0 to 1; the size of an attribution is the sum of its magnitudes, and examples tied at the end of the half count by even shares. Raises TypeError or ValueError for shapes that don't fit or fewer than two examples. Source: Salek and Enguehard, 2025; equation: purity."
+    """Share of class 1 among the half of the examples with the smallest attributions, a float from 0 to 1; the size
+    of an attribution is the sum of its magnitudes, and examples tied at the end of the half count by even shares.
+    Raises TypeError or ValueError for shapes that don't fit or fewer than two examples. Source: Salek and
+    Enguehard, 2025; equation: purity.
+    """
     a, predicted = _read_attributions(attributions), read_tensor(predicted, "predicted")
     if len(a) < 2 or predicted.shape != a.shape[:1]:
-        raise ValueError(f"attributions {tuple(a.shape)} and predicted {tuple(predicted.shape)} don't fit; give one predicted class per example, at least two")
+        raise ValueError(
+            f"attributions {tuple(a.shape)} and predicted {tuple(predicted.shape)} don't fit; give one predicted class"
+            " per example, at least two"
+        )
     if not ((predicted == 0) | (predicted == 1)).all():
         raise ValueError("predicted holds other classes than 0 and 1")
     size = a.abs().flatten(1).sum(1) if a.ndim > 1 else a.abs()
@@ -1654,10 +2226,18 @@ def purity_area(
     purities: Sequence[float] | Tensor,  # (..., levels) purity at each noise level
     levels: Sequence[float] | Tensor,  # (levels,) noise levels, rising
 ) -> Tensor:
-    "Area under the purity curve over the noise level, by trapezoids, float64 in the shape without the levels. Raises TypeError or ValueError for shapes that don't fit or levels that don't rise."
-    purities, levels = (read_tensor(v, name).detach().double() for v, name in ((purities, "purities"), (levels, "levels")))
+    """Area under the purity curve over the noise level, by trapezoids, float64 in the shape without the levels.
+
+    Raises TypeError or ValueError for shapes that don't fit or levels that don't rise.
+    """
+    purities, levels = (
+        read_tensor(v, name).detach().double() for v, name in ((purities, "purities"), (levels, "levels"))
+    )
     if levels.ndim != 1 or len(levels) < 2 or purities.shape[-1:] != levels.shape or not (levels.diff() > 0).all():
-        raise ValueError(f"purities {tuple(purities.shape)} and levels {tuple(levels.shape)} don't fit; give one purity per level, the levels rising")
+        raise ValueError(
+            f"purities {tuple(purities.shape)} and levels {tuple(levels.shape)} don't fit; give one purity per level,"
+            " the levels rising"
+        )
     if not torch.isfinite(purities).all():
         raise ValueError("purities hold NaN or infinity")
     if not torch.isfinite(levels).all():
@@ -1666,19 +2246,29 @@ def purity_area(
 
 # %% ../nbs/07_measures.ipynb #1ffb007e
 def as_quantus(
-    method: Callable,  # a class of attributions (Captum's or ours), a function model -> attribution object, or a function (model, inputs, target) -> tensor
+    # a class of attributions (Captum's or ours), a function model -> attribution object, or a function
+    # (model, inputs, target) -> tensor
+    method: Callable,
     **settings,  # arguments of the class's constructor and of `attribute`, or of the function
 ) -> Callable:  # explain_func(model, inputs, targets, **kwargs) -> float32 array
-    "The function that Quantus calls as `explain_func`: it returns float32 arrays shaped as the inputs, or with one channel. Arguments given at the call override `settings`; `device` moves the tensors. Raises TypeError for what can't be called and for an object that is already bound to a model."
+    """The function that Quantus calls as `explain_func`: it returns float32 arrays shaped as the inputs, or with one
+    channel. Arguments given at the call override `settings`; `device` moves the tensors. Raises TypeError for
+    what can't be called and for an object that is already bound to a model.
+    """
     if isinstance(method, captum.attr.Attribution):
         name = type(method).__name__
-        raise TypeError(f"this {name} is bound to one model, but Quantus passes its own; give the class: as_quantus({name}), or a function: as_quantus(lambda model: {name}(model))")
+        raise TypeError(
+            f"this {name} is bound to one model, but Quantus passes its own; give the class: as_quantus({name}), or a"
+            f" function: as_quantus(lambda model: {name}(model))"
+        )
     if not callable(method):
         raise TypeError(f"method must be a class or a function, got {type(method).__name__}")
 
     def explain_func(model, inputs, targets=None, **kwargs):
         arguments = settings | {k: v for k, v in kwargs.items() if k != "device"}
-        device = kwargs.get("device") or next((p.device for p in getattr(model, "parameters", tuple)()), torch.device("cpu"))
+        device = kwargs.get("device") or next(
+            (p.device for p in getattr(model, "parameters", tuple)()), torch.device("cpu")
+        )
         x = torch.as_tensor(inputs, dtype=None if isinstance(inputs, Tensor) else torch.float32).to(device)
         target = None if targets is None else torch.as_tensor(targets).to(device)
         attributions = _explained(method, model, x, target, arguments)
@@ -1687,7 +2277,9 @@ def as_quantus(
         if attributions.ndim == 3 and x.ndim == 4:
             attributions = attributions[:, None]
         if x.ndim == 4 and attributions.shape[2:] != x.shape[2:]:
-            attributions = torch.nn.functional.interpolate(attributions, x.shape[2:], mode="bilinear", align_corners=False)
+            attributions = torch.nn.functional.interpolate(
+                attributions, x.shape[2:], mode="bilinear", align_corners=False
+            )
         return attributions.detach().float().cpu().numpy()
 
     return explain_func
@@ -1696,7 +2288,9 @@ def as_quantus(
 def _explained(method: Callable, model, x: Tensor, target: Tensor | None, arguments: dict) -> Tensor:
     "What the method says of the model"
     known = inspect.signature(method).parameters
-    required = [p for p in known.values() if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [
+        p for p in known.values() if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     if not isinstance(method, type) and len(required) != 1:
         return method(model, x, target, **arguments)
     own = {k: v for k, v in arguments.items() if k in known}

@@ -55,43 +55,60 @@ def _unit_directions(n: int, like: Tensor, seed) -> Tensor:
     directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])
     return directions / directions.norm(dim=1, keepdim=True)
 
-
 # %% ../nbs/04_neflag.ipynb #bd2c4acf
 class NeFLAG(FeatureAttribution):
     "Negative flux aggregation (Li, Pan, Li, Qiang and Zhu, IJCAI 2023, Algorithm 1, in the reading of this page)"
 
     def __init__(
         self,
-        forward_func: Callable,  # a module or forward function; ClassScore(model, of="probability") is what the paper's relatives explain
+        # a module or forward function; ClassScore(model, of="probability") is what the paper's relatives
+        # explain
+        forward_func: Callable,
     ):
         "Raises TypeError if `forward_func` can't be called."
         super().__init__(forward_func)
 
     @property
     def multiplies_by_inputs(self):
-        "True: the gradient is multiplied by a displacement, so the attribution is in units of the score (per-feature aggregate; the vector one has the gradient's unit)."
+        """True: the gradient is multiplied by a displacement, so the attribution is in units of the score
+        (per-feature aggregate; the vector one has the gradient's unit).
+        """
         return True
 
     @log_usage()
     def attribute(
         self,
-        inputs: TensorOrTuple,  # (batch, ...), or a tuple: the sphere then lies in the space of all inputs together
+        # (batch, ...), or a tuple: the sphere then lies in the space of all inputs together
+        inputs: TensorOrTuple,
         target: TargetType = None,  # which output is explained
-        additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+        # passed on to the forward function; tensors (batch, ...) follow their examples
+        additional_forward_args: object = None,
         *,
         n_points: int = 20,  # points per example; NeFLAG-1, -10 and -20 of the paper
         radius: float = 0.1,  # of the sphere, the paper's 0.1; its unit is the next argument
-        radius_unit: str = "l2",  # "l2": Euclidean length; "rms": per feature, so the length is radius times sqrt(features)
-        search_steps: int = 20,  # cap on the search per point; it stops at the first negative flux after one step; 0: random points
+        # "l2": Euclidean length; "rms": per feature, so the length is radius times sqrt(features)
+        radius_unit: str = "l2",
+        # cap on the search per point; it stops at the first negative flux after one step; 0: random points
+        search_steps: int = 20,
         aggregate: str = "feature",  # "feature": flux of each feature; "vector": flux times normal
-        clamp: tuple[float, float] | None = None,  # keep points in this range (0, 1 for pixels); None keeps the sphere round
+        # keep points in this range (0, 1 for pixels); None keeps the sphere round
+        clamp: tuple[float, float] | None = None,
         seed: int | torch.Generator | None = 0,  # of the random starts, see random_generator
-        directions: TensorOrTuple | None = None,  # (n_points, ...) own starts in the inputs' form, instead of random ones
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
+        # (n_points, ...) own starts in the inputs' form, instead of random ones
+        directions: TensorOrTuple | None = None,
+        # rows per forward pass at most; None: rows of about a million input numbers together, eight million
+        # on a GPU
+        internal_batch_size: int | None = None,
         return_flux: bool = False,  # also return the FluxPoints
         show_progress: bool = False,  # progress bar over points
     ):
-        "Attributions in the inputs' form, shape, dtype and device; with `return_flux` also a FluxPoints. Warns (UserWarning, one of a kind per call) and gives zeros for examples without negative flux; warns of points that round back to the input and of a class that the model rules out. Raises TypeError or ValueError for wrong calls and for NaN or infinity in inputs, directions, gradients or attributions. Equations: search, aggregates."
+        """Attributions in the inputs' form, shape, dtype and device; with `return_flux` also a FluxPoints.
+
+        Warns (UserWarning, one of a kind per call) and gives zeros for examples without negative flux; warns of
+        points that round back to the input and of a class that the model rules out. Raises TypeError or
+        ValueError for wrong calls and for NaN or infinity in inputs, directions, gradients or attributions.
+        Equations: search, aggregates.
+        """
         tensors, is_tuple = check_inputs(inputs)
         whole_number(n_points, "n_points")
         whole_number(search_steps, "search_steps", least=0)
@@ -110,28 +127,34 @@ class NeFLAG(FeatureAttribution):
             starts = _check_directions(directions, n_points, tensors, precision).to(center.device)
         length = radius * (math.sqrt(center.shape[1]) if radius_unit == "rms" else 1)
         with leave_as_found(self.forward_func):
-            total, found, probability, lost = _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress)
+            total, found, probability, lost = _walk_the_sphere(
+                score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress
+            )
         attributions = unflatten_features(total / n_points, tensors)
         for k, part in enumerate(attributions):
             refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
         missed = (found.hits == 0).nonzero().flatten().tolist()
         if missed:
             warn_user(
-                f"no negative flux within {search_steps} steps for example{'s' if len(missed) > 1 else ''} {missed[:8]}"
-                f"{' and more' if len(missed) > 8 else ''}: the score is at a minimum on this scale, or its gradient is zero "
-                f"(a saturated probability; explain the logit). The attribution is zero there."
+                f"no negative flux within {search_steps} steps for example{'s' if len(missed) > 1 else ''}"
+                f" {missed[:8]}{' and more' if len(missed) > 8 else ''}: the score is at a minimum on this scale, or"
+                " its gradient is zero (a saturated probability; explain the logit). The attribution is zero there."
             )
-        if (rounded := (lost > .5).nonzero().flatten()).numel():
+        if (rounded := (lost > 0.5).nonzero().flatten()).numel():
             warn_user(
-                f"in {' and '.join(sorted({str(x.dtype) for x in tensors}))} most coordinates of the points on the sphere round back to the input for "
-                f"{named_examples(rounded, len(lost))} ({lost.max().item():.0%} of them at worst), so the gradients are taken at other places than asked for. "
-                f"Give the inputs (and the model) in a finer dtype, or a larger radius, now {radius:g} ({radius_unit})."
+                f"in {' and '.join(sorted({str(x.dtype) for x in tensors}))} most coordinates of the points on the"
+                f" sphere round back to the input for {named_examples(rounded, len(lost))} ({lost.max().item():.0%} of"
+                " them at worst), so the gradients are taken at other places than asked for. Give the inputs (and the"
+                f" model) in a finer dtype, or a larger radius, now {radius:g} ({radius_unit})."
             )
         warn_if_unlikely(probability)
         attributions = attributions if is_tuple else attributions[0]
         if not return_flux:
             return attributions
-        places = tuple(p.reshape(len(center), n_points, *x.shape[1:]) for p, x in zip(unflatten_features(found.points, tensors), tensors))
+        places = tuple(
+            p.reshape(len(center), n_points, *x.shape[1:])
+            for p, x in zip(unflatten_features(found.points, tensors), tensors)
+        )
         found.points = places if is_tuple else places[0]
         return attributions, found
 
@@ -164,7 +187,10 @@ def _check_directions(directions, n_points: int, inputs: tuple[Tensor, ...], dty
 
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, keep_points, show_progress):
-    "Sum of the aggregates (batch, features), FluxPoints with flat points (batch * n_points, features), the target's probability at each example's first point (batch,) or None, and the share of coordinates that round back to the input (batch,)"
+    """Sum of the aggregates (batch, features), FluxPoints with flat points (batch * n_points, features), the
+    target's probability at each example's first point (batch,) or None, and the share of coordinates that round
+    back to the input (batch,)
+    """
     device, batch, n_points = center.device, len(center), len(starts)
     n_rows = batch * n_points
     window = len(range(*score.chunks(n_rows)[0].indices(n_rows)))
@@ -181,7 +207,8 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     with tqdm(total=n_rows, desc="points on the sphere", leave=False, disable=not show_progress) as bar:
         while pending < n_rows or len(row):
             taken = min(window - len(row), n_rows - pending)
-            begun = range(-(-pending // n_points), -(-(pending + taken) // n_points))  # examples whose first point starts now
+            # examples whose first point starts now
+            begun = range(-(-pending // n_points), -(-(pending + taken) // n_points))
             seats = slice(len(row) + begun.start * n_points - pending, None, n_points)
             if taken:
                 new = torch.arange(pending, pending + taken, device=device)
@@ -201,7 +228,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
             if begun:
                 moved = displacement[seats] != 0
                 back = moved & (flatten_features(tuple(p[seats] for p in points), center.dtype) == here[seats])
-                lost[begun.start:begun.stop] = back.sum(1) / moved.sum(1).clamp(min=1)
+                lost[begun.start : begun.stop] = back.sum(1) / moved.sum(1).clamp(min=1)
                 outputs += [seen[0][seats]] if seen and len(seen[0]) == len(row) else []
             F = flatten_features(gradient, center.dtype)
             distance, slope = displacement.norm(dim=1), F.norm(dim=1)
@@ -215,14 +242,21 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
                 terms = -F * displacement
             else:
                 terms = (flux / distance.clamp(min=torch.finfo(center.dtype).tiny))[:, None] * displacement
-            total.index_add_(0, example, torch.where(hit[:, None], terms, 0.))
+            total.index_add_(0, example, torch.where(hit[:, None], terms, 0.0))
             go_on = (~done).nonzero().flatten()  # the one time in a chunk that the host waits for the search
             bar.update(len(row) - len(go_on))
             row, step = row[go_on], step[go_on] + 1
             u = -F[go_on] / slope[go_on, None]
     shape = (batch, n_points)
     hits = negative.view(shape).sum(1)
-    found = FluxPoints(places, flux_found.view(shape).to(score.inputs[0].dtype), negative.view(shape), steps_taken.view(shape), hits, score.gradient_evaluations)
+    found = FluxPoints(
+        places,
+        flux_found.view(shape).to(score.inputs[0].dtype),
+        negative.view(shape),
+        steps_taken.view(shape),
+        hits,
+        score.gradient_evaluations,
+    )
     outputs = torch.cat(outputs) if outputs else center[:0]
     probability = target_probability(outputs, score.target, score.forward) if len(outputs) == batch else None
     return total, found, probability, lost

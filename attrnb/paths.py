@@ -63,14 +63,18 @@ def _quadrature(n: int, method: str) -> tuple[Tensor, Tensor]:
         weights = torch.full((n,), 1 / (n - 1), dtype=torch.float64)
         weights[[0, -1]] /= 2
         return nodes / (n - 1), weights
-    return (nodes + {"riemann_left": 0, "riemann_right": 1, "riemann_middle": .5}[method]) / n, weights
+    return (nodes + {"riemann_left": 0, "riemann_right": 1, "riemann_middle": 0.5}[method]) / n, weights
 
 
 def quadrature(
     n_steps: int,  # number of nodes
-    method: str = "gausslegendre",  # one of QUADRATURE_METHODS; Gauss-Legendre needs the fewest nodes on smooth scores
+    # one of QUADRATURE_METHODS; Gauss-Legendre needs the fewest nodes on smooth scores
+    method: str = "gausslegendre",
 ) -> tuple[Tensor, Tensor]:
-    "Nodes in [0, 1] and weights that add up to 1, both float64 (n_steps,), on the CPU; computed once per pair of arguments. Above 5,000 nodes Gauss-Legendre works in panels of about 1,000. Raises TypeError for steps that are no int or a method that is no word, ValueError for an unknown method or too few steps."
+    """Nodes in [0, 1] and weights that add up to 1, both float64 (n_steps,), on the CPU; computed once per pair of
+    arguments. Above 5,000 nodes Gauss-Legendre works in panels of about 1,000. Raises TypeError for steps that
+    are no int or a method that is no word, ValueError for an unknown method or too few steps.
+    """
     if not isinstance(method, str):
         raise TypeError(f"method must be one of {', '.join(QUADRATURE_METHODS)}, got {type(method).__name__}")
     if whole_number(n_steps, "n_steps") > 10**7:
@@ -92,11 +96,17 @@ def _quadrature_there(n_steps: int, method: str, like: Tensor) -> tuple[Tensor, 
 
 # %% ../nbs/03_paths.ipynb #c04e75a2
 def _check_corners(path: TensorOrTuple, inputs: tuple[Tensor, ...], one_for_all: bool = False):
-    "Raise TypeError or ValueError unless `path` holds finite corners (batch, points, ...), or (1, points, ...) if one is enough, for every input"
+    """Raise TypeError or ValueError unless `path` holds finite corners (batch, points, ...), or (1, points, ...) if
+    one is enough, for every input
+    """
     if not isinstance(path, (tuple, list)):
-        raise TypeError(f"path must be a tuple with one tensor of corners (batch, points, ...) per input, got {type(path).__name__}")
+        raise TypeError(
+            f"path must be a tuple with one tensor of corners (batch, points, ...) per input, got {type(path).__name__}"
+        )
     if len(path) != len(inputs):
-        raise ValueError(f"{len(inputs)} inputs but {len(path)} paths; give one tensor of corners per input, in a tuple")
+        raise ValueError(
+            f"{len(inputs)} inputs but {len(path)} paths; give one tensor of corners per input, in a tuple"
+        )
     for k, (q, x) in enumerate(zip(path, inputs)):
         if isinstance(q, Tensor):
             read_tensor(q, f"path {k}")
@@ -104,7 +114,11 @@ def _check_corners(path: TensorOrTuple, inputs: tuple[Tensor, ...], one_for_all:
         wanted = f"({' or '.join(map(str, sorted(batches, reverse=True)))}, points, {', '.join(map(str, x.shape[1:]))})"
         if not isinstance(q, Tensor) or q.ndim != x.ndim + 1 or q.shape[2:] != x.shape[1:] or q.shape[0] not in batches:
             given = f"has shape {tuple(q.shape)}" if isinstance(q, Tensor) else f"is a {type(q).__name__}"
-            hint = "; add a batch dimension: path[None]" if isinstance(q, Tensor) and q.ndim == x.ndim and q.shape[1:] == x.shape[1:] else ""
+            hint = (
+                "; add a batch dimension: path[None]"
+                if isinstance(q, Tensor) and q.ndim == x.ndim and q.shape[1:] == x.shape[1:]
+                else ""
+            )
             raise ValueError(f"path {k} {given}; accepted: {wanted}{hint}")
         if q.shape[1] < 2 or q.shape[1] != path[0].shape[1]:
             raise ValueError(f"path {k} has {q.shape[1]} points; all paths need the same number, at least 2")
@@ -118,11 +132,18 @@ def line_integral(
     method: str = "gausslegendre",  # see quadrature
     show_progress: bool = False,  # a progress bar over chunks
 ) -> tuple[Tensor, ...]:  # per input (batch, ...)
-    "Integral of the gradient along each polyline, per feature: shape of one point, dtype and device of the path. Raises TypeError or ValueError for paths that don't fit the score's inputs or hold no finite floating point numbers, ValueError where the gradient is not finite. Equation: polyline."
+    """Integral of the gradient along each polyline, per feature: shape of one point, dtype and device of the path.
+
+    Raises TypeError or ValueError for paths that don't fit the score's inputs or hold no finite floating point
+    numbers, ValueError where the gradient is not finite. Equation: polyline.
+    """
     nodes, weights = quadrature(whole_number(n_nodes, "n_nodes"), method)
     _check_corners(path, score.inputs)
     if not all(q.is_floating_point() for q in path):
-        raise TypeError(f"path holds tensors of {', '.join(str(q.dtype) for q in path)}; accepted: floating point numbers (path.float())")
+        raise TypeError(
+            f"path holds tensors of {', '.join(str(q.dtype) for q in path)}; accepted: floating point numbers"
+            " (path.float())"
+        )
     batch, corners = path[0].shape[:2]
     device = path[0].device
     precision = [torch.promote_types(q.dtype, torch.float32) for q in path]
@@ -151,19 +172,24 @@ def no_cancellation_gap(
     attributions: TensorOrTuple,  # path attributions (batch, ...), or a tuple of them
     change: Tensor,  # (batch,) score of the input minus score of the baseline
 ) -> Tensor:  # (batch,)
-    "Sum of magnitudes of the attributions minus the magnitude of the score's change, one per example, shape (batch,). Never negative for complete attributions. Raises TypeError for what holds no numbers, ValueError if the batch sizes differ or a number isn't finite."
+    """Sum of magnitudes of the attributions minus the magnitude of the score's change, one per example, shape
+    (batch,). Never negative for complete attributions. Raises TypeError for what holds no numbers, ValueError if
+    the batch sizes differ or a number isn't finite.
+    """
     parts = attributions if isinstance(attributions, tuple) else (attributions,)
     parts, change = tuple(read_tensor(p, "attributions") for p in parts), read_tensor(change, "change")
     if not parts or any(p.ndim == 0 for p in parts):
         raise ValueError("attributions hold no batch; give a tensor (batch, ...), or a tuple of them")
     if change.shape != parts[0].shape[:1]:
-        raise ValueError(f"change has shape {tuple(change.shape)}; it must be ({parts[0].shape[0]},), one number per example")
+        raise ValueError(
+            f"change has shape {tuple(change.shape)}; it must be ({parts[0].shape[0]},), one number per example"
+        )
     gap = sum_features(tuple(p.abs() for p in parts)) - change.abs()
     refuse_not_finite(gap, "the sum of the attributions' magnitudes, or the change of the score,")
     return gap
 
 # %% ../nbs/03_paths.ipynb #dcd255b9
-COMPLETE_WITHIN = .05  # of the change of the score
+COMPLETE_WITHIN = 0.05  # of the change of the score
 
 
 def warn_if_incomplete(
@@ -171,23 +197,29 @@ def warn_if_incomplete(
     end: Tensor,  # (batch,) scores of the inputs
     start: Tensor,  # (batch,) scores of the baselines
     cure: str,  # what the caller can do, for the message
-    through: Tensor | float = 0.,  # (batch,) larger numbers that the scores were made of, or that were met on the way; their rounding is not missed
+    # (batch,) larger numbers that the scores were made of, or that were met on the way; their rounding is not
+    # missed
+    through: Tensor | float = 0.0,
 ) -> Tensor:  # (batch,) bool
-    "Which examples' attributions add up to the change of the score. One warning (UserWarning) when some don't. Equation: complete."
+    """Which examples' attributions add up to the change of the score.
+
+    One warning (UserWarning) when some don't. Equation: complete.
+    """
     change, total = (end - start).double(), sum(p.flatten(1).double().sum(1) for p in attributions)
     magnitude = sum(p.flatten(1).double().abs().sum(1) for p in attributions)
     unit = max(torch.finfo(t.dtype).eps for t in (*attributions, end))
     rounding = 8 * unit * (end.double().abs() + start.double().abs() + magnitude + through)
     delta = (total - change).abs()
-    complete = delta.isfinite() & (delta <= COMPLETE_WITHIN * change.abs().maximum(.4 * magnitude) + rounding)
+    complete = delta.isfinite() & (delta <= COMPLETE_WITHIN * change.abs().maximum(0.4 * magnitude) + rounding)
     if not complete.all():
         missed = (~complete).nonzero().flatten()
         worst = int(missed[delta[missed].nan_to_num(torch.inf, torch.inf).argmax()])
         added, changed = total[worst].item(), change[worst].item()
         share = f", {abs((added - changed) / changed):.0%} off" if changed else ""
         warn_user(
-            f"the attributions don't add up to the change of the score for {named_examples(missed, len(complete))}; at worst they add up to "
-            f"{added:.4g} where the score changes by {changed:.4g} (example {worst}{share}). {cure}"
+            f"the attributions don't add up to the change of the score for {named_examples(missed, len(complete))}; at"
+            f" worst they add up to {added:.4g} where the score changes by {changed:.4g} (example {worst}{share})."
+            f" {cure}"
         )
     return complete
 
@@ -210,14 +242,18 @@ def warn_if_zero(
     zero = torch.stack([(p == 0).flatten(1).all(1) for p in attributions]).all(0)
     zero = zero if among is None else zero & among
     if zero.any():
-        warn_user(f"the attributions are zero everywhere for {named_examples(zero.nonzero().flatten(), len(zero))}: {why}")
+        warn_user(
+            f"the attributions are zero everywhere for {named_examples(zero.nonzero().flatten(), len(zero))}: {why}"
+        )
 
 
 @contextmanager
 def outputs_seen(
     score: TargetScore,  # whose forward function is watched
 ) -> Iterator[list[Tensor]]:
-    "A list that gets the forward function's outputs inside the body, if they are (rows, classes); those that tell the role of a further argument come before."
+    """A list that gets the forward function's outputs inside the body, if they are (rows, classes); those that tell
+    the role of a further argument come before.
+    """
     score.per_example
     forward, seen = score.forward, []
 
@@ -239,13 +275,16 @@ def target_probability(
     target: Tensor | None,  # as in TargetScore.target: int64 (1 or rows, 1)
     forward: object,  # the forward function; a ClassScore knows what its outputs mean
 ) -> Tensor | None:  # (rows,) float64
-    "Probability of the target in every row, and 1 where it is the predicted class. None where the outputs are no classes that exclude each other, or the target is no class number."
+    """Probability of the target in every row, and 1 where it is the predicted class.
+
+    None where the outputs are no classes that exclude each other, or the target is no class number.
+    """
     if not isinstance(target, Tensor) or target.shape[1] != 1 or output.ndim != 2 or output.shape[1] < 2:
         return None
     of = forward.of if isinstance(forward, ClassScore) else None
     if of in ("sigmoid", "log_sigmoid"):
         return None
-    values, is_one = output.double(), lambda p: bool(((p.sum(1) - 1).abs() < .01).all())
+    values, is_one = output.double(), lambda p: bool(((p.sum(1) - 1).abs() < 0.01).all())
     if bool((values >= 0).all()) and is_one(values):
         probability = values
     elif bool((values <= 0).all()) and is_one(values.exp()):
@@ -256,18 +295,21 @@ def target_probability(
         probability = values.softmax(1)
     column = (target[:, 0] % output.shape[1]).to(output.device).expand(len(output))
     chosen = probability.gather(1, column[:, None])[:, 0]
-    return torch.where(chosen >= probability.amax(1) * (1 - 1e-6), 1., chosen)
+    return torch.where(chosen >= probability.amax(1) * (1 - 1e-6), 1.0, chosen)
 
 
 def warn_if_unlikely(
     probability: Tensor | None,  # (batch,) see target_probability; NaN where unknown
 ):
-    "One warning (UserWarning) that names the examples whose target is not the predicted class and has a probability below 1 %; returns None."
-    if probability is not None and (unlikely := probability < .01).any():
+    """One warning (UserWarning) that names the examples whose target is not the predicted class and has a
+    probability below 1 %; returns None.
+    """
+    if probability is not None and (unlikely := probability < 0.01).any():
         warn_user(
-            f"the target is not the predicted class and has a probability below 1 % for {named_examples(unlikely.nonzero().flatten(), len(unlikely))}: the map "
-            f"says what speaks for a class that the model rules out. (If the outputs are no classes, give the target as a function: "
-            f"target=lambda output: output[:, k].)"
+            "the target is not the predicted class and has a probability below 1 % for"
+            f" {named_examples(unlikely.nonzero().flatten(), len(unlikely))}: the map says what speaks for a class that"
+            " the model rules out. (If the outputs are no classes, give the target as a function: target=lambda"
+            " output: output[:, k].)"
         )
 
 
@@ -276,13 +318,20 @@ def scores_and_probability(
     points: tuple[Tensor, ...],  # (rows, ...) per input
     examples: Tensor | None = None,  # (rows,) which example each row belongs to; default: row r is example r
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    "Scores (rows,) of the points; from the same outputs the probabilities of the target there (target_probability), or None; and the largest magnitude in each row of outputs (rows,). Raises ValueError for scores that are integers or booleans, which have no gradient."
+    """Scores (rows,) of the points; from the same outputs the probabilities of the target there
+    (target_probability), or None; and the largest magnitude in each row of outputs (rows,). Raises ValueError for
+    scores that are integers or booleans, which have no gradient.
+    """
     with outputs_seen(score) as seen:
         values = score.scores(points, examples)
     if not values.is_floating_point():
-        raise ValueError(f"the score has dtype {values.dtype}, so it doesn't depend on the inputs through differentiable operations; the forward function must return floating point numbers (an argmax or a comparison has none)")
-    extra = len(seen) - len(score.chunks(len(values)))  # rows that were looked at a second time, after the first chunk
-    output = torch.cat([seen[0], *seen[1 + extra:]]) if seen and extra >= 0 else values[:0]
+        raise ValueError(
+            f"the score has dtype {values.dtype}, so it doesn't depend on the inputs through differentiable operations;"
+            " the forward function must return floating point numbers (an argmax or a comparison has none)"
+        )
+    # rows that were looked at a second time, after the first chunk
+    extra = len(seen) - len(score.chunks(len(values)))
+    output = torch.cat([seen[0], *seen[1 + extra :]]) if seen and extra >= 0 else values[:0]
     if len(output) != len(values):
         return values, None, values.abs()
     target = score.target
@@ -305,24 +354,36 @@ class PathAttribution(FeatureAttribution):
 
 
 class PathIntegratedGradients(PathAttribution):
-    "Gradients integrated along a path from baseline to input; the straight path is IntegratedGradients (Sundararajan et al., 2017, section 3)"
+    """Gradients integrated along a path from baseline to input; the straight path is IntegratedGradients
+    (Sundararajan et al., 2017, section 3)
+    """
 
     @log_usage()
     def attribute(
         self,
         inputs: TensorOrTuple,  # (batch, ...) the end of the path
-        baselines: TensorOrTuple | float | None = None,  # start of the path; None means zeros, or the first point of `path`
+        # start of the path; None means zeros, or the first point of `path`
+        baselines: TensorOrTuple | float | None = None,
         target: TargetType = None,  # which output is explained
-        additional_forward_args: object = None,  # passed on to the forward function; tensors (batch, ...) follow their examples
+        # passed on to the forward function; tensors (batch, ...) follow their examples
+        additional_forward_args: object = None,
         n_steps: int = 50,  # nodes per path, spread evenly over its segments (at least 1 each); 50 as in Captum
         method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a GPU
+        # rows per forward pass at most; None: rows of about a million input numbers together, eight million
+        # on a GPU
+        internal_batch_size: int | None = None,
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
         *,
-        path: TensorOrTuple | None = None,  # corners (batch or 1, points, ...) per input from baseline to input; None is the straight path
+        # corners (batch or 1, points, ...) per input from baseline to input; None is the straight path
+        path: TensorOrTuple | None = None,
     ):
-        "Attributions in the inputs' form, shape, dtype and device; with `return_convergence_delta` also sum minus change of score, shape (batch,). Warns (UserWarning, one of a kind per call) of examples whose attributions miss the change of the score, are zero everywhere, or explain a class that the model rules out. Raises TypeError or ValueError for wrong calls and for NaN or infinity in inputs, baselines, paths, gradients or attributions. Equations: path attribution, complete."
+        """Attributions in the inputs' form, shape, dtype and device; with `return_convergence_delta` also sum minus
+        change of score, shape (batch,). Warns (UserWarning, one of a kind per call) of examples whose
+        attributions miss the change of the score, are zero everywhere, or explain a class that the model rules
+        out. Raises TypeError or ValueError for wrong calls and for NaN or infinity in inputs, baselines, paths,
+        gradients or attributions. Equations: path attribution, complete.
+        """
         tensors, is_tuple = check_inputs(inputs)
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
         corners = _check_path(path, tensors, baselines)
@@ -335,7 +396,9 @@ class PathIntegratedGradients(PathAttribution):
             start = score.scores(tuple(q[:, 0] for q in corners))
         for k, part in enumerate(parts):
             refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
-        complete = warn_if_incomplete(parts, end, start, f"Raise n_steps, now {n_steps}, or explain a smoother score.", row)
+        complete = warn_if_incomplete(
+            parts, end, start, f"Raise n_steps, now {n_steps}, or explain a smoother score.", row
+        )
         warn_if_zero(parts, "the input is its own baseline there, or the score has no slope on the path", complete)
         warn_if_unlikely(probability)
         attributions = parts if is_tuple else parts[0]
@@ -354,9 +417,13 @@ def _check_path(path: TensorOrTuple | None, inputs: tuple[Tensor, ...], baseline
     for k, (q, x) in enumerate(zip(paths, inputs)):
         q = q.detach().to(x).expand(x.shape[0], *q.shape[1:])
         tolerance = 1e-5 if x.dtype != torch.float64 else 1e-10
-        if not torch.allclose(q[:, -1], x, rtol=tolerance, atol=tolerance * max(1., float(x.abs().max()))):
+        if not torch.allclose(q[:, -1], x, rtol=tolerance, atol=tolerance * max(1.0, float(x.abs().max()))):
             raise ValueError(f"path {k} doesn't end at the input; its last point must be the input itself")
-        if starts is not None and not torch.allclose(q[:, 0], starts[k], rtol=tolerance, atol=tolerance * max(1., float(x.abs().max()))):
-            raise ValueError(f"path {k} doesn't start at the baseline; leave baselines out to start where the path does")
+        if starts is not None and not torch.allclose(
+            q[:, 0], starts[k], rtol=tolerance, atol=tolerance * max(1.0, float(x.abs().max()))
+        ):
+            raise ValueError(
+                f"path {k} doesn't start at the baseline; leave baselines out to start where the path does"
+            )
         result.append(q)
     return tuple(result)

@@ -109,7 +109,11 @@ def pixel_map(
     attributions: Tensor,  # (batch, channels, H, W), (batch, H, W) or (H, W); any device
     kind: str = "signed",  # "signed" keeps the sign of the channel sum, "magnitude" drops it
 ) -> np.ndarray:
-    "One number per pixel, summed over channels: float64 array (batch, H, W). Raises TypeError for other than tensors or arrays of real numbers, ValueError for other shapes, channels that are last, nothing to draw or an unknown kind."
+    """One number per pixel, summed over channels: float64 array (batch, H, W).
+
+    Raises TypeError for other than tensors or arrays of real numbers, ValueError for other shapes, channels that
+    are last, nothing to draw or an unknown kind.
+    """
     if kind not in ("signed", "magnitude"):
         raise ValueError(f"kind={kind!r} is not known; choose 'signed' or 'magnitude'")
     if isinstance(attributions, tuple) and all(isinstance(a, Tensor) for a in attributions):
@@ -146,7 +150,10 @@ def color_limit(
     values: np.ndarray,  # pixel values of the maps that share a scale
     percentile: float = 99.0,  # of the magnitudes, in percent; 100 uses the largest
 ) -> float:
-    "The end of the colour scale, a positive float: the percentile, or the largest magnitude if that percentile is zero, or 1 for a map of zeros. Raises ValueError for a percentile outside (0, 100], TypeError for other than numbers."
+    """The end of the colour scale, a positive float: the percentile, or the largest magnitude if that percentile is
+    zero, or 1 for a map of zeros. Raises ValueError for a percentile outside (0, 100], TypeError for other than
+    numbers.
+    """
     percentile = real_number(percentile, "percentile", 0, 100, open_low=True)
     magnitudes = np.abs(_double(values).numpy())
     magnitudes = magnitudes[np.isfinite(magnitudes)]
@@ -183,7 +190,11 @@ def _grid(n: int, columns: int, width: float, height: float, titles) -> tuple[Fi
     "A figure without pyplot, and `n` axes of it"
     columns = max(1, min(columns, n))
     rows = math.ceil(n / columns)
-    fig = AttributionFigure(figsize=(width * columns + .6, height * rows + (.25 * rows if titles is not None else 0)), layout="constrained", dpi=80)
+    fig = AttributionFigure(
+        figsize=(width * columns + 0.6, height * rows + (0.25 * rows if titles is not None else 0)),
+        layout="constrained",
+        dpi=80,
+    )
     axes = list(fig.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[n:]:
         spare.remove()
@@ -202,7 +213,9 @@ def _inches(size) -> float:
     return real_number(size, "size", 0, 100, open_low=True)
 
 
-def _panels(n: int, titles, columns: int, size: float, ax: Axes | None, height: float | None = None, frame: bool = False) -> tuple[Figure, list[Axes], list]:
+def _panels(
+    n: int, titles, columns: int, size: float, ax: Axes | None, height: float | None = None, frame: bool = False
+) -> tuple[Figure, list[Axes], list]:
     "Figure, `n` axes and `n` titles; the axes are `ax` when it is given, which fits a single panel only"
     if n < 1:
         raise ValueError("the batch is empty; give at least one example")
@@ -232,7 +245,14 @@ def _mark_not_finite(ax: Axes, values: np.ndarray):
     "A note on the panel when it has green pixels"
     wrong = int((~np.isfinite(values)).sum())
     if wrong:
-        ax.text(.03, .03, f"green: {wrong} NaN or infinite", transform=ax.transAxes, fontsize=7, bbox=dict(facecolor="white", edgecolor="none", pad=1))
+        ax.text(
+            0.03,
+            0.03,
+            f"green: {wrong} NaN or infinite",
+            transform=ax.transAxes,
+            fontsize=7,
+            bbox=dict(facecolor="white", edgecolor="none", pad=1),
+        )
 
 
 def _titles(titles, n: int) -> list:
@@ -274,7 +294,7 @@ def heatmap(
         if title:
             panel.set_title(title, fontsize=9)
         if colorbar:
-            bar = fig.colorbar(drawn, ax=panel, shrink=.8, extend=_beyond(values, end, kind))
+            bar = fig.colorbar(drawn, ax=panel, shrink=0.8, extend=_beyond(values, end, kind))
             bar.ax.tick_params(labelsize=7)
             bar.formatter.set_powerlimits((-2, 3))
     return fig
@@ -333,12 +353,20 @@ def _unit_range(t: Tensor) -> Tensor:
 
 
 def image_array(
-    images: Tensor,  # (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W) or (H, W); a PIL image or a list of them. 1 or 3 pictures (batch, H, W) are read as the colours of one: give (batch, 1, H, W) then
-    mean: float | Sequence[float] | None = None,  # that a normalisation subtracted, one number or one per channel; undone
+    # (batch, 3 or 1, H, W), (3 or 1, H, W), (batch, H, W) or (H, W); a PIL image or a list of them. 1 or 3
+    # pictures (batch, H, W) are read as the colours of one: give (batch, 1, H, W) then
+    images: Tensor,
+    # that a normalisation subtracted, one number or one per channel; undone
+    mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,  # by which they were divided
-    outside: str = "refuse",  # floats beyond [0, 1]: "refuse", "clip", or "stretch" each such image from its own range
+    # floats beyond [0, 1]: "refuse", "clip", or "stretch" each such image from its own range
+    outside: str = "refuse",
 ) -> np.ndarray:
-    "Images as float64 array (batch, H, W, 3) in [0, 1]: bytes are divided by 255, other whole numbers by what their type or range says, floats taken as they are (up to .01 outside of [0, 1] is clipped). Raises TypeError for other than pictures; ValueError for floats beyond [0, 1] unless `mean` and `std` bring them back or `outside` says what to do, for channels that are last, other shapes, NaN and infinity."
+    """Images as float64 array (batch, H, W, 3) in [0, 1]: bytes are divided by 255, other whole numbers by what
+    their type or range says, floats taken as they are (up to .01 outside of [0, 1] is clipped). Raises TypeError
+    for other than pictures; ValueError for floats beyond [0, 1] unless `mean` and `std` bring them back or
+    `outside` says what to do, for channels that are last, other shapes, NaN and infinity.
+    """
     if outside not in ("refuse", "stretch", "clip"):
         raise ValueError(f"outside={outside!r} is not known; choose 'refuse', 'stretch' or 'clip'")
     t = _as_numbers(images)
@@ -372,17 +400,16 @@ def image_array(
     if mean is not None:
         t = t + _channel_numbers(mean, "mean", t.shape[1])
     low, high = t.amin((1, 2, 3), keepdim=True), t.amax((1, 2, 3), keepdim=True)
-    if outside != "clip" and (low.min() < -.01 or high.max() > 1.01):
+    if outside != "clip" and (low.min() < -0.01 or high.max() > 1.01):
         if outside == "refuse":
             least, most = low.min().item(), high.max().item()
             after = " after mean and std are undone" if normalised else ""
             bytes_like = least >= 0 and 2 < most <= 255
             mend = "images / 255" if bytes_like else "mean= and std= of the normalisation, or images.clamp(0, 1)"
             raise ValueError(
-                f"the images range from {least:.3g} to {most:.3g}{after}; a picture is in [0, 1], or bytes. Give "
-                f"{mend}"
+                f"the images range from {least:.3g} to {most:.3g}{after}; a picture is in [0, 1], or bytes. Give {mend}"
             )
-        t = torch.where((low < -.01) | (high > 1.01), (t - low) / (high - low).clamp(min=1e-300), t)
+        t = torch.where((low < -0.01) | (high > 1.01), (t - low) / (high - low).clamp(min=1e-300), t)
     return t.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).clamp(0, 1).numpy()
 
 # %% ../nbs/02_plots.ipynb #2eb55eda
@@ -396,7 +423,8 @@ def overlay(
     columns: int = 4,  # panels per row
     size: float = 2.2,  # panel size in inches
     ax: Axes | None = None,  # draw a single overlay here instead of making a figure
-    limit: float | None = None,  # end of the colour scale itself, one for all examples; None: by `percentile`, each example its own
+    # end of the colour scale itself, one for all examples; None: by `percentile`, each example its own
+    limit: float | None = None,
     mean: float | Sequence[float] | None = None,  # of the images' normalisation, see image_array
     std: float | Sequence[float] | None = None,  # of the images' normalisation
 ) -> Figure:
@@ -409,7 +437,7 @@ def overlay(
     fig, axes, titles = _panels(len(maps), titles, columns, size, ax)
     for panel, picture, values, title in zip(axes, pictures, maps, titles):
         end = color_limit(values, percentile) if limit is None else limit
-        grey = .3 + .7 * picture.mean(2)
+        grey = 0.3 + 0.7 * picture.mean(2)
         panel.imshow(grey, cmap="gray", vmin=0, vmax=1)
         strength = np.where(np.isfinite(values), np.clip(np.abs(values) / end, 0, 1) * opacity, 1)
         panel.imshow(values, **_style(kind, end), alpha=strength)
@@ -424,7 +452,11 @@ def volume_slice(
     at: int | None = None,  # position of the plane, from 0; negative from the end; None: the middle
     axis: int = 2,  # the dimension that is cut: 2 depth, 3 height, 4 width
 ) -> Tensor:  # (batch, channels, ., .)
-    "One plane of every volume, as a view. Raises TypeError for other than numbers, ValueError for other shapes, another axis or a plane that isn't there."
+    """One plane of every volume, as a view.
+
+    Raises TypeError for other than numbers, ValueError for other shapes, another axis or a plane that isn't
+    there.
+    """
     t = read_tensor(volumes, "volumes")
     if t.ndim != 5:
         raise ValueError(
@@ -458,7 +490,8 @@ def _outlined(outlines, shape: tuple) -> np.ndarray:
 
 def compare(
     images: Tensor,  # (batch, 3 or 1, H, W), see image_array
-    attributions: Mapping[str, Tensor],  # name of a method -> its attributions, one map per image, see pixel_map
+    # name of a method -> its attributions, one map per image, see pixel_map
+    attributions: Mapping[str, Tensor],
     kind: str | Mapping[str, str] = "signed",  # for all methods, or per method
     titles: Sequence[str] | None = None,  # one per image, written at its left
     percentile: float = 99.0,  # end of the colour scale, see color_limit
@@ -470,12 +503,16 @@ def compare(
     mean: float | Sequence[float] | None = None,  # of the images' normalisation, see image_array
     std: float | Sequence[float] | None = None,  # of the images' normalisation
 ) -> Figure:
-    "The figure: one row per image, first the image, then one column per method. Raises TypeError or ValueError when the numbers or shapes of images, maps and outlines differ, or arguments don't fit."
+    """The figure: one row per image, first the image, then one column per method.
+
+    Raises TypeError or ValueError when the numbers or shapes of images, maps and outlines differ, or arguments
+    don't fit.
+    """
     pictures = image_array(images, mean, std)
     if not isinstance(attributions, Mapping):
         raise TypeError(
             f"attributions is a {type(attributions).__name__}; accepted: a mapping from the name of a method to its "
-            f"attributions, such as {{'saliency': a}}"
+            "attributions, such as {'saliency': a}"
         )
     names = list(attributions)
     if not names:
@@ -497,7 +534,7 @@ def compare(
     titles, size = _titles(titles, len(pictures)), _inches(size)
     shared_scale, overlaid = _flag(shared_scale, "shared_scale"), _flag(overlaid, "overlaid")
     rows, columns = len(pictures), len(names) + 1
-    fig = AttributionFigure(figsize=(size * columns, size * rows + .3), layout="constrained", dpi=80)
+    fig = AttributionFigure(figsize=(size * columns, size * rows + 0.3), layout="constrained", dpi=80)
     axes = fig.subplots(rows, columns, squeeze=False)
     for r, picture in enumerate(pictures):
         axes[r][0].imshow(picture, interpolation="nearest")
@@ -518,8 +555,13 @@ def compare(
                 ax.set_title(str(name), fontsize=9)
         if masks is not None:
             mask = masks[r]
-            for c in range(columns if mask.min() < .5 < mask.max() else 0):
-                axes[r][c].contour(mask, levels=[.5], colors="black" if c and not overlaid and kinds[names[c - 1]] == "signed" else "white", linewidths=1)
+            for c in range(columns if mask.min() < 0.5 < mask.max() else 0):
+                axes[r][c].contour(
+                    mask,
+                    levels=[0.5],
+                    colors="black" if c and not overlaid and kinds[names[c - 1]] == "signed" else "white",
+                    linewidths=1,
+                )
     return fig
 
 # %% ../nbs/02_plots.ipynb #a52da7fd
@@ -528,7 +570,10 @@ def _finite(values, name: str) -> np.ndarray:
     array = _double(values, name).numpy()
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
-        raise ValueError(f"{name} holds {len(wrong)} NaN or infinite value{'s' if len(wrong) > 1 else ''}, the first at {tuple(wrong[0].tolist())}; leave those examples out, or mend what made them")
+        raise ValueError(
+            f"{name} holds {len(wrong)} NaN or infinite value{'s' if len(wrong) > 1 else ''}, the first at"
+            f" {tuple(wrong[0].tolist())}; leave those examples out, or mend what made them"
+        )
     return array
 
 
@@ -537,7 +582,9 @@ def mean_interval(
     level: float = 0.95,  # coverage of the interval
     draws: int = 1000,  # resamples of the batch, with a fixed seed
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # mean, lower and upper end, each (...)
-    "Mean over examples and the bootstrap interval of each of its numbers; for a single example all three are the same. Raises ValueError for NaN, an empty batch or a level outside (0, 1), TypeError for other than numbers."
+    """Mean over examples and the bootstrap interval of each of its numbers; for a single example all three are the
+    same. Raises ValueError for NaN, an empty batch or a level outside (0, 1), TypeError for other than numbers.
+    """
     array = _finite(values, "values")
     if array.ndim < 1 or not len(array):
         raise ValueError(f"values have shape {array.shape}; accepted: (batch, ...) with at least one example")
@@ -584,7 +631,11 @@ def curve_band(
     level: float = 0.95,  # coverage of the band
     ax: Axes | None = None,  # draw here instead of making a figure
 ) -> Figure:
-    "The figure: the mean curve and the band of its interval. Raises TypeError or ValueError for shapes that don't agree, NaN, or a colour or line style that matplotlib doesn't know."
+    """The figure: the mean curve and the band of its interval.
+
+    Raises TypeError or ValueError for shapes that don't agree, NaN, or a colour or line style that matplotlib
+    doesn't know.
+    """
     color = _color_of(role)
     style = _style_of(style, role)
     x, values = _finite(x, "x"), _finite(values, "values")
@@ -594,7 +645,7 @@ def curve_band(
     fig, (ax,), _ = _panels(1, None, 1, 4, ax, 2.8, frame=True)
     mean, low, high = mean_interval(values, level)
     if len(values) > 1:
-        ax.fill_between(x, low, high, color=color, alpha=.22, lw=0)
+        ax.fill_between(x, low, high, color=color, alpha=0.22, lw=0)
     ax.plot(x, mean, style, color=color, label=None if label is None else str(label))
     return fig
 
@@ -612,7 +663,10 @@ def _read_curves(found, kinds: Sequence[str]) -> tuple[np.ndarray, dict[str, np.
     get = found.get if isinstance(found, Mapping) else lambda name: getattr(found, name, None)
     x, read = get("fractions"), {}
     if x is None:
-        raise TypeError(f"curves of type {type(found).__name__} have no fractions; accepted: an object or a mapping with fractions, deletion and insertion")
+        raise TypeError(
+            f"curves of type {type(found).__name__} have no fractions; accepted: an object or a mapping with fractions,"
+            " deletion and insertion"
+        )
     x = _finite(x, "fractions")
     for name in ("deletion", "insertion"):
         if name in kinds or "difference" in kinds:
@@ -621,11 +675,17 @@ def _read_curves(found, kinds: Sequence[str]) -> tuple[np.ndarray, dict[str, np.
             values = _finite(get(name), name)
             read[name] = values[None] if values.ndim == 1 else values
             if x.ndim != 1 or read[name].ndim != 2 or read[name].shape[1] != len(x) or not len(read[name]):
-                raise ValueError(f"fractions have shape {x.shape}, {name} {values.shape}; accepted: (points,) and (batch, points)")
+                raise ValueError(
+                    f"fractions have shape {x.shape}, {name} {values.shape}; accepted: (points,) and (batch, points)"
+                )
     if "difference" in kinds:
         if not _whole(x):
-            raise ValueError(f"the difference curve needs fractions from 0 to 1, got {x[0]:g} to {x[-1]:g}; draw deletion and insertion instead")
-        if not np.allclose(x + x[::-1], 1, atol=1e-6, rtol=0):  # such as whole units of an odd number: put the points of 1 - x in
+            raise ValueError(
+                f"the difference curve needs fractions from 0 to 1, got {x[0]:g} to {x[-1]:g}; draw deletion and"
+                " insertion instead"
+            )
+        # such as whole units of an odd number: put the points of 1 - x in
+        if not np.allclose(x + x[::-1], 1, atol=1e-6, rtol=0):
             grid = np.sort(np.concatenate([x, 1 - x]))
             grid = grid[np.append(True, np.diff(grid) > 1e-9)]
             read = {name: np.stack([np.interp(grid, x, v) for v in values]) for name, values in read.items()}
@@ -651,8 +711,11 @@ def _with_interval(values: np.ndarray, level: float) -> str:
 
 
 def curves(
-    found: object,  # has fractions (points,), deletion and insertion (batch, points), as attributes or keys, such as FaithfulnessCurves
-    kinds: Sequence[str] = ("deletion", "insertion"),  # which to draw, some of "deletion", "insertion", "difference"
+    # has fractions (points,), deletion and insertion (batch, points), as attributes or keys, such as
+    # FaithfulnessCurves
+    found: object,
+    # which to draw, some of "deletion", "insertion", "difference"
+    kinds: Sequence[str] = ("deletion", "insertion"),
     *,
     average: bool = True,  # the mean over examples with its interval; False: one panel per example
     floor: object | None = None,  # curves of random orders, in the same form, drawn dotted in grey
@@ -664,7 +727,10 @@ def curves(
     size: float = 3.2,  # panel width in inches
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
-    "The figure: curves, the area that makes the score shaded, its value in the legend. Raises TypeError or ValueError for what isn't a set of curves, shapes that don't agree, or NaN."
+    """The figure: curves, the area that makes the score shaded, its value in the legend.
+
+    Raises TypeError or ValueError for what isn't a set of curves, shapes that don't agree, or NaN.
+    """
     kinds = [kinds] if isinstance(kinds, str) or not hasattr(kinds, "__iter__") else list(kinds)
     x, read = _read_curves(found, kinds)
     base = _read_curves(floor, kinds) if floor is not None else None
@@ -672,28 +738,36 @@ def curves(
     at = real_number(at, "at", 0, 1, or_none=True)
     level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     batch = len(next(iter(read.values())))
-    fig, axes, titles = _panels(1 if average else batch, titles, columns, size, ax, .8 * _inches(size), frame=True)
+    fig, axes, titles = _panels(1 if average else batch, titles, columns, size, ax, 0.8 * _inches(size), frame=True)
     for i, (panel, title) in enumerate(zip(axes, titles)):
-        shown = read if average else {k: v[i:i + 1] for k, v in read.items()}
+        shown = read if average else {k: v[i : i + 1] for k, v in read.items()}
         means = {k: v.mean(0) for k, v in shown.items()}
         if "deletion" in means and "insertion" in means and _whole(x):
-            panel.fill_between(x, means["deletion"], means["insertion"], color=ROLE_COLORS["neutral"], alpha=.13, lw=0)
+            panel.fill_between(x, means["deletion"], means["insertion"], color=ROLE_COLORS["neutral"], alpha=0.13, lw=0)
         elif len(means) == 1:
-            panel.fill_between(x, means[kinds[0]], color=ROLE_COLORS[kinds[0]], alpha=.1, lw=0)
+            panel.fill_between(x, means[kinds[0]], color=ROLE_COLORS[kinds[0]], alpha=0.1, lw=0)
         for kind, values in shown.items():
             curve_band(x, values, f"{kind} {_with_interval(_area(x, values), level)}", kind, level=level, ax=panel)
         if base:
             for kind, values in base[1].items():
-                label = f"random {_with_interval(_area(base[0], values), level)}" if len(kinds) == 1 else "random" if kind == kinds[0] else None
+                label = (
+                    f"random {_with_interval(_area(base[0], values), level)}"
+                    if len(kinds) == 1
+                    else "random"
+                    if kind == kinds[0]
+                    else None
+                )
                 panel.plot(base[0], values.mean(0), ":", color=ROLE_COLORS["random"], label=label)
         if at is not None:
-            panel.axvline(at, ymax=1 / 1.4, color="black", lw=.8)  # ends below the legend
+            panel.axvline(at, ymax=1 / 1.4, color="black", lw=0.8)  # ends below the legend
             for kind, mean in means.items():
                 panel.plot(at, np.interp(at, x, mean), "o", color=ROLE_COLORS[kind], ms=5)
-        panel.axhline(0, color="0.8", lw=.8, zorder=0)
+        panel.axhline(0, color="0.8", lw=0.8, zorder=0)
         bottom, top = panel.get_ylim()
-        panel.set(xlabel="fraction of the units", ylabel=ylabel, ylim=(bottom, top + .3 * (top - bottom)))
-        panel.legend(loc="upper center", fontsize=7, title="area" if len(kinds) == 1 else "area under", title_fontsize=7)
+        panel.set(xlabel="fraction of the units", ylabel=ylabel, ylim=(bottom, top + 0.3 * (top - bottom)))
+        panel.legend(
+            loc="upper center", fontsize=7, title="area" if len(kinds) == 1 else "area under", title_fontsize=7
+        )
         if title:
             panel.set_title(title, fontsize=9)
     return fig
@@ -714,7 +788,10 @@ def compare_curves(
     size: float = 4.4,  # width in inches
     ax: Axes | None = None,  # draw here instead of making a figure
 ) -> Figure:
-    "The figure: the mean curve of each method with its band, areas in the legend. Raises as curves does, and ValueError without a method."
+    """The figure: the mean curve of each method with its band, areas in the legend.
+
+    Raises as curves does, and ValueError without a method.
+    """
     if not isinstance(found, Mapping):
         raise TypeError(
             f"found is a {type(found).__name__}; accepted: a mapping from the name of a method to its curves; one set "
@@ -723,16 +800,35 @@ def compare_curves(
     if not found:
         raise ValueError("found is empty; give at least one method")
     read = {name: _read_curves(one, [kind]) for name, one in found.items()}
-    fig, (ax,), _ = _panels(1, None, 1, size, ax, .7 * _inches(size), frame=True)
+    fig, (ax,), _ = _panels(1, None, 1, size, ax, 0.7 * _inches(size), frame=True)
     for k, (name, (x, values)) in enumerate(read.items()):
         label = f"{name} {_with_interval(_area(x, values[kind]), level)}"
-        curve_band(x, values[kind], label, _METHOD_COLORS[k % len(_METHOD_COLORS)], _METHOD_STYLES[k % len(_METHOD_STYLES)], level, ax)
+        curve_band(
+            x,
+            values[kind],
+            label,
+            _METHOD_COLORS[k % len(_METHOD_COLORS)],
+            _METHOD_STYLES[k % len(_METHOD_STYLES)],
+            level,
+            ax,
+        )
     if floor is not None:
         x, values = _read_curves(floor, [kind])
-        ax.plot(x, values[kind].mean(0), ":", color=ROLE_COLORS["random"], label=f"random {_with_interval(_area(x, values[kind]), level)}")
-    ax.axhline(0, color="0.8", lw=.8, zorder=0)
+        ax.plot(
+            x,
+            values[kind].mean(0),
+            ":",
+            color=ROLE_COLORS["random"],
+            label=f"random {_with_interval(_area(x, values[kind]), level)}",
+        )
+    ax.axhline(0, color="0.8", lw=0.8, zorder=0)
     bottom, top = ax.get_ylim()
-    ax.set(xlabel="fraction of the units", ylabel=ylabel, ylim=(bottom, top + .14 * (len(found) + 1) * (top - bottom)), title=title)
+    ax.set(
+        xlabel="fraction of the units",
+        ylabel=ylabel,
+        ylim=(bottom, top + 0.14 * (len(found) + 1) * (top - bottom)),
+        title=title,
+    )
     ax.legend(loc="upper center", fontsize=7, title="area under", title_fontsize=7)
     return fig
 
@@ -750,17 +846,20 @@ def _labelled_paths(paths) -> dict[str | None, list[Tensor]]:
             some = list(some if some.ndim == 3 else some[None])
         for p in some:
             if p.ndim != 2 or p.shape[1] != 2 or not len(p):
-                raise ValueError(f"a path has shape {tuple(p.shape)}; accepted: (points, 2) each, so (n, points, 2) or a list; a landscape has two features")
+                raise ValueError(
+                    f"a path has shape {tuple(p.shape)}; accepted: (points, 2) each, so (n, points, 2) or a list; a"
+                    " landscape has two features"
+                )
             _finite(p, "a path")
         read[label] = some
     return read
 
 
-def _window(points: np.ndarray, margin: float = .2) -> tuple[float, float, float, float]:
+def _window(points: np.ndarray, margin: float = 0.2) -> tuple[float, float, float, float]:
     "Limits around points (n, 2), with a margin and no side of zero length"
     low, high = points.min(0), points.max(0)
     middle, half = (low + high) / 2, (high - low) / 2
-    half = np.maximum(half, .35 * half.max()) * (1 + 2 * margin)
+    half = np.maximum(half, 0.35 * half.max()) * (1 + 2 * margin)
     half = np.where(half > 0, half, 1)
     return middle[0] - half[0], middle[0] + half[0], middle[1] - half[1], middle[1] + half[1]
 
@@ -771,7 +870,9 @@ def _limits(limits) -> tuple[float, float, float, float]:
         raise TypeError(f"limits are {limits!r}; accepted: four numbers (left, right, bottom, top)")
     limits = tuple(real_number(v, "a number of limits") for v in limits)
     if len(limits) != 4 or not limits[0] < limits[1] or not limits[2] < limits[3]:
-        raise ValueError(f"limits are {limits}; accepted: (left, right, bottom, top) with left < right and bottom < top")
+        raise ValueError(
+            f"limits are {limits}; accepted: (left, right, bottom, top) with left < right and bottom < top"
+        )
     return limits
 
 
@@ -798,7 +899,9 @@ def _look(
     differentiate: bool = True,
     again: bool = False,
 ) -> tuple[Tensor | None, Tensor]:
-    "Gradients (n, 2), if asked for, and scores (n,) in double precision at points that belong to `examples`; `again`: neither probed nor warned of a second time"
+    """Gradients (n, 2), if asked for, and scores (n,) in double precision at points that belong to `examples`;
+    `again`: neither probed nor warned of a second time
+    """
     one = TargetScore(score, (examples,), target)
     owner = owner.to(points.device)
     with leave_as_found(score, warn=not again), without_probe() if again else nullcontext():
@@ -812,12 +915,15 @@ _HALO = [patheffects.withStroke(linewidth=3.6, foreground="white")]
 
 
 def path_landscape(
-    score: Callable | Tensor,  # points (n, 2) -> scores (n,) or (n, classes); or its values on a grid (rows, columns), the first row at the bottom
+    # points (n, 2) -> scores (n,) or (n, classes); or its values on a grid (rows, columns), the first row at
+    # the bottom
+    score: Callable | Tensor,
     paths: object,  # tensor (n, points, 2), a list of (points, 2), or a mapping label -> one of these
     *,
     target: TargetType = None,  # which output of the score
     show: str = "score",  # "score", or "steepness": the length of its gradient
-    limits: Sequence[float] | None = None,  # (left, right, bottom, top); None: around the paths; needed with grid values
+    # (left, right, bottom, top); None: around the paths; needed with grid values
+    limits: Sequence[float] | None = None,
     scatter: Tensor | None = None,  # (n, 2) points to draw in grey, such as the data
     resolution: int = 80,  # points per side at which the score is evaluated
     label: str | None = None,  # of the colour bar; None: the value of `show`
@@ -826,7 +932,11 @@ def path_landscape(
     size: float = 3.6,  # width in inches
     ax: Axes | None = None,  # draw here instead of making a figure
 ) -> Figure:
-    "The figure, all paths in one panel. Paths labelled 'straight' are dashed. Raises ValueError for paths that aren't in the plane, NaN in them, an unknown `show`, or limits that are missing or empty; TypeError for arguments of another kind."
+    """The figure, all paths in one panel.
+
+    Paths labelled 'straight' are dashed. Raises ValueError for paths that aren't in the plane, NaN in them, an
+    unknown `show`, or limits that are missing or empty; TypeError for arguments of another kind.
+    """
     if show not in ("score", "steepness"):
         raise ValueError(f"show={show!r} is not known; choose 'score' or 'steepness'")
     read, resolution = _labelled_paths(paths), whole_number(resolution, "resolution", least=2)
@@ -843,22 +953,24 @@ def path_landscape(
     limits = _limits(limits if limits is not None else _window(np.concatenate([_double(p).numpy() for p in every])))
     if callable(score):
         points = _grid_points(limits, resolution, resolution, every[0] if every else torch.empty(0))
-        slope, values = _look(score, points[:1], target, points, torch.zeros(len(points), dtype=torch.long), show == "steepness")
+        slope, values = _look(
+            score, points[:1], target, points, torch.zeros(len(points), dtype=torch.long), show == "steepness"
+        )
         values = (values if slope is None else slope.norm(dim=1)).reshape(resolution, resolution).numpy()
     else:
         values = _double(score, "score").numpy()
         if values.ndim != 2 or min(values.shape) < 2:
             raise ValueError(f"the grid has shape {values.shape}; accepted: (rows, columns), at least 2 of each")
-    fig, (ax,), _ = _panels(1, None, 1, size, ax, .82 * _inches(size), frame=True)
+    fig, (ax,), _ = _panels(1, None, 1, size, ax, 0.82 * _inches(size), frame=True)
     x, y = np.linspace(*limits[:2], values.shape[1]), np.linspace(*limits[2:], values.shape[0])
     colors = STEEPNESS_COLORS if show == "steepness" else LANDSCAPE_COLORS
     ax.set_facecolor(NOT_FINITE_COLOR)
     shown = np.ma.masked_invalid(values)
-    low, high = (float(shown.min()), float(shown.max())) if shown.count() else (0., 1.)
+    low, high = (float(shown.min()), float(shown.max())) if shown.count() else (0.0, 1.0)
     if low < high:
         filled = ax.contourf(x, y, shown, levels=24, cmap=colors)
     else:
-        filled = ax.pcolormesh(x, y, shown, cmap=colors, vmin=low - .5, vmax=low + .5, shading="nearest")
+        filled = ax.pcolormesh(x, y, shown, cmap=colors, vmin=low - 0.5, vmax=low + 0.5, shading="nearest")
     bar = ax.figure.colorbar(filled, ax=ax, label=show if label is None else str(label))
     bar.ax.tick_params(labelsize=7)
     if scatter is not None:
@@ -867,9 +979,11 @@ def path_landscape(
     for name, some in read.items():
         style, color = ("--", ROLE_COLORS["straight"]) if name == "straight" else next(others, ("-", "0.3"))
         for i, path in enumerate(some):
-            ax.plot(*_double(path).numpy().T, style, color=color, lw=1.8, label=name if i == 0 else None, path_effects=_HALO)
+            ax.plot(
+                *_double(path).numpy().T, style, color=color, lw=1.8, label=name if i == 0 else None, path_effects=_HALO
+            )
             if 2 < len(path) <= 30:
-                ax.plot(*_double(path).numpy().T, ".", color=color, ms=5, mec="white", mew=.4)
+                ax.plot(*_double(path).numpy().T, ".", color=color, ms=5, mec="white", mew=0.4)
     for path in every:
         for end, face in ((path[0], "white"), (path[-1], "black")):
             ax.plot(*_double(end).tolist(), "o", ms=5, mfc=face, mec="black", zorder=4)
@@ -900,7 +1014,11 @@ def vector_field(
     size: float = 2.8,  # panel width in inches
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
-    "The figure, one panel per centre. Flux density is gradient times outward normal. Raises ValueError for a radius that isn't positive, shapes that don't fit, NaN, or a score that can't be differentiated."
+    """The figure, one panel per centre.
+
+    Flux density is gradient times outward normal. Raises ValueError for a radius that isn't positive, shapes that
+    don't fit, NaN, or a score that can't be differentiated.
+    """
     if not callable(score):
         raise TypeError(f"score is a {type(score).__name__}; accepted: a function of points (n, 2)")
     center = read_tensor(center, "center")
@@ -920,17 +1038,28 @@ def vector_field(
     _finite(points, "points")
     points = points[None] if points.ndim == 2 else points
     if points.ndim != 3 or points.shape[::2] != center.shape:
-        raise ValueError(f"points have shape {tuple(points.shape)}, center {tuple(center.shape)}; accepted: (batch, n, 2) and (batch, 2)")
+        raise ValueError(
+            f"points have shape {tuple(points.shape)}, center {tuple(center.shape)}; accepted: (batch, n, 2) and"
+            " (batch, 2)"
+        )
     looked = flux is None
     if looked:
         outward = _double(points) - middle[:, None]
         outward = outward / outward.norm(dim=2, keepdim=True).clamp(min=1e-300)
-        slope, _ = _look(score, center, target, points.to(center).flatten(0, 1), torch.arange(len(center)).repeat_interleave(points.shape[1]))
+        slope, _ = _look(
+            score,
+            center,
+            target,
+            points.to(center).flatten(0, 1),
+            torch.arange(len(center)).repeat_interleave(points.shape[1]),
+        )
         flux = (slope.view(points.shape) * outward).sum(2)
     flux = _finite(flux, "flux")
     flux = flux[None] if flux.ndim == 1 else flux
     if flux.shape != points.shape[:2]:
-        raise ValueError(f"flux has shape {flux.shape}, points {tuple(points.shape)}; accepted: (batch, n) and (batch, n, 2)")
+        raise ValueError(
+            f"flux has shape {flux.shape}, points {tuple(points.shape)}; accepted: (batch, n) and (batch, n, 2)"
+        )
     fig, axes, titles = _panels(len(center), titles, columns, size, ax, frame=True)
     limit = color_limit(flux, 100)
     for i, (panel, title) in enumerate(zip(axes, titles)):
@@ -941,24 +1070,49 @@ def vector_field(
         owner = torch.full((len(fine),), i)
         height = _look(score, center, target, fine, owner, False, looked or i > 0)[1].reshape(50, 50).numpy()
         if np.isfinite(height).all() and np.ptp(height) > 0:
-            panel.contour(*_double(fine).T.reshape(2, 50, 50).numpy(), height, levels=12, colors="0.8", linewidths=.7, linestyles="solid")
+            panel.contour(
+                *_double(fine).T.reshape(2, 50, 50).numpy(),
+                height,
+                levels=12,
+                colors="0.8",
+                linewidths=0.7,
+                linestyles="solid",
+            )
         slope, _ = _look(score, center, target, coarse, torch.full((len(coarse),), i), again=True)
         if slope.any():
-            panel.quiver(*_double(coarse).T.numpy(), *slope.T.numpy(), color=ROLE_COLORS["neutral"], width=.006)
-        panel.plot(*(middle[i, :, None] + radius * torch.cat([circle, circle[:1]]).T), color="0.3", lw=.8)
-        dots = panel.scatter(*_double(points[i]).T.numpy(), c=flux[i], cmap=SIGNED_COLORS, vmin=-limit, vmax=limit, s=18, zorder=3, edgecolors="0.3", linewidths=.3)
+            panel.quiver(*_double(coarse).T.numpy(), *slope.T.numpy(), color=ROLE_COLORS["neutral"], width=0.006)
+        panel.plot(*(middle[i, :, None] + radius * torch.cat([circle, circle[:1]]).T), color="0.3", lw=0.8)
+        dots = panel.scatter(
+            *_double(points[i]).T.numpy(),
+            c=flux[i],
+            cmap=SIGNED_COLORS,
+            vmin=-limit,
+            vmax=limit,
+            s=18,
+            zorder=3,
+            edgecolors="0.3",
+            linewidths=0.3,
+        )
         panel.plot(x, y, "k+", ms=8)
-        panel.set(xlim=window[:2], ylim=window[2:], aspect="equal", xlabel=feature_names[0], ylabel=feature_names[1] if i % columns == 0 else "")
+        panel.set(
+            xlim=window[:2],
+            ylim=window[2:],
+            aspect="equal",
+            xlabel=feature_names[0],
+            ylabel=feature_names[1] if i % columns == 0 else "",
+        )
         if title:
             panel.set_title(title, fontsize=9)
     if colorbar:
-        fig.colorbar(dots, ax=axes, label="flux density", shrink=.8)
+        fig.colorbar(dots, ax=axes, label="flux density", shrink=0.8)
     return fig
 
 # %% ../nbs/02_plots.ipynb #b9021bb0
 def flux_points(
     center: Tensor,  # (batch, ...) the inputs
-    points: Tensor,  # (batch, n, ...) points around each, such as FluxPoints.points; a tuple of inputs must be flattened and joined
+    # (batch, n, ...) points around each, such as FluxPoints.points; a tuple of inputs must be flattened and
+    # joined
+    points: Tensor,
     flux: Tensor,  # (batch, n) flux density at them
     *,
     percentile: float = 100.0,  # end of the colour scale, see color_limit
@@ -968,10 +1122,21 @@ def flux_points(
     size: float = 2.6,  # panel width in inches
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
-    "The figure, one panel per example: points in the plane that their displacements fill best, in units of the farthest displacement. With two features it is the plane itself. Raises ValueError for shapes that don't fit, or NaN."
+    """The figure, one panel per example: points in the plane that their displacements fill best, in units of the
+    farthest displacement. With two features it is the plane itself. Raises ValueError for shapes that don't fit,
+    or NaN.
+    """
     middle, around, flux = _finite(center, "center"), _finite(points, "points"), _finite(flux, "flux")
-    if around.ndim != middle.ndim + 1 or around.shape[:1] + around.shape[2:] != middle.shape or flux.shape != around.shape[:2] or not flux.size:
-        raise ValueError(f"center has shape {middle.shape}, points {around.shape}, flux {flux.shape}; accepted: (batch, ...), (batch, n, ...) and (batch, n)")
+    if (
+        around.ndim != middle.ndim + 1
+        or around.shape[:1] + around.shape[2:] != middle.shape
+        or flux.shape != around.shape[:2]
+        or not flux.size
+    ):
+        raise ValueError(
+            f"center has shape {middle.shape}, points {around.shape}, flux {flux.shape}; accepted: (batch, ...),"
+            " (batch, n, ...) and (batch, n)"
+        )
     colorbar = _flag(colorbar, "colorbar")
     fig, axes, titles = _panels(len(middle), titles, columns, size, ax, frame=True)
     angle, limit = np.linspace(0, 2 * np.pi, 100), color_limit(flux, percentile)
@@ -986,15 +1151,25 @@ def flux_points(
         else:
             flat = moved
         flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))) / longest
-        panel.plot(np.cos(angle), np.sin(angle), color="0.6", lw=.8)
+        panel.plot(np.cos(angle), np.sin(angle), color="0.6", lw=0.8)
         panel.plot(0, 0, "k+", ms=8)
-        dots = panel.scatter(*flat.T, c=flux[i], cmap=SIGNED_COLORS, vmin=-limit, vmax=limit, s=26, edgecolors="0.3", linewidths=.4, zorder=3)
+        dots = panel.scatter(
+            *flat.T,
+            c=flux[i],
+            cmap=SIGNED_COLORS,
+            vmin=-limit,
+            vmax=limit,
+            s=26,
+            edgecolors="0.3",
+            linewidths=0.4,
+            zorder=3,
+        )
         panel.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), xticks=[-1, 0, 1], yticks=[-1, 0, 1], aspect="equal")
         panel.set_xlabel(f"displacement / farthest\n(plane: {kept:.0%} of squared length)", fontsize=7)
         if title:
             panel.set_title(title, fontsize=9)
     if colorbar:
-        fig.colorbar(dots, ax=axes, label="flux density", shrink=.8, extend=_beyond(flux, limit, "signed"))
+        fig.colorbar(dots, ax=axes, label="flux density", shrink=0.8, extend=_beyond(flux, limit, "signed"))
     return fig
 
 # %% ../nbs/02_plots.ipynb #2e746bdf
@@ -1010,14 +1185,21 @@ def _masses(value) -> tuple[np.ndarray, np.ndarray]:
         relevance = torch.from_numpy(_finite(value, "relevance"))
         relevance = torch.atleast_1d(relevance)[:, None].flatten(1)
         positive, negative = relevance.clamp(min=0).sum(1), relevance.clamp(max=0).sum(1)
-    positive, negative = (np.atleast_1d(_finite(v, name)) for v, name in ((positive, "a positive mass"), (negative, "a negative mass")))
+    positive, negative = (
+        np.atleast_1d(_finite(v, name)) for v, name in ((positive, "a positive mass"), (negative, "a negative mass"))
+    )
     if positive.ndim != 1 or positive.shape != negative.shape or (positive < 0).any():
-        raise ValueError(f"masses have shapes {positive.shape} and {negative.shape}; accepted: (batch,) each, the positive ones not below zero")
+        raise ValueError(
+            f"masses have shapes {positive.shape} and {negative.shape}; accepted: (batch,) each, the positive ones not"
+            " below zero"
+        )
     return positive, np.abs(negative)
 
 
 def relevance_balance(
-    layers: Mapping[str, object],  # layer -> (positive, negative) masses (batch,), an object with these attributes such as LayerRelevance, or relevances (batch, ...)
+    # layer -> (positive, negative) masses (batch,), an object with these attributes such as LayerRelevance,
+    # or relevances (batch, ...)
+    layers: Mapping[str, object],
     *,
     average: bool = True,  # mean over examples, with intervals; False: one panel per example
     level: float = 0.95,  # coverage of the intervals
@@ -1026,7 +1208,10 @@ def relevance_balance(
     size: float = 4.2,  # panel width in inches
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
-    "The figure: layers from top to bottom in the mapping's order, positive mass to the right, negative to the left, their difference as a diamond. Raises ValueError for no layers, batches that differ, NaN, or masses that don't fit."
+    """The figure: layers from top to bottom in the mapping's order, positive mass to the right, negative to the
+    left, their difference as a diamond. Raises ValueError for no layers, batches that differ, NaN, or masses that
+    don't fit.
+    """
     if not isinstance(layers, Mapping):
         raise TypeError(
             f"layers is a {type(layers).__name__}; accepted: a mapping from the name of a layer to its masses or "
@@ -1041,19 +1226,27 @@ def relevance_balance(
     if len(sizes) > 1:
         raise ValueError(f"the layers have batches of {sorted(sizes)} examples; they must agree")
     n, batch = len(masses), sizes.pop()
-    fig, axes, titles = _panels(1 if average else batch, titles, columns, size, ax, min(.9 + .19 * n, 9), frame=True)
+    fig, axes, titles = _panels(1 if average else batch, titles, columns, size, ax, min(0.9 + 0.19 * n, 9), frame=True)
     positive, negative = (np.stack([m[k] for m in masses.values()], 1) for k in (0, 1))  # (batch, layers)
     rows = np.arange(n)
     for i, (panel, title) in enumerate(zip(axes, titles)):
         for values, sign, role in ((positive, 1, "positive"), (negative, -1, "negative")):
-            mean, low, high = mean_interval(values if average else values[i:i + 1], level)
+            mean, low, high = mean_interval(values if average else values[i : i + 1], level)
             errors = np.maximum([mean - low, high - mean][::sign], 0) if average and batch > 1 else None
-            panel.barh(rows, sign * mean, color=ROLE_COLORS[role], height=.75, label=role, xerr=errors, error_kw=dict(ecolor="0.2", lw=.8))
+            panel.barh(
+                rows,
+                sign * mean,
+                color=ROLE_COLORS[role],
+                height=0.75,
+                label=role,
+                xerr=errors,
+                error_kw=dict(ecolor="0.2", lw=0.8),
+            )
         gap = (positive - negative).mean(0) if average else positive[i] - negative[i]
         panel.plot(gap, rows, "D", color=ROLE_COLORS["gap"], mfc="white", ms=4.5, label="gap", zorder=4)
-        panel.axvline(0, color="black", lw=.8)
+        panel.axvline(0, color="black", lw=0.8)
         every = math.ceil(n / 40)
-        panel.set(yticks=rows[::every], ylim=(n - .4, -.6), xlabel="relevance")
+        panel.set(yticks=rows[::every], ylim=(n - 0.4, -0.6), xlabel="relevance")
         panel.set_yticklabels(list(map(str, masses))[::every], fontsize=7)
         panel.xaxis.set_major_formatter(lambda v, _: f"{abs(v):g}")
         panel.legend(fontsize=7)
@@ -1075,11 +1268,17 @@ def feature_bars(
     size: float = 3.6,  # panel width in inches
     ax: Axes | None = None,  # draw a single panel here instead of making a figure
 ) -> Figure:
-    "The figure, one panel per example: the k features of largest magnitude, largest on top, red for and blue against. Raises ValueError for shapes or names that don't fit, k below 1, or NaN, TypeError for a k that is no int."
+    """The figure, one panel per example: the k features of largest magnitude, largest on top, red for and blue
+    against. Raises ValueError for shapes or names that don't fit, k below 1, or NaN, TypeError for a k that is no
+    int.
+    """
     array = _finite(attributions, "attributions")
     array = np.atleast_2d(array) if array.ndim else array
     if array.ndim != 2 or not array.shape[1]:
-        raise ValueError(f"attributions have shape {array.shape}; accepted: (batch, features) or (features,); draw images with heatmap")
+        raise ValueError(
+            f"attributions have shape {array.shape}; accepted: (batch, features) or (features,); draw images with"
+            " heatmap"
+        )
     n = array.shape[1]
     if isinstance(names, str) or names is not None and not hasattr(names, "__iter__"):
         raise TypeError(f"names is a {type(names).__name__}; accepted: a list of str, one per feature")
@@ -1092,7 +1291,7 @@ def feature_bars(
         raise ValueError(f"values have shape {given.shape}, attributions {array.shape}; they must agree")
     k = min(k, n)
     rows = k + (rest and k < n)
-    fig, axes, titles = _panels(len(array), titles, columns, size, ax, .7 + .24 * rows, frame=True)
+    fig, axes, titles = _panels(len(array), titles, columns, size, ax, 0.7 + 0.24 * rows, frame=True)
     for i, (panel, title) in enumerate(zip(axes, titles)):
         order = np.argsort(-np.abs(array[i]), kind="stable")
         shown = array[i, order[:k]].tolist()
@@ -1102,9 +1301,9 @@ def feature_bars(
             shown.append(array[i, order[k:]].sum())
             labels.append(f"{n - k} other{'s' if n - k > 1 else ''}, sum")
             colors.append(ROLE_COLORS["neutral"])
-        panel.barh(range(rows), shown, color=colors, height=.75)
-        panel.axvline(0, color="black", lw=.8)
-        panel.set(yticks=range(rows), ylim=(rows - .4, -.6), xlabel=xlabel)
+        panel.barh(range(rows), shown, color=colors, height=0.75)
+        panel.axvline(0, color="black", lw=0.8)
+        panel.set(yticks=range(rows), ylim=(rows - 0.4, -0.6), xlabel=xlabel)
         panel.set_yticklabels(labels, fontsize=8)
         if not np.any(shown):
             panel.set_xlim(-1, 1)
@@ -1138,7 +1337,10 @@ def _compressed(frame, quality: int) -> bytes:
             f"a frame has the mode {frame.mode}, whose white isn't known; attrnb.samples.to_rgb(frame) converts it"
         )
     elif not isinstance(frame, Image.Image):
-        raise TypeError(f"a frame is a {type(frame).__name__}; accepted: a Figure, an image tensor (3 or 1, H, W), a PIL image, or the bytes of a JPEG or PNG file")
+        raise TypeError(
+            f"a frame is a {type(frame).__name__}; accepted: a Figure, an image tensor (3 or 1, H, W), a PIL image, or"
+            " the bytes of a JPEG or PNG file"
+        )
     frame, jpeg, png = frame.convert("RGB"), io.BytesIO(), io.BytesIO()
     frame.save(jpeg, format="jpeg", quality=quality, optimize=True)
     frame.quantize(256, dither=Image.Dither.NONE).save(png, format="png", optimize=True)
@@ -1153,7 +1355,8 @@ def _kind_of(picture: bytes) -> str:
 _SHOW_FRAME = (
     "const box=this.closest('.attrnb-live'),frames=box.querySelectorAll('img'),at=Number(this.value);"
     "frames.forEach((f,i)=>{f.style.display=i===at?'block':'none'});"
-    "const text=frames[at].dataset.label;box.querySelector('output').textContent=text;this.setAttribute('aria-valuetext',text)"
+    "const"
+    " text=frames[at].dataset.label;box.querySelector('output').textContent=text;this.setAttribute('aria-valuetext',text)"
 )
 
 
@@ -1169,25 +1372,36 @@ class LivePicture:
         start: int = 0,  # position shown first
     ):
         "Raises ValueError for frames of different size."
-        self.frames, self.labels, self.description, self.alt, self.start = list(frames), list(labels), description, alt, start
+        self.frames, self.labels, self.description, self.alt, self.start = (
+            list(frames),
+            list(labels),
+            description,
+            alt,
+            start,
+        )
         sizes = {Image.open(io.BytesIO(f)).size for f in self.frames}
         if len(sizes) > 1:
-            raise ValueError(f"the frames have different sizes, {sorted(sizes)}; draw them with the same figsize and dpi")
+            raise ValueError(
+                f"the frames have different sizes, {sorted(sizes)}; draw them with the same figsize and dpi"
+            )
         self.size = sizes.pop()
 
     def _repr_html_(self) -> str:
         pictures, now = [], self.start
         for i, (label, picture) in enumerate(zip(self.labels, self.frames)):
             pictures.append(
-                f'<img src="data:{_kind_of(picture)};base64,{base64.b64encode(picture).decode()}" alt="{html.escape(f"{self.alt}; {self.description}: {label}")}" '
-                f'data-label="{html.escape(label)}" width="{self.size[0]}" height="{self.size[1]}" '
-                f'style="display:{"block" if i == now else "none"};max-width:100%;height:auto;margin:0">'
+                f'<img src="data:{_kind_of(picture)};base64,{base64.b64encode(picture).decode()}"'
+                f' alt="{html.escape(f"{self.alt}; {self.description}: {label}")}" data-label="{html.escape(label)}"'
+                f' width="{self.size[0]}" height="{self.size[1]}"'
+                f' style="display:{"block" if i == now else "none"};max-width:100%;height:auto;margin:0">'
             )
         slider = (
-            f'<label style="display:flex;align-items:center;gap:.6em;flex-wrap:wrap;max-width:{self.size[0]}px"><span>{html.escape(self.description)}</span>'
-            f'<input type="range" min="0" max="{len(self.frames) - 1}" step="1" value="{now}" autocomplete="off" data-lm-suppress-shortcuts="true" '
-            f'aria-valuetext="{html.escape(self.labels[now])}" oninput="{html.escape(_SHOW_FRAME)}" style="flex:1;min-width:8em">'
-            f'<output style="min-width:5em;font-variant-numeric:tabular-nums">{html.escape(self.labels[now])}</output></label>'
+            "<label"
+            f' style="display:flex;align-items:center;gap:.6em;flex-wrap:wrap;max-width:{self.size[0]}px"><span>{html.escape(self.description)}</span><input'
+            f' type="range" min="0" max="{len(self.frames) - 1}" step="1" value="{now}" autocomplete="off"'
+            f' data-lm-suppress-shortcuts="true" aria-valuetext="{html.escape(self.labels[now])}"'
+            f' oninput="{html.escape(_SHOW_FRAME)}" style="flex:1;min-width:8em"><output'
+            f' style="min-width:5em;font-variant-numeric:tabular-nums">{html.escape(self.labels[now])}</output></label>'
         )
         return f'<div class="attrnb-live">{slider}{"".join(pictures)}</div>'
 
@@ -1201,7 +1415,9 @@ class LivePicture:
 
 
 def live(
-    frames: Mapping[object, object],  # label of a slider position -> Figure, image tensor (3 or 1, H, W), PIL image or the bytes of a JPEG or PNG file; all of one size
+    # label of a slider position -> Figure, image tensor (3 or 1, H, W), PIL image or the bytes of a JPEG or
+    # PNG file; all of one size
+    frames: Mapping[object, object],
     description: str,  # what the slider changes, such as "radius"; read out by screen readers
     alt: str,  # what the pictures show, for those who don't see them; the label is added for each frame
     *,
@@ -1209,7 +1425,12 @@ def live(
     quality: int = 75,  # of pictures stored as JPEG, 1 to 95
     max_kilobytes: float = 300.0,  # refuse to make the page larger than this
 ) -> LivePicture:
-    "A slider over precomputed frames that works without a kernel; the last expression of a cell shows it. Raises ValueError for no frames, frames of different size, a start that isn't there, a quality outside 1 to 95, bytes that are no JPEG or PNG, or pictures that are too large together; TypeError for things that aren't pictures, and arguments of another kind."
+    """A slider over precomputed frames that works without a kernel; the last expression of a cell shows it.
+
+    Raises ValueError for no frames, frames of different size, a start that isn't there, a quality outside 1 to
+    95, bytes that are no JPEG or PNG, or pictures that are too large together; TypeError for things that aren't
+    pictures, and arguments of another kind.
+    """
     if not isinstance(frames, Mapping):
         raise TypeError(
             f"frames is a {type(frames).__name__}; accepted: a mapping from the label of a position to its picture"
@@ -1228,5 +1449,8 @@ def live(
     pictures = [_compressed(frame, quality) for frame in frames.values()]
     kilobytes = sum(map(len, pictures)) * 4 / 3 / 1000
     if kilobytes > max_kilobytes:
-        raise ValueError(f"the {len(pictures)} frames take {kilobytes:.0f} kB, more than {max_kilobytes:g}; use fewer or smaller ones, a lower quality, or raise max_kilobytes")
+        raise ValueError(
+            f"the {len(pictures)} frames take {kilobytes:.0f} kB, more than {max_kilobytes:g}; use fewer or smaller"
+            " ones, a lower quality, or raise max_kilobytes"
+        )
     return LivePicture(pictures, [str(label) for label in frames], description, alt, start % len(frames))

@@ -24,13 +24,13 @@ import numpy as np
 import safetensors.torch
 import torch
 import torchvision
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
-from torchvision.transforms import functional as TF
 from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as TF
 from tqdm.auto import tqdm
 
 from .core import real_number, warn_user, whole_number
@@ -39,58 +39,66 @@ from .core import real_number, warn_user, whole_number
 SHAPE_CLASSES = ("circle", "square", "triangle", "star", "cross", "heart")
 
 # %% ../nbs/01_samples.ipynb #0504988e
-def _circle(x, y): return (x*x + y*y).sqrt() - 1
+def _circle(x, y):
+    return (x * x + y * y).sqrt() - 1
 
-def _square(x, y): return torch.maximum(x.abs(), y.abs()) - math.pi**.5/2
+
+def _square(x, y):
+    return torch.maximum(x.abs(), y.abs()) - math.pi**0.5 / 2
+
 
 def _triangle(x, y):
-    inradius = (math.pi/27**.5)**.5   # area of a regular triangle: sqrt(27) inradius^2
-    return torch.maximum(y, x.abs()*3**.5/2 - y/2) - inradius
+    inradius = (math.pi / 27**0.5) ** 0.5  # area of a regular triangle: sqrt(27) inradius^2
+    return torch.maximum(y, x.abs() * 3**0.5 / 2 - y / 2) - inradius
 
 # %% ../nbs/01_samples.ipynb #a9e616e8
-def _cross(x, y, ratio=.36):
-    half = (math.pi/(8*ratio - 4*ratio**2))**.5
+def _cross(x, y, ratio=0.36):
+    half = (math.pi / (8 * ratio - 4 * ratio**2)) ** 0.5
     x, y = x.abs(), y.abs()
-    return torch.maximum(torch.minimum(x, y) - ratio*half, torch.maximum(x, y) - half)
+    return torch.maximum(torch.minimum(x, y) - ratio * half, torch.maximum(x, y) - half)
+
 
 def _heart(x, y):
-    c = (math.pi/(4 + math.pi))**.5
-    shift = c*(math.pi/2 + 2/3)/(4 + math.pi)
-    u, v = (y + x)/2**.5 - shift, (y - x)/2**.5 - shift
+    c = (math.pi / (4 + math.pi)) ** 0.5
+    shift = c * (math.pi / 2 + 2 / 3) / (4 + math.pi)
+    u, v = (y + x) / 2**0.5 - shift, (y - x) / 2**0.5 - shift
     square = torch.maximum(u.abs(), v.abs())
-    discs = torch.minimum((u + c)**2 + v**2, u**2 + (v + c)**2).sqrt()
+    discs = torch.minimum((u + c) ** 2 + v**2, u**2 + (v + c) ** 2).sqrt()
     return torch.minimum(discs, square) - c
 
 # %% ../nbs/01_samples.ipynb #aca4b8a0
-def _star(x, y, ratio=.5):
-    wedge = 2*math.pi/5
-    tip = (math.pi/(5*ratio*math.sin(wedge/2)))**.5
+def _star(x, y, ratio=0.5):
+    wedge = 2 * math.pi / 5
+    tip = (math.pi / (5 * ratio * math.sin(wedge / 2))) ** 0.5
     angle = torch.atan2(x, -y)
-    angle = (angle - wedge*torch.round(angle/wedge)).abs()
-    radius = (x*x + y*y).sqrt()
-    dx, dy = tip*(ratio*math.cos(wedge/2) - 1), tip*ratio*math.sin(wedge/2)
-    return ((radius*angle.cos() - tip)*dy - radius*angle.sin()*dx)/math.hypot(dx, dy)
+    angle = (angle - wedge * torch.round(angle / wedge)).abs()
+    radius = (x * x + y * y).sqrt()
+    dx, dy = tip * (ratio * math.cos(wedge / 2) - 1), tip * ratio * math.sin(wedge / 2)
+    return ((radius * angle.cos() - tip) * dy - radius * angle.sin() * dx) / math.hypot(dx, dy)
+
 
 _IMPLICIT = dict(circle=_circle, square=_square, triangle=_triangle, star=_star, cross=_cross, heart=_heart)
 
 # %% ../nbs/01_samples.ipynb #7955a1de
-_SLOTS, _PLACES = 5, 48                    # shapes at most; random places tried for each
-_SMALL, _LARGE, _REACH = .1, .145, 1.56    # scale of a shape in image sides; its farthest point in scales
-_MARKER = .052                             # radius of the marker in image sides
+_SLOTS, _PLACES = 5, 48  # shapes at most; random places tried for each
+_SMALL, _LARGE, _REACH = 0.1, 0.145, 1.56  # scale of a shape in image sides; its farthest point in scales
+_MARKER = 0.052  # radius of the marker in image sides
 
 # %% ../nbs/01_samples.ipynb #0b762821
-def _between(uniform, low, high): return low + (high - low)*uniform
+def _between(uniform, low, high):
+    return low + (high - low) * uniform
+
 
 def _layout(n, size, generator):
     "Kinds, radii, presence and centres of the slots, and the slots' seven remaining uniform numbers"
-    uniform = torch.rand(n, 2 + 9*_SLOTS + 2*_PLACES*(_SLOTS + 1), generator=generator)
-    count, decoy, slots, places = uniform.split([1, 1, 9*_SLOTS, 2*_PLACES*(_SLOTS + 1)], 1)
+    uniform = torch.rand(n, 2 + 9 * _SLOTS + 2 * _PLACES * (_SLOTS + 1), generator=generator)
+    count, decoy, slots, places = uniform.split([1, 1, 9 * _SLOTS, 2 * _PLACES * (_SLOTS + 1)], 1)
     kind, scale, *look = slots.reshape(n, 9, _SLOTS).unbind(1)
     targets = torch.arange(n)[:, None] % 6
-    kind = (targets + 1 + (kind*5).long()) % 6
+    kind = (targets + 1 + (kind * 5).long()) % 6
     kind[:, :1] = targets
-    radius = torch.cat([_between(scale, _SMALL, _LARGE), torch.full((n, 1), _MARKER)], 1)*size
-    present = torch.cat([torch.arange(_SLOTS) < 3 + (count*3).long(), decoy < .5], 1)
+    radius = torch.cat([_between(scale, _SMALL, _LARGE), torch.full((n, 1), _MARKER)], 1) * size
+    present = torch.cat([torch.arange(_SLOTS) < 3 + (count * 3).long(), decoy < 0.5], 1)
     centre = _centres(places.reshape(n, _SLOTS + 1, _PLACES, 2), radius, present, size)
     return kind, radius, present, centre, look
 
@@ -98,16 +106,16 @@ def _layout(n, size, generator):
 def _centres(places, radius, present, size):
     "First free place of each slot; clears `present` where the decoy finds none"
     rows = torch.arange(len(places))
-    reach = torch.cat([radius[:, :-1]*_REACH, radius[:, -1:]], 1)
+    reach = torch.cat([radius[:, :-1] * _REACH, radius[:, -1:]], 1)
     centre = torch.zeros(len(places), _SLOTS + 1, 2)
     for k in range(_SLOTS + 1):
         margin = reach[:, k, None, None] + 1
-        place = margin + places[:, k]*(size - 2*margin)
+        place = margin + places[:, k] * (size - 2 * margin)
         distance = (place[:, :, None] - centre[:, None, :k]).norm(dim=-1)
-        gap = distance - (reach[:, None, :k] + reach[:, None, k:k+1])*(.8 if k < _SLOTS else 1)
+        gap = distance - (reach[:, None, :k] + reach[:, None, k : k + 1]) * (0.8 if k < _SLOTS else 1)
         gap = gap.masked_fill(~present[:, None, :k], math.inf)
         gap = torch.cat([gap, torch.zeros(len(places), _PLACES, 1)], 2).amin(2)
-        best = gap.argmax(1)   # the first of equals
+        best = gap.argmax(1)  # the first of equals
         centre[:, k] = place[rows, best]
     present[:, -1] &= gap[rows, best] >= 0
     return centre
@@ -117,9 +125,9 @@ def _pattern(which, x, y, frequency, noise):
     "Pattern 0 plain, 1 stripes, 2 dots, 3 noise of each image, at coordinates (n, h, w)"
     pattern = torch.zeros_like(x)
     i, j, k = ((which == o).nonzero()[:, 0] for o in (1, 2, 3))
-    pattern[i] = (2*torch.sin(frequency[i]*x[i])).clamp(-1, 1)
-    pattern[j] = (3*torch.sin(frequency[j]*x[j])*torch.sin(frequency[j]*y[j])).clamp(-1, 1)
-    pattern[k] = 2*noise[k] - 1
+    pattern[i] = (2 * torch.sin(frequency[i] * x[i])).clamp(-1, 1)
+    pattern[j] = (3 * torch.sin(frequency[j] * x[j]) * torch.sin(frequency[j] * y[j])).clamp(-1, 1)
+    pattern[k] = 2 * noise[k] - 1
     return pattern
 
 # %% ../nbs/01_samples.ipynb #d5ea7d55
@@ -127,45 +135,48 @@ def _ground(uniform, noise):
     "Background (n, size, size, 3) from uniform numbers (n, 52) and pixel noise (n, size, size)"
     n, size, _ = noise.shape
     colours, which, angle, frequency, strength = uniform.split([48, 1, 1, 1, 1], 1)
-    angle, frequency = angle[..., None]*math.pi, _between(frequency[..., None], 2, 7)*2*math.pi/size
+    angle, frequency = angle[..., None] * math.pi, _between(frequency[..., None], 2, 7) * 2 * math.pi / size
     y, x = torch.arange(size)[:, None], torch.arange(size)
-    pattern = _pattern((which[:, 0]*4).long(), x*angle.cos() + y*angle.sin(), y*angle.cos() - x*angle.sin(), frequency, noise)
-    colours = _between(colours, .25, .75).reshape(n, 3, 4, 4)
+    pattern = _pattern(
+        (which[:, 0] * 4).long(), x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin(), frequency, noise
+    )
+    colours = _between(colours, 0.25, 0.75).reshape(n, 3, 4, 4)
     colours = F.interpolate(colours, size=(size, size), mode="bicubic", align_corners=True)
-    ground = colours + (_between(strength[..., None], .05, .15)*pattern)[:, None]
+    ground = colours + (_between(strength[..., None], 0.05, 0.15) * pattern)[:, None]
     return ground.permute(0, 2, 3, 1).contiguous()
 
 # %% ../nbs/01_samples.ipynb #87e9f716
 def _window(centre, reach, size):
     "Index of a window of each image, and its pixels' offsets from the centre, (n, side, side) each"
-    side = 2*math.ceil(reach) + 2
-    corner = (centre - side/2).round().long().clamp(0, size - side)
+    side = 2 * math.ceil(reach) + 2
+    corner = (centre - side / 2).round().long().clamp(0, size - side)
     columns, rows = (corner[:, None] + torch.arange(side)[:, None]).unbind(2)
     index = torch.arange(len(centre))[:, None, None], rows[:, :, None], columns[:, None, :]
-    x = columns[:, None, :] + .5 - centre[:, :1, None]
-    y = rows[:, :, None] + .5 - centre[:, 1:, None]
+    x = columns[:, None, :] + 0.5 - centre[:, :1, None]
+    y = rows[:, :, None] + 0.5 - centre[:, 1:, None]
     return index, *torch.broadcast_tensors(x, y)
+
 
 def _blend(image, index, cover, paint):
     "Lay `paint` over the windows `index` of `image` with opacity `cover`"
-    image[index] += cover[..., None]*(paint - image[index])
+    image[index] += cover[..., None] * (paint - image[index])
 
 # %% ../nbs/01_samples.ipynb #6f432d04
 def _draw_shape(image, kind, radius, present, centre, look, noise):
     "Paint one slot into every image where it is present; mask (n, size, size) of its pixels"
     size = image.shape[1]
     angle, corner, *jitter, pattern, frequency = look
-    index, x, y = _window(centre, _LARGE*_REACH*size, size)
-    angle, scale = angle[:, None, None]*2*math.pi, radius[:, None, None]
-    u, v = (x*angle.cos() + y*angle.sin())/scale, (y*angle.cos() - x*angle.sin())/scale
+    index, x, y = _window(centre, _LARGE * _REACH * size, size)
+    angle, scale = angle[:, None, None] * 2 * math.pi, radius[:, None, None]
+    u, v = (x * angle.cos() + y * angle.sin()) / scale, (y * angle.cos() - x * angle.sin()) / scale
     field = torch.full_like(u, math.inf)
     for k, name in enumerate(SHAPE_CLASSES):
         i = ((kind == k) & present).nonzero()[:, 0]
-        field[i] = _IMPLICIT[name](u[i], v[i])*scale[i]
-    corner = 1 + (corner*6).long()
-    colour = torch.stack([corner >> k & 1 for k in range(3)], 1)*.8 + torch.stack(jitter, 1)*.2
-    pattern = _pattern((pattern*4).long(), u, v, _between(frequency, 8, 14)[:, None, None], noise[index])
-    _blend(image, index, (.5 - field).clamp(0, 1), colour[:, None, None]*(.75 - .25*pattern)[..., None])
+        field[i] = _IMPLICIT[name](u[i], v[i]) * scale[i]
+    corner = 1 + (corner * 6).long()
+    colour = torch.stack([corner >> k & 1 for k in range(3)], 1) * 0.8 + torch.stack(jitter, 1) * 0.2
+    pattern = _pattern((pattern * 4).long(), u, v, _between(frequency, 8, 14)[:, None, None], noise[index])
+    _blend(image, index, (0.5 - field).clamp(0, 1), colour[:, None, None] * (0.75 - 0.25 * pattern)[..., None])
     mask = torch.zeros(image.shape[:3], dtype=torch.bool)
     mask[index] = field < 0
     return mask
@@ -174,11 +185,11 @@ def _draw_shape(image, kind, radius, present, centre, look, noise):
 def _draw_marker(image, present, centre):
     "Paint the bull's-eye into every image where it is present; mask (n, size, size) of its pixels"
     size = image.shape[1]
-    radius = _MARKER*size
+    radius = _MARKER * size
     index, x, y = _window(centre, radius, size)
-    distance, present = (x*x + y*y).sqrt(), present[:, None, None]
-    ink = .5 + .5*torch.cos(distance*3*math.pi/radius)
-    _blend(image, index, (radius + .5 - distance).clamp(0, 1)*present, ink[..., None])
+    distance, present = (x * x + y * y).sqrt(), present[:, None, None]
+    ink = 0.5 + 0.5 * torch.cos(distance * 3 * math.pi / radius)
+    _blend(image, index, (radius + 0.5 - distance).clamp(0, 1) * present, ink[..., None])
     mask = torch.zeros(image.shape[:3], dtype=torch.bool)
     mask[index] = (distance < radius) & present
     return mask
@@ -186,41 +197,56 @@ def _draw_marker(image, present, centre):
 # %% ../nbs/01_samples.ipynb #1d3f0162
 @dataclass
 class ShapeImages:
-    "Images with their classes and the pixels that decide them, as `shape_images` returns them. `len` counts the images; an integer index gives one image (parts without the first dimension), a slice or an index tensor a smaller `ShapeImages`."
-    images:torch.Tensor # (n, 3, size, size) float32 in [0, 1], red-green-blue
-    targets:torch.Tensor # (n,) int64, position in `SHAPE_CLASSES`
-    evidence:torch.Tensor # (n, size, size) bool, visible pixels of the marked shape with its marker
-    distractors:torch.Tensor # (n, size, size) bool, visible pixels of the other shapes and of the decoy marker
-    marker:torch.Tensor # (n, size, size) bool, pixels of the marker that counts
+    """Images with their classes and the pixels that decide them, as `shape_images` returns them.
 
-    def __len__(self): return len(self.images)
+    `len` counts the images; an integer index gives one image (parts without the first dimension), a slice or an
+    index tensor a smaller `ShapeImages`.
+    """
+
+    images: torch.Tensor  # (n, 3, size, size) float32 in [0, 1], red-green-blue
+    targets: torch.Tensor  # (n,) int64, position in `SHAPE_CLASSES`
+    evidence: torch.Tensor  # (n, size, size) bool, visible pixels of the marked shape with its marker
+    distractors: torch.Tensor  # (n, size, size) bool, visible pixels of the other shapes and of the decoy marker
+    marker: torch.Tensor  # (n, size, size) bool, pixels of the marker that counts
+
+    def __len__(self):
+        return len(self.images)
 
     def __getitem__(self, index):
         return ShapeImages(*(getattr(self, o)[index] for o in self.__dataclass_fields__))
 
-    def __iter__(self): return (self[i] for i in range(len(self)))
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
 
 # %% ../nbs/01_samples.ipynb #f4c0f234
 def _seed_number(seed):
     "A seed as an int that a generator takes, also three times as large; TypeError or ValueError otherwise"
-    seed = whole_number(seed, "seed", least=-2**61)
-    if seed >= 2**61: raise ValueError(f"seed is {seed}; it must be below 2**61")
+    seed = whole_number(seed, "seed", least=-(2**61))
+    if seed >= 2**61:
+        raise ValueError(f"seed is {seed}; it must be below 2**61")
     return seed
 
 # %% ../nbs/01_samples.ipynb #d5c18831
 def shape_images(
-    n:int, # number of images; image i has class i modulo 6
-    seed:int=0, # which images: the same seed gives the same ones, whatever `n` is
-    size:int=96, # height and width in pixels, at least 48; the embedded network is trained at 96
+    n: int,  # number of images; image i has class i modulo 6
+    seed: int = 0,  # which images: the same seed gives the same ones, whatever `n` is
+    size: int = 96,  # height and width in pixels, at least 48; the embedded network is trained at 96
 ) -> ShapeImages:
-    "Pictures of three to five shapes, one of which carries a marker and gives the class. Returns `ShapeImages` with float32 images (n, 3, size, size) in [0, 1], int64 targets (n,) and three bool masks (n, size, size), on the CPU. The global random state is neither read nor changed. TypeError if one of the three is no int, ValueError if `n` is below 1 or `size` below 48."
+    """Pictures of three to five shapes, one of which carries a marker and gives the class.
+
+    Returns `ShapeImages` with float32 images (n, 3, size, size) in [0, 1], int64 targets (n,) and three bool
+    masks (n, size, size), on the CPU. The global random state is neither read nor changed. TypeError if one of
+    the three is no int, ValueError if `n` is below 1 or `size` below 48.
+    """
     n, seed = whole_number(n, "n"), _seed_number(seed)
-    size = whole_number(size, "size", least=48)   # smaller, and the marker can't be seen
-    with torch.device("cpu"): return _images(n, seed, size)   # whatever the default device
+    size = whole_number(size, "size", least=48)  # smaller, and the marker can't be seen
+    with torch.device("cpu"):
+        return _images(n, seed, size)  # whatever the default device
+
 
 def _images(n, seed, size):
     "The images of `shape_images`"
-    layout_random, ground_random, noise_random = (torch.Generator().manual_seed(3*seed + k) for k in range(3))
+    layout_random, ground_random, noise_random = (torch.Generator().manual_seed(3 * seed + k) for k in range(3))
     *slots, look = _layout(n, size, layout_random)
     ground = torch.rand(n, 52, generator=ground_random)
     blocks = []
@@ -237,8 +263,11 @@ def _render(kind, radius, present, centre, look, ground, noise):
     image = _ground(ground, noise)
     distractors = torch.zeros(noise.shape, dtype=torch.bool)
     for k in reversed(range(_SLOTS)):
-        evidence = _draw_shape(image, kind[:, k], radius[:, k], present[:, k], centre[:, k], [o[:, k] for o in look], noise)
-        if k: distractors |= evidence
+        evidence = _draw_shape(
+            image, kind[:, k], radius[:, k], present[:, k], centre[:, k], [o[:, k] for o in look], noise
+        )
+        if k:
+            distractors |= evidence
     marker = _draw_marker(image, present[:, 0], centre[:, 0])
     distractors |= _draw_marker(image, present[:, -1], centre[:, -1])
     evidence |= marker
@@ -248,22 +277,32 @@ def _render(kind, radius, present, centre, look, ground, noise):
 def _convolution(channels, out, stride=1):
     return nn.Sequential(nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
 
+
 class _Residual(nn.Module):
     "Two convolutions whose result is added to their input"
+
     def __init__(self, channels):
         super().__init__()
         self.first = _convolution(channels, channels)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
         self.relu = nn.ReLU()
 
-    def forward(self, x): return self.relu(x + self.second(self.first(x)))
+    def forward(self, x):
+        return self.relu(x + self.second(self.first(x)))
 
 # %% ../nbs/01_samples.ipynb #d9bbac6e
 class ShapesNet(nn.Module):
-    "Residual convolutional network for `shape_images`. Takes float images (n, 3, height, width) in [0, 1], best 96 by 96, and returns logits (n, classes). Its last feature map has one cell for 8 by 8 pixels."
-    def __init__(self,
-        widths:tuple=(16, 32, 40, 56), # channels of the stem, of both residual stages and of the last feature map
-        classes:int=6, # number of logits
+    """Residual convolutional network for `shape_images`.
+
+    Takes float images (n, 3, height, width) in [0, 1], best 96 by 96, and returns logits (n, classes). Its last
+    feature map has one cell for 8 by 8 pixels.
+    """
+
+    def __init__(
+        self,
+        # channels of the stem, of both residual stages and of the last feature map
+        widths: tuple = (16, 32, 40, 56),
+        classes: int = 6,  # number of logits
     ):
         super().__init__()
         if not isinstance(widths, Sequence) or len(widths) != 4:
@@ -271,19 +310,27 @@ class ShapesNet(nn.Module):
         stem, low, high, last = (whole_number(o, "a width") for o in widths)
         classes = whole_number(classes, "classes")
         self.features = nn.Sequential(
-            _convolution(3, stem, stride=2), _convolution(stem, low), nn.MaxPool2d(2), _Residual(low),
-            _convolution(low, high), nn.MaxPool2d(2), _Residual(high), _convolution(high, last))
+            _convolution(3, stem, stride=2),
+            _convolution(stem, low),
+            nn.MaxPool2d(2),
+            _Residual(low),
+            _convolution(low, high),
+            nn.MaxPool2d(2),
+            _Residual(high),
+            _convolution(high, last),
+        )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, classes)
 
-    def forward(self, x): return self.classifier(torch.flatten(self.pool(self.features(x)), 1))
+    def forward(self, x):
+        return self.classifier(torch.flatten(self.pool(self.features(x)), 1))
 
 # %% ../nbs/01_samples.ipynb #9463939e
 def _vary(images, evidence, generator):
     "The same flip, transposition and permutation of colours for the whole batch"
     images = images[:, torch.randperm(3, generator=generator)]
-    vertical, horizontal, transposed = (torch.rand(3, generator=generator) < .5).tolist()
-    turns = [-2]*vertical + [-1]*horizontal
+    vertical, horizontal, transposed = (torch.rand(3, generator=generator) < 0.5).tolist()
+    turns = [-2] * vertical + [-1] * horizontal
     images, evidence = images.flip(turns), evidence.flip(turns)
     return (images.mT, evidence.mT) if transposed else (images, evidence)
 
@@ -291,12 +338,12 @@ def _vary(images, evidence, generator):
 def _erase(images, share, generator):
     "Paint random cells of a `share` of the images black, in their mean colour or in a random colour"
     n, _, height, width = images.shape
-    chance = .25*torch.rand(n, 1, 1, 1, generator=generator)*(torch.rand(n, 1, 1, 1, generator=generator) < share)
-    cells = torch.rand(n, 1, height//8, width//8, generator=generator) < chance
-    mask = F.interpolate(cells.float(), size=(height, width)) > .5
+    chance = 0.25 * torch.rand(n, 1, 1, 1, generator=generator) * (torch.rand(n, 1, 1, 1, generator=generator) < share)
+    cells = torch.rand(n, 1, height // 8, width // 8, generator=generator) < chance
+    mask = F.interpolate(cells.float(), size=(height, width)) > 0.5
     which = torch.randint(3, (n, 1, 1, 1), generator=generator)
     colour = torch.rand(n, 3, 1, 1, generator=generator)
-    colour = torch.where(which == 0, 0., torch.where(which == 1, images.mean((2, 3), keepdim=True), colour))
+    colour = torch.where(which == 0, 0.0, torch.where(which == 1, images.mean((2, 3), keepdim=True), colour))
     return torch.where(mask, colour, images)
 
 # %% ../nbs/01_samples.ipynb #9e4f01e3
@@ -304,25 +351,47 @@ def _local_logits(model, features):
     "Logits at every position of the feature map, (n, classes, h, w); their mean over positions are the logits"
     return F.conv2d(features, model.classifier.weight[..., None, None], model.classifier.bias)
 
+
 def _scaffold_loss(model, features, targets, evidence):
     local = _local_logits(model, features)
     local = torch.cat([local, torch.zeros_like(local[:, :1])], 1)
-    here = F.adaptive_avg_pool2d(evidence[:, None].float(), local.shape[-2:])[:, 0] > .5
-    weight = torch.tensor([1.]*(local.shape[1] - 1) + [.1], device=local.device)
+    here = F.adaptive_avg_pool2d(evidence[:, None].float(), local.shape[-2:])[:, 0] > 0.5
+    weight = torch.tensor([1.0] * (local.shape[1] - 1) + [0.1], device=local.device)
     return F.cross_entropy(local, torch.where(here, targets[:, None, None], local.shape[1] - 1), weight=weight)
 
 # %% ../nbs/01_samples.ipynb #3f019f77
-_DRAWING = {Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_, Tensor.exponential_, Tensor.random_,
-    torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial,
-    init.uniform_, init.normal_, init.trunc_normal_, init.kaiming_uniform_, init.kaiming_normal_,
-    init.xavier_uniform_, init.xavier_normal_, init.orthogonal_, init.sparse_}
+_DRAWING = {
+    Tensor.uniform_,
+    Tensor.normal_,
+    Tensor.bernoulli_,
+    Tensor.exponential_,
+    Tensor.random_,
+    torch.rand,
+    torch.randn,
+    torch.randint,
+    torch.randperm,
+    torch.normal,
+    torch.bernoulli,
+    torch.multinomial,
+    init.uniform_,
+    init.normal_,
+    init.trunc_normal_,
+    init.kaiming_uniform_,
+    init.kaiming_normal_,
+    init.xavier_uniform_,
+    init.xavier_normal_,
+    init.orthogonal_,
+    init.sparse_,
+}
+
 
 class _Seeded(TorchFunctionMode):
     "Run the body with random numbers of its own; only this thread's calls are meant"
+
     def __init__(self, seed):
         super().__init__()
         self.generator = torch.Generator().manual_seed(seed)
-        self.cpu = torch.device("cpu")   # where the generator is, whatever the default device
+        self.cpu = torch.device("cpu")  # where the generator is, whatever the default device
 
     def __enter__(self):
         self.cpu.__enter__()
@@ -334,107 +403,150 @@ class _Seeded(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        if function in _DRAWING and kwargs.get("generator") is None: kwargs["generator"] = self.generator
+        if function in _DRAWING and kwargs.get("generator") is None:
+            kwargs["generator"] = self.generator
         return function(*args, **kwargs)
 
 # %% ../nbs/01_samples.ipynb #0ad4c2ef
 def train_shapes_network(
-    steps:int=1200, # optimiser steps; about 0.1 s each on two cores
-    batch_size:int=64, # images in a step
-    seed:int=0, # start weights, order, variants and erasing; pictures come from seed + 1,000,000
-    pool:int=8000, # pictures generated beforehand and used again and again in variants
-    learning_rate:float=3e-3, # highest rate of the one-cycle schedule of AdamW
-    scaffold:float=.5, # fraction of the steps during which the local loss fades out; 0 for none
-    erase:float=.5, # share of the pictures in which cells are erased; 0 for none
-    on_step:Callable=None, # called as on_step(step, loss) after each step
-    show_progress:bool=True, # show a progress bar
+    steps: int = 1200,  # optimiser steps; about 0.1 s each on two cores
+    batch_size: int = 64,  # images in a step
+    seed: int = 0,  # start weights, order, variants and erasing; pictures come from seed + 1,000,000
+    pool: int = 8000,  # pictures generated beforehand and used again and again in variants
+    learning_rate: float = 3e-3,  # highest rate of the one-cycle schedule of AdamW
+    scaffold: float = 0.5,  # fraction of the steps during which the local loss fades out; 0 for none
+    erase: float = 0.5,  # share of the pictures in which cells are erased; 0 for none
+    on_step: Callable = None,  # called as on_step(step, loss) after each step
+    show_progress: bool = True,  # show a progress bar
 ) -> ShapesNet:
-    "Train a `ShapesNet` on the CPU. Returns it in evaluation mode. The global random state is not changed. Two runs with the same arguments agree on the same machine with the same version and thread count of torch; elsewhere sums are rounded differently, the weights drift apart, and only the accuracy is alike. TypeError or ValueError for arguments that aren't numbers, or are out of their range."
-    steps, batch_size, pool = whole_number(steps, "steps"), whole_number(batch_size, "batch_size"), whole_number(pool, "pool")
+    """Train a `ShapesNet` on the CPU. Returns it in evaluation mode.
+
+    The global random state is not changed. Two runs with the same arguments agree on the same machine with the
+    same version and thread count of torch; elsewhere sums are rounded differently, the weights drift apart, and
+    only the accuracy is alike. TypeError or ValueError for arguments that aren't numbers, or are out of their
+    range.
+    """
+    steps, batch_size, pool = (
+        whole_number(steps, "steps"),
+        whole_number(batch_size, "batch_size"),
+        whole_number(pool, "pool"),
+    )
     seed = _seed_number(seed)
     learning_rate = real_number(learning_rate, "learning_rate", 0, open_low=True)
-    if on_step is not None and not callable(on_step): raise TypeError(f"on_step must be a function (step, loss), got {type(on_step).__name__}")
+    if on_step is not None and not callable(on_step):
+        raise TypeError(f"on_step must be a function (step, loss), got {type(on_step).__name__}")
     scaffold, erase = real_number(scaffold, "scaffold", 0), real_number(erase, "erase", 0, 1)
     data = shape_images(pool, seed=seed + 1_000_000)
-    pixels = (data.images*255).round().byte()
-    data.images = pixels   # a quarter of the memory
-    with _Seeded(seed): model = ShapesNet().to(memory_format=torch.channels_last)
+    pixels = (data.images * 255).round().byte()
+    data.images = pixels  # a quarter of the memory
+    with _Seeded(seed):
+        model = ShapesNet().to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=.2)
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.2)
     with tqdm(range(steps), disable=not show_progress, desc="training") as progress:
         for step in progress:
             chosen = torch.randint(pool, (batch_size,), generator=generator)
-            images, evidence = _vary(pixels[chosen].float()/255, data.evidence[chosen], generator)
+            images, evidence = _vary(pixels[chosen].float() / 255, data.evidence[chosen], generator)
             images = _erase(images, erase, generator).contiguous(memory_format=torch.channels_last)
             features, targets = model.features(images), data.targets[chosen]
             loss = F.cross_entropy(model.classifier(features.mean((2, 3))), targets)
-            fade = 1 - step/(scaffold*steps) if scaffold > 0 else 0
-            if fade > 0: loss = loss + fade*_scaffold_loss(model, features, targets, evidence)
+            fade = 1 - step / (scaffold * steps) if scaffold > 0 else 0
+            if fade > 0:
+                loss = loss + fade * _scaffold_loss(model, features, targets, evidence)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            if on_step is not None: on_step(step, loss.item())
+            if on_step is not None:
+                on_step(step, loss.item())
     return model.eval().to(memory_format=torch.contiguous_format)
 
 # %% ../nbs/01_samples.ipynb #6c8dac12
 def sample_model() -> ShapesNet:
-    "The trained network of this package. Returns a new `ShapesNet` on the CPU in evaluation mode: float images (n, 3, 96, 96) in [0, 1] to float32 logits (n, 6), whose positions are those of `SHAPE_CLASSES`. FileNotFoundError if the package was installed without its data."
-    path = files("attrnb")/"data"/"shapes.safetensors"
+    """The trained network of this package.
+
+    Returns a new `ShapesNet` on the CPU in evaluation mode: float images (n, 3, 96, 96) in [0, 1] to float32
+    logits (n, 6), whose positions are those of `SHAPE_CLASSES`. FileNotFoundError if the package was installed
+    without its data.
+    """
+    path = files("attrnb") / "data" / "shapes.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"the weights are missing at {path}; install attrnb again, or write them with train_shapes_network")
-    with _Seeded(0): model = ShapesNet()
+        raise FileNotFoundError(
+            f"the weights are missing at {path}; install attrnb again, or write them with train_shapes_network"
+        )
+    with _Seeded(0):
+        model = ShapesNet()
     model.load_state_dict(safetensors.torch.load(path.read_bytes()))
     return model.eval()
 
 # %% ../nbs/01_samples.ipynb #8e4170d1
 def half_moons(
-    n:int=1000, # number of points; class 1 has one more if it is odd
-    noise:float=.1, # standard deviation of the Gaussian noise in both coordinates
-    seed:int=0, # of the noise and of the order
+    n: int = 1000,  # number of points; class 1 has one more if it is odd
+    noise: float = 0.1,  # standard deviation of the Gaussian noise in both coordinates
+    seed: int = 0,  # of the noise and of the order
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    "Two interleaved half-circles in random order. Returns float32 points (n, 2) and int64 labels (n,), which are 0 for the upper and 1 for the lower moon. The global random state is not changed. TypeError for other than numbers, ValueError if `n` is below 2 or `noise` negative or not finite."
-    n = whole_number(n, "n", least=2)   # one point for each moon
+    """Two interleaved half-circles in random order.
+
+    Returns float32 points (n, 2) and int64 labels (n,), which are 0 for the upper and 1 for the lower moon. The
+    global random state is not changed. TypeError for other than numbers, ValueError if `n` is below 2 or `noise`
+    negative or not finite.
+    """
+    n = whole_number(n, "n", least=2)  # one point for each moon
     noise = real_number(noise, "noise", 0)
     seed = _seed_number(seed)
-    with torch.device("cpu"): return _moons(n, noise, seed)   # whatever the default device
+    with torch.device("cpu"):
+        return _moons(n, noise, seed)  # whatever the default device
+
 
 def _moons(n, noise, seed):
     "The points and labels of `half_moons`"
     generator = torch.Generator().manual_seed(seed)
-    upper, lower = torch.linspace(0, math.pi, n//2), torch.linspace(0, math.pi, n - n//2)
-    points = torch.cat([torch.stack([upper.cos(), upper.sin()], 1), torch.stack([1 - lower.cos(), .5 - lower.sin()], 1)])
-    labels = torch.cat([torch.zeros(n//2, dtype=torch.int64), torch.ones(n - n//2, dtype=torch.int64)])
-    points = points + noise*torch.randn(n, 2, generator=generator)
+    upper, lower = torch.linspace(0, math.pi, n // 2), torch.linspace(0, math.pi, n - n // 2)
+    points = torch.cat(
+        [torch.stack([upper.cos(), upper.sin()], 1), torch.stack([1 - lower.cos(), 0.5 - lower.sin()], 1)]
+    )
+    labels = torch.cat([torch.zeros(n // 2, dtype=torch.int64), torch.ones(n - n // 2, dtype=torch.int64)])
+    points = points + noise * torch.randn(n, 2, generator=generator)
     order = torch.randperm(n, generator=generator)
     return points[order], labels[order]
 
 # %% ../nbs/01_samples.ipynb #e2e43f1d
 def half_moons_model(
-    points:torch.Tensor, # (n, 2) float, as from `half_moons`
-    labels:torch.Tensor, # (n,) integer, 0 or 1
-    seed:int=0, # start weights
-    activation:str="relu", # "relu", or "softplus" for a smooth landscape
-    hidden:int=10, # units in each of the two hidden layers
-    epochs:int=500, # steps of Adam on all points at once; enough for the default noise
+    points: torch.Tensor,  # (n, 2) float, as from `half_moons`
+    labels: torch.Tensor,  # (n,) integer, 0 or 1
+    seed: int = 0,  # start weights
+    activation: str = "relu",  # "relu", or "softplus" for a smooth landscape
+    hidden: int = 10,  # units in each of the two hidden layers
+    epochs: int = 500,  # steps of Adam on all points at once; enough for the default noise
 ) -> nn.Sequential:
-    "Train a perceptron 2-hidden-hidden-2 in about a second. Returns it in evaluation mode: points (n, 2) to float32 logits (n, 2). The global random state is not changed. TypeError or ValueError for points or labels of another shape or kind, another activation, or numbers below 1."
+    """Train a perceptron 2-hidden-hidden-2 in about a second.
+
+    Returns it in evaluation mode: points (n, 2) to float32 logits (n, 2). The global random state is not changed.
+    TypeError or ValueError for points or labels of another shape or kind, another activation, or numbers below 1.
+    """
     activations = dict(relu=nn.ReLU, softplus=nn.Softplus)
-    if not isinstance(activation, str) or activation not in activations: raise ValueError(f'activation must be "relu" or "softplus", got {activation!r}')
+    if not isinstance(activation, str) or activation not in activations:
+        raise ValueError(f'activation must be "relu" or "softplus", got {activation!r}')
     for o, name in ((points, "points"), (labels, "labels")):
-        if not isinstance(o, Tensor): raise TypeError(f"{name} must be a tensor, got {type(o).__name__}")
+        if not isinstance(o, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(o).__name__}")
     hidden, epochs, seed = whole_number(hidden, "hidden"), whole_number(epochs, "epochs"), _seed_number(seed)
-    if points.ndim != 2 or points.shape[1] != 2: raise ValueError(f"points must have shape (n, 2), got {tuple(points.shape)}")
-    if labels.is_floating_point() or labels.is_complex(): raise TypeError(f"labels have dtype {labels.dtype}; they must be integers, 0 or 1")
-    if labels.shape != points.shape[:1]: raise ValueError(f"labels must have shape ({len(points)},), got {tuple(labels.shape)}")
-    if not torch.isfinite(points).all(): raise ValueError("points hold NaN or infinite numbers; leave them out")
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"points must have shape (n, 2), got {tuple(points.shape)}")
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"labels have dtype {labels.dtype}; they must be integers, 0 or 1")
+    if labels.shape != points.shape[:1]:
+        raise ValueError(f"labels must have shape ({len(points)},), got {tuple(labels.shape)}")
+    if not torch.isfinite(points).all():
+        raise ValueError("points hold NaN or infinite numbers; leave them out")
     if not len(points) or not ((labels == 0) | (labels == 1)).all():
         raise ValueError("labels must be 0 or 1, and at least one")
     act = activations[activation]
-    with _Seeded(seed): model = nn.Sequential(nn.Linear(2, hidden), act(), nn.Linear(hidden, hidden), act(), nn.Linear(hidden, 2))
+    with _Seeded(seed):
+        model = nn.Sequential(nn.Linear(2, hidden), act(), nn.Linear(hidden, hidden), act(), nn.Linear(hidden, 2))
     points, labels = points.detach().float().cpu(), labels.long().cpu()
-    optimizer = torch.optim.Adam(model.parameters(), lr=.02)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(epochs):
         optimizer.zero_grad()
         F.cross_entropy(model(points), labels).backward()
@@ -444,17 +556,27 @@ def half_moons_model(
 # %% ../nbs/01_samples.ipynb #17305eaa
 def _per_channel(value, name):
     "One number for all channels or one for each, as a list of floats; TypeError or ValueError for anything else"
-    if isinstance(value, (Tensor, np.ndarray)): value = value.tolist()
+    if isinstance(value, (Tensor, np.ndarray)):
+        value = value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        if not len(value): raise ValueError(f"{name} is empty; give one number, or one per channel")
+        if not len(value):
+            raise ValueError(f"{name} is empty; give one number, or one per channel")
         return [real_number(o, f"a number of {name}") for o in value]
     return [real_number(value, name)]
 
+
 class Normalize(nn.Module):
-    "Subtract a mean and divide by a standard deviation per channel. Takes float images (n, channels, height, width) and returns the same shape, in the precision of its buffers (float32) at least. TypeError or ValueError for other than finite numbers, a deviation that is not above zero, or lists of different length."
-    def __init__(self,
-        mean:float|list, # one number, or one per channel, on the scale of the pixels
-        std:float|list, # one number, or one per channel
+    """Subtract a mean and divide by a standard deviation per channel.
+
+    Takes float images (n, channels, height, width) and returns the same shape, in the precision of its buffers
+    (float32) at least. TypeError or ValueError for other than finite numbers, a deviation that is not above zero,
+    or lists of different length.
+    """
+
+    def __init__(
+        self,
+        mean: float | list,  # one number, or one per channel, on the scale of the pixels
+        std: float | list,  # one number, or one per channel
     ):
         super().__init__()
         mean, std = _per_channel(mean, "mean"), _per_channel(std, "std")
@@ -465,24 +587,28 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
-    def forward(self, x): return (x - self.mean)/self.std
+    def forward(self, x):
+        return (x - self.mean) / self.std
 
-    def extra_repr(self): return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+    def extra_repr(self):
+        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 # %% ../nbs/01_samples.ipynb #d12624b7
 @dataclass
 class LoadedModel:
     "A classifier ready for attribution, with what belongs to it."
-    model:nn.Module # in evaluation mode; pixels (n, 3, height, width) in [0, 1] to logits (n, classes)
-    preprocess:Callable # PIL image -> (3, height, width) float32 in [0, 1] on the CPU, resized and cropped
-    categories:list # names of the classes, in the order of the logits
-    name:str # as given to `load_model`
+
+    model: nn.Module  # in evaluation mode; pixels (n, 3, height, width) in [0, 1] to logits (n, classes)
+    preprocess: Callable  # PIL image -> (3, height, width) float32 in [0, 1] on the CPU, resized and cropped
+    categories: list  # names of the classes, in the order of the logits
+    name: str  # as given to `load_model`
 
 # %% ../nbs/01_samples.ipynb #cd7387d5
 def _bytes_of(values, black, white):
     "Values as bytes, `black` to 0 and `white` to 255, what lies beyond cut off"
-    values = (np.asarray(values, dtype=np.float64) - black)/(white - black)
-    return Image.fromarray(np.rint(255*values.clip(0, 1)).astype(np.uint8))
+    values = (np.asarray(values, dtype=np.float64) - black) / (white - black)
+    return Image.fromarray(np.rint(255 * values.clip(0, 1)).astype(np.uint8))
+
 
 def _white_of(image, values, named):
     "The value of white of a picture with more than 8 bits; ValueError where it can't be known"
@@ -497,28 +623,37 @@ def _white_of(image, values, named):
                 "If it was made with fewer bits, give the value of white, such as white=4095 for 12"
             )
         return white
-    if image.mode == "F" and low >= -1e-3 and high <= 1 + 1e-3: return 1
+    if image.mode == "F" and low >= -1e-3 and high <= 1 + 1e-3:
+        return 1
     kind = "floating-point numbers" if image.mode == "F" else "32-bit whole numbers"
-    raise ValueError(f"{named} holds {kind} from {low:g} to {high:g}; which of them is white is not written there. "
+    raise ValueError(
+        f"{named} holds {kind} from {low:g} to {high:g}; which of them is white is not written there. "
         f"Give it, such as white={next((o for o in (1, 255, 4095, 65535) if low >= 0 and high <= o), math.ceil(high))}"
-        f"{f', and black={math.floor(low)}' if low < 0 else ''}")
+        f"{f', and black={math.floor(low)}' if low < 0 else ''}"
+    )
 
 # %% ../nbs/01_samples.ipynb #1d80caee
 def to_rgb(
-    image:Image.Image, # of any mode
-    black:float|None=None, # the value that is black; None for 0
-    white:float|None=None, # the value that is white; None for that of the type: 255, 65535, or 1 for floats
-    named:str="the picture", # what error messages call it
+    image: Image.Image,  # of any mode
+    black: float | None = None,  # the value that is black; None for 0
+    white: float | None = None,  # the value that is white; None for that of the type: 255, 65535, or 1 for floats
+    named: str = "the picture",  # what error messages call it
 ) -> Image.Image:
-    "The picture in red-green-blue with 8 bits per colour, transparent pixels over white. TypeError for other than a PIL image; ValueError for one without pixels, with NaN, with 32-bit whole numbers or floating-point ones outside [0, 1] unless `white` is given, or of a mode that can't be converted."
+    """The picture in red-green-blue with 8 bits per colour, transparent pixels over white.
+
+    TypeError for other than a PIL image; ValueError for one without pixels, with NaN, with 32-bit whole numbers
+    or floating-point ones outside [0, 1] unless `white` is given, or of a mode that can't be converted.
+    """
     if not isinstance(image, Image.Image):
         raise TypeError(
             f"{named} is a {type(image).__name__}; accepted: a PIL image. Files are opened by load_image(path), "
             "arrays by Image.fromarray"
         )
-    if 0 in image.size: raise ValueError(f"{named} has {image.width} x {image.height} pixels; there is nothing in it")
+    if 0 in image.size:
+        raise ValueError(f"{named} has {image.width} x {image.height} pixels; there is nothing in it")
     black, white = real_number(black, "black", or_none=True), real_number(white, "white", or_none=True)
-    if white is None and black is not None: raise ValueError(f"black={black:g} needs white, the other end of the scale")
+    if white is None and black is not None:
+        raise ValueError(f"black={black:g} needs white, the other end of the scale")
     if white is not None and white == (black or 0):
         raise ValueError(f"black and white are both {white:g}; give two different values")
     if image.mode == "F" or image.mode.startswith("I"):
@@ -527,7 +662,9 @@ def to_rgb(
             raise ValueError(f"{named} holds NaN or infinite numbers, which have no colour; replace them first")
         white = _white_of(image, values, named) if white is None else white
         black = black or 0
-        if getattr(image, "tag_v2", {}).get(262) == 0: black, white = white, black   # a TIFF whose zero is white
+        # a TIFF whose zero is white
+        if getattr(image, "tag_v2", {}).get(262) == 0:
+            black, white = white, black
         return _bytes_of(values, black, white).convert("RGB")
     try:
         if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
@@ -541,24 +678,27 @@ def to_rgb(
     return image if white is None else _bytes_of(image, black or 0, white)
 
 # %% ../nbs/01_samples.ipynb #f37ff4ef
-_MOST_RESIZED = 50_000_000   # pixels of a resized picture before the cut
+_MOST_RESIZED = 50_000_000  # pixels of a resized picture before the cut
+
 
 @dataclass
 class _ResizeCrop:
     "PIL image -> (3, crop, crop) float32 in [0, 1]"
-    resize:list
-    crop:list
-    interpolation:InterpolationMode = InterpolationMode.BILINEAR
-    antialias:bool = True
+
+    resize: list
+    crop: list
+    interpolation: InterpolationMode = InterpolationMode.BILINEAR
+    antialias: bool = True
 
     def __call__(self, image):
         image = to_rgb(image)
         (short, long), side = sorted(image.size), min(self.resize)
-        if side*side*long/short > _MOST_RESIZED:
-            millions = side*side*long/short/1e6
+        if side * side * long / short > _MOST_RESIZED:
+            millions = side * side * long / short / 1e6
             raise ValueError(
-                f"the picture has {image.width} x {image.height} pixels; with its shorter side resized to {side} it would have "
-                f"{millions:,.0f} million. Cut out the part that matters first, with image.crop((left, top, right, bottom))"
+                f"the picture has {image.width} x {image.height} pixels; with its shorter side resized to {side} it"
+                f" would have {millions:,.0f} million. Cut out the part that matters first, with image.crop((left, top,"
+                " right, bottom))"
             )
         image = TF.resize(image, self.resize, self.interpolation, antialias=self.antialias)
         return TF.convert_image_dtype(TF.pil_to_tensor(TF.center_crop(image, self.crop)), torch.float32)
@@ -570,27 +710,37 @@ def _path_of(value, what, argument):
         raise TypeError(f"{argument} must be a str or a Path, the place of a {what}; got {type(value).__name__}")
     return Path(value)
 
+
 def _looks_like_safetensors(path):
     "Whether a file begins as safetensors does: the length of its header, and a brace"
-    with open(path, "rb") as file: start = file.read(9)
+    with open(path, "rb") as file:
+        start = file.read(9)
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") + 8 <= path.stat().st_size
+
 
 def _read_state(path):
     "State dict of a .safetensors, .pth or .pt file, without wrapper and prefixes"
     path = _path_of(path, "state file", "weights")
-    if not path.is_file(): raise FileNotFoundError(f"there is no weights file at {path}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file at {path}")
     try:
-        if path.suffix == ".safetensors" or _looks_like_safetensors(path): state = safetensors.torch.load_file(path)
-        else: state = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors" or _looks_like_safetensors(path):
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as a state file (.safetensors, or .pth/.pt holding tensors only): {error}") from error
+        raise ValueError(
+            f"{path} cannot be read as a state file (.safetensors, or .pth/.pt holding tensors only): {error}"
+        ) from error
     for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(o, Tensor) for o in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, not a dictionary of tensors; save model.state_dict()")
     if not all(isinstance(key, str) for key in state):
         raise ValueError(f"{path} holds tensors under keys that are no names; save model.state_dict()")
-    while all(key.startswith("module.") for key in state): state = {key.removeprefix("module."): o for key, o in state.items()}
+    while all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): o for key, o in state.items()}
     return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)", r"\1", key): o for key, o in state.items()}
 
 # %% ../nbs/01_samples.ipynb #9f7a0c0d
@@ -598,28 +748,41 @@ def _fault_of(tensor, key, own):
     "What is wrong with the numbers of a tensor that fits; None if nothing is"
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
         return "is sparse, quantised or without numbers; save plain tensors"
-    if tensor.is_complex(): return "holds complex numbers"
-    if not own.is_floating_point(): return None
+    if tensor.is_complex():
+        return "holds complex numbers"
+    if not own.is_floating_point():
+        return None
     if not tensor.is_floating_point():
         return f"holds {tensor.dtype} where floating-point numbers belong; save the model before it is quantised"
     finite = torch.isfinite(tensor.float())
-    if not finite.all(): return f"holds {int((~finite).sum())} NaN or infinite numbers of {finite.numel()}"
-    if key.endswith("running_var") and (tensor.float() < 0).any(): return "holds negative variances"
+    if not finite.all():
+        return f"holds {int((~finite).sum())} NaN or infinite numbers of {finite.numel()}"
+    if key.endswith("running_var") and (tensor.float() < 0).any():
+        return "holds negative variances"
     return None
+
 
 def _fill(network, state, name, path):
     "Load `state`; ValueError with a few keys where it does not fit"
     own = network.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
-    misshaped = [f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own if key in state and state[key].shape != own[key].shape]
-    problems = [f"{what} {len(keys)}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped)) if keys]
-    if problems: raise ValueError(f"{path} does not fit {name}; " + "; ".join(problems))
+    misshaped = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    problems = [
+        f"{what} {len(keys)}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+        if keys
+    ]
+    if problems:
+        raise ValueError(f"{path} does not fit {name}; " + "; ".join(problems))
     for key in own:
         fault = _fault_of(state[key], key, own[key]) if key in state else None
-        if fault: raise ValueError(f"{path} can't be the weights of a model: {key} {fault}")
+        if fault:
+            raise ValueError(f"{path} can't be the weights of a model: {key} {fault}")
     network.load_state_dict(state, strict=False)
 
 # %% ../nbs/01_samples.ipynb #1ee12d97
@@ -628,61 +791,82 @@ def _known(name):
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         near = get_close_matches(str(name).lower(), ["shapes", *names], n=4)
-        hint = f"; did you mean {', '.join(near)}?" if near else '; torchvision.models.list_models(module=torchvision.models) and "shapes" are accepted'
+        hint = (
+            f"; did you mean {', '.join(near)}?"
+            if near
+            else '; torchvision.models.list_models(module=torchvision.models) and "shapes" are accepted'
+        )
         raise ValueError(f"no model is called {name!r}{hint}")
     return torchvision.models.get_model_weights(name).DEFAULT
 
+
 def _without_auxiliary(network):
     for head in ("AuxLogits", "aux1", "aux2"):
-        if hasattr(network, head): setattr(network, head, None)
-    if hasattr(network, "aux_logits"): network.aux_logits = False
+        if hasattr(network, head):
+            setattr(network, head, None)
+    if hasattr(network, "aux_logits"):
+        network.aux_logits = False
     return network
 
 # %% ../nbs/01_samples.ipynb #27fc59d5
 def _downloaded(name, weights):
     "torchvision's network with its default weights; ValueError where the file of them holds more than tensors"
     try:
-        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)   # torchvision unpickles without this
-        with _Seeded(0): return torchvision.models.get_model(name, weights=weights, progress=False)
+        # torchvision unpickles without this
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        with _Seeded(0):
+            return torchvision.models.get_model(name, weights=weights, progress=False)
     except (OSError, RuntimeError) as error:
-        raise OSError(f"the weights of {name} could not be downloaded ({error}). Download {weights.url} elsewhere "
-            f"and call load_model({name!r}, weights=FILE) with the path of that file") from error
+        raise OSError(
+            f"the weights of {name} could not be downloaded ({error}). Download {weights.url} elsewhere "
+            f"and call load_model({name!r}, weights=FILE) with the path of that file"
+        ) from error
     except (pickle.UnpicklingError, EOFError, KeyError) as error:
-        path = Path(torch.hub.get_dir())/"checkpoints"/Path(weights.url).name
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise ValueError(
             f"{path} cannot be read as a file of tensors only; delete it, and it is downloaded again "
             f"({str(error).splitlines()[0] if str(error) else 'it is cut'})"
         ) from error
 
+
 def _from_file(name, path, classes):
     state = _read_state(path)
     options = {}
-    if name in ("inception_v3", "googlenet"):   # torchvision's files expect transform_input
+    if name in ("inception_v3", "googlenet"):  # torchvision's files expect transform_input
         auxiliary = any(key.lower().startswith("aux") for key in state)
         options = dict(aux_logits=auxiliary, transform_input=True, init_weights=False)
-    with _Seeded(0): network = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    with _Seeded(0):
+        network = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
     _fill(network, state, name, path)
     return network
 
 # %% ../nbs/01_samples.ipynb #cc18a88f
 def _colour_scale(value, name):
     "Three numbers in [0, 1], from three or from one for all; None stays"
-    if value is None: return None
+    if value is None:
+        return None
     numbers = _per_channel(value, name)
-    numbers = numbers*3 if len(numbers) == 1 else numbers
-    if len(numbers) != 3: raise ValueError(f"{name} has {len(numbers)} numbers; give 3, one per colour, or one for all")
+    numbers = numbers * 3 if len(numbers) == 1 else numbers
+    if len(numbers) != 3:
+        raise ValueError(f"{name} has {len(numbers)} numbers; give 3, one per colour, or one for all")
     if min(numbers) < 0 or max(numbers) > 1:
-        hint = "; these look like numbers of the scale 0 to 255: divide them by 255" if 0 <= min(numbers) and max(numbers) <= 255 else ""
+        hint = (
+            "; these look like numbers of the scale 0 to 255: divide them by 255"
+            if 0 <= min(numbers) and max(numbers) <= 255
+            else ""
+        )
         raise ValueError(f"{name} is {numbers}; pixels are in [0, 1] here, and so must {name} be{hint}")
     if name == "std" and min(numbers) == 0:
         raise ValueError(f"std is {numbers}; a deviation must be above zero (1 leaves the scale as it is)")
     return numbers
 
+
 def _device_of(device):
     "A torch.device on which a model can run; TypeError or ValueError otherwise"
     if not isinstance(device, (str, torch.device)):
         raise TypeError(f"device must be a str or a torch.device, got {type(device).__name__} {device!r}")
-    try: found = torch.device(device)
+    try:
+        found = torch.device(device)
     except RuntimeError:
         raise ValueError(
             f"device={device!r} is not known; accepted are 'cpu', 'cuda', 'cuda:1', 'mps' and other names of "
@@ -692,28 +876,43 @@ def _device_of(device):
         raise ValueError("device='meta' holds no numbers; choose one on which the model can run, such as 'cpu'")
     return found
 
+
 def _categories_of(categories):
     "Names of classes as a list of str; TypeError or ValueError otherwise"
     if isinstance(categories, str) or not hasattr(categories, "__iter__"):
         raise TypeError(f"categories must be a list of names, got {categories!r}")
     categories = list(categories)
     wrong = [o for o in categories if not isinstance(o, str)]
-    if wrong: raise TypeError(f"categories must be names (str), got {type(wrong[0]).__name__} {wrong[0]!r}")
-    if not categories: raise ValueError("categories is empty; give one name per class")
+    if wrong:
+        raise TypeError(f"categories must be names (str), got {type(wrong[0]).__name__} {wrong[0]!r}")
+    if not categories:
+        raise ValueError("categories is empty; give one name per class")
     return categories
 
 # %% ../nbs/01_samples.ipynb #4ef320ce
 def load_model(
-    name:str, # "shapes" for the embedded network, or a torchvision classifier such as "resnet50"
-    weights:str|Path|None=None, # state file (.pth, .pt, .safetensors); None takes torchvision's default, downloaded once
-    categories:list|None=None, # class names; None for those of the default weights. With `weights`, their number sets the number of logits
-    mean:float|list|None=None, # mean colour that the network expects to be subtracted, 3 numbers or one for all; None for the preset's
-    std:float|list|None=None, # deviation by which it expects colours to be divided, 3 numbers or one for all; None for the preset's
-    device:str|torch.device="cpu", # where the model goes
+    name: str,  # "shapes" for the embedded network, or a torchvision classifier such as "resnet50"
+    # state file (.pth, .pt, .safetensors); None takes torchvision's default, downloaded once
+    weights: str | Path | None = None,
+    # class names; None for those of the default weights. With `weights`, their number sets the number of
+    # logits
+    categories: list | None = None,
+    # mean colour that the network expects to be subtracted, 3 numbers or one for all; None for the preset's
+    mean: float | list | None = None,
+    # deviation by which it expects colours to be divided, 3 numbers or one for all; None for the preset's
+    std: float | list | None = None,
+    device: str | torch.device = "cpu",  # where the model goes
 ) -> LoadedModel:
-    "Load a classifier that takes pixels in [0, 1], the normalisation being its first layer. Returns a `LoadedModel`, in evaluation mode. ValueError for an unknown name (with near matches), a file that cannot be read, does not fit or holds NaN, a wrong number of categories, a mean or deviation that isn't on the scale of [0, 1], or a device that isn't there; TypeError for arguments of another kind; FileNotFoundError if the file is not there; OSError if the download fails, with the address."
+    """Load a classifier that takes pixels in [0, 1], the normalisation being its first layer.
+
+    Returns a `LoadedModel`, in evaluation mode. ValueError for an unknown name (with near matches), a file that
+    cannot be read, does not fit or holds NaN, a wrong number of categories, a mean or deviation that isn't on the
+    scale of [0, 1], or a device that isn't there; TypeError for arguments of another kind; FileNotFoundError if
+    the file is not there; OSError if the download fails, with the address.
+    """
     device, mean, std = _device_of(device), _colour_scale(mean, "mean"), _colour_scale(std, "std")
-    if name == "shapes": network, preset, names = sample_model(), None, list(SHAPE_CLASSES)
+    if name == "shapes":
+        network, preset, names = sample_model(), None, list(SHAPE_CLASSES)
     else:
         default = _known(name)
         preset, names = default.transforms(), list(default.meta["categories"])
@@ -722,7 +921,8 @@ def load_model(
         raise ValueError(f"{name} has {len(names)} classes, got {len(categories)} categories")
     if name == "shapes":
         if weights is not None:
-            with _Seeded(0): network = ShapesNet(classes=len(categories))
+            with _Seeded(0):
+                network = ShapesNet(classes=len(categories))
             _fill(network, _read_state(weights), name, weights)
         preprocess = _ResizeCrop([96], [96])
     else:
@@ -731,26 +931,35 @@ def load_model(
         preprocess = _ResizeCrop(preset.resize_size, preset.crop_size, preset.interpolation, preset.antialias)
         mean, std = preset.mean if mean is None else mean, preset.std if std is None else std
     if mean is not None or std is not None:
-        normalize = Normalize([0.]*3 if mean is None else mean, [1.]*3 if std is None else std)
+        normalize = Normalize([0.0] * 3 if mean is None else mean, [1.0] * 3 if std is None else std)
         network = nn.Sequential(OrderedDict(normalize=normalize, network=network))
-    try: network = network.eval().to(device)
+    try:
+        network = network.eval().to(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"the model can't be moved to {device}: {str(error).splitlines()[0]}") from error
     return LoadedModel(network, preprocess, categories, name)
 
 # %% ../nbs/01_samples.ipynb #94e98f24
 def find_class(
-    text: str | int,  # a class number, or a name or part of a name; in any case, unless only the case tells two classes apart
+    # a class number, or a name or part of a name; in any case, unless only the case tells two classes apart
+    text: str | int,
     categories: list[str],  # the model's class names
 ) -> int:
-    "The class number. Raises ValueError for a number out of range, an unknown name (with the nearest) or one that fits several classes, TypeError for other than text or a whole number."
-    if isinstance(text, (int, np.integer)) and not isinstance(text, bool): text = str(int(text))
+    """The class number.
+
+    Raises ValueError for a number out of range, an unknown name (with the nearest) or one that fits several
+    classes, TypeError for other than text or a whole number.
+    """
+    if isinstance(text, (int, np.integer)) and not isinstance(text, bool):
+        text = str(int(text))
     if not isinstance(text, str):
         raise TypeError(f"a class is given by its number or name, got {type(text).__name__} {text!r}")
     text, categories = text.strip(), _categories_of(categories)
     if re.fullmatch("-?[0-9]+", text):
         number = int(text)
-        if number >= len(categories) and text in categories: return categories.index(text)   # a class that is called by a number
+        # a class that is called by a number
+        if number >= len(categories) and text in categories:
+            return categories.index(text)
         if not 0 <= number < len(categories):
             raise ValueError(f"class {number} is out of range; the model has classes 0 to {len(categories) - 1}")
         return number
@@ -762,15 +971,23 @@ def find_class(
         return fitting[0]
     if fitting:
         some = ", ".join(f"{categories[i]} ({i})" for i in fitting[:6])
-        raise ValueError(f"{text!r} fits {len(fitting)} classes: {some}{', ...' if len(fitting) > 6 else ''}; give the number")
-    near = get_close_matches(wanted, names, n=3, cutoff=.5)
+        raise ValueError(
+            f"{text!r} fits {len(fitting)} classes: {some}{', ...' if len(fitting) > 6 else ''}; give the number"
+        )
+    near = get_close_matches(wanted, names, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(near)}?" if near else ""
     raise ValueError(f"no class of the model is called {text!r}{hint}")
 
 # %% ../nbs/01_samples.ipynb #5e074cfe
-_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")   # where Pillow has them
-_TURNS = {i: Image.Transpose[name] for i, name in enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE",
-    "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2)}   # of EXIF
+# where Pillow has them
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
+_TURNS = {
+    i: Image.Transpose[name]
+    for i, name in enumerate(
+        ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2
+    )
+}  # of EXIF
+
 
 def _open_picture(path, max_pixels):
     "A decoded PIL image as it is stored, and the turn that it asks for; ValueError whatever Pillow raises"
@@ -778,7 +995,7 @@ def _open_picture(path, max_pixels):
     formats = [o for o in _FORMATS if o in Image.OPEN]
     try:
         with Image.open(path, formats=formats) as file:
-            pixels = file.width*file.height
+            pixels = file.width * file.height
             if pixels <= max_pixels:
                 frames = getattr(file, "n_frames", 1) if file.format in ("TIFF", "GIF", "WEBP", "PNG") else 1
                 file.load()
@@ -791,23 +1008,33 @@ def _open_picture(path, max_pixels):
         raise ValueError(f"{path} is damaged or can't be decoded: {error or type(error).__name__}") from error
     if pixels > max_pixels:
         raise ValueError(
-            f"{path} is too large, {pixels/1e6:,.0f} million pixels; make it smaller first, or give max_pixels (here "
+            f"{path} is too large, {pixels / 1e6:,.0f} million pixels; make it smaller first, or give max_pixels (here "
             f"{max_pixels:,})"
         )
-    if frames > 1: warn_user(f"{path} holds {frames} pictures; the first is read")
+    if frames > 1:
+        warn_user(f"{path} holds {frames} pictures; the first is read")
     return file, turn
 
 # %% ../nbs/01_samples.ipynb #99de3d40
 def load_image(
-    path:str|Path, # a file of JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, JPEG 2000 or AVIF; the first of several pictures in it
-    black:float|None=None, # the value that is black, see to_rgb
-    white:float|None=None, # the value that is white; needed for 32-bit whole numbers, and floats outside [0, 1]
-    max_pixels:int=89_000_000, # larger pictures are refused before they are decoded; Pillow warns of little more
+    # a file of JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, JPEG 2000 or AVIF; the first of several pictures in it
+    path: str | Path,
+    black: float | None = None,  # the value that is black, see to_rgb
+    white: float | None = None,  # the value that is white; needed for 32-bit whole numbers, and floats outside [0, 1]
+    # larger pictures are refused before they are decoded; Pillow warns of little more
+    max_pixels: int = 89_000_000,
 ) -> Image.Image:
-    "Open a picture upright and in red-green-blue. Returns a PIL image of mode RGB, turned as its EXIF orientation says; transparent pixels lie over white. FileNotFoundError if there is no such file; ValueError if it is no picture, a damaged one, too large, or has values of which white is not known; TypeError for other than a path."
+    """Open a picture upright and in red-green-blue.
+
+    Returns a PIL image of mode RGB, turned as its EXIF orientation says; transparent pixels lie over white.
+    FileNotFoundError if there is no such file; ValueError if it is no picture, a damaged one, too large, or has
+    values of which white is not known; TypeError for other than a path.
+    """
     path, max_pixels = _path_of(path, "picture", "path"), whole_number(max_pixels, "max_pixels")
-    if not path.exists(): raise FileNotFoundError(f"there is no picture at {path}")
-    if not path.is_file(): raise ValueError(f"{path} is not a file")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no picture at {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
     image, turn = _open_picture(path, max_pixels)
     image = to_rgb(image, black, white, str(path))
     return image if turn is None else image.transpose(turn)

@@ -2,12 +2,16 @@
 
     python experiments/coco_annotations.py FOLDER annotations.json --network mobilenet_v2 --smallest 0.005
 
-FOLDER holds images/, semantic_masks/ (PNG files of category numbers, and classes.yaml) and imagenet_predictions.json, which
+FOLDER holds images/, semantic_masks/ (PNG files of category numbers, and classes.yaml) and
+imagenet_predictions.json, which
 lists per photograph the classes among a network's best five that mean a COCO category present in it: {photograph:
-{network: [[class, category], ...]}}. A photograph is taken when there is such a class and its category's mask covers the
-smallest share of the photograph that is asked for; the target is the first such class, so the network sees the object
+{network: [[class, category], ...]}}. A photograph is taken when there is such a class and its category's mask
+covers the
+smallest share of the photograph that is asked for; the target is the first such class, so the network sees
+the object
 that the mask shows.
 """
+
 import argparse
 import json
 import os
@@ -31,7 +35,9 @@ def annotations(folder: Path, network: str, beside: Path, smallest: float) -> di
         values = np.asarray(Image.open(mask))
         for label, category in by_network.get(network) or []:
             if category in numbers and (values == numbers[category]).mean() >= smallest > 0:
-                result[photograph] = dict(label=label, category=category, mask=os.path.relpath(mask, beside), mask_value=numbers[category])
+                result[photograph] = dict(
+                    label=label, category=category, mask=os.path.relpath(mask, beside), mask_value=numbers[category]
+                )
                 break
     return result
 
@@ -41,7 +47,9 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="the photographs with masks and predictions")
     parser.add_argument("out", type=Path, help="JSON file to write")
     parser.add_argument("--network", default="mobilenet_v2", help="whose predictions choose the class")
-    parser.add_argument("--smallest", type=float, default=.005, help="least share of the photograph that the mask must cover, above 0")
+    parser.add_argument(
+        "--smallest", type=float, default=0.005, help="least share of the photograph that the mask must cover, above 0"
+    )
     words = parser.parse_args()
     found = annotations(words.folder, words.network, words.out.resolve().parent, words.smallest)
     words.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

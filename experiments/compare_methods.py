@@ -1,4 +1,5 @@
-"""The photographs of nbs/tutorials/compare_methods.ipynb: three methods of attrnb, six of Captum and three floors, on ImageNet networks.
+"""The photographs of nbs/tutorials/compare_methods.ipynb: three methods of attrnb, six of Captum and three
+floors, on ImageNet networks.
 
     python experiments/coco_annotations.py COCO_FOLDER coco_squeezenet1_0.json --network squeezenet1_0
     python experiments/compare_methods.py squeezenet1_0 --weights FILE --photographs FOLDER --annotations FILE \\
@@ -6,11 +7,15 @@
     (the same for mobilenet_v2, with --mean 0.5 --std 0.5)
     python experiments/compare_methods.py --collect --runs RUNS
 
-Run folders per network under RUNS: `faithfulness` (40 photographs, the predicted class, 32 steps of 16-pixel patches), `magnitude` (the
-same, with integrated gradients ranked by magnitude), `boxes` (100 photographs, the labelled class) and `masks` (100 COCO photographs).
-Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes all photographs and 224
+Run folders per network under RUNS: `faithfulness` (40 photographs, the predicted class, 32 steps of 16-pixel
+patches), `magnitude` (the
+same, with integrated gradients ranked by magnitude), `boxes` (100 photographs, the labelled class) and
+`masks` (100 COCO photographs).
+Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes
+all photographs and 224
 steps, for a GPU.
 """
+
 import argparse
 import csv
 from pathlib import Path
@@ -25,7 +30,7 @@ HERE = Path(__file__).resolve().parents[1] / "nbs" / "tutorials"
 METHODS = {
     "integrated_gradients": dict(n_steps=20),
     "neflag": dict(n_points=10),
-    "geodesic": dict(n_steps=3, max_iterations=2, integral_tolerance=.05),
+    "geodesic": dict(n_steps=3, max_iterations=2, integral_tolerance=0.05),
     "equilibrium": {},
     "saliency": {},
     "input_x_gradient": {},
@@ -37,7 +42,13 @@ METHODS = {
     "centre": {},
     "uniform": {},
 }
-LOCALISATION = ["pointing_game", "energy_inside", "outside_inside_ratio", "intersection_over_union", "completeness_error"]
+LOCALISATION = [
+    "pointing_game",
+    "energy_inside",
+    "outside_inside_ratio",
+    "intersection_over_union",
+    "completeness_error",
+]
 PATCH = 16
 
 
@@ -49,7 +60,11 @@ def point(case, curve, at, steps):
 def faithfulness(steps):
     "Label -> measure: the areas, and every point of the curves"
     areas = {name: (name, dict(unit=PATCH)) for name in ("deletion", "insertion", "difference")}
-    return areas | {f"{curve} at {at}": (point, dict(curve=curve, at=at, steps=steps)) for curve in ("deletion", "insertion") for at in range(steps + 1)}
+    return areas | {
+        f"{curve} at {at}": (point, dict(curve=curve, at=at, steps=steps))
+        for curve in ("deletion", "insertion")
+        for at in range(steps + 1)
+    }
 
 
 def run(words):
@@ -60,16 +75,53 @@ def run(words):
     common = dict(internal_batch_size=256 if words.full else 8, keep=None, show_progress=words.progress)
     inner = {m: s for m, s in METHODS.items() if m not in ("centre", "uniform")}
     folder = Path(words.runs) / words.network
-    benchmark(network, words.photographs, inner, faithfulness(steps), folder / "faithfulness", annotations=words.annotations, images=some(40), target="predicted", steps=steps, **common)
+    benchmark(
+        network,
+        words.photographs,
+        inner,
+        faithfulness(steps),
+        folder / "faithfulness",
+        annotations=words.annotations,
+        images=some(40),
+        target="predicted",
+        steps=steps,
+        **common,
+    )
     by_size = {name: (name, dict(unit=PATCH, rank="magnitude")) for name in ("deletion", "insertion", "difference")}
     signed = {"integrated_gradients": METHODS["integrated_gradients"]}
-    benchmark(network, words.photographs, signed, by_size, folder / "magnitude", annotations=words.annotations, images=some(40), target="predicted", steps=steps, **common)
-    for truth, photographs, annotations in (("boxes", words.photographs, words.annotations), ("masks", f"{words.coco}/images", words.coco_annotations)):
-        benchmark(network, photographs, METHODS, LOCALISATION, folder / truth, annotations=annotations, images=some(100), target="label", **common)
+    benchmark(
+        network,
+        words.photographs,
+        signed,
+        by_size,
+        folder / "magnitude",
+        annotations=words.annotations,
+        images=some(40),
+        target="predicted",
+        steps=steps,
+        **common,
+    )
+    for truth, photographs, annotations in (
+        ("boxes", words.photographs, words.annotations),
+        ("masks", f"{words.coco}/images", words.coco_annotations),
+    ):
+        benchmark(
+            network,
+            photographs,
+            METHODS,
+            LOCALISATION,
+            folder / truth,
+            annotations=annotations,
+            images=some(100),
+            target="label",
+            **common,
+        )
 
 
 def collect(words):
-    "One row per network, photograph and method, for curves and for localisation; and the mean curves with their intervals"
+    """One row per network, photograph and method, for curves and for localisation; and the mean curves with their
+    intervals
+    """
     tables = {"compare_faithfulness.csv": [], "compare_localisation.csv": [], "compare_curves.csv": []}
     for path in sorted(Path(words.runs).glob("*/*/manifest.json")):
         finished, network, part = BenchmarkRun(path.parent), path.parent.parent.name, path.parent.name
@@ -78,7 +130,9 @@ def collect(words):
             ranked = part in ("faithfulness", "magnitude")
             row = dict(network=network) | ({} if ranked else dict(truth=part))
             row |= dict(image=r["index"], method=r["method"] + (", by magnitude" if part == "magnitude" else ""))
-            row |= {m: "" if r["values"][m] is None else f"{r['values'][m]:.4g}" for m in kept} | dict(gradients=f"{r['gradient_evaluations']:g}")
+            row |= {m: "" if r["values"][m] is None else f"{r['values'][m]:.4g}" for m in kept} | dict(
+                gradients=f"{r['gradient_evaluations']:g}"
+            )
             tables["compare_faithfulness.csv" if ranked else "compare_localisation.csv"].append(row)
         for method in finished.methods if part == "faithfulness" else []:
             for m in finished.measures:
@@ -86,7 +140,9 @@ def collect(words):
                 if m not in kept and len(values):
                     curve, at = m.split(" at ")
                     mean, low, high = (f"{float(v):.4g}" for v in mean_interval(values))
-                    tables["compare_curves.csv"].append(dict(network=network, method=method, curve=curve, step=at, mean=mean, low=low, high=high))
+                    tables["compare_curves.csv"].append(
+                        dict(network=network, method=method, curve=curve, step=at, mean=mean, low=low, high=high)
+                    )
     for name, content in tables.items():
         with (Path(words.out) / name).open("w", newline="") as file:
             writer = csv.DictWriter(file, list(content[0]), lineterminator="\n")

@@ -6,6 +6,7 @@ explain.png is what `attrnb explain --images 3` draws, with the methods' names a
 bull's-eye on a grid, red for and blue against, in the colours of all heat maps here. The picture for links
 (social.png, 1200 x 630) shows the first two rows of explain.png.
 """
+
 import math
 import tempfile
 from pathlib import Path
@@ -19,7 +20,12 @@ from attrnb.samples import shape_images
 
 IMAGES = Path(__file__).resolve().parents[1] / "nbs" / "images"
 CELLS, SIZE = 9, 64
-NAMES = {"integrated_gradients": "Integrated Gradients", "neflag": "NeFLAG", "geodesic": "Geodesic IG", "equilibrium": "Equilibrium"}
+NAMES = {
+    "integrated_gradients": "Integrated Gradients",
+    "neflag": "NeFLAG",
+    "geodesic": "Geodesic IG",
+    "equilibrium": "Equilibrium",
+}
 
 
 def explained(images: int = 3, seed: int = 0):
@@ -37,17 +43,25 @@ def squares():
     for row in range(CELLS):
         for column in range(CELLS):
             r = math.hypot(row - middle, column - middle)
-            if r > CELLS / 2 + .1:
+            if r > CELLS / 2 + 0.1:
                 continue
-            value = .95 if r < .8 else -.75 if r < 2 else .8 if r < 3.3 else -.35
+            value = 0.95 if r < 0.8 else -0.75 if r < 2 else 0.8 if r < 3.3 else -0.35
             yield column * side, row * side, side, colors.to_hex(colormaps["RdBu_r"]((value + 1) / 2))
 
 
 def logo() -> str:
     "The logo as SVG"
-    gap = SIZE * .006
-    parts = [f'<rect x="{x * SIZE + gap:.2f}" y="{y * SIZE + gap:.2f}" width="{s * SIZE - 2 * gap:.2f}" height="{s * SIZE - 2 * gap:.2f}" rx="1" fill="{c}"/>' for x, y, s, c in squares()]
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}" role="img" aria-label="attrnb">\n' + "\n".join(parts) + "\n</svg>\n"
+    gap = SIZE * 0.006
+    parts = [
+        f'<rect x="{x * SIZE + gap:.2f}" y="{y * SIZE + gap:.2f}" width="{s * SIZE - 2 * gap:.2f}"'
+        f' height="{s * SIZE - 2 * gap:.2f}" rx="1" fill="{c}"/>'
+        for x, y, s, c in squares()
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}" role="img" aria-label="attrnb">\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )
 
 
 def logo_pixels(size: int) -> Image.Image:
@@ -65,13 +79,19 @@ def social() -> Image.Image:
     "The picture that stands beside a link"
     picture = Image.new("RGB", (1200, 630), "white")
     figure = Image.open(IMAGES / "explain.png").convert("RGB")
-    figure = figure.crop((0, 0, figure.width, round(.669 * figure.height)))  # two of the three rows, in their own size: enlarged pixels stay sharp
+    # two of the three rows, in their own size: enlarged pixels stay sharp
+    figure = figure.crop((0, 0, figure.width, round(0.669 * figure.height)))
     picture.paste(figure, ((1200 - figure.width) // 2, 630 - figure.height - 6))
     mark = logo_pixels(110)
     picture.paste(mark, (40, 24), mark)
     draw = ImageDraw.Draw(picture)
     draw.text((175, 12), "attrnb", fill="#222222", font=ImageFont.load_default(size=72))
-    draw.text((178, 100), "What made the network say that? Feature attribution for PyTorch", fill="#555555", font=ImageFont.load_default(size=31))
+    draw.text(
+        (178, 100),
+        "What made the network say that? Feature attribution for PyTorch",
+        fill="#555555",
+        font=ImageFont.load_default(size=31),
+    )
     return picture
 
 

@@ -9,6 +9,7 @@ copy of the repository; then the tests that should notice run until the first on
 touched. A fault is caught when a test fails that passes without it, or when the package can't be imported any more.
 Needs an operating system that forks processes: they share a torch that was loaded once.
 """
+
 import argparse
 import contextlib
 import importlib
@@ -29,17 +30,46 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- planted faults: written by scripts/plant_faults.py -->", "<!-- end of planted faults -->"
 SECONDS = 900  # of one fault at most
-LEFT_OUT = ("tests/test_benchmark.py::test_kill_9_at_twenty_random_moments_changes_nothing",)  # long, and about something else
+# long, and about something else
+LEFT_OUT = ("tests/test_benchmark.py::test_kill_9_at_twenty_random_moments_changes_nothing",)
 LOADED = (
-    "torch", "torchvision", "captum.attr", "captum.metrics", "matplotlib.pyplot", "sklearn.neighbors", "scipy.sparse.csgraph", "hypothesis", "ipywidgets", "nbdev.test",
-    "pytest", "_pytest.assertion.rewrite", "PIL.Image", "safetensors.torch", "fastcore.docments", "IPython",
+    "torch",
+    "torchvision",
+    "captum.attr",
+    "captum.metrics",
+    "matplotlib.pyplot",
+    "sklearn.neighbors",
+    "scipy.sparse.csgraph",
+    "hypothesis",
+    "ipywidgets",
+    "nbdev.test",
+    "pytest",
+    "_pytest.assertion.rewrite",
+    "PIL.Image",
+    "safetensors.torch",
+    "fastcore.docments",
+    "IPython",
 )  # once, before the processes fork
 _ordinary = multiprocessing.get_context
 _fork = _ordinary("fork")
 
 NOTEBOOKS = {
     name: f"nbs/{number:02d}_{name}.ipynb"
-    for number, name in enumerate(("core", "samples", "plots", "paths", "neflag", "geodesic", "equilibrium", "measures", "benchmark", "explore", "cli"))
+    for number, name in enumerate(
+        (
+            "core",
+            "samples",
+            "plots",
+            "paths",
+            "neflag",
+            "geodesic",
+            "equilibrium",
+            "measures",
+            "benchmark",
+            "explore",
+            "cli",
+        )
+    )
 }
 
 
@@ -67,175 +97,1034 @@ class Fault:
 
 FAULTS = [
     # core
-    Fault("core-column", "one logit column read by softmax instead of sigmoid", "return nn.functional.logsigmoid(outputs) if log else outputs.sigmoid()",
-          "return outputs.log_softmax(-1) if log else outputs.softmax(-1)", "test_class_score_of_segmentation_and_single_column"),
-    Fault("core-class-axis", "softmax over the last axis instead of the classes", "return outputs.log_softmax(classes) if log else outputs.softmax(classes)",
-          "return outputs.log_softmax(-1) if log else outputs.softmax(-1)", "test_class_score_of_segmentation_and_single_column"),
-    Fault("core-baseline-batch", "every example starts at the first baseline", "result.append(baseline.expand_as(x))", "result.append(baseline[:1].expand_as(x))", "tests/test_paths.py"),
-    Fault("core-noise-seed", "the seed of the noise is ignored", "return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)",
-          "return torch.randn(*shape, dtype=torch.float64).to(like)", "test_noise_is_repeatable_in_every_precision"),
-    Fault("core-last-chunk", "the rows after the last whole chunk are dropped",
-          "return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]",
-          "return [slice(i, i + min(internal_batch_size, n_rows)) for i in range(0, max(1, n_rows - internal_batch_size + 1), internal_batch_size)]", "test_gradients_do_not_depend_on_chunks"),
-    Fault("core-mean-of-rows", "gradients of the mean of the rows instead of their sum", "found = torch.autograd.grad(scores.sum(), points", "found = torch.autograd.grad(scores.mean(), points", "test_gradients_match_captum_saliency"),
-    Fault("core-count", "gradient evaluations counted by chunk", "self.gradient_evaluations += len(scores)", "self.gradient_evaluations += 1", "nbs/00_core.ipynb"),
-    Fault("core-negative-target", "target -1 is the first class", "return target % sizes", "return target.clamp(min=0)", "test_targets_of_class_outputs"),
-    Fault("core-sum-features", "mean over the features instead of the sum", "p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32))", "p.flatten(1).to(torch.promote_types(p.dtype, torch.float32)).mean(1)", "tests/test_paths.py::test_double_precision_is_complete_to_sixteen_digits"),
-    Fault("core-delta-sign", "the convergence error adds the change of score", "return sum_features(parts) - change", "return sum_features(parts) + change", "tests/test_paths.py::test_convergence_delta_of_other_attributions"),
-    Fault("core-interval", "a 95 % interval that holds 90 %", "[(1 - level) / 2, (1 + level) / 2]", "[1 - level, level]", "test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column"),
-    Fault("core-inputs-swapped", "features of several inputs given back in the wrong order", "parts = rows.split(sizes, 1)",
-          "parts = rows.flip(1).split(sizes, 1)", "tests/test_neflag.py::test_tuple_of_inputs"),
-    Fault("core-target-rows", "every row has the target of its place in the chunk", "columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)]",
-          "columns if len(columns) == 1 else columns[:len(output)]", "test_gradients_do_not_depend_on_chunks"),
-    Fault("core-mode", "models stay in evaluation mode", "        elif held.training and not module.training:", "        elif held.training and not held.training:", "test_model_is_left_as_found"),
-    Fault("core-holders", "who leaves first switches the model back for all", "        if held.holders:\n            return\n", "        if held.holders < 0:\n            return\n", "tests/test_threads.py"),
-    Fault("core-buffers", "running statistics are not put back", "        if buffer._version != version:\n", "        if buffer._version < version:\n"),
-    Fault("core-hooks", "hooks made meanwhile stay", "        for key in set(d) - before:\n            del d[key]\n", "        for key in set(d) - before:\n            pass\n"),
-    Fault("core-roles", "tensors of the call are divided among the examples", "                entry[1] = False\n", "                entry[1] = True\n"),
-    Fault("core-alone", "rows that influence each other are not noticed", "    if not change > tolerance:\n", "    if not change > tolerance * math.inf:\n"),
-    Fault("core-not-finite", "gradients of NaN pass", 'refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))', "pass"),
-    Fault("core-in-place", "the model gets the points themselves", "    copies = tuple(p.clone() for p in points)\n", "    copies = tuple(points)\n"),
-    Fault("core-threads", "modules that run in another thread are switched, too", "    watches = _watches.get(threading.get_ident())\n", "    watches = sum(_watches.values(), [])\n", "tests/test_threads.py"),
+    Fault(
+        "core-column",
+        "one logit column read by softmax instead of sigmoid",
+        "return nn.functional.logsigmoid(outputs) if log else outputs.sigmoid()",
+        "return outputs.log_softmax(-1) if log else outputs.softmax(-1)",
+        "test_class_score_of_segmentation_and_single_column",
+    ),
+    Fault(
+        "core-class-axis",
+        "softmax over the last axis instead of the classes",
+        "return outputs.log_softmax(classes) if log else outputs.softmax(classes)",
+        "return outputs.log_softmax(-1) if log else outputs.softmax(-1)",
+        "test_class_score_of_segmentation_and_single_column",
+    ),
+    Fault(
+        "core-baseline-batch",
+        "every example starts at the first baseline",
+        "result.append(baseline.expand_as(x))",
+        "result.append(baseline[:1].expand_as(x))",
+        "tests/test_paths.py",
+    ),
+    Fault(
+        "core-noise-seed",
+        "the seed of the noise is ignored",
+        "return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)",
+        "return torch.randn(*shape, dtype=torch.float64).to(like)",
+        "test_noise_is_repeatable_in_every_precision",
+    ),
+    Fault(
+        "core-last-chunk",
+        "the rows after the last whole chunk are dropped",
+        "return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]",
+        "return [slice(i, i + min(internal_batch_size, n_rows)) for i in range(0, max(1, n_rows - internal_batch_size +"
+        " 1), internal_batch_size)]",
+        "test_gradients_do_not_depend_on_chunks",
+    ),
+    Fault(
+        "core-mean-of-rows",
+        "gradients of the mean of the rows instead of their sum",
+        "torch.autograd.grad(scores.sum(), points, allow_unused=True)",
+        "torch.autograd.grad(scores.mean(), points, allow_unused=True)",
+        "test_gradients_match_captum_saliency",
+    ),
+    Fault(
+        "core-count",
+        "gradient evaluations counted by chunk",
+        "self.gradient_evaluations += len(scores)",
+        "self.gradient_evaluations += 1",
+        "nbs/00_core.ipynb",
+    ),
+    Fault(
+        "core-negative-target",
+        "target -1 is the first class",
+        "return target % sizes",
+        "return target.clamp(min=0)",
+        "test_targets_of_class_outputs",
+    ),
+    Fault(
+        "core-sum-features",
+        "mean over the features instead of the sum",
+        "p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32))",
+        "p.flatten(1).to(torch.promote_types(p.dtype, torch.float32)).mean(1)",
+        "tests/test_paths.py::test_double_precision_is_complete_to_sixteen_digits",
+    ),
+    Fault(
+        "core-delta-sign",
+        "the convergence error adds the change of score",
+        "return sum_features(parts) - change",
+        "return sum_features(parts) + change",
+        "tests/test_paths.py::test_convergence_delta_of_other_attributions",
+    ),
+    Fault(
+        "core-interval",
+        "a 95 % interval that holds 90 %",
+        "[(1 - level) / 2, (1 + level) / 2]",
+        "[1 - level, level]",
+        "test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column",
+    ),
+    Fault(
+        "core-inputs-swapped",
+        "features of several inputs given back in the wrong order",
+        "parts = rows.split(sizes, 1)",
+        "parts = rows.flip(1).split(sizes, 1)",
+        "tests/test_neflag.py::test_tuple_of_inputs",
+    ),
+    Fault(
+        "core-target-rows",
+        "every row has the target of its place in the chunk",
+        "columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)]",
+        "columns if len(columns) == 1 else columns[:len(output)]",
+        "test_gradients_do_not_depend_on_chunks",
+    ),
+    Fault(
+        "core-mode",
+        "models stay in evaluation mode",
+        "        elif held.training and not module.training:",
+        "        elif held.training and not held.training:",
+        "test_model_is_left_as_found",
+    ),
+    Fault(
+        "core-holders",
+        "who leaves first switches the model back for all",
+        "        if held.holders:\n            return\n",
+        "        if held.holders < 0:\n            return\n",
+        "tests/test_threads.py",
+    ),
+    Fault(
+        "core-buffers",
+        "running statistics are not put back",
+        "        if buffer._version != version:\n",
+        "        if buffer._version < version:\n",
+    ),
+    Fault(
+        "core-hooks",
+        "hooks made meanwhile stay",
+        "        for key in set(d) - before:\n            del d[key]\n",
+        "        for key in set(d) - before:\n            pass\n",
+    ),
+    Fault(
+        "core-roles",
+        "tensors of the call are divided among the examples",
+        "                entry[1] = False\n",
+        "                entry[1] = True\n",
+    ),
+    Fault(
+        "core-alone",
+        "rows that influence each other are not noticed",
+        "    if not change > tolerance:\n",
+        "    if not change > tolerance * math.inf:\n",
+    ),
+    Fault(
+        "core-not-finite",
+        "gradients of NaN pass",
+        'refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))',
+        "pass",
+    ),
+    Fault(
+        "core-in-place",
+        "the model gets the points themselves",
+        "    copies = tuple(p.clone() for p in points)\n",
+        "    copies = tuple(points)\n",
+    ),
+    Fault(
+        "core-threads",
+        "modules that run in another thread are switched, too",
+        "    watches = _watches.get(threading.get_ident())\n",
+        "    watches = sum(_watches.values(), [])\n",
+        "tests/test_threads.py",
+    ),
     # samples
-    Fault("samples-seed", "the seed of the pictures is ignored", "torch.Generator().manual_seed(3*seed + k)", "torch.Generator().manual_seed(k)", "test_same_seed_same_pictures"),
-    Fault("samples-marker", "the evidence leaves the marker out", "evidence |= marker", "evidence = evidence & ~marker", "test_pictures_of_any_size"),
-    Fault("samples-overlap", "distractors overlap the evidence", "distractors & ~evidence, marker", "distractors | marker, marker", "test_pictures_of_any_size"),
-    Fault("samples-triangle", "triangles larger than the other shapes", "inradius = (math.pi/27**.5)**.5", "inradius = (math.pi/20**.5)**.5", "nbs/01_samples.ipynb"),
-    Fault("samples-normalise", "multiplied by the standard deviation", "return (x - self.mean)/self.std", "return (x - self.mean)*self.std", "test_normalize"),
-    Fault("samples-moons", "both moons in one place", "torch.stack([1 - lower.cos(), .5 - lower.sin()], 1)", "torch.stack([lower.cos(), .5 - lower.sin()], 1)", "test_half_moons_without_noise_lie_on_two_circles"),
-    Fault("samples-class-range", "one class number too many is accepted", "if not 0 <= number < len(categories):", "if not 0 <= number <= len(categories):", "test_class_numbers_end_with_the_classes"),
-    Fault("samples-crop", "pictures are cropped before they are resized",
-          "return TF.convert_image_dtype(TF.pil_to_tensor(TF.center_crop(image, self.crop)), torch.float32)", "return TF.pil_to_tensor(TF.center_crop(image, self.crop)).float()", "test_state_files"),
+    Fault(
+        "samples-seed",
+        "the seed of the pictures is ignored",
+        "torch.Generator().manual_seed(3 * seed + k)",
+        "torch.Generator().manual_seed(k)",
+        "test_same_seed_same_pictures",
+    ),
+    Fault(
+        "samples-marker",
+        "the evidence leaves the marker out",
+        "evidence |= marker",
+        "evidence = evidence & ~marker",
+        "test_pictures_of_any_size",
+    ),
+    Fault(
+        "samples-overlap",
+        "distractors overlap the evidence",
+        "distractors & ~evidence, marker",
+        "distractors | marker, marker",
+        "test_pictures_of_any_size",
+    ),
+    Fault(
+        "samples-triangle",
+        "triangles larger than the other shapes",
+        "inradius = (math.pi / 27**0.5) ** 0.5",
+        "inradius = (math.pi / 20**0.5) ** 0.5",
+        "nbs/01_samples.ipynb",
+    ),
+    Fault(
+        "samples-normalise",
+        "multiplied by the standard deviation",
+        "return (x - self.mean) / self.std",
+        "return (x - self.mean) * self.std",
+        "test_normalize",
+    ),
+    Fault(
+        "samples-moons",
+        "both moons in one place",
+        "torch.stack([1 - lower.cos(), 0.5 - lower.sin()], 1)",
+        "torch.stack([lower.cos(), 0.5 - lower.sin()], 1)",
+        "test_half_moons_without_noise_lie_on_two_circles",
+    ),
+    Fault(
+        "samples-class-range",
+        "one class number too many is accepted",
+        "if not 0 <= number < len(categories):",
+        "if not 0 <= number <= len(categories):",
+        "test_class_numbers_end_with_the_classes",
+    ),
+    Fault(
+        "samples-crop",
+        "pictures are cropped before they are resized",
+        "return TF.convert_image_dtype(TF.pil_to_tensor(TF.center_crop(image, self.crop)), torch.float32)",
+        "return TF.pil_to_tensor(TF.center_crop(image, self.crop)).float()",
+        "test_state_files",
+    ),
     # plots
     Fault("plots-limits", "signed maps lose their negative half", "vmin=-limit if signed else 0", "vmin=0"),
-    Fault("plots-magnitude", "magnitudes keep their sign", 'return (t.abs() if kind == "magnitude" else t).numpy()', "return t.numpy()"),
-    Fault("plots-clip", "pictures clipped at the wrong range", ".permute(0, 2, 3, 1).clamp(0, 1).numpy()", ".permute(0, 2, 3, 1).clamp(0, .5).numpy()"),
-    Fault("plots-shared", "a shared scale is each map's own", "end = color_limit(maps if shared_scale else values, percentile)", "end = color_limit(values, percentile)", "test_heat_maps_share_a_scale_when_asked"),
-    Fault("plots-opacity", "the opacity of an overlay is ignored", "np.clip(np.abs(values) / end, 0, 1) * opacity, 1)", "np.clip(np.abs(values) / end, 0, 1), 1)", "test_an_overlay_is_as_opaque_as_asked_where_it_is_strongest"),
-    Fault("plots-area", "the area under a curve by its right ends", "return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(x)).sum(1)", "return (values[:, 1:] * np.diff(x)).sum(1)", "test_areas_are_those_of_the_measures"),
-    Fault("plots-order", "features ordered by value instead of magnitude", 'order = np.argsort(-np.abs(array[i]), kind="stable")', 'order = np.argsort(-array[i], kind="stable")', "test_bars_with_the_rest_are_the_whole_attribution"),
-    Fault("plots-rest", "the bar of the rest leaves one feature out", "shown.append(array[i, order[k:]].sum())", "shown.append(array[i, order[k + 1:]].sum())", "test_bars_with_the_rest_are_the_whole_attribution"),
-    Fault("plots-grid", "a landscape turned on its side", 'torch.meshgrid(x, y, indexing="xy")', 'torch.meshgrid(x, y, indexing="ij")', "test_a_landscape_runs_along_its_axes"),
-    Fault("plots-flux", "the flux of the wrong sign", "flux = (slope.view(points.shape) * outward).sum(2)", "flux = -(slope.view(points.shape) * outward).sum(2)", "test_the_flux_is_gradient_times_normal"),
-    Fault("plots-note", "the note on NaN pixels is dropped", "wrong = int((~np.isfinite(values)).sum())", "wrong = 0", "test_what_is_not_finite_is_refused_or_marked"),
-    Fault("plots-frame", "the slider shows another frame's label", "'data-label=\"{html.escape(label)}\"", "'data-label=\"{html.escape(self.labels[0])}\"", "test_the_slider_is_self_contained_and_labelled"),
+    Fault(
+        "plots-magnitude",
+        "magnitudes keep their sign",
+        'return (t.abs() if kind == "magnitude" else t).numpy()',
+        "return t.numpy()",
+    ),
+    Fault(
+        "plots-clip",
+        "pictures clipped at the wrong range",
+        ".permute(0, 2, 3, 1).clamp(0, 1).numpy()",
+        ".permute(0, 2, 3, 1).clamp(0, .5).numpy()",
+    ),
+    Fault(
+        "plots-shared",
+        "a shared scale is each map's own",
+        "end = color_limit(maps if shared_scale else values, percentile)",
+        "end = color_limit(values, percentile)",
+        "test_heat_maps_share_a_scale_when_asked",
+    ),
+    Fault(
+        "plots-opacity",
+        "the opacity of an overlay is ignored",
+        "np.clip(np.abs(values) / end, 0, 1) * opacity, 1)",
+        "np.clip(np.abs(values) / end, 0, 1), 1)",
+        "test_an_overlay_is_as_opaque_as_asked_where_it_is_strongest",
+    ),
+    Fault(
+        "plots-area",
+        "the area under a curve by its right ends",
+        "return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(x)).sum(1)",
+        "return (values[:, 1:] * np.diff(x)).sum(1)",
+        "test_areas_are_those_of_the_measures",
+    ),
+    Fault(
+        "plots-order",
+        "features ordered by value instead of magnitude",
+        'order = np.argsort(-np.abs(array[i]), kind="stable")',
+        'order = np.argsort(-array[i], kind="stable")',
+        "test_bars_with_the_rest_are_the_whole_attribution",
+    ),
+    Fault(
+        "plots-rest",
+        "the bar of the rest leaves one feature out",
+        "shown.append(array[i, order[k:]].sum())",
+        "shown.append(array[i, order[k + 1:]].sum())",
+        "test_bars_with_the_rest_are_the_whole_attribution",
+    ),
+    Fault(
+        "plots-grid",
+        "a landscape turned on its side",
+        'torch.meshgrid(x, y, indexing="xy")',
+        'torch.meshgrid(x, y, indexing="ij")',
+        "test_a_landscape_runs_along_its_axes",
+    ),
+    Fault(
+        "plots-flux",
+        "the flux of the wrong sign",
+        "flux = (slope.view(points.shape) * outward).sum(2)",
+        "flux = -(slope.view(points.shape) * outward).sum(2)",
+        "test_the_flux_is_gradient_times_normal",
+    ),
+    Fault(
+        "plots-note",
+        "the note on NaN pixels is dropped",
+        "wrong = int((~np.isfinite(values)).sum())",
+        "wrong = 0",
+        "test_what_is_not_finite_is_refused_or_marked",
+    ),
+    Fault(
+        "plots-frame",
+        "the slider shows another frame's label",
+        'data-label="{html.escape(label)}"',
+        'data-label="{html.escape(self.labels[0])}"',
+        "test_the_slider_is_self_contained_and_labelled",
+    ),
     # paths
-    Fault("paths-weights", "Gauss weights that add up to 2", "weights = np.concatenate([rules[size][1] * size / (2 * n) for size in sizes])", "weights = np.concatenate([rules[size][1] * size / n for size in sizes])", "test_straight_path_equals_captum"),
-    Fault("paths-trapezoid", "only one end of the trapezoid rule counts half", "weights[[0, -1]] /= 2", "weights[[0]] /= 2", "test_trapezoid_is_right_where_captum_is_low"),
-    Fault("paths-riemann", "left and right Riemann sums swapped", '{"riemann_left": 0, "riemann_right": 1, "riemann_middle": .5}', '{"riemann_left": 1, "riemann_right": 0, "riemann_middle": .5}', "test_straight_path_equals_captum"),
-    Fault("paths-corner", "every segment ends at the end of the path", "step = q[example, segment + 1].to(p) - start", "step = q[example, -1].to(p) - start", "test_any_polyline_is_complete_and_bounded"),
-    Fault("paths-sign", "the step without its sign", "total.index_add_(0, example, step * g.to(step.dtype))", "total.index_add_(0, example, step.abs() * g.to(step.dtype))", "test_straight_path_equals_captum"),
-    Fault("paths-cache", "the cached nodes themselves are handed out", "return nodes.clone(), weights.clone()", "return nodes, weights", "test_cached_nodes_can_not_be_spoilt"),
-    Fault("paths-baseline", "the baseline is ignored", "return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs))", "return tuple(torch.stack([0 * b, x.detach()], 1) for b, x in zip(starts, inputs))"),
+    Fault(
+        "paths-weights",
+        "Gauss weights that add up to 2",
+        "weights = np.concatenate([rules[size][1] * size / (2 * n) for size in sizes])",
+        "weights = np.concatenate([rules[size][1] * size / n for size in sizes])",
+        "test_straight_path_equals_captum",
+    ),
+    Fault(
+        "paths-trapezoid",
+        "only one end of the trapezoid rule counts half",
+        "weights[[0, -1]] /= 2",
+        "weights[[0]] /= 2",
+        "test_trapezoid_is_right_where_captum_is_low",
+    ),
+    Fault(
+        "paths-riemann",
+        "left and right Riemann sums swapped",
+        '{"riemann_left": 0, "riemann_right": 1, "riemann_middle": 0.5}',
+        '{"riemann_left": 1, "riemann_right": 0, "riemann_middle": 0.5}',
+        "test_straight_path_equals_captum",
+    ),
+    Fault(
+        "paths-corner",
+        "every segment ends at the end of the path",
+        "step = q[example, segment + 1].to(p) - start",
+        "step = q[example, -1].to(p) - start",
+        "test_any_polyline_is_complete_and_bounded",
+    ),
+    Fault(
+        "paths-sign",
+        "the step without its sign",
+        "total.index_add_(0, example, step * g.to(step.dtype))",
+        "total.index_add_(0, example, step.abs() * g.to(step.dtype))",
+        "test_straight_path_equals_captum",
+    ),
+    Fault(
+        "paths-cache",
+        "the cached nodes themselves are handed out",
+        "return nodes.clone(), weights.clone()",
+        "return nodes, weights",
+        "test_cached_nodes_can_not_be_spoilt",
+    ),
+    Fault(
+        "paths-baseline",
+        "the baseline is ignored",
+        "return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs))",
+        "return tuple(torch.stack([0 * b, x.detach()], 1) for b, x in zip(starts, inputs))",
+    ),
     Fault("paths-steps", "nodes per segment rounded down", "math.ceil(n_steps / segments)", "n_steps // segments"),
-    Fault("paths-note", "attributions that don't add up are not announced", "    if not complete.all():\n", "    if not complete.shape:\n", "test_an_incomplete_sum_is_one_warning_with_the_examples_and_the_cure"),
+    Fault(
+        "paths-note",
+        "attributions that don't add up are not announced",
+        "    if not complete.all():\n",
+        "    if not complete.shape:\n",
+        "test_an_incomplete_sum_is_one_warning_with_the_examples_and_the_cure",
+    ),
     # neflag
-    Fault("neflag-hit", "points of positive flux count", "hit = (flux < 0) & (step >= first_allowed)", "hit = (flux > 0) & (step >= first_allowed)", "test_linear_score_in_closed_form"),
-    Fault("neflag-first", "one search step too many", "hit = (flux < 0) & (step >= first_allowed)", "hit = (flux < 0) & (step > first_allowed)", "test_linear_score_in_closed_form"),
-    Fault("neflag-sign", "attributions of the wrong sign", "terms = -F * displacement", "terms = F * displacement", "test_linear_score_in_closed_form"),
-    Fault("neflag-uphill", "the search climbs", "u = -F[go_on] / slope[go_on, None]", "u = F[go_on] / slope[go_on, None]"),
-    Fault("neflag-mean", "divided by the points that count", "attributions = unflatten_features(total / n_points, tensors)", "attributions = unflatten_features(total / found.hits.clamp(min=1)[:, None], tensors)"),
-    Fault("neflag-rms", "a radius per feature grows with the number of features", 'math.sqrt(center.shape[1]) if radius_unit == "rms"', 'center.shape[1] if radius_unit == "rms"'),
-    Fault("neflag-seed", "the seed is ignored", "directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])", "directions = torch.stack([normal_noise((like.shape[1],), k, like) for k in range(n)])", "test_more_points_keep_the_first_ones"),
-    Fault("neflag-unit", "directions are not of unit length", "return directions / directions.norm(dim=1, keepdim=True)", "return directions"),
-    Fault("neflag-clamp", "clamped points keep their unclamped displacement", "displacement = y - here", "displacement = displacement", "test_a_clamped_point_counts_with_the_way_that_is_left"),
-    Fault("neflag-note", "examples without negative flux are not announced", "if missed:", "if missed and search_steps < 0:", "test_minimum_gives_zeros_and_one_warning"),
-    Fault("neflag-vector", "flux times displacement instead of flux times normal", "terms = (flux / distance.clamp(min=torch.finfo(center.dtype).tiny))[:, None] * displacement", "terms = flux[:, None] * displacement"),
+    Fault(
+        "neflag-hit",
+        "points of positive flux count",
+        "hit = (flux < 0) & (step >= first_allowed)",
+        "hit = (flux > 0) & (step >= first_allowed)",
+        "test_linear_score_in_closed_form",
+    ),
+    Fault(
+        "neflag-first",
+        "one search step too many",
+        "hit = (flux < 0) & (step >= first_allowed)",
+        "hit = (flux < 0) & (step > first_allowed)",
+        "test_linear_score_in_closed_form",
+    ),
+    Fault(
+        "neflag-sign",
+        "attributions of the wrong sign",
+        "terms = -F * displacement",
+        "terms = F * displacement",
+        "test_linear_score_in_closed_form",
+    ),
+    Fault(
+        "neflag-uphill", "the search climbs", "u = -F[go_on] / slope[go_on, None]", "u = F[go_on] / slope[go_on, None]"
+    ),
+    Fault(
+        "neflag-mean",
+        "divided by the points that count",
+        "attributions = unflatten_features(total / n_points, tensors)",
+        "attributions = unflatten_features(total / found.hits.clamp(min=1)[:, None], tensors)",
+    ),
+    Fault(
+        "neflag-rms",
+        "a radius per feature grows with the number of features",
+        'math.sqrt(center.shape[1]) if radius_unit == "rms"',
+        'center.shape[1] if radius_unit == "rms"',
+    ),
+    Fault(
+        "neflag-seed",
+        "the seed is ignored",
+        "directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])",
+        "directions = torch.stack([normal_noise((like.shape[1],), k, like) for k in range(n)])",
+        "test_more_points_keep_the_first_ones",
+    ),
+    Fault(
+        "neflag-unit",
+        "directions are not of unit length",
+        "return directions / directions.norm(dim=1, keepdim=True)",
+        "return directions",
+    ),
+    Fault(
+        "neflag-clamp",
+        "clamped points keep their unclamped displacement",
+        "displacement = y - here",
+        "displacement = displacement",
+        "test_a_clamped_point_counts_with_the_way_that_is_left",
+    ),
+    Fault(
+        "neflag-note",
+        "examples without negative flux are not announced",
+        "if missed:",
+        "if missed and search_steps < 0:",
+        "test_minimum_gives_zeros_and_one_warning",
+    ),
+    Fault(
+        "neflag-vector",
+        "flux times displacement instead of flux times normal",
+        "terms = (flux / distance.clamp(min=torch.finfo(center.dtype).tiny))[:, None] * displacement",
+        "terms = flux[:, None] * displacement",
+    ),
     # geodesic
-    Fault("geodesic-length", "length of the products instead of product of the lengths", "gradient.norm(dim=1) * step.norm(dim=1) * weights[node])", "terms.norm(dim=1))", "test_sandwich"),
-    Fault("geodesic-w1", "magnitude of the sum instead of sum of the magnitudes", "w1.index_add_(0, edge, terms.abs().sum(1))", "w1.index_add_(0, edge, terms.sum(1).abs())", "test_sandwich"),
-    Fault("geodesic-order", "the neighbours of many features are not put in order", "index.gather(1, order)[:, :k].cpu()", "index[:, :k].cpu()", "test_nearest_points"),
-    Fault("geodesic-bridge", "neighbouring components get no bridge", "for b in range(a + 1, n):", "for b in range(a + 2, n):", "test_graph_is_connected_and_simple"),
-    Fault("geodesic-loops", "every point is its own neighbour", "pairs = pairs[pairs[:, 0] != pairs[:, 1]]", "pairs = pairs[pairs[:, 0] >= 0]", "test_graph_is_connected_and_simple"),
-    Fault("geodesic-steiner", "the first Steiner point lies on the end of its edge", "(number.cumsum(0) - number)[edge] + 1", "(number.cumsum(0) - number)[edge]", "test_steiner_points_lie_evenly_inside_the_edges"),
-    Fault("geodesic-doubling", "nodes are not doubled where the integral is coarse", "n_steps * 2**doubling", "n_steps", "test_direct_edge_is_an_upper_bound"),
-    Fault("geodesic-backwards", "edges walked backwards count forwards", "np.where(backwards, -1, 1)", "np.where(backwards, 1, 1)", "test_complete_and_bounded"),
-    Fault("geodesic-reversed", "corners from the end to the start", "mine = order[first[q]:first[q + 1]][::-1]", "mine = order[first[q]:first[q + 1]]", "test_complete_and_bounded"),
-    Fault("geodesic-resample", "the ends of a segment swapped", "result = path[segment] * (1 - fraction) + path[segment + 1] * fraction", "result = path[segment] * fraction + path[segment + 1] * (1 - fraction)", "test_a_resampled_path_has_its_corners_evenly_along_it"),
-    Fault("geodesic-energy", "the energy without the number of segments", "part = n_segments * ((steepness * weights)", "part = ((steepness * weights)", "test_the_energy_of_a_linear_score_in_closed_form"),
-    Fault("geodesic-pull", "the pull on a corner from one side only", "gradient.index_put_((owner, place + 1), pull[1], accumulate=True)", "gradient.index_put_((owner, place + 1), pull[1], accumulate=False)", "test_the_energy_of_a_linear_score_in_closed_form"),
-    Fault("geodesic-modes", "bends that are not orthonormal", "math.sqrt(2 / n_segments) / (2 *", "math.sqrt(1 / n_segments) / (2 *", "test_sine_basis"),
-    Fault("geodesic-backtracking", "every step of the search is accepted", "accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]", "accepted = trial_value <= math.inf", "test_no_step_of_the_search_goes_uphill"),
-    Fault("geodesic-better", "the longer path is kept", "better = (found.length < best.length[open_]) & right", "better = (found.length > best.length[open_]) & right", "test_never_longer_than_its_start"),
-    Fault("geodesic-spread", "the spread is not taken around its own mean", "(squares / n_samples - offset.square()).clamp(min=0).sqrt()", "(squares / n_samples).sqrt()", "test_the_spread_is_that_around_its_own_mean"),
-    Fault("geodesic-beta", "the published energy flees the gradient", "(weight * norms(offset) - beta * norms(slope)).sum()", "(weight * norms(offset) + beta * norms(slope)).sum()", "test_the_published_energy_seeks_steep_places"),
-    Fault("geodesic-target", "all examples share the first one's target", "return [((row,), [i for i in range(n) if rows[i] == row]) for row in dict.fromkeys(rows)]", "return [((rows[0],), list(range(n)))]", "test_batch_equals_examples_and_chunks"),
-    Fault("geodesic-stale", "kept fits are used whatever the score is now", "        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32", "        return True\n        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32", "test_changed_model_is_noticed"),
+    Fault(
+        "geodesic-length",
+        "length of the products instead of product of the lengths",
+        "gradient.norm(dim=1) * step.norm(dim=1) * weights[node])",
+        "terms.norm(dim=1))",
+        "test_sandwich",
+    ),
+    Fault(
+        "geodesic-w1",
+        "magnitude of the sum instead of sum of the magnitudes",
+        "w1.index_add_(0, edge, terms.abs().sum(1))",
+        "w1.index_add_(0, edge, terms.sum(1).abs())",
+        "test_sandwich",
+    ),
+    Fault(
+        "geodesic-order",
+        "the neighbours of many features are not put in order",
+        "index.gather(1, order)[:, :k].cpu()",
+        "index[:, :k].cpu()",
+        "test_nearest_points",
+    ),
+    Fault(
+        "geodesic-bridge",
+        "neighbouring components get no bridge",
+        "for b in range(a + 1, n):",
+        "for b in range(a + 2, n):",
+        "test_graph_is_connected_and_simple",
+    ),
+    Fault(
+        "geodesic-loops",
+        "every point is its own neighbour",
+        "pairs = pairs[pairs[:, 0] != pairs[:, 1]]",
+        "pairs = pairs[pairs[:, 0] >= 0]",
+        "test_graph_is_connected_and_simple",
+    ),
+    Fault(
+        "geodesic-steiner",
+        "the first Steiner point lies on the end of its edge",
+        "(number.cumsum(0) - number)[edge] + 1",
+        "(number.cumsum(0) - number)[edge]",
+        "test_steiner_points_lie_evenly_inside_the_edges",
+    ),
+    Fault(
+        "geodesic-doubling",
+        "nodes are not doubled where the integral is coarse",
+        "n_steps * 2**doubling",
+        "n_steps",
+        "test_direct_edge_is_an_upper_bound",
+    ),
+    Fault(
+        "geodesic-backwards",
+        "edges walked backwards count forwards",
+        "np.where(backwards, -1, 1)",
+        "np.where(backwards, 1, 1)",
+        "test_complete_and_bounded",
+    ),
+    Fault(
+        "geodesic-reversed",
+        "corners from the end to the start",
+        "mine = order[first[q] : first[q + 1]][::-1]",
+        "mine = order[first[q] : first[q + 1]]",
+        "test_complete_and_bounded",
+    ),
+    Fault(
+        "geodesic-resample",
+        "the ends of a segment swapped",
+        "result = path[segment] * (1 - fraction) + path[segment + 1] * fraction",
+        "result = path[segment] * fraction + path[segment + 1] * (1 - fraction)",
+        "test_a_resampled_path_has_its_corners_evenly_along_it",
+    ),
+    Fault(
+        "geodesic-energy",
+        "the energy without the number of segments",
+        "part = n_segments * ((steepness * weights)",
+        "part = ((steepness * weights)",
+        "test_the_energy_of_a_linear_score_in_closed_form",
+    ),
+    Fault(
+        "geodesic-pull",
+        "the pull on a corner from one side only",
+        "gradient.index_put_((owner, place + 1), pull[1], accumulate=True)",
+        "gradient.index_put_((owner, place + 1), pull[1], accumulate=False)",
+        "test_the_energy_of_a_linear_score_in_closed_form",
+    ),
+    Fault(
+        "geodesic-modes",
+        "bends that are not orthonormal",
+        "* math.sqrt(2 / n_segments)",
+        "* math.sqrt(1 / n_segments)",
+        "test_sine_basis",
+    ),
+    Fault(
+        "geodesic-backtracking",
+        "every step of the search is accepted",
+        "accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]",
+        "accepted = trial_value <= math.inf",
+        "test_no_step_of_the_search_goes_uphill",
+    ),
+    Fault(
+        "geodesic-better",
+        "the longer path is kept",
+        "better = (found.length < best.length[open_]) & right",
+        "better = (found.length > best.length[open_]) & right",
+        "test_never_longer_than_its_start",
+    ),
+    Fault(
+        "geodesic-spread",
+        "the spread is not taken around its own mean",
+        "(squares / n_samples - offset.square()).clamp(min=0).sqrt()",
+        "(squares / n_samples).sqrt()",
+        "test_the_spread_is_that_around_its_own_mean",
+    ),
+    Fault(
+        "geodesic-beta",
+        "the published energy flees the gradient",
+        "(weight * norms(offset) - beta * norms(slope)).sum()",
+        "(weight * norms(offset) + beta * norms(slope)).sum()",
+        "test_the_published_energy_seeks_steep_places",
+    ),
+    Fault(
+        "geodesic-target",
+        "all examples share the first one's target",
+        "return [((row,), [i for i in range(n) if rows[i] == row]) for row in dict.fromkeys(rows)]",
+        "return [((rows[0],), list(range(n)))]",
+        "test_batch_equals_examples_and_chunks",
+    ),
+    Fault(
+        "geodesic-stale",
+        "kept fits are used whatever the score is now",
+        "        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32",
+        "        return True\n        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32",
+        "test_changed_model_is_noticed",
+    ),
     # equilibrium
-    Fault("equilibrium-pooling", "the gradient is not averaged over the map", "weight = gradient.mean((2, 3), keepdim=True)\n", "weight = gradient\n"),
-    Fault("equilibrium-ratio", "the ratio holds in 1x1 layers too", "alpha=1.0 if thin else ratio)", "alpha=ratio)", "test_rule_and_gap_of_one_layer"),
-    Fault("equilibrium-suppressor", "the suppressor adds", "result.addcmul_(reached, -((mass > 0)", "result.addcmul_(reached, +((mass > 0)", "test_rule_and_gap_of_one_layer"),
-    Fault("equilibrium-pixel", "positive and negative weights swapped at the pixels", "up, down = weight.clamp(min=0), weight.clamp(max=0)", "down, up = weight.clamp(min=0), weight.clamp(max=0)", "test_any_convolution_against_matrices"),
-    Fault("equilibrium-range", "the smallest pixel of the whole batch", "low = inputs.flatten(1).amin(1).view(-1, 1, 1, 1)", "low = inputs.amin().expand(len(inputs)).view(-1, 1, 1, 1)", "test_batch_equals_single_images_and_chunks"),
-    Fault("equilibrium-average", "average pooling passes relevance to negative inputs", "x = (call.inputs[0].clamp(min=0) + 1e-9).requires_grad_()", "x = (call.inputs[0].abs() + 1e-9).requires_grad_()", "test_average_pooling_passes_nothing_to_negative_inputs"),
-    Fault("equilibrium-branch", "all relevance to the shorter branch", "if d == max(depths) else None", "if d == min(depths) else None"),
-    Fault("equilibrium-half", "each of two branches gets the whole", "return tuple(_fit(relevance / 2, x) for x in call.inputs)", "return tuple(_fit(relevance, x) for x in call.inputs)"),
-    Fault("equilibrium-gate", "the gate gets the relevance", "return tuple(None if g else _fit(relevance, x)", "return tuple(None if not g else _fit(relevance, x)"),
-    Fault("equilibrium-weights", "negative weights are left out", "size, thin = weight.abs(),", "size, thin = weight.clamp(min=0),", "test_any_convolution_against_matrices"),
-    Fault("equilibrium-merge", "where branches meet only one counts", "if isinstance(a, tuple) else a + b", "if isinstance(a, tuple) else a"),
-    Fault("equilibrium-linear", "linear layers are not thin", "lambda s: F.linear(s, size.T), thin=True)", "lambda s: F.linear(s, size.T), thin=False)", "test_a_linear_layer_is_a_convolution_of_one_pixel"),
-    Fault("equilibrium-gap", "the expected gap is off by one", "return (ratio + 1) * p - q - z", "return ratio * p - q - z", "test_rule_and_gap_of_one_layer"),
-    Fault("equilibrium-chunks", "layers of the first chunk only", "return None if many[0] is None else torch.cat(many)", "return None if many[0] is None else many[0]", "test_batch_equals_single_images_and_chunks"),
-    Fault("equilibrium-note", "maps of zeros are not announced", "nothing = [k for k, z in enumerate(zero) if z]", "nothing = []", "test_vanishing_gradient_warns_and_names_the_images"),
+    Fault(
+        "equilibrium-pooling",
+        "the gradient is not averaged over the map",
+        "weight = gradient.mean((2, 3), keepdim=True)\n",
+        "weight = gradient\n",
+    ),
+    Fault(
+        "equilibrium-ratio",
+        "the ratio holds in 1x1 layers too",
+        "alpha=1.0 if thin else ratio)",
+        "alpha=ratio)",
+        "test_rule_and_gap_of_one_layer",
+    ),
+    Fault(
+        "equilibrium-suppressor",
+        "the suppressor adds",
+        "result.addcmul_(reached, -((mass > 0)",
+        "result.addcmul_(reached, +((mass > 0)",
+        "test_rule_and_gap_of_one_layer",
+    ),
+    Fault(
+        "equilibrium-pixel",
+        "positive and negative weights swapped at the pixels",
+        "up, down = weight.clamp(min=0), weight.clamp(max=0)",
+        "down, up = weight.clamp(min=0), weight.clamp(max=0)",
+        "test_any_convolution_against_matrices",
+    ),
+    Fault(
+        "equilibrium-range",
+        "the smallest pixel of the whole batch",
+        "low = inputs.flatten(1).amin(1).view(-1, 1, 1, 1)",
+        "low = inputs.amin().expand(len(inputs)).view(-1, 1, 1, 1)",
+        "test_batch_equals_single_images_and_chunks",
+    ),
+    Fault(
+        "equilibrium-average",
+        "average pooling passes relevance to negative inputs",
+        "x = (call.inputs[0].clamp(min=0) + 1e-9).requires_grad_()",
+        "x = (call.inputs[0].abs() + 1e-9).requires_grad_()",
+        "test_average_pooling_passes_nothing_to_negative_inputs",
+    ),
+    Fault(
+        "equilibrium-branch",
+        "all relevance to the shorter branch",
+        "if d == max(depths) else None",
+        "if d == min(depths) else None",
+    ),
+    Fault(
+        "equilibrium-half",
+        "each of two branches gets the whole",
+        "return tuple(_fit(relevance / 2, x) for x in call.inputs)",
+        "return tuple(_fit(relevance, x) for x in call.inputs)",
+    ),
+    Fault(
+        "equilibrium-gate",
+        "the gate gets the relevance",
+        "return tuple(None if g else _fit(relevance, x)",
+        "return tuple(None if not g else _fit(relevance, x)",
+    ),
+    Fault(
+        "equilibrium-weights",
+        "negative weights are left out",
+        "size, thin = weight.abs(),",
+        "size, thin = weight.clamp(min=0),",
+        "test_any_convolution_against_matrices",
+    ),
+    Fault(
+        "equilibrium-merge",
+        "where branches meet only one counts",
+        "if isinstance(a, tuple) else a + b",
+        "if isinstance(a, tuple) else a",
+    ),
+    Fault(
+        "equilibrium-linear",
+        "linear layers are not thin",
+        "lambda s: F.linear(s, size.T), thin=True",
+        "lambda s: F.linear(s, size.T), thin=False",
+        "test_a_linear_layer_is_a_convolution_of_one_pixel",
+    ),
+    Fault(
+        "equilibrium-gap",
+        "the expected gap is off by one",
+        "return (ratio + 1) * p - q - z",
+        "return ratio * p - q - z",
+        "test_rule_and_gap_of_one_layer",
+    ),
+    Fault(
+        "equilibrium-chunks",
+        "layers of the first chunk only",
+        "return None if many[0] is None else torch.cat(many)",
+        "return None if many[0] is None else many[0]",
+        "test_batch_equals_single_images_and_chunks",
+    ),
+    Fault(
+        "equilibrium-note",
+        "maps of zeros are not announced",
+        "nothing = [k for k, z in enumerate(zero) if z]",
+        "nothing = []",
+        "test_vanishing_gradient_warns_and_names_the_images",
+    ),
     # measures
-    Fault("measures-units", "patches numbered by the wrong side", "number = number * math.ceil(shape[d] / side) + index.view", "number = number * math.ceil(shape[1] / side) + index.view", "test_curves_equal_plain_loops"),
-    Fault("measures-magnitude", "importance by magnitude keeps the sign", 'if rank == "magnitude":\n        a = a.abs()', 'if rank == "magnitude":\n        a = a + 0', "test_curves_equal_plain_loops"),
-    Fault("measures-count", "one unit too many is removed", "from_input = (place[e, None] < counts[e, j]) == inserting[j]", "from_input = (place[e, None] <= counts[e, j]) == inserting[j]", "test_curves_equal_plain_loops"),
-    Fault("measures-width", "the area is not divided by the width of the curve", "return torch.trapezoid(curve, fractions.to(curve), dim=1) / width", "return torch.trapezoid(curve, fractions.to(curve), dim=1)", "test_curves_equal_plain_loops"),
-    Fault("measures-ends", "a curve ends where it began", "torch.cat([found[name], found[other][:, :1]], 1)", "torch.cat([found[name], found[name][:, :1]], 1)", "test_curves_equal_plain_loops"),
-    Fault("measures-sufficiency", "sufficiency removes what it should keep", "fraction, True, True, **settings)", "fraction, False, True, **settings)", "test_top_fraction_equals_plain_loops"),
-    Fault("measures-floor", "29 % of 100 units are 28", "counts = (fractions * masking.units + 1e-9).floor().long()", "counts = (fractions * masking.units).floor().long()", "test_a_fraction_of_a_hundred_units_is_that_many"),
-    Fault("measures-log-odds", "log-odds of the wrong sign", "return _per_example(masked - clean, single)", "return _per_example(clean - masked, single)", "test_top_fraction_equals_plain_loops"),
-    Fault("measures-tie", "classes that tie all count as predicted", "largest / largest.sum(self._classes(output), keepdim=True)", "largest", "test_classes_that_tie_share_the_prediction"),
-    Fault("measures-sizes", "large units weigh more in a random order", "return (values / size.clamp(min=1)).gather(1, number)", "return values.gather(1, number)", "test_random_orders_are_fair_for_units_of_any_size"),
-    Fault("measures-draws", "all random orders are the same", 'maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))', 'maps = (random_map(x, settings.get("unit", 1), seed) for _ in range(draws))', "test_every_draw_of_the_floor_is_another_order"),
-    Fault("measures-greedy", "the greedy search goes the same way for insertion", 'sign = 1 if towards == "deletion" else -1', "sign = 1", "test_the_greedy_search_for_insertion_ranks_last_what_is_missed_least"),
-    Fault("measures-share", "a mean of ratios instead of a ratio of means", "return (self.value - self.floor.mean(0)).mean().item() / range_ if range_ else math.nan",
-          "return ((self.value - self.floor.mean(0)) / self.range).mean().item() if range_ else math.nan", "test_the_share_of_the_way_is_a_ratio_of_means"),
-    Fault("measures-boxes", "pixels without their centres", "rows, columns = torch.arange(height)[:, None] + .5, torch.arange(width) + .5", "rows, columns = torch.arange(height)[:, None] + 0., torch.arange(width) + 0.", "test_baseline_maps_and_boxes"),
-    Fault("measures-tolerance", "the tolerance is one pixel short in each row", "half = min(int(distance + 1e-9), masks.shape[1] - 1)", "half = min(max(int(distance + 1e-9) - 1, 0), masks.shape[1] - 1)", "test_localisation_equals_plain_loops"),
-    Fault("measures-energy", "the share of the outside", "return (positive * masks).flatten(1).sum(1) / positive.flatten(1).sum(1)", "return (positive * ~masks).flatten(1).sum(1) / positive.flatten(1).sum(1)", "test_localisation_equals_plain_loops"),
-    Fault("measures-iou", "tied pixels all count", "common = ((above + tied * share) * inside).sum(1)", "common = ((above | tied) * inside).sum(1)", "test_localisation_equals_plain_loops"),
-    Fault("measures-complete", "the completeness error adds", "error = (a.flatten(1).sum(1) - change).abs()", "error = (a.flatten(1).sum(1) + change).abs()", "test_axioms_of_integrated_gradients"),
-    Fault("measures-shake", "inputs are changed in one direction only", "return inputs + perturb_radius * (2 * _draws(x.shape, len(inputs) // len(x), generator).to(inputs) - 1)", "return inputs + perturb_radius * _draws(x.shape, len(inputs) // len(x), generator).to(inputs)", "test_sensitivity_is_the_largest_change_over_the_same_draws_in_any_chunks"),
-    Fault("measures-infidelity", "the substrate is left out of the perturbation", "return mask if contributions else mask * (rows - baselines)", "return mask if contributions else mask * rows", "test_gradients_are_faithful_to_a_linear_score_whatever_the_substrate"),
-    Fault("measures-ranks", "equal numbers have different ranks", "(ordered.diff(dim=1) != 0).long()", "(ordered.diff(dim=1) >= 0).long()", "test_rank_correlation_equals_scipy"),
-    Fault("measures-similarity", "variances of the population", "correction = window**2 / (window**2 - 1)", "correction = 1", "test_structural_similarity_against_loops"),
-    Fault("measures-restored", "the random weights stay", "            finally:\n                _restore(model, saved)\n", "            finally:\n                pass\n", "test_cascade_goes_from_the_top_and_restores_every_bit"),
-    Fault("measures-cascade", "the first layer is randomised first", "return sorted(owners, key=place.get, reverse=True)", "return sorted(owners, key=place.get)", "test_cascade_goes_from_the_top_and_restores_every_bit"),
-    Fault("measures-purity", "the half with the largest attributions", "below, tied = size < last, size == last", "below, tied = size > last, size == last", "test_purity_equals_plain_loops"),
-    Fault("measures-noise-seed", "the seed of the noise substrate is ignored", "return torch.rand(x.shape[1:], generator=random_generator(seed)", "return torch.rand(x.shape[1:], generator=random_generator(0)", "test_the_noise_substrate_has_its_seed"),
-    Fault("measures-conservation", "the mean departure of the layers", "return departure if per_layer else departure.amax(1)", "return departure if per_layer else departure.mean(1)", "test_dummies_and_conservation"),
+    Fault(
+        "measures-units",
+        "patches numbered by the wrong side",
+        "number = number * math.ceil(shape[d] / side) + index.view",
+        "number = number * math.ceil(shape[1] / side) + index.view",
+        "test_curves_equal_plain_loops",
+    ),
+    Fault(
+        "measures-magnitude",
+        "importance by magnitude keeps the sign",
+        'if rank == "magnitude":\n        a = a.abs()',
+        'if rank == "magnitude":\n        a = a + 0',
+        "test_curves_equal_plain_loops",
+    ),
+    Fault(
+        "measures-count",
+        "one unit too many is removed",
+        "from_input = (place[e, None] < counts[e, j]) == inserting[j]",
+        "from_input = (place[e, None] <= counts[e, j]) == inserting[j]",
+        "test_curves_equal_plain_loops",
+    ),
+    Fault(
+        "measures-width",
+        "the area is not divided by the width of the curve",
+        "return torch.trapezoid(curve, fractions.to(curve), dim=1) / width",
+        "return torch.trapezoid(curve, fractions.to(curve), dim=1)",
+        "test_curves_equal_plain_loops",
+    ),
+    Fault(
+        "measures-ends",
+        "a curve ends where it began",
+        "torch.cat([found[name], found[other][:, :1]], 1)",
+        "torch.cat([found[name], found[name][:, :1]], 1)",
+        "test_curves_equal_plain_loops",
+    ),
+    Fault(
+        "measures-sufficiency",
+        "sufficiency removes what it should keep",
+        "fraction, True, True, **settings",
+        "fraction, False, True, **settings",
+        "test_top_fraction_equals_plain_loops",
+    ),
+    Fault(
+        "measures-floor",
+        "29 % of 100 units are 28",
+        "counts = (fractions * masking.units + 1e-9).floor().long()",
+        "counts = (fractions * masking.units).floor().long()",
+        "test_a_fraction_of_a_hundred_units_is_that_many",
+    ),
+    Fault(
+        "measures-log-odds",
+        "log-odds of the wrong sign",
+        "return _per_example(masked - clean, single)",
+        "return _per_example(clean - masked, single)",
+        "test_top_fraction_equals_plain_loops",
+    ),
+    Fault(
+        "measures-tie",
+        "classes that tie all count as predicted",
+        "largest / largest.sum(self._classes(output), keepdim=True)",
+        "largest",
+        "test_classes_that_tie_share_the_prediction",
+    ),
+    Fault(
+        "measures-sizes",
+        "large units weigh more in a random order",
+        "return (values / size.clamp(min=1)).gather(1, number)",
+        "return values.gather(1, number)",
+        "test_random_orders_are_fair_for_units_of_any_size",
+    ),
+    Fault(
+        "measures-draws",
+        "all random orders are the same",
+        'maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))',
+        'maps = (random_map(x, settings.get("unit", 1), seed) for _ in range(draws))',
+        "test_every_draw_of_the_floor_is_another_order",
+    ),
+    Fault(
+        "measures-greedy",
+        "the greedy search goes the same way for insertion",
+        'sign = 1 if towards == "deletion" else -1',
+        "sign = 1",
+        "test_the_greedy_search_for_insertion_ranks_last_what_is_missed_least",
+    ),
+    Fault(
+        "measures-share",
+        "a mean of ratios instead of a ratio of means",
+        "return (self.value - self.floor.mean(0)).mean().item() / range_ if range_ else math.nan",
+        "return ((self.value - self.floor.mean(0)) / self.range).mean().item() if range_ else math.nan",
+        "test_the_share_of_the_way_is_a_ratio_of_means",
+    ),
+    Fault(
+        "measures-boxes",
+        "pixels without their centres",
+        "rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5",
+        "rows, columns = torch.arange(height)[:, None] + 0.0, torch.arange(width) + 0.0",
+        "test_baseline_maps_and_boxes",
+    ),
+    Fault(
+        "measures-tolerance",
+        "the tolerance is one pixel short in each row",
+        "half = min(int(distance + 1e-9), masks.shape[1] - 1)",
+        "half = min(max(int(distance + 1e-9) - 1, 0), masks.shape[1] - 1)",
+        "test_localisation_equals_plain_loops",
+    ),
+    Fault(
+        "measures-energy",
+        "the share of the outside",
+        "return (positive * masks).flatten(1).sum(1) / positive.flatten(1).sum(1)",
+        "return (positive * ~masks).flatten(1).sum(1) / positive.flatten(1).sum(1)",
+        "test_localisation_equals_plain_loops",
+    ),
+    Fault(
+        "measures-iou",
+        "tied pixels all count",
+        "common = ((above + tied * share) * inside).sum(1)",
+        "common = ((above | tied) * inside).sum(1)",
+        "test_localisation_equals_plain_loops",
+    ),
+    Fault(
+        "measures-complete",
+        "the completeness error adds",
+        "error = (a.flatten(1).sum(1) - change).abs()",
+        "error = (a.flatten(1).sum(1) + change).abs()",
+        "test_axioms_of_integrated_gradients",
+    ),
+    Fault(
+        "measures-shake",
+        "inputs are changed in one direction only",
+        "return inputs + perturb_radius * (2 * _draws(x.shape, len(inputs) // len(x), generator).to(inputs) - 1)",
+        "return inputs + perturb_radius * _draws(x.shape, len(inputs) // len(x), generator).to(inputs)",
+        "test_sensitivity_is_the_largest_change_over_the_same_draws_in_any_chunks",
+    ),
+    Fault(
+        "measures-infidelity",
+        "the substrate is left out of the perturbation",
+        "return mask if contributions else mask * (rows - baselines)",
+        "return mask if contributions else mask * rows",
+        "test_gradients_are_faithful_to_a_linear_score_whatever_the_substrate",
+    ),
+    Fault(
+        "measures-ranks",
+        "equal numbers have different ranks",
+        "(ordered.diff(dim=1) != 0).long()",
+        "(ordered.diff(dim=1) >= 0).long()",
+        "test_rank_correlation_equals_scipy",
+    ),
+    Fault(
+        "measures-similarity",
+        "variances of the population",
+        "correction = window**2 / (window**2 - 1)",
+        "correction = 1",
+        "test_structural_similarity_against_loops",
+    ),
+    Fault(
+        "measures-restored",
+        "the random weights stay",
+        "            finally:\n                _restore(model, saved)\n",
+        "            finally:\n                pass\n",
+        "test_cascade_goes_from_the_top_and_restores_every_bit",
+    ),
+    Fault(
+        "measures-cascade",
+        "the first layer is randomised first",
+        "return sorted(owners, key=place.get, reverse=True)",
+        "return sorted(owners, key=place.get)",
+        "test_cascade_goes_from_the_top_and_restores_every_bit",
+    ),
+    Fault(
+        "measures-purity",
+        "the half with the largest attributions",
+        "below, tied = size < last, size == last",
+        "below, tied = size > last, size == last",
+        "test_purity_equals_plain_loops",
+    ),
+    Fault(
+        "measures-noise-seed",
+        "the seed of the noise substrate is ignored",
+        "return torch.rand(x.shape[1:], generator=random_generator(seed)",
+        "return torch.rand(x.shape[1:], generator=random_generator(0)",
+        "test_the_noise_substrate_has_its_seed",
+    ),
+    Fault(
+        "measures-conservation",
+        "the mean departure of the layers",
+        "return departure if per_layer else departure.amax(1)",
+        "return departure if per_layer else departure.mean(1)",
+        "test_dummies_and_conservation",
+    ),
     # benchmark
-    Fault("benchmark-seed", "every example has the same seed", 'hashlib.sha256(_text_bytes(f"{seed}\\0{name}"))', 'hashlib.sha256(_text_bytes(f"{seed}"))', "test_seeds_belong_to_examples"),
-    Fault("benchmark-better", "lower deletion scores count as worse", '"deletion": _area("deletion", "lower"),', '"deletion": _area("deletion", "higher"),', "test_the_table_knows_which_way_is_better"),
-    Fault("benchmark-difference", "differences of the wrong sign", "pairs = [v - base[e] for e, v in values.items() if e in base]", "pairs = [base[e] - v for e, v in values.items() if e in base]", "test_intervals_are_paired"),
-    Fault("benchmark-predicted", "the least probable class is explained", "e.predicted = int(row.argmax())", "e.predicted = int(row.argmin())", "test_targets"),
-    Fault("benchmark-random", "methods that draw get whole blocks", "if method.random or len(inputs) == 1:", "if len(inputs) == 1:", "test_a_method_that_draws_is_called_with_one_example"),
-    Fault("benchmark-nan", "attributions of NaN are kept", "results = [r if isinstance(r, str) or torch.isfinite(r).all() else", "results = [r if isinstance(r, str) or r is not None else", "test_failures_are_of_one_example"),
-    Fault("benchmark-cost", "the cost of a block for every example", "cost = [round(c / len(group), 3)", "cost = [round(c / 1, 3)", "test_rows_of_ones_own_methods_are_counted_where_they_are_seen"),
-    Fault("benchmark-weights", "weights are told apart by their names only", 'whole.update(_tensor_bytes(value) if value.numel() else b"")', 'whole.update(b"")', "test_hash_of_weights_sees_every_value"),
-    Fault("benchmark-retry", "what failed is never done again", 'if not (retry_failed and row["error"])}', 'if row}', "test_retry_failed_does_again_what_failed_and_only_that"),
-    Fault("benchmark-global-seed", "the global generators are left seeded", "            np.random.set_state(state)\n\n", "            pass\n\n", "test_the_global_generators_are_left_as_they_were"),
-    Fault("benchmark-masks", "masks of other examples", "masks=None if case.masks is None else case.masks[rows]", "masks=None if case.masks is None else case.masks[:len(rows)]", "test_a_measure_that_takes_single_examples_sees_their_masks"),
+    Fault(
+        "benchmark-seed",
+        "every example has the same seed",
+        'hashlib.sha256(_text_bytes(f"{seed}\\0{name}"))',
+        'hashlib.sha256(_text_bytes(f"{seed}"))',
+        "test_seeds_belong_to_examples",
+    ),
+    Fault(
+        "benchmark-better",
+        "lower deletion scores count as worse",
+        '"deletion": _area("deletion", "lower"),',
+        '"deletion": _area("deletion", "higher"),',
+        "test_the_table_knows_which_way_is_better",
+    ),
+    Fault(
+        "benchmark-difference",
+        "differences of the wrong sign",
+        "pairs = [v - base[e] for e, v in values.items() if e in base]",
+        "pairs = [base[e] - v for e, v in values.items() if e in base]",
+        "test_intervals_are_paired",
+    ),
+    Fault(
+        "benchmark-predicted",
+        "the least probable class is explained",
+        "e.predicted = int(row.argmax())",
+        "e.predicted = int(row.argmin())",
+        "test_targets",
+    ),
+    Fault(
+        "benchmark-random",
+        "methods that draw get whole blocks",
+        "if method.random or len(inputs) == 1:",
+        "if len(inputs) == 1:",
+        "test_a_method_that_draws_is_called_with_one_example",
+    ),
+    Fault(
+        "benchmark-nan",
+        "attributions of NaN are kept",
+        "r if isinstance(r, str) or torch.isfinite(r).all() else",
+        "r if isinstance(r, str) or r is not None else",
+        "test_failures_are_of_one_example",
+    ),
+    Fault(
+        "benchmark-cost",
+        "the cost of a block for every example",
+        "cost = [round(c / len(group), 3)",
+        "cost = [round(c / 1, 3)",
+        "test_rows_of_ones_own_methods_are_counted_where_they_are_seen",
+    ),
+    Fault(
+        "benchmark-weights",
+        "weights are told apart by their names only",
+        'whole.update(_tensor_bytes(value) if value.numel() else b"")',
+        'whole.update(b"")',
+        "test_hash_of_weights_sees_every_value",
+    ),
+    Fault(
+        "benchmark-retry",
+        "what failed is never done again",
+        'if not (retry_failed and row["error"])}',
+        "if row}",
+        "test_retry_failed_does_again_what_failed_and_only_that",
+    ),
+    Fault(
+        "benchmark-global-seed",
+        "the global generators are left seeded",
+        "            np.random.set_state(state)\n\n",
+        "            pass\n\n",
+        "test_the_global_generators_are_left_as_they_were",
+    ),
+    Fault(
+        "benchmark-masks",
+        "masks of other examples",
+        "masks=None if case.masks is None else case.masks[rows]",
+        "masks=None if case.masks is None else case.masks[:len(rows)]",
+        "test_a_measure_that_takes_single_examples_sees_their_masks",
+    ),
     # explore
-    Fault("explore-region", "rows and columns of a region swapped", "part = values[top:bottom, left:right]", "part = values[left:right, top:bottom]", "test_region_by_clicks_sliders_and_trait"),
-    Fault("explore-recent", "what was looked at again is dropped first", "            self._values.move_to_end(key)\n", "", "test_what_was_looked_at_last_is_dropped_last"),
-    Fault("explore-replaced", "an outdated job runs to its end", "            if self._running is not None and self._running[0] == key:\n                self._running[1].set()\n", "", "test_a_running_job_is_told_to_stop_when_another_takes_its_place"),
-    Fault("explore-threads", "calls of other threads are counted", "        if threading.get_ident() != self.thread:\n            return\n", "", "test_watch_counts_only_its_own_thread"),
-    Fault("explore-white", "the white baseline is black", "return torch.ones_like(x) if white else start.contiguous()", "return torch.zeros_like(x) if white else start.contiguous()", "test_baselines_by_name"),
-    Fault("explore-curve", "the pictures of deletion and insertion swapped", 'torch.where(chosen if kind == "insertion" else ~chosen, x, empty)', 'torch.where(chosen if kind == "deletion" else ~chosen, x, empty)', "test_the_film_of_a_curve_removes_or_inserts"),
-    Fault("explore-corners", "a region ends at the first corner", "max(a[2], cell[2]), max(a[3], cell[3])", "min(a[2], cell[2]), min(a[3], cell[3])", "test_region_by_clicks_sliders_and_trait"),
-    Fault("explore-along", "points of a path not spread evenly", "points = flat[segment] * (1 - share) + flat[segment + 1] * share", "points = flat[segment] * share + flat[segment + 1] * (1 - share)", "test_scrubbers_show_what_the_model_saw"),
-    Fault("explore-cancelled", "a cancelled job goes on", "        if self.stop.is_set():\n            raise Cancelled()\n", "        return\n", "test_cancel_stops_at_the_next_call"),
-    Fault("explore-stale", "results of old weights stay in the cache", "else ResultCache(earlier.cache.limit / 1e6, earlier.cache.entries)", "else earlier.cache", "test_a_changed_model_is_explained_anew"),
+    Fault(
+        "explore-region",
+        "rows and columns of a region swapped",
+        "part = values[top:bottom, left:right]",
+        "part = values[left:right, top:bottom]",
+        "test_region_by_clicks_sliders_and_trait",
+    ),
+    Fault(
+        "explore-recent",
+        "what was looked at again is dropped first",
+        "            self._values.move_to_end(key)\n",
+        "",
+        "test_what_was_looked_at_last_is_dropped_last",
+    ),
+    Fault(
+        "explore-replaced",
+        "an outdated job runs to its end",
+        "            if self._running is not None and self._running[0] == key:\n               "
+        " self._running[1].set()\n",
+        "",
+        "test_a_running_job_is_told_to_stop_when_another_takes_its_place",
+    ),
+    Fault(
+        "explore-threads",
+        "calls of other threads are counted",
+        "        if threading.get_ident() != self.thread:\n            return\n",
+        "",
+        "test_watch_counts_only_its_own_thread",
+    ),
+    Fault(
+        "explore-white",
+        "the white baseline is black",
+        "return torch.ones_like(x) if white else start.contiguous()",
+        "return torch.zeros_like(x) if white else start.contiguous()",
+        "test_baselines_by_name",
+    ),
+    Fault(
+        "explore-curve",
+        "the pictures of deletion and insertion swapped",
+        'torch.where(chosen if kind == "insertion" else ~chosen, x, empty)',
+        'torch.where(chosen if kind == "deletion" else ~chosen, x, empty)',
+        "test_the_film_of_a_curve_removes_or_inserts",
+    ),
+    Fault(
+        "explore-corners",
+        "a region ends at the first corner",
+        "max(a[2], cell[2]), max(a[3], cell[3])",
+        "min(a[2], cell[2]), min(a[3], cell[3])",
+        "test_region_by_clicks_sliders_and_trait",
+    ),
+    Fault(
+        "explore-along",
+        "points of a path not spread evenly",
+        "points = flat[segment] * (1 - share) + flat[segment + 1] * share",
+        "points = flat[segment] * share + flat[segment + 1] * (1 - share)",
+        "test_scrubbers_show_what_the_model_saw",
+    ),
+    Fault(
+        "explore-cancelled",
+        "a cancelled job goes on",
+        "        if self.stop.is_set():\n            raise Cancelled()\n",
+        "        return\n",
+        "test_cancel_stops_at_the_next_call",
+    ),
+    Fault(
+        "explore-stale",
+        "results of old weights stay in the cache",
+        "else ResultCache(earlier.cache.limit / 1e6, earlier.cache.entries)",
+        "else earlier.cache",
+        "test_a_changed_model_is_explained_anew",
+    ),
     # cli
-    Fault("cli-target", "the least probable class is explained", "targets = probabilities.argmax(1).tolist() if target is None", "targets = probabilities.argmin(1).tolist() if target is None", "test_the_table_and_the_targets_are_those_of_the_images"),
-    Fault("cli-error", "the completeness error of the first image only", "completeness_error=None if error.isnan().any() else error.mean().item()", "completeness_error=None if error.isnan().any() else error[0].item()", "test_the_table_and_the_targets_are_those_of_the_images"),
-    Fault("cli-cost", "gradients of all images together", 'gradient_evaluations=cost["gradient_rows"] / len(pixels)', 'gradient_evaluations=cost["gradient_rows"]', "test_seconds_and_gradients_are_per_image"),
-    Fault("cli-code", "a wrong call ends with code 0", "file=sys.stderr)\n        return 2\n", "file=sys.stderr)\n        return 0\n", "test_wrong_calls_are_one_line_and_exit_code_2"),
-    Fault("cli-keep", "attributions are kept although none was asked for", 'keep=None if keep == "none" else keep', 'keep="float32" if keep == "none" else keep', "test_nothing_is_kept_when_nothing_is_asked_for"),
-    Fault("cli-seed", "the seed of the embedded images is ignored", "samples = shape_images(images, seed=seed + 1_000_003)", "samples = shape_images(images, seed=1_000_003)", "test_the_table_and_the_targets_are_those_of_the_images"),
+    Fault(
+        "cli-target",
+        "the least probable class is explained",
+        "probabilities.argmax(1).tolist() if target is None",
+        "probabilities.argmin(1).tolist() if target is None",
+        "test_the_table_and_the_targets_are_those_of_the_images",
+    ),
+    Fault(
+        "cli-error",
+        "the completeness error of the first image only",
+        "completeness_error=None if error.isnan().any() else error.mean().item()",
+        "completeness_error=None if error.isnan().any() else error[0].item()",
+        "test_the_table_and_the_targets_are_those_of_the_images",
+    ),
+    Fault(
+        "cli-cost",
+        "gradients of all images together",
+        'gradient_evaluations=cost["gradient_rows"] / len(pixels)',
+        'gradient_evaluations=cost["gradient_rows"]',
+        "test_seconds_and_gradients_are_per_image",
+    ),
+    Fault(
+        "cli-code",
+        "a wrong call ends with code 0",
+        "file=sys.stderr)\n        return 2\n",
+        "file=sys.stderr)\n        return 0\n",
+        "test_wrong_calls_are_one_line_and_exit_code_2",
+    ),
+    Fault(
+        "cli-keep",
+        "attributions are kept although none was asked for",
+        'keep=None if keep == "none" else keep',
+        'keep="float32" if keep == "none" else keep',
+        "test_nothing_is_kept_when_nothing_is_asked_for",
+    ),
+    Fault(
+        "cli-seed",
+        "the seed of the embedded images is ignored",
+        "samples = shape_images(images, seed=seed + 1_000_003)",
+        "samples = shape_images(images, seed=1_000_003)",
+        "test_the_table_and_the_targets_are_those_of_the_images",
+    ),
 ]
 
 
@@ -244,7 +1133,11 @@ FAULTS = [
 
 def exported_cells(notebook: dict) -> list[dict]:
     "The code cells that become part of a module"
-    return [c for c in notebook["cells"] if c["cell_type"] == "code" and re.search(r"^#\|\s*exporti?\b", "".join(c["source"]), re.MULTILINE)]
+    return [
+        c
+        for c in notebook["cells"]
+        if c["cell_type"] == "code" and re.search(r"^#\|\s*exporti?\b", "".join(c["source"]), re.MULTILINE)
+    ]
 
 
 def occurrences(fault: Fault, root: Path = ROOT) -> tuple[int, int]:
@@ -259,7 +1152,9 @@ def plant(fault: Fault, root: Path):
     path, notebook_path = root / f"attrnb/{fault.module}.py", root / NOTEBOOKS[fault.module]
     notebook = json.loads(notebook_path.read_text(encoding="utf-8"))
     if occurrences(fault, root) != (1, 1):
-        raise ValueError(f"{fault.id}: the text occurs {occurrences(fault, root)} times in module and notebook, not once in each")
+        raise ValueError(
+            f"{fault.id}: the text occurs {occurrences(fault, root)} times in module and notebook, not once in each"
+        )
     path.write_text(path.read_text(encoding="utf-8").replace(fault.old, fault.new), encoding="utf-8")
     for cell in exported_cells(notebook):
         source = ("".join(cell["source"]) + "\n\n").replace(fault.old, fault.new).rstrip("\n")
@@ -272,7 +1167,16 @@ def plant(fault: Fault, root: Path):
 
 def copy_repository(target: Path):
     "Every file that git knows or would add, as it is in the working tree"
-    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    names = (
+        subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        .stdout.decode()
+        .split("\0")
+    )
     for name in filter(None, names):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -299,16 +1203,29 @@ def _start(root: Path, selection: tuple[str, ...], out: Path) -> int:
         sys.dont_write_bytecode = True
         os.chdir(root)
         sys.path[:] = [str(root), *(p for p in sys.path if p and Path(p).resolve() not in (ROOT, ROOT / "scripts"))]
-        multiprocessing.get_context = lambda kind=None: _fork if kind == "forkserver" else _ordinary(kind)  # the notebooks' processes need not load torch again either
-        import attrnb
+        # the notebooks' processes need not load torch again either
+        multiprocessing.get_context = lambda kind=None: _fork if kind == "forkserver" else _ordinary(kind)
         import pytest
+
+        import attrnb
 
         if Path(attrnb.__file__).parent.parent != root:
             raise ImportError(f"attrnb came from {attrnb.__file__}")
         code = 0
         for part in (selection[:1], selection[1:]):
             if part and code == 0:
-                code = pytest.main(["-x", "-q", "--tb=line", "-rfE", "-p", "no:cacheprovider", *(f"--deselect={t}" for t in LEFT_OUT), *part])
+                code = pytest.main(
+                    [
+                        "-x",
+                        "-q",
+                        "--tb=line",
+                        "-rfE",
+                        "-p",
+                        "no:cacheprovider",
+                        *(f"--deselect={t}" for t in LEFT_OUT),
+                        *part,
+                    ]
+                )
         sys.stdout.flush()
         os._exit(code)
     except BaseException:
@@ -334,7 +1251,9 @@ def short(test: str) -> str:
 
 
 def run_all(jobs: list[tuple[str, Fault | None, tuple[str, ...]]], workers: int, tell) -> None:
-    "Do (name, fault, tests) jobs, so many at once, each in a copy of the repository; `tell(name, failed, first failed test, seconds)`"
+    """Do (name, fault, tests) jobs, so many at once, each in a copy of the repository; `tell(name, failed, first
+    failed test, seconds)`
+    """
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
         whole, copies, running, waiting = Path(folder).resolve() / "whole", [], {}, list(jobs)
         copy_repository(whole)  # the working tree may change meanwhile
@@ -349,7 +1268,7 @@ def run_all(jobs: list[tuple[str, Fault | None, tuple[str, ...]]], workers: int,
                     plant(fault, root)
                 out = Path(folder) / f"{name}.txt"
                 running[_start(root, selection, out)] = name, fault, root, out, time.perf_counter()
-            time.sleep(.1)
+            time.sleep(0.1)
             for pid, (name, fault, root, out, start) in list(running.items()):
                 done, status = os.waitpid(pid, os.WNOHANG)
                 seconds, code = time.perf_counter() - start, os.waitstatus_to_exitcode(status)
@@ -374,11 +1293,17 @@ def search(faults: list[Fault], workers: int, known: dict[str, dict], results: P
         found[name] = dict(caught=failed, by=test, seconds=round(seconds, 1))
         if results is not None:
             results.write_text(json.dumps(known | found, indent=1) + "\n")
-        print(f"{len(found)}/{len(faults)} {'caught  ' if failed else 'SURVIVED'} {name} ({test}{', ' if test else ''}{seconds:.0f} s)", flush=True)
+        print(
+            f"{len(found)}/{len(faults)} {'caught  ' if failed else 'SURVIVED'} {name}"
+            f" ({test}{', ' if test else ''}{seconds:.0f} s)",
+            flush=True,
+        )
 
     def selection(fault):
         before = known.get(fault.id, {}).get("by", "")
-        first = (before,) if before.startswith(("tests/", "nbs/")) and (ROOT / before.partition("::")[0]).is_file() else ()
+        first = (
+            (before,) if before.startswith(("tests/", "nbs/")) and (ROOT / before.partition("::")[0]).is_file() else ()
+        )
         return (*first, *(t for t in fault.selection if t not in first))
 
     run_all([(f.id, f, selection(f)) for f in faults], workers, tell)
@@ -407,8 +1332,19 @@ def section(outcomes: dict[str, dict]) -> str:
     "The table for CONTRIBUTING.md"
     told = [f for f in FAULTS if f.id in outcomes]
     caught = sum(outcomes[f.id]["caught"] for f in told)
-    lines = [BEGIN, "", f"{caught} of {len(told)} planted faults are caught ({caught / len(told):.0%}).", "", "| fault | module | what | caught by |", "|---|---|---|---|"]
-    lines += [f"| `{f.id}` | {f.module} | {f.what} | {'`' + outcomes[f.id]['by'] + '`' if outcomes[f.id]['caught'] else '**survives**'} |" for f in told]
+    lines = [
+        BEGIN,
+        "",
+        f"{caught} of {len(told)} planted faults are caught ({caught / len(told):.0%}).",
+        "",
+        "| fault | module | what | caught by |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{f.id}` | {f.module} | {f.what} |"
+        f" {'`' + outcomes[f.id]['by'] + '`' if outcomes[f.id]['caught'] else '**survives**'} |"
+        for f in told
+    ]
     return "\n".join([*lines, "", END])
 
 
@@ -422,7 +1358,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", help="ids of faults, or modules")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, help="JSON file of outcomes; those of faults that don't run now are kept")
+    parser.add_argument(
+        "--results", type=Path, help="JSON file of outcomes; those of faults that don't run now are kept"
+    )
     parser.add_argument("--write", action="store_true", help="put the table into CONTRIBUTING.md")
     options = parser.parse_args()
     chosen = [f for f in FAULTS if not options.only or f.id in options.only or f.module in options.only]
@@ -445,7 +1383,7 @@ def main() -> int:
     print(f"{len(outcomes) - len(survivors)} of {len(outcomes)} caught")
     for f in survivors:
         print(f"survived: {f.id}: {f.what}")
-    return 1 if len(survivors) > .05 * len(outcomes) else 0
+    return 1 if len(survivors) > 0.05 * len(outcomes) else 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ pictures are ordinary Markdown images with files in nbs/images.
 llms.txt (https://llmstxt.org) lists every page of the sidebar with its description and the address of its Markdown
 twin, which Quarto writes beside each page. nbdev-export leaves a file alone that it did not write.
 """
+
 import json
 import re
 import sys
@@ -24,7 +25,11 @@ HIDDEN = re.compile(r"^#\|\s*(hide|default_exp|export|exporti)\b", re.M)
 def readable(markdown: str) -> str:
     "Quarto's markdown as plain markdown that works outside of the site"
     markdown = re.sub(r"\A---\n.*?\n---\n", "", markdown, flags=re.S)
-    markdown = re.sub(r"\]\((?!https?:|#)([\w/.-]+)\.ipynb(#[\w-]+)?\)", lambda m: f"]({SITE}/{page(m[1])}.html{m[2] or ''})", markdown)
+    markdown = re.sub(
+        r"\]\((?!https?:|#)([\w/.-]+)\.ipynb(#[\w-]+)?\)",
+        lambda m: f"]({SITE}/{page(m[1])}.html{m[2] or ''})",
+        markdown,
+    )
     markdown = re.sub(r"\]\((images/[^)]+)\)(\{[^}]*\})?", r"](nbs/\1)", markdown)
     markdown = re.sub(r"^:::.*\n", "", markdown, flags=re.M)
     return markdown.strip()
@@ -46,7 +51,11 @@ def readme() -> str:
         elif cell["cell_type"] == "code" and not HIDDEN.search(source):
             code = re.sub(r"^#\|.*\n", "", source, flags=re.M).strip()
             blocks.append(f"```python\n{code}\n```")
-            text = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in cell["outputs"] if "image/png" not in o.get("data", {}) and "image/jpeg" not in o.get("data", {}))
+            text = "".join(
+                "".join(o.get("text", o.get("data", {}).get("text/plain", "")))
+                for o in cell["outputs"]
+                if "image/png" not in o.get("data", {}) and "image/jpeg" not in o.get("data", {})
+            )
             if text.strip():
                 blocks.append("\n".join("    " + line for line in text.strip().splitlines()))
     return "\n\n".join(b for b in blocks if b) + "\n"
@@ -79,7 +88,10 @@ def set_up_commands(text: str) -> dict:
     tests = [c for c in commands if c.endswith("pytest")]
     main = [c for c in commands if "attrnb explain" in c]
     if len(commands) != 2 or len(tests) != 1 or len(main) != 1:
-        sys.exit(f"index.ipynb must hold exactly two set-up commands, one ending in pytest, one in attrnb explain; found {commands}")
+        sys.exit(
+            "index.ipynb must hold exactly two set-up commands, one ending in pytest, one in attrnb explain; found"
+            f" {commands}"
+        )
     return dict(main=main[0], tests=tests[0])
 
 

@@ -3,6 +3,7 @@
 The bounds on waiting are counts of whole calls: `waits` are times that the host waited for numbers of the device,
 `moves` tensors that went from one to the other.
 """
+
 import copy
 import functools
 import warnings
@@ -10,9 +11,13 @@ import warnings
 import captum.attr
 import pretend_device
 import pytest
-import torch
 import test_benchmark
 import test_plots
+import torch
+from models import TwoInputs, convolutional, mlp, numbers
+from torch.testing import assert_close
+from torch.utils import _pytree as pytree
+
 from attrnb import measures
 from attrnb.core import ClassScore, gradients
 from attrnb.equilibrium import AttributionEquilibrium
@@ -21,9 +26,6 @@ from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
 from attrnb.measures import SUBSTRATES
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
-from models import TwoInputs, convolutional, mlp, numbers
-from torch.testing import assert_close
-from torch.utils import _pytree as pytree
 
 DEVICE = pretend_device.start()
 pytestmark = pytest.mark.skipif(DEVICE is None, reason="this version of torch knows no devices made in Python")
@@ -51,10 +53,19 @@ def tensors_of(value):
 def test_it_refuses_what_cuda_refuses():
     x, here = torch.rand(2, 3).to(DEVICE), torch.rand(2, 3)
     for wrong in (
-        lambda: x + here, lambda: here + x, lambda: torch.cat([x, here]), lambda: x @ here.T, lambda: here[torch.tensor([0]).to(DEVICE)],
-        lambda: here.add_(x), lambda: x.index_add_(0, torch.tensor([0, 1]), x), lambda: x.gather(1, torch.zeros(2, 1, dtype=torch.long)),
-        lambda: torch.nn.functional.linear(x, here), lambda: torch.where(here > 0, x, x), lambda: torch.stack([x.sum(), here.sum()]),
-        lambda: torch.randn(3, device=DEVICE, generator=torch.Generator()), lambda: x.normal_(generator=torch.Generator()),
+        lambda: x + here,
+        lambda: here + x,
+        lambda: torch.cat([x, here]),
+        lambda: x @ here.T,
+        lambda: here[torch.tensor([0]).to(DEVICE)],
+        lambda: here.add_(x),
+        lambda: x.index_add_(0, torch.tensor([0, 1]), x),
+        lambda: x.gather(1, torch.zeros(2, 1, dtype=torch.long)),
+        lambda: torch.nn.functional.linear(x, here),
+        lambda: torch.where(here > 0, x, x),
+        lambda: torch.stack([x.sum(), here.sum()]),
+        lambda: torch.randn(3, device=DEVICE, generator=torch.Generator()),
+        lambda: x.normal_(generator=torch.Generator()),
     ):
         with pytest.raises(RuntimeError, match="device"):
             wrong()
@@ -68,11 +79,11 @@ def test_it_takes_what_cuda_takes():
     here = torch.rand(4, 3)
     x = here.to(DEVICE)
     assert x.device == torch.device(DEVICE) and x.new_zeros(2).device == x.device and (x + 1).device == x.device
-    assert_close((x * torch.tensor(2.)).cpu(), here * 2)
+    assert_close((x * torch.tensor(2.0)).cpu(), here * 2)
     assert_close(x[torch.tensor([2, 0])].cpu(), here[[2, 0]])
-    x[x > .5] = 0.
-    assert_close(x.cpu(), here.masked_fill(here > .5, 0.))
-    assert_close(x[1:, :2].T.contiguous().cpu(), here.masked_fill(here > .5, 0.)[1:, :2].T)
+    x[x > 0.5] = 0.0
+    assert_close(x.cpu(), here.masked_fill(here > 0.5, 0.0))
+    assert_close(x[1:, :2].T.contiguous().cpu(), here.masked_fill(here > 0.5, 0.0)[1:, :2].T)
     before = torch.get_rng_state()
     assert torch.rand(3, device=DEVICE).unique().numel() == 3 and torch.equal(torch.get_rng_state(), before)
 
@@ -80,20 +91,34 @@ def test_it_takes_what_cuda_takes():
 def test_it_counts():
     x = torch.rand(4).to(DEVICE)
     for waits, moves, work in (
-        (0, 0, lambda: (x * 2).sum()), (1, 0, lambda: x.sum().item()), (1, 0, lambda: bool((x > 0).all())), (1, 1, lambda: x.cpu()), (1, 1, lambda: x.tolist()),
-        (1, 0, lambda: x.nonzero()), (1, 0, lambda: x[x > .5]), (0, 0, lambda: torch.where(x > .5, x, 0.)), (0, 1, lambda: torch.tensor([1.], device=DEVICE)),
-        (0, 1, lambda: torch.ones(2).to(DEVICE)), (0, 0, lambda: x.to(DEVICE, torch.float64)), (0, 0, lambda: torch.arange(3, device=DEVICE)), (1, 0, lambda: torch.equal(x, x)),
+        (0, 0, lambda: (x * 2).sum()),
+        (1, 0, lambda: x.sum().item()),
+        (1, 0, lambda: bool((x > 0).all())),
+        (1, 1, lambda: x.cpu()),
+        (1, 1, lambda: x.tolist()),
+        (1, 0, lambda: x.nonzero()),
+        (1, 0, lambda: x[x > 0.5]),
+        (0, 0, lambda: torch.where(x > 0.5, x, 0.0)),
+        (0, 1, lambda: torch.tensor([1.0], device=DEVICE)),
+        (0, 1, lambda: torch.ones(2).to(DEVICE)),
+        (0, 0, lambda: x.to(DEVICE, torch.float64)),
+        (0, 0, lambda: torch.arange(3, device=DEVICE)),
+        (1, 0, lambda: torch.equal(x, x)),
     ):
         with pretend_device.counting() as counts:
             work()
         assert (counts.synchronisations, counts.transfers) == (waits, moves), counts
     a = x.clone().requires_grad_()
-    assert_close(torch.autograd.grad((a ** 3).sum(), a)[0].cpu(), 3 * x.cpu() ** 2)
+    assert_close(torch.autograd.grad((a**3).sum(), a)[0].cpu(), 3 * x.cpu() ** 2)
 
 
 # Methods
 
-X, POOL, IMAGES = numbers(8, 6), numbers(30, 6, seed=1), torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+X, POOL, IMAGES = (
+    numbers(8, 6),
+    numbers(30, 6, seed=1),
+    torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0)),
+)
 TWO = numbers(4, 4), numbers(4, 2, 3, seed=1)
 LABELS, SMOOTH, NET, PAIR = [0, 1, 2, 0, 1, 2, 0, 1], mlp(smooth=True), convolutional(), TwoInputs().eval()
 
@@ -116,50 +141,112 @@ def _knn(device, net, x, pool, **settings):
     call = {k: settings.pop(k) for k in ("tolerance", "return_convergence_delta") if k in settings}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return GeodesicIGKNN(net, pool, **settings).attribute(x, target=LABELS[:len(x)], return_paths=True, **call)
+        return GeodesicIGKNN(net, pool, **settings).attribute(x, target=LABELS[: len(x)], return_paths=True, **call)
 
 
 def _variational(device, net, x, pool, **settings):
-    return GeodesicIGSVI(net, settings.pop("through", None) and pool).attribute(x, target=LABELS[:len(x)], return_paths=True, **settings)
+    return GeodesicIGSVI(net, settings.pop("through", None) and pool).attribute(
+        x, target=LABELS[: len(x)], return_paths=True, **settings
+    )
 
 
 def _pair(kind, /, **settings):
     def work(device, net, pair):
         scale = torch.linspace(1, 2, 4).to(device)
         return kind(net).attribute(pair, target=[0, 1, 2, 0], additional_forward_args=scale, **settings)
+
     return work
 
 
 def _of(kind, /, **settings):
-    return lambda device, net, x: kind(net).attribute(x, target=LABELS[:len(x)], **settings)
+    return lambda device, net, x: kind(net).attribute(x, target=LABELS[: len(x)], **settings)
 
 
 # name -> (work, its tensors, most waits, most moves)
 METHODS = {
     "gradients": (lambda device, net, x: gradients(net, x, LABELS, return_scores=True), (SMOOTH, X), 8, 4),
-    "gradients of many chunks": (lambda device, net, x: gradients(net, x, 1, internal_batch_size=1), (SMOOTH, X), 16, 6),
+    "gradients of many chunks": (
+        lambda device, net, x: gradients(net, x, 1, internal_batch_size=1),
+        (SMOOTH, X),
+        16,
+        6,
+    ),
     "integrated gradients": (_of(PathIntegratedGradients, return_convergence_delta=True), (SMOOTH, X), 16, 8),
-    "trapezoid in chunks": (_of(PathIntegratedGradients, method="riemann_trapezoid", n_steps=8, internal_batch_size=16), (SMOOTH, X), 20, 8),
-    "along corners": (lambda device, net, x: PathIntegratedGradients(net).attribute(x, target=1, path=torch.stack([x * 0, x * x, x], 1)), (SMOOTH, X), 18, 8),
+    "trapezoid in chunks": (
+        _of(PathIntegratedGradients, method="riemann_trapezoid", n_steps=8, internal_batch_size=16),
+        (SMOOTH, X),
+        20,
+        8,
+    ),
+    "along corners": (
+        lambda device, net, x: PathIntegratedGradients(net).attribute(
+            x, target=1, path=torch.stack([x * 0, x * x, x], 1)
+        ),
+        (SMOOTH, X),
+        18,
+        8,
+    ),
     "two inputs": (_pair(PathIntegratedGradients, n_steps=10), (PAIR, TWO), 18, 10),
-    "convergence": (lambda device, net, x: PathIntegratedGradients(net).compute_convergence_delta(x, None, x, 1), (SMOOTH, X), 8, 4),
+    "convergence": (
+        lambda device, net, x: PathIntegratedGradients(net).compute_convergence_delta(x, None, x, 1),
+        (SMOOTH, X),
+        8,
+        4,
+    ),
     "flux": (_of(NeFLAG, n_points=4, return_flux=True), (SMOOTH, X), 24, 12),
-    "flux of vectors": (_of(NeFLAG, n_points=3, aggregate="vector", radius_unit="rms", internal_batch_size=8), (SMOOTH, X), 36, 12),
-    "flux within": (_of(NeFLAG, n_points=2, clamp=(0., 1.)), (NET, IMAGES), 24, 12),
+    "flux of vectors": (
+        _of(NeFLAG, n_points=3, aggregate="vector", radius_unit="rms", internal_batch_size=8),
+        (SMOOTH, X),
+        36,
+        12,
+    ),
+    "flux within": (_of(NeFLAG, n_points=2, clamp=(0.0, 1.0)), (NET, IMAGES), 24, 12),
     "flux of two inputs": (_pair(NeFLAG, n_points=3), (PAIR, TWO), 26, 14),
     "graph": (_knn, (SMOOTH, X, POOL), 150, 160),
-    "graph by magnitude": (functools.partial(_knn, weight="w1", n_steiner=2, return_convergence_delta=True), (SMOOTH, X, POOL), 160, 170),
-    "graph of the inputs": (lambda device, net, x: _knn(device, net, x, None, n_neighbors=4, tolerance=None), (SMOOTH, X), 130, 160),
+    "graph by magnitude": (
+        functools.partial(_knn, weight="w1", n_steiner=2, return_convergence_delta=True),
+        (SMOOTH, X, POOL),
+        160,
+        170,
+    ),
+    "graph of the inputs": (
+        lambda device, net, x: _knn(device, net, x, None, n_neighbors=4, tolerance=None),
+        (SMOOTH, X),
+        130,
+        160,
+    ),
     "graph by length": (functools.partial(_knn, weight="euclidean", direct=False), (SMOOTH, X, POOL), 130, 150),
     "variational": (_variational, (SMOOTH, X, POOL), 90, 60),
     "variational through a pool": (functools.partial(_variational, through=True), (SMOOTH, X, POOL), 220, 200),
     "variational, spread": (functools.partial(_variational, stochastic=True, n_samples=4), (SMOOTH, X, POOL), 99, 60),
-    "variational, published": (functools.partial(_variational, published=True, num_iterations=6, n_steps=10), (SMOOTH, X, POOL), 36, 20),
-    "variational, coarse": (lambda device, net, x: GeodesicIGSVI(net).attribute(x, target=1, resolution=4, rounds=1, n_steps=4, max_iterations=2), (mlp(432, smooth=True), IMAGES.flatten(1)), 70, 30),
+    "variational, published": (
+        functools.partial(_variational, published=True, num_iterations=6, n_steps=10),
+        (SMOOTH, X, POOL),
+        36,
+        20,
+    ),
+    "variational, coarse": (
+        lambda device, net, x: GeodesicIGSVI(net).attribute(
+            x, target=1, resolution=4, rounds=1, n_steps=4, max_iterations=2
+        ),
+        (mlp(432, smooth=True), IMAGES.flatten(1)),
+        70,
+        30,
+    ),
     "equilibrium": (_of(AttributionEquilibrium), (NET, IMAGES), 10, 6),
-    "equilibrium with layers": (_of(AttributionEquilibrium, return_layers=True, ratio=1.5, skip="equal"), (NET, IMAGES), 10, 6),
+    "equilibrium with layers": (
+        _of(AttributionEquilibrium, return_layers=True, ratio=1.5, skip="equal"),
+        (NET, IMAGES),
+        10,
+        6,
+    ),
     "equilibrium, official": (_of(AttributionEquilibrium, official=True, internal_batch_size=1), (NET, IMAGES), 14, 6),
-    "equilibrium of a probability": (lambda device, net, x: AttributionEquilibrium(ClassScore(net, of="probability")).attribute(x, target=1), (NET, IMAGES), 14, 6),
+    "equilibrium of a probability": (
+        lambda device, net, x: AttributionEquilibrium(ClassScore(net, of="probability")).attribute(x, target=1),
+        (NET, IMAGES),
+        14,
+        6,
+    ),
 }
 
 
@@ -178,7 +265,9 @@ def test_the_chunk_decides_how_often_one_waits():
         with pretend_device.counting() as counts:
             gradients(on(DEVICE, SMOOTH), X.to(DEVICE), LABELS, internal_batch_size=rows)
         found[rows] = counts
-    per_chunk = [(found[b].synchronisations - found[a].synchronisations) / (8 // b - 8 // a) for a, b in ((8, 4), (4, 2))]
+    per_chunk = [
+        (found[b].synchronisations - found[a].synchronisations) / (8 // b - 8 // a) for a, b in ((8, 4), (4, 2))
+    ]
     assert max(per_chunk) <= 2, per_chunk
     per_chunk = [(found[b].transfers - found[a].transfers) / (8 // b - 8 // a) for a, b in ((8, 4), (4, 2))]
     assert max(per_chunk) <= 2, per_chunk
@@ -186,8 +275,8 @@ def test_the_chunk_decides_how_often_one_waits():
 
 # Measures
 
-A, BALANCED = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(1)) - .5, [0, 1, 2]
-MASKS = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(2)) < .3
+A, BALANCED = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(1)) - 0.5, [0, 1, 2]
+MASKS = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(2)) < 0.3
 MAPS = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(3)).double()
 
 
@@ -208,38 +297,124 @@ def _explain(net):
 
 
 MEASURES = {
-    **{name: (_faithfulness(name, **_settings_of(name)), (NET, IMAGES, A), 11, 12) for name in (  # three waits are the check of rows
-        "deletion", "insertion", "difference", "comprehensiveness", "sufficiency", "log_odds", "cross_entropy_after_masking", "accuracy_after_masking")},
-    **{f"deletion, {s}": (_faithfulness("deletion", substrate=s, steps=3), (NET, IMAGES, A), 8, 14) for s in SUBSTRATES},
-    "faithfulness_curves": (_faithfulness("faithfulness_curves", ties="random", internal_batch_size=8, steps=6), (NET, IMAGES, A), 24, 40),
+    # three waits are the check of rows
+    **{
+        name: (_faithfulness(name, **_settings_of(name)), (NET, IMAGES, A), 11, 12)
+        for name in (
+            "deletion",
+            "insertion",
+            "difference",
+            "comprehensiveness",
+            "sufficiency",
+            "log_odds",
+            "cross_entropy_after_masking",
+            "accuracy_after_masking",
+        )
+    },
+    **{
+        f"deletion, {s}": (_faithfulness("deletion", substrate=s, steps=3), (NET, IMAGES, A), 8, 14) for s in SUBSTRATES
+    },
+    "faithfulness_curves": (
+        _faithfulness("faithfulness_curves", ties="random", internal_batch_size=8, steps=6),
+        (NET, IMAGES, A),
+        24,
+        40,
+    ),
     "unit_numbers": (lambda device, x: measures.unit_numbers(x, 5), (IMAGES,), 0, 0),
     "unit_importance": (lambda device, a: measures.unit_importance(a, 4, "channel_mean"), (A,), 4, 1),
     "substrate_of": (lambda device, x: [measures.substrate_of(x, s) for s in SUBSTRATES], (IMAGES,), 0, 4),
     "random_map": (lambda device, x: measures.random_map(x, 4), (IMAGES,), 2, 2),
-    "random_floor": (lambda device, net, x: measures.random_floor(net, x, BALANCED, 2, unit=4, steps=4), (NET, IMAGES), 20, 24),
-    "greedy_order": (lambda device, net, x: measures.greedy_order(net, x, BALANCED, rounds=3, unit=4), (NET, IMAGES), 30, 30),
-    "greedy_ceiling": (lambda device, net, x: measures.greedy_ceiling(net, x, BALANCED, 3, unit=6, steps=4), (NET, IMAGES), 30, 40),
-    "protocol_power": (lambda device, net, x, a: measures.protocol_power(net, x, a, BALANCED, draws=2, rounds=2, unit=6, steps=3), (NET, IMAGES, A), 50, 60),
+    "random_floor": (
+        lambda device, net, x: measures.random_floor(net, x, BALANCED, 2, unit=4, steps=4),
+        (NET, IMAGES),
+        20,
+        24,
+    ),
+    "greedy_order": (
+        lambda device, net, x: measures.greedy_order(net, x, BALANCED, rounds=3, unit=4),
+        (NET, IMAGES),
+        30,
+        30,
+    ),
+    "greedy_ceiling": (
+        lambda device, net, x: measures.greedy_ceiling(net, x, BALANCED, 3, unit=6, steps=4),
+        (NET, IMAGES),
+        30,
+        40,
+    ),
+    "protocol_power": (
+        lambda device, net, x, a: measures.protocol_power(net, x, a, BALANCED, draws=2, rounds=2, unit=6, steps=3),
+        (NET, IMAGES, A),
+        50,
+        60,
+    ),
     "centre_map": (lambda device, x: measures.centre_map(x), (IMAGES,), 0, 1),
     "uniform_map": (lambda device, x: measures.uniform_map(x), (IMAGES,), 0, 0),
     "pointing_game": (_twice("pointing_game", tolerance=1), (A, MASKS), 6, 4),
     "energy_inside": (_twice("energy_inside"), (A, MASKS), 6, 4),
     "outside_inside_ratio": (_twice("outside_inside_ratio"), (A, MASKS), 6, 4),
-    "intersection_over_union": (lambda device, a, m: [measures.intersection_over_union(a, m, t) for t in ("area", "mean", .5)], (A, MASKS), 16, 10),
-    "completeness_error": (lambda device, net, x, a: measures.completeness_error(net, x, a, BALANCED, relative=True), (NET, IMAGES, A), 8, 8),
-    "cancellation_gap": (lambda device, net, x, a: measures.cancellation_gap(net, x, a, BALANCED), (NET, IMAGES, A), 8, 8),
+    "intersection_over_union": (
+        lambda device, a, m: [measures.intersection_over_union(a, m, t) for t in ("area", "mean", 0.5)],
+        (A, MASKS),
+        16,
+        10,
+    ),
+    "completeness_error": (
+        lambda device, net, x, a: measures.completeness_error(net, x, a, BALANCED, relative=True),
+        (NET, IMAGES, A),
+        8,
+        8,
+    ),
+    "cancellation_gap": (
+        lambda device, net, x, a: measures.cancellation_gap(net, x, a, BALANCED),
+        (NET, IMAGES, A),
+        8,
+        8,
+    ),
     "dummy_sensitivity": (_twice("dummy_sensitivity"), (MAPS, MASKS), 4, 2),
     "layer_conservation": (lambda device, a, b: measures.layer_conservation({"a": a, "b": b}), (MAPS, 2 * MAPS), 4, 2),
-    "batch_independence": (lambda device, net, x: measures.batch_independence(_explain(net), x, BALANCED), (NET, IMAGES), 40, 40),
-    "sensitivity_max": (lambda device, net, x: measures.sensitivity_max(_explain(net), x, BALANCED, samples=3), (NET, IMAGES), 40, 60),
-    "infidelity": (lambda device, net, x, a: measures.infidelity(net, x, a, BALANCED, samples=5, unit=4), (NET, IMAGES, A), 16, 30),
+    "batch_independence": (
+        lambda device, net, x: measures.batch_independence(_explain(net), x, BALANCED),
+        (NET, IMAGES),
+        40,
+        40,
+    ),
+    "sensitivity_max": (
+        lambda device, net, x: measures.sensitivity_max(_explain(net), x, BALANCED, samples=3),
+        (NET, IMAGES),
+        40,
+        60,
+    ),
+    "infidelity": (
+        lambda device, net, x, a: measures.infidelity(net, x, a, BALANCED, samples=5, unit=4),
+        (NET, IMAGES, A),
+        16,
+        30,
+    ),
     "rank_correlation": (_twice("rank_correlation"), (MAPS, MAPS.flip(0).contiguous()), 6, 2),
     "structural_similarity": (_twice("structural_similarity"), (MAPS, MAPS.flip(0).contiguous()), 6, 2),
-    "randomisation_cascade": (lambda device, net, x: measures.randomisation_cascade(net, _explain(net), x, BALANCED).similarity, (NET, IMAGES), 90, 120),
+    "randomisation_cascade": (
+        lambda device, net, x: measures.randomisation_cascade(net, _explain(net), x, BALANCED).similarity,
+        (NET, IMAGES),
+        90,
+        120,
+    ),
     "purity": (lambda device, a: torch.tensor(measures.purity(a, torch.tensor([0, 1, 1]).to(device))), (MAPS,), 6, 4),
-    "purity_area": (lambda device, p: measures.purity_area(p, [0., .5, 1.]), (torch.rand(2, 3).double(),), 2, 3),
-    "box_masks": (lambda device, boxes: measures.box_masks(boxes, 6, 7).float(), (torch.tensor([[0., 1., 4., 5.], [1., 1., 2., 2.]]),), 4, 4),
-    "as_quantus": (lambda device, net, x: torch.from_numpy(measures.as_quantus(captum.attr.Saliency)(net, x.cpu().numpy(), BALANCED, device=device)), (NET, IMAGES), 4, 6),
+    "purity_area": (lambda device, p: measures.purity_area(p, [0.0, 0.5, 1.0]), (torch.rand(2, 3).double(),), 2, 3),
+    "box_masks": (
+        lambda device, boxes: measures.box_masks(boxes, 6, 7).float(),
+        (torch.tensor([[0.0, 1.0, 4.0, 5.0], [1.0, 1.0, 2.0, 2.0]]),),
+        4,
+        4,
+    ),
+    "as_quantus": (
+        lambda device, net, x: torch.from_numpy(
+            measures.as_quantus(captum.attr.Saliency)(net, x.cpu().numpy(), BALANCED, device=device)
+        ),
+        (NET, IMAGES),
+        4,
+        6,
+    ),
 }
 ON_THE_HOST = ("purity", "box_masks", "as_quantus", "purity_area")  # whose result is not on the device
 
@@ -262,13 +437,27 @@ def test_a_measure_is_the_same_on_the_device(name):
 
 @pytest.mark.parametrize("name", test_plots.NAMES)
 def test_a_picture_is_the_same_from_the_device(name):
-    assert test_plots.drawn(test_plots.every_picture(device=DEVICE)[name]()) == test_plots.drawn(test_plots.every_picture()[name]())
+    assert test_plots.drawn(test_plots.every_picture(device=DEVICE)[name]()) == test_plots.drawn(
+        test_plots.every_picture()[name]()
+    )
 
 
 def test_the_benchmark_is_the_same_on_the_device(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(test_benchmark.BenchmarkRun, "figure", test_benchmark.undrawn)
-    methods = ["integrated_gradients(n_steps=8)", "neflag(n_points=2)", "equilibrium", "saliency", "input_x_gradient", "deep_lift", "guided_backprop", "grad_cam", "random", "centre", "uniform"]
+    methods = [
+        "integrated_gradients(n_steps=8)",
+        "neflag(n_points=2)",
+        "equilibrium",
+        "saliency",
+        "input_x_gradient",
+        "deep_lift",
+        "guided_backprop",
+        "grad_cam",
+        "random",
+        "centre",
+        "uniform",
+    ]
     wanted = dict(methods=methods, measures=list(test_benchmark.MEASURES), steps=4, data=test_benchmark.Squares(3))
     model = convolutional()
     model[2].inplace = model[5].inplace = False  # DeepLift
@@ -281,7 +470,9 @@ def test_the_benchmark_is_the_same_on_the_device(tmp_path, monkeypatch):
     for a, b in zip(run.rows, expected.rows):
         assert a["errors"] == b["errors"] and a["gradient_evaluations"] == b["gradient_evaluations"]
         known = {name: value for name, value in b["values"].items() if value is not None}
-        assert {name: value for name, value in a["values"].items() if value is not None} == pytest.approx(known, rel=1e-3, abs=1e-4), a["method"]
+        assert {name: value for name, value in a["values"].items() if value is not None} == pytest.approx(
+            known, rel=1e-3, abs=1e-4
+        ), a["method"]
     for method in run.methods:
         for example, map_ in expected.attributions(method).items():
             assert_close(run.attributions(method)[example], map_, rtol=1e-3, atol=1e-4)
@@ -291,7 +482,15 @@ def test_the_explorer_is_the_same_on_the_device():
     model, x = convolutional(), IMAGES
     found = {}
     for device in ("cpu", DEVICE):
-        explorer = explore(on(device, model), x, methods={"flux": (NeFLAG, dict(n_points=2)), "balance": AttributionEquilibrium, "path": (PathIntegratedGradients, dict(n_steps=8))})
+        explorer = explore(
+            on(device, model),
+            x,
+            methods={
+                "flux": (NeFLAG, dict(n_points=2)),
+                "balance": AttributionEquilibrium,
+                "path": (PathIntegratedGradients, dict(n_steps=8)),
+            },
+        )
         try:
             for name in ("flux", "balance", "path"):
                 explorer.panels[0].method = name

@@ -1,4 +1,5 @@
 "Small models and inputs that many tests share"
+
 import torch
 from torch import nn
 
@@ -11,14 +12,25 @@ def seeded(make, seed=0):
 
 
 def mlp(features=6, classes=3, smooth=False, seed=0):
-    return seeded(lambda: nn.Sequential(nn.Linear(features, 16), nn.Softplus() if smooth else nn.ReLU(), nn.Linear(16, classes)), seed)
+    return seeded(
+        lambda: nn.Sequential(nn.Linear(features, 16), nn.Softplus() if smooth else nn.ReLU(), nn.Linear(16, classes)),
+        seed,
+    )
 
 
 def convolutional(classes=4, seed=0):
     return seeded(
         lambda: nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-            nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(8, classes),
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(),
+            nn.Linear(8, classes),
         ),
         seed,
     )

@@ -1,4 +1,5 @@
-"""A pretend accelerator, for machines without one: tensors on the device "pretend" hold their numbers on the CPU, refuse
+"""A pretend accelerator, for machines without one: tensors on the device "pretend" hold their numbers on the
+CPU, refuse
 what CUDA refuses, and count when the host waits for the device and when numbers move between the two.
 
     import pretend_device
@@ -9,9 +10,11 @@ what CUDA refuses, and count when the host waits for the device and when numbers
     counts.synchronisations                 # 1
 
 Refused: tensors of both devices in one operation (but for numbers without dimensions where CUDA takes them), a CPU
-generator for numbers drawn on the device, index tensors on the wrong device, `.numpy()`. Not pretended: streams, memory,
+generator for numbers drawn on the device, index tensors on the wrong device, `.numpy()`. Not pretended:
+streams, memory,
 half-precision kernels, and numbers that differ from the CPU's.
 """
+
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -76,7 +79,12 @@ class PretendTensor(torch.Tensor):
     @staticmethod
     def __new__(cls, held: torch.Tensor):
         return torch.Tensor._make_wrapper_subclass(
-            cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, device=torch.device(NAME, 0),
+            cls,
+            held.size(),
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=torch.device(NAME, 0),
         )
 
     def __init__(self, held: torch.Tensor):
@@ -91,7 +99,10 @@ class PretendTensor(torch.Tensor):
     def numpy(self, *, force=False):
         if force:
             return self.detach().cpu().numpy()
-        raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+        raise TypeError(
+            f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host"
+            " memory first."
+        )
 
     def __array__(self, dtype=None, copy=None):
         return self.numpy()
@@ -105,17 +116,44 @@ class PretendTensor(torch.Tensor):
 
 # Operations after which the host knows something of the numbers
 _WAITING = {
-    _aten._local_scalar_dense.default, _aten.nonzero.default, _aten.masked_select.default, _aten.equal.default, _aten._unique.default,
-    _aten._unique2.default, _aten.unique_dim.default, _aten.unique_consecutive.default, _aten.unique_dim_consecutive.default,
-    _aten.bincount.default, _aten._linalg_check_errors.default, _aten._linalg_eigh.default, _aten._linalg_svd.default,
-    _aten.linalg_eig.default, _aten.linalg_lstsq.default, _aten.is_nonzero.default, _aten._assert_async.default,
+    _aten._local_scalar_dense.default,
+    _aten.nonzero.default,
+    _aten.masked_select.default,
+    _aten.equal.default,
+    _aten._unique.default,
+    _aten._unique2.default,
+    _aten.unique_dim.default,
+    _aten.unique_consecutive.default,
+    _aten.unique_dim_consecutive.default,
+    _aten.bincount.default,
+    _aten._linalg_check_errors.default,
+    _aten._linalg_eigh.default,
+    _aten._linalg_svd.default,
+    _aten.linalg_eig.default,
+    _aten.linalg_lstsq.default,
+    _aten.is_nonzero.default,
+    _aten._assert_async.default,
 }
 _COPIES = {_aten._to_copy.default, _aten.copy_.default, _aten._copy_from.default}
-_INDEXED = {_aten.index.Tensor, _aten.index_put_.default, _aten.index_put.default, _aten._index_put_impl_.default, _aten._unsafe_index.Tensor}
+_INDEXED = {
+    _aten.index.Tensor,
+    _aten.index_put_.default,
+    _aten.index_put.default,
+    _aten._index_put_impl_.default,
+    _aten._unsafe_index.Tensor,
+}
 # Operations beside the pointwise ones that take a number without dimensions from the CPU
 _TAKES_NUMBERS = {
-    _aten.where.self, _aten.masked_fill.Tensor, _aten.masked_fill_.Tensor, _aten.fill_.Tensor, _aten.fill.Tensor, _aten.index_fill.int_Tensor,
-    _aten.index_fill_.int_Tensor, _aten.clamp.Tensor, _aten.lerp.Tensor, _aten.lerp_.Tensor,
+    _aten.where.self,
+    _aten.masked_fill.Tensor,
+    _aten.masked_fill_.Tensor,
+    _aten.fill_.Tensor,
+    _aten.fill.Tensor,
+    _aten.index_fill.int_Tensor,
+    _aten.index_fill_.int_Tensor,
+    _aten.clamp.Tensor,
+    _aten.lerp.Tensor,
+    _aten.lerp_.Tensor,
 }
 
 
@@ -127,7 +165,11 @@ def _refuse_other_device(operation, args, kwargs):
         for t in pytree.tree_leaves(value):
             if not isinstance(t, torch.Tensor) or isinstance(t, PretendTensor):
                 continue
-            is_number = t.ndim == 0 and name not in written and (torch.Tag.pointwise in operation.tags or operation in _TAKES_NUMBERS)
+            is_number = (
+                t.ndim == 0
+                and name not in written
+                and (torch.Tag.pointwise in operation.tags or operation in _TAKES_NUMBERS)
+            )
             if operation in _INDEXED and isinstance(args[0], PretendTensor):
                 if name == "indices" or (name == "values" and t.ndim == 0):
                     _note(to_device=1)  # as CUDA does
@@ -173,7 +215,10 @@ def _run(operation, args, kwargs):
     if operation in _WAITING or (operation is _aten.repeat_interleave.Tensor and kwargs.get("output_size") is None):
         _waits(operation._schema.name)
     elif operation in _INDEXED and any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1]):
-        fills = operation is _aten.index_put_.default and args[2].numel() == 1 and sum(t is not None for t in args[1]) == 1  # as masked_fill_
+        # as masked_fill_
+        fills = (
+            operation is _aten.index_put_.default and args[2].numel() == 1 and sum(t is not None for t in args[1]) == 1
+        )
         if not fills:
             _waits(f"{operation._schema.name} with a mask")
     wrappers = {id(t.held): t for t in own}
@@ -224,15 +269,32 @@ def _copy_into(target, source):
 class _Module:
     "torch.pretend"
 
-    def is_initialized(self): return True
-    def is_available(self): return True
-    def current_device(self): return 0
-    def device_count(self): return 1
-    def _is_in_bad_fork(self): return False
-    def manual_seed_all(self, seed): _own_random_state().manual_seed(seed)
-    def get_amp_supported_dtype(self): return [torch.float16, torch.bfloat16]
-    def get_rng_state(self, device=None): return _own_random_state().get_state()
-    def set_rng_state(self, state, device=None): _own_random_state().set_state(state)
+    def is_initialized(self):
+        return True
+
+    def is_available(self):
+        return True
+
+    def current_device(self):
+        return 0
+
+    def device_count(self):
+        return 1
+
+    def _is_in_bad_fork(self):
+        return False
+
+    def manual_seed_all(self, seed):
+        _own_random_state().manual_seed(seed)
+
+    def get_amp_supported_dtype(self):
+        return [torch.float16, torch.bfloat16]
+
+    def get_rng_state(self, device=None):
+        return _own_random_state().get_state()
+
+    def set_rng_state(self, state, device=None):
+        _own_random_state().set_state(state)
 
 
 _started = []
@@ -250,7 +312,8 @@ def start() -> str | None:
             setup(NAME, backend_module=_Module())
             made = torch.library.Library("_", "IMPL")  # operations that make tensors on the device
             made.fallback(lambda operation, *args, **kwargs: _run(operation, args, kwargs), "PrivateUse1")
-            copied = torch.library.Library("aten", "IMPL")  # torch.tensor(..., device=...) passes by __torch_dispatch__
+            # torch.tensor(..., device=...) passes by __torch_dispatch__
+            copied = torch.library.Library("aten", "IMPL")
             copied.impl("copy_", lambda target, source, non_blocking=False: _copy_into(target, source), "PrivateUse1")
             _started.extend([made, copied])
     return f"{NAME}:0"

@@ -1,4 +1,5 @@
 "The benchmark: runs that survive, never mix, and say the same however they are cut up"
+
 import contextlib
 import csv
 import errno
@@ -21,7 +22,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import convolutional, seeded
 from PIL import Image
 from torch import nn
@@ -56,7 +58,7 @@ from attrnb.samples import load_model, shape_images
 
 def undrawn(self, reference=None):
     "In place of the figure, which is drawn in a test of its own"
-    return AttributionFigure((.1, .1))
+    return AttributionFigure((0.1, 0.1))
 
 
 @pytest.fixture(autouse=True)
@@ -77,19 +79,26 @@ class Squares(torch.utils.data.Dataset):
         self.images = torch.rand(n, 3, 16, 16, generator=generator) / 2
         self.masks = torch.zeros(n, 16, 16, dtype=torch.bool)
         for i in range(n):
-            self.masks[i, 2 + i % 8:8 + i % 8, 4:10] = True
-        self.images += .5 * self.masks[:, None]
+            self.masks[i, 2 + i % 8 : 8 + i % 8, 4:10] = True
+        self.images += 0.5 * self.masks[:, None]
         self.with_masks = masks
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, index):
-        return (self.images[index], index % 4, self.masks[index]) if self.with_masks else (self.images[index], index % 4)
+        return (
+            (self.images[index], index % 4, self.masks[index]) if self.with_masks else (self.images[index], index % 4)
+        )
 
 
 DRAW = BenchmarkRun.figure
-SMALL = dict(methods=["saliency", "neflag(n_points=2)", "gradient_shap(n_samples=3)", "random"], steps=4, batch_size=2, show_progress=False)
+SMALL = dict(
+    methods=["saliency", "neflag(n_points=2)", "gradient_shap(n_samples=3)", "random"],
+    steps=4,
+    batch_size=2,
+    show_progress=False,
+)
 
 
 def small(folder="run", data=None, model=None, **changes):
@@ -131,7 +140,11 @@ for line in sys.stdin:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 def test_kill_9_at_twenty_random_moments_changes_nothing(tmp_path, monkeypatch):
-    memory = tempfile.TemporaryDirectory(dir="/dev/shm") if os.access("/dev/shm", os.W_OK) else contextlib.nullcontext(tmp_path)
+    memory = (
+        tempfile.TemporaryDirectory(dir="/dev/shm")
+        if os.access("/dev/shm", os.W_OK)
+        else contextlib.nullcontext(tmp_path)
+    )
     with memory as folder:  # killing tells the same there, and a busy disk takes no time
         monkeypatch.chdir(folder)
         kill_twenty_times()
@@ -140,7 +153,9 @@ def test_kill_9_at_twenty_random_moments_changes_nothing(tmp_path, monkeypatch):
 
 def kill_twenty_times():
     whole = small("whole", Squares(10))
-    zygote = subprocess.Popen([sys.executable, "-c", ZYGOTE.format(paths=sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    zygote = subprocess.Popen(
+        [sys.executable, "-c", ZYGOTE.format(paths=sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
     def start(folder):
         zygote.stdin.write(f"{folder}\n")
@@ -162,7 +177,7 @@ def kill_twenty_times():
             folder = Path(f"killed{runs}")
             pid = start(folder)
             if kills < 20:
-                time.sleep(moments.uniform(0, .4) * duration)
+                time.sleep(moments.uniform(0, 0.4) * duration)
                 os.kill(pid, signal.SIGKILL)
             status = end()
             results = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.glob("results/*.json")}
@@ -180,7 +195,9 @@ def kill_twenty_times():
                 run = BenchmarkRun(folder)
                 assert run.missing == 0 and values_of(run) == values_of(whole)
                 assert (folder / "table.md").read_text() == Path("whole/table.md").read_text()
-                assert without_seconds((folder / "table.csv").read_text()) == without_seconds(Path("whole/table.csv").read_text())
+                assert without_seconds((folder / "table.csv").read_text()) == without_seconds(
+                    Path("whole/table.csv").read_text()
+                )
                 for method in run.methods:
                     assert_close(run.attributions(method), whole.attributions(method), rtol=0, atol=0)
                 assert not list(folder.rglob("*.tmp"))
@@ -194,10 +211,15 @@ def kill_twenty_times():
 def test_two_processes_give_the_table_of_one(tmp_path):
     one = small("one")
     script = tmp_path / "two.py"
-    script.write_text(f"import sys; sys.path[:0] = {sys.path!r}\nimport torch; torch.set_num_threads(1)\nfrom test_benchmark import small\nrun = small('two')\nassert run.missing == 0")
+    script.write_text(
+        f"import sys; sys.path[:0] = {sys.path!r}\nimport torch; torch.set_num_threads(1)\nfrom test_benchmark import"
+        " small\nrun = small('two')\nassert run.missing == 0"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     two = BenchmarkRun("two")
@@ -206,8 +228,31 @@ def test_two_processes_give_the_table_of_one(tmp_path):
     assert Path("two/table.md").read_text() == Path("one/table.md").read_text()
     assert without_seconds(two.csv()) == without_seconds(one.csv())
     refused = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", "attrnb", "bench", "--images", "2", "--methods", "saliency", "--out", "two", "--quiet"],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "--no-python",
+            "attrnb",
+            "bench",
+            "--images",
+            "2",
+            "--methods",
+            "saliency",
+            "--out",
+            "two",
+            "--quiet",
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
     )
     assert refused.returncode != 0
     assert refused.stderr.count("another configuration") >= 2, "both ranks are told"
@@ -299,19 +344,28 @@ def test_write_atomically_keeps_the_old_file_when_it_fails(monkeypatch):
 # One configuration
 
 
-@pytest.mark.parametrize("changes, said", [
-    (dict(score="logit"), 'score: "probability" there, "logit" now'),
-    (dict(seed=3), "seed: 0 there, 3 now"),
-    (dict(steps=5), "steps: 4 there, 5 now"),
-    (dict(measures=["deletion"]), "measures.insertion"),
-    (dict(target="predicted"), "target"),
-    (dict(keep="float16"), "keep"),
-    (dict(data=Squares(5)), "data.examples: 6 there, 5 now"),
-    (dict(data=[Squares(6)[i][:2] if i == 3 else Squares(6)[i] for i in range(6)], measures=list(module.DEFAULT_MEASURES)), "data.sha256"),
-    (dict(model=convolutional(seed=1)), "model.weights_sha256"),
-    (dict(methods={"saliency": ("neflag", {})}), "methods.saliency.method"),
-    (dict(methods={"neflag(n_points=2)": ("neflag", dict(n_points=3))}), "n_points: 2 there, 3 now"),
-])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        (dict(score="logit"), 'score: "probability" there, "logit" now'),
+        (dict(seed=3), "seed: 0 there, 3 now"),
+        (dict(steps=5), "steps: 4 there, 5 now"),
+        (dict(measures=["deletion"]), "measures.insertion"),
+        (dict(target="predicted"), "target"),
+        (dict(keep="float16"), "keep"),
+        (dict(data=Squares(5)), "data.examples: 6 there, 5 now"),
+        (
+            dict(
+                data=[Squares(6)[i][:2] if i == 3 else Squares(6)[i] for i in range(6)],
+                measures=list(module.DEFAULT_MEASURES),
+            ),
+            "data.sha256",
+        ),
+        (dict(model=convolutional(seed=1)), "model.weights_sha256"),
+        (dict(methods={"saliency": ("neflag", {})}), "methods.saliency.method"),
+        (dict(methods={"neflag(n_points=2)": ("neflag", dict(n_points=3))}), "n_points: 2 there, 3 now"),
+    ],
+)
 def test_another_configuration_is_refused(changes, said):
     small()
     kept = Path("run/manifest.json").read_bytes()
@@ -340,9 +394,15 @@ def test_another_version_is_refused(monkeypatch):
 def test_what_the_manifest_holds():
     run = small()
     kept = run.manifest["configuration"]
-    assert kept["model"] == dict(name="Sequential", weights_sha256=weights_hash(convolutional()), code_sha256=module._code_of(convolutional()))
+    assert kept["model"] == dict(
+        name="Sequential", weights_sha256=weights_hash(convolutional()), code_sha256=module._code_of(convolutional())
+    )
     assert set(kept["versions"]) == {"attrnb", "torch", "torchvision", "captum", "numpy"}
-    assert kept["seed"] == 0 and kept["methods"]["neflag(n_points=2)"] == {"method": "neflag", "settings": {"n_points": 2}, "kind": "attrnb"}
+    assert kept["seed"] == 0 and kept["methods"]["neflag(n_points=2)"] == {
+        "method": "neflag",
+        "settings": {"n_points": 2},
+        "kind": "attrnb",
+    }
     assert run.manifest["examples"] == [f"{i:06d}" for i in range(6)]
 
 
@@ -399,8 +459,12 @@ def test_values_are_those_of_the_measures():
     assert cost == dict(rows=6, gradient_rows=6)
     assert_close(torch.stack(list(run.attributions("saliency").values())), a)
     curves = faithfulness_curves(model, x, a, targets, steps=4)
-    assert_close(list(run.values("saliency", "deletion").values()), curves.deletion_score.tolist(), rtol=1e-5, atol=1e-6)
-    assert_close(list(run.values("saliency", "difference").values()), curves.difference_score.tolist(), rtol=1e-5, atol=1e-6)
+    assert_close(
+        list(run.values("saliency", "deletion").values()), curves.deletion_score.tolist(), rtol=1e-5, atol=1e-6
+    )
+    assert_close(
+        list(run.values("saliency", "difference").values()), curves.difference_score.tolist(), rtol=1e-5, atol=1e-6
+    )
     area = data.masks.flatten(1).double().mean(1).tolist()
     assert_close(list(run.values("uniform", "energy_inside").values()), area)
     assert_close(list(run.values("uniform", "pointing_game").values()), area)
@@ -428,7 +492,10 @@ def test_every_method_and_measure_by_name_and_the_model_is_left_alone():
 
 
 def test_intervals_are_paired():
-    run = small(methods={"a": lambda model, x, t: x, "b": lambda model, x, t: 3 * x}, measures={"size": lambda case: case.attributions.flatten(1).mean(1)})
+    run = small(
+        methods={"a": lambda model, x, t: x, "b": lambda model, x, t: 3 * x},
+        measures={"size": lambda case: case.attributions.flatten(1).mean(1)},
+    )
     rows = {r["method"]: r for r in run.summary("a")}
     assert_close(rows["b"]["mean"], 3 * rows["a"]["mean"])
     a, b = run.values("a", "size"), run.values("b", "size")
@@ -450,7 +517,17 @@ def test_csv_is_tidy():
     run = small()
     rows = list(csv.DictReader(io.StringIO(Path("run/table.csv").read_text())))
     assert len(rows) == 6 * 4 * len(run.measures)
-    assert list(rows[0]) == ["example", "target", "method", "measure", "value", "seconds", "gradient_evaluations", "forward_rows", "error"]
+    assert list(rows[0]) == [
+        "example",
+        "target",
+        "method",
+        "measure",
+        "value",
+        "seconds",
+        "gradient_evaluations",
+        "forward_rows",
+        "error",
+    ]
     shap = [r for r in rows if r["method"].startswith("gradient_shap")]
     assert {r["gradient_evaluations"] for r in shap} == {"3"} and all(float(r["seconds"]) > 0 for r in shap)
 
@@ -459,7 +536,12 @@ def test_figure_has_a_panel_per_measure_and_a_point_per_method():
     run = small(images=2, measures=["deletion", "insertion", "energy_inside", "insertion(unit=4)"])
     assert Path("run/figure.png").read_bytes().startswith(b"\x89PNG")
     panels = [ax for ax in DRAW(run, "random").axes if ax.get_visible()]
-    assert [ax.get_title() for ax in panels] == ["deletion\nlower is better", "insertion\nhigher is better", "energy inside\nhigher is better", "insertion(unit=4)\nhigher is better"]
+    assert [ax.get_title() for ax in panels] == [
+        "deletion\nlower is better",
+        "insertion\nhigher is better",
+        "energy inside\nhigher is better",
+        "insertion(unit=4)\nhigher is better",
+    ]
     assert all(len(ax.containers) == 4 for ax in panels)
     assert [label.get_text() for label in panels[0].get_yticklabels()] == run.methods
 
@@ -472,7 +554,12 @@ class Reused(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.second, self.relu, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Linear(4, 4)
+        self.first, self.second, self.relu, self.last = (
+            nn.Conv2d(3, 4, 3),
+            nn.Conv2d(4, 4, 3),
+            nn.ReLU(),
+            nn.Linear(4, 4),
+        )
 
     def forward(self, x):
         return self.last(self.relu(self.second(self.relu(self.first(x)))).mean((2, 3)))
@@ -496,8 +583,15 @@ def sometimes(model, inputs, targets):
 
 def test_failures_are_of_one_example():
     run = small(methods={"sometimes": sometimes, "centre": None}, batch_size=4)
-    assert {r["example"]: r["error"] for r in run.failures} == {"000002": "RuntimeError: not class 2", "000003": "the attribution holds NaN or infinity"}
-    assert {r["error"] for r in csv.DictReader(io.StringIO(run.csv())) if r["example"] == "000003" and r["method"] == "centre"} == {""}
+    assert {r["example"]: r["error"] for r in run.failures} == {
+        "000002": "RuntimeError: not class 2",
+        "000003": "the attribution holds NaN or infinity",
+    }
+    assert {
+        r["error"]
+        for r in csv.DictReader(io.StringIO(run.csv()))
+        if r["example"] == "000003" and r["method"] == "centre"
+    } == {""}
     assert len(run.values("sometimes", "deletion")) == 4
 
 
@@ -522,16 +616,28 @@ def test_retry_failed_does_again_what_failed_and_only_that():
 
 def test_wrong_results_of_methods_and_measures():
     run = small(
-        methods={"number": lambda model, x, t: 3, "shape": lambda model, x, t: x[:, :, :5, :5], "good": lambda model, x, t: x},
-        measures={"batch mean": lambda case: case.attributions.mean(), "undefined": lambda case: torch.full((len(case.inputs),), torch.nan), "raises": lambda case: 1 / 0},
+        methods={
+            "number": lambda model, x, t: 3,
+            "shape": lambda model, x, t: x[:, :, :5, :5],
+            "good": lambda model, x, t: x,
+        },
+        measures={
+            "batch mean": lambda case: case.attributions.mean(),
+            "undefined": lambda case: torch.full((len(case.inputs),), torch.nan),
+            "raises": lambda case: 1 / 0,
+        },
     )
     assert {r["method"] for r in run.failures} == {"number", "shape"}
     errors = next(r["errors"] for r in run.rows if r["method"] == "good")
-    assert "one number each" in errors["batch mean"] and errors["undefined"] == "not defined here" and "ZeroDivisionError" in errors["raises"]
+    assert (
+        "one number each" in errors["batch mean"]
+        and errors["undefined"] == "not defined here"
+        and "ZeroDivisionError" in errors["raises"]
+    )
     assert "raises has no value for 6 examples" in run.table()
 
 
-@pytest.mark.parametrize("fill", [0., 1., -1.])
+@pytest.mark.parametrize("fill", [0.0, 1.0, -1.0])
 def test_constant_maps_have_defined_values(fill):
     run = small(methods={"constant": lambda model, x, t: torch.full_like(x, fill)})
     assert all(len(run.values("constant", m)) == 6 for m in run.measures)
@@ -545,7 +651,9 @@ def test_examples_without_mask_with_an_empty_one_and_with_one_of_the_wrong_size(
 
     run = small(data=Gaps(), methods=["saliency"], measures=["deletion", "energy_inside"])
     errors = {r["example"]: r["errors"] for r in run.rows}
-    assert errors["000000"] == {"energy_inside": "no mask"} and errors["000001"] == {"energy_inside": "the mask is empty"}
+    assert errors["000000"] == {"energy_inside": "no mask"} and errors["000001"] == {
+        "energy_inside": "the mask is empty"
+    }
     assert "mask is (5, 16)" in run.failures[0]["error"] and len(run.failures) == 1
     assert len(run.values("saliency", "energy_inside")) == 3 and len(run.values("saliency", "deletion")) == 5
 
@@ -561,24 +669,27 @@ def test_labels_out_of_range_and_images_that_hold_nan():
     assert "out of range; the model has classes 0 to 3" in run.failures[0]["error"]
 
 
-@pytest.mark.parametrize("changes, error, said", [
-    (dict(methods=["salience"]), ValueError, "did you mean saliency"),
-    (dict(methods=[]), ValueError, "no method"),
-    (dict(methods={"a": 3}), TypeError, "a method must be"),
-    (dict(measures=["delition"]), ValueError, "did you mean deletion"),
-    (dict(score="loss"), ValueError, "logit"),
-    (dict(steps=0), ValueError, "steps"),
-    (dict(batch_size=0), ValueError, "batch_size"),
-    (dict(images=0), ValueError, "images"),
-    (dict(keep="int8"), ValueError, "float16"),
-    (dict(reference="lrp"), ValueError, "reference"),
-    (dict(target="truth"), ValueError, "predicted"),
-    (dict(target=[1, 2]), ValueError, "2 targets for 6"),
-    (dict(dtype=torch.float64), ValueError, "float32"),
-    (dict(data=3), TypeError, "data must be"),
-    (dict(model="resnet"), TypeError, "model must be"),
-    (dict(data="nowhere"), ValueError, "preprocess"),
-])
+@pytest.mark.parametrize(
+    "changes, error, said",
+    [
+        (dict(methods=["salience"]), ValueError, "did you mean saliency"),
+        (dict(methods=[]), ValueError, "no method"),
+        (dict(methods={"a": 3}), TypeError, "a method must be"),
+        (dict(measures=["delition"]), ValueError, "did you mean deletion"),
+        (dict(score="loss"), ValueError, "logit"),
+        (dict(steps=0), ValueError, "steps"),
+        (dict(batch_size=0), ValueError, "batch_size"),
+        (dict(images=0), ValueError, "images"),
+        (dict(keep="int8"), ValueError, "float16"),
+        (dict(reference="lrp"), ValueError, "reference"),
+        (dict(target="truth"), ValueError, "predicted"),
+        (dict(target=[1, 2]), ValueError, "2 targets for 6"),
+        (dict(dtype=torch.float64), ValueError, "float32"),
+        (dict(data=3), TypeError, "data must be"),
+        (dict(model="resnet"), TypeError, "model must be"),
+        (dict(data="nowhere"), ValueError, "preprocess"),
+    ],
+)
 def test_wrong_calls_say_what_is_accepted(changes, error, said):
     with pytest.raises(error, match=said):
         small(**changes)
@@ -597,77 +708,89 @@ class Counting(nn.Module):
         return self.inner(x)
 
 
-@pytest.mark.parametrize("changes, error, said", [
-    (dict(methods=["neflag(points=3)"]), ValueError, "did you mean n_points"),
-    (dict(methods=["neflag(n_points=0)"]), ValueError, "n_points"),
-    (dict(methods=["integrated_gradients(method='simpson')"]), ValueError, "simpson"),
-    (dict(methods=["saliency(abs=False, colour=3)"]), ValueError, "'colour'; it takes abs"),
-    (dict(methods=["random(seed=3)"]), ValueError, "takes no setting 'seed'"),
-    (dict(methods=["occlusion(sliding_window_shapes=(3, 99, 99))"]), ValueError, "occlusion"),
-    (dict(methods=["grad_cam(layer='nowhere')"]), ValueError, "no module named 'nowhere'"),
-    (dict(methods=["uniform(width=3)"]), ValueError, "it takes"),
-    (dict(methods={"own": lambda model, x: x}), ValueError, "can't be called as function"),
-    (dict(methods={"own": (lambda model, x, t: x, dict(power=2))}), ValueError, "power"),
-    (dict(methods={"own": (captum.attr.Saliency(convolutional()), dict(absolute=True))}), ValueError, "absolute"),
-    (dict(methods={"own": Method(lambda scored, n=3: lambda x, t, s: x), "other": (Method(lambda scored, n=3: lambda x, t, s: x), dict(m=3))}), ValueError, "'m'; it takes n"),
-    (dict(methods={"own": captum.attr.Saliency}), TypeError, "the class Saliency"),
-    (dict(methods=3), TypeError, "methods must be names"),
-    (dict(methods=None), TypeError, "methods must be names"),
-    (dict(methods=[3]), TypeError, "names are written as text"),
-    (dict(methods={3: "saliency"}), TypeError, "label of a method"),
-    (dict(measures=3), TypeError, "measures must be names"),
-    (dict(measures=["deletion(steps=0)"]), ValueError, "steps"),
-    (dict(measures=["deletion(stepz=4)"]), ValueError, "did you mean steps"),
-    (dict(measures=["pointing_game(tolerance='a')"]), ValueError, "pointing_game"),
-    (dict(measures={"own": lambda: 3}), ValueError, "can't be called as function"),
-    (dict(measures={"own": 3}), TypeError, "a measure must be"),
-    (dict(measures=["energy_inside"], data=Squares(6, masks=False)), ValueError, "no example has a mask"),
-    (dict(substrate="wite"), ValueError, "substrate"),
-    (dict(substrate=float("nan")), ValueError, "nan|NaN|finite"),
-    (dict(unit=0), ValueError, "unit"),
-    (dict(unit=float("nan"), measures=["energy_inside"]), ValueError, "unit"),
-    (dict(rank="abs", measures=["energy_inside"]), ValueError, "rank"),
-    (dict(rank="abs"), ValueError, "rank"),
-    (dict(target=1.5), TypeError, "class number"),
-    (dict(target=True), TypeError, "class number"),
-    (dict(target=-1), ValueError, "counted from 0"),
-    (dict(target=4), ValueError, "classes 0 to 3"),
-    (dict(target=[0, 1, 2, 3, 4, 0]), ValueError, "target 4 is out of range"),
-    (dict(target=[0, 1, 2, 3, 1.5, 0]), TypeError, "target of example 4"),
-    (dict(target=torch.zeros(6, 2)), TypeError, "class number"),
-    (dict(target="label", data=[(Squares(1)[0][0],)] * 3), ValueError, "has no label"),
-    (dict(seed="a"), TypeError, "seed"),
-    (dict(seed=1.5), TypeError, "seed"),
-    (dict(seed=2**70), ValueError, "64 bits"),
-    (dict(score=None), ValueError, "score=None is not known"),
-    (dict(reference=["saliency"]), ValueError, "reference"),
-    (dict(retry_failed="no"), TypeError, "True or False"),
-    (dict(measures=["comprehensiveness(fraction=(.1, .2))"]), ValueError, "one number each"),
-    (dict(methods=["grad_cam(layer=3)"]), TypeError, "a module's name"),
-    (dict(methods={"grad_cam": dict(layer=convolutional()[0])}), ValueError, "no module of this model"),
-    (dict(methods=["gradient_shap(n_samples=0)"]), ValueError, "n_samples=0"),
-    (dict(internal_batch_size=0), ValueError, "internal_batch_size"),
-    (dict(device="abacus"), ValueError, "abacus"),
-    (dict(device="meta"), ValueError, "meta"),
-    (dict(device=3), TypeError, "device"),
-    (dict(dtype="float32"), TypeError, "dtype"),
-    (dict(annotations="boxes.json"), ValueError, "annotations belong to a folder"),
-    (dict(model=convolutional().to("meta")), ValueError, "meta device"),
-    (dict(model=lambda x: x), ValueError, "logits"),
-    (dict(model=lambda x: dict(logits=x)), ValueError, "returned dict"),
-    (dict(model=nn.Sequential(convolutional(), nn.Softmax(1))), ValueError, "score='output'"),
-    (dict(model=nn.Sequential(convolutional(), nn.Sigmoid())), ValueError, "score='output'"),
-    (dict(model=lambda x: convolutional()(x) * torch.nan), ValueError, "NaN or infinity"),
-    (dict(model=lambda x: 1 / 0), ValueError, "ZeroDivisionError"),
-    (dict(data=[(torch.zeros(3, 16, 16, dtype=torch.uint8), 0)] * 3), TypeError, r"image.float\(\) / 255"),
-    (dict(data=[(np.zeros((3, 16, 16)), 0)] * 3), TypeError, "ndarray"),
-    (dict(data=[Image.new("RGB", (16, 16))] * 3), TypeError, "transform"),
-    (dict(data=[dict(image=1)] * 3), TypeError, "dict"),
-    (dict(data={"a": 1}), ValueError, "not one of 1 examples"),
-    (dict(folder=None), TypeError, "folder"),
-    (dict(folder=3), TypeError, "folder"),
-    (dict(folder="a\0b"), ValueError, "no path"),
-])
+@pytest.mark.parametrize(
+    "changes, error, said",
+    [
+        (dict(methods=["neflag(points=3)"]), ValueError, "did you mean n_points"),
+        (dict(methods=["neflag(n_points=0)"]), ValueError, "n_points"),
+        (dict(methods=["integrated_gradients(method='simpson')"]), ValueError, "simpson"),
+        (dict(methods=["saliency(abs=False, colour=3)"]), ValueError, "'colour'; it takes abs"),
+        (dict(methods=["random(seed=3)"]), ValueError, "takes no setting 'seed'"),
+        (dict(methods=["occlusion(sliding_window_shapes=(3, 99, 99))"]), ValueError, "occlusion"),
+        (dict(methods=["grad_cam(layer='nowhere')"]), ValueError, "no module named 'nowhere'"),
+        (dict(methods=["uniform(width=3)"]), ValueError, "it takes"),
+        (dict(methods={"own": lambda model, x: x}), ValueError, "can't be called as function"),
+        (dict(methods={"own": (lambda model, x, t: x, dict(power=2))}), ValueError, "power"),
+        (dict(methods={"own": (captum.attr.Saliency(convolutional()), dict(absolute=True))}), ValueError, "absolute"),
+        (
+            dict(
+                methods={
+                    "own": Method(lambda scored, n=3: lambda x, t, s: x),
+                    "other": (Method(lambda scored, n=3: lambda x, t, s: x), dict(m=3)),
+                }
+            ),
+            ValueError,
+            "'m'; it takes n",
+        ),
+        (dict(methods={"own": captum.attr.Saliency}), TypeError, "the class Saliency"),
+        (dict(methods=3), TypeError, "methods must be names"),
+        (dict(methods=None), TypeError, "methods must be names"),
+        (dict(methods=[3]), TypeError, "names are written as text"),
+        (dict(methods={3: "saliency"}), TypeError, "label of a method"),
+        (dict(measures=3), TypeError, "measures must be names"),
+        (dict(measures=["deletion(steps=0)"]), ValueError, "steps"),
+        (dict(measures=["deletion(stepz=4)"]), ValueError, "did you mean steps"),
+        (dict(measures=["pointing_game(tolerance='a')"]), ValueError, "pointing_game"),
+        (dict(measures={"own": lambda: 3}), ValueError, "can't be called as function"),
+        (dict(measures={"own": 3}), TypeError, "a measure must be"),
+        (dict(measures=["energy_inside"], data=Squares(6, masks=False)), ValueError, "no example has a mask"),
+        (dict(substrate="wite"), ValueError, "substrate"),
+        (dict(substrate=float("nan")), ValueError, "nan|NaN|finite"),
+        (dict(unit=0), ValueError, "unit"),
+        (dict(unit=float("nan"), measures=["energy_inside"]), ValueError, "unit"),
+        (dict(rank="abs", measures=["energy_inside"]), ValueError, "rank"),
+        (dict(rank="abs"), ValueError, "rank"),
+        (dict(target=1.5), TypeError, "class number"),
+        (dict(target=True), TypeError, "class number"),
+        (dict(target=-1), ValueError, "counted from 0"),
+        (dict(target=4), ValueError, "classes 0 to 3"),
+        (dict(target=[0, 1, 2, 3, 4, 0]), ValueError, "target 4 is out of range"),
+        (dict(target=[0, 1, 2, 3, 1.5, 0]), TypeError, "target of example 4"),
+        (dict(target=torch.zeros(6, 2)), TypeError, "class number"),
+        (dict(target="label", data=[(Squares(1)[0][0],)] * 3), ValueError, "has no label"),
+        (dict(seed="a"), TypeError, "seed"),
+        (dict(seed=1.5), TypeError, "seed"),
+        (dict(seed=2**70), ValueError, "64 bits"),
+        (dict(score=None), ValueError, "score=None is not known"),
+        (dict(reference=["saliency"]), ValueError, "reference"),
+        (dict(retry_failed="no"), TypeError, "True or False"),
+        (dict(measures=["comprehensiveness(fraction=(.1, .2))"]), ValueError, "one number each"),
+        (dict(methods=["grad_cam(layer=3)"]), TypeError, "a module's name"),
+        (dict(methods={"grad_cam": dict(layer=convolutional()[0])}), ValueError, "no module of this model"),
+        (dict(methods=["gradient_shap(n_samples=0)"]), ValueError, "n_samples=0"),
+        (dict(internal_batch_size=0), ValueError, "internal_batch_size"),
+        (dict(device="abacus"), ValueError, "abacus"),
+        (dict(device="meta"), ValueError, "meta"),
+        (dict(device=3), TypeError, "device"),
+        (dict(dtype="float32"), TypeError, "dtype"),
+        (dict(annotations="boxes.json"), ValueError, "annotations belong to a folder"),
+        (dict(model=convolutional().to("meta")), ValueError, "meta device"),
+        (dict(model=lambda x: x), ValueError, "logits"),
+        (dict(model=lambda x: dict(logits=x)), ValueError, "returned dict"),
+        (dict(model=nn.Sequential(convolutional(), nn.Softmax(1))), ValueError, "score='output'"),
+        (dict(model=nn.Sequential(convolutional(), nn.Sigmoid())), ValueError, "score='output'"),
+        (dict(model=lambda x: convolutional()(x) * torch.nan), ValueError, "NaN or infinity"),
+        (dict(model=lambda x: 1 / 0), ValueError, "ZeroDivisionError"),
+        (dict(data=[(torch.zeros(3, 16, 16, dtype=torch.uint8), 0)] * 3), TypeError, r"image.float\(\) / 255"),
+        (dict(data=[(np.zeros((3, 16, 16)), 0)] * 3), TypeError, "ndarray"),
+        (dict(data=[Image.new("RGB", (16, 16))] * 3), TypeError, "transform"),
+        (dict(data=[dict(image=1)] * 3), TypeError, "dict"),
+        (dict(data={"a": 1}), ValueError, "not one of 1 examples"),
+        (dict(folder=None), TypeError, "folder"),
+        (dict(folder=3), TypeError, "folder"),
+        (dict(folder="a\0b"), ValueError, "no path"),
+    ],
+)
 def test_refused_before_it_runs(changes, error, said):
     model = Counting()
     with pytest.raises(error, match=said) as caught:
@@ -683,32 +806,56 @@ def test_the_look_at_the_start_is_at_the_first_example_only():
     assert sum(model.seen) <= 6 + 4
 
 
-@pytest.mark.parametrize("name, text", [("RANK", "abc"), ("WORLD_SIZE", "two"), ("LOCAL_RANK", "x"), ("WORLD_SIZE", "2"), ("RANK", "-1")])
+@pytest.mark.parametrize(
+    "name, text", [("RANK", "abc"), ("WORLD_SIZE", "two"), ("LOCAL_RANK", "x"), ("WORLD_SIZE", "2"), ("RANK", "-1")]
+)
 def test_an_environment_that_torchrun_did_not_make(monkeypatch, name, text):
     monkeypatch.setenv(name, text)
     with pytest.raises(ValueError, match=name):
         small()
 
 
-@pytest.mark.parametrize("given, error", [
-    (dict(make=3), TypeError), (dict(make=len, kind="mine"), ValueError), (dict(make=len, score="loss"), ValueError), (dict(make=len, settings=3), TypeError),
-])
+@pytest.mark.parametrize(
+    "given, error",
+    [
+        (dict(make=3), TypeError),
+        (dict(make=len, kind="mine"), ValueError),
+        (dict(make=len, score="loss"), ValueError),
+        (dict(make=len, settings=3), TypeError),
+    ],
+)
 def test_recipes_that_can_not_be_used(given, error):
     with pytest.raises(error):
         Method(**given)
 
 
-@pytest.mark.parametrize("given, error", [(dict(compute=3), TypeError), (dict(compute=len, better="up"), ValueError), (dict(compute=len, shared=("colour",)), ValueError)])
+@pytest.mark.parametrize(
+    "given, error",
+    [
+        (dict(compute=3), TypeError),
+        (dict(compute=len, better="up"), ValueError),
+        (dict(compute=len, shared=("colour",)), ValueError),
+    ],
+)
 def test_measures_that_can_not_be_used(given, error):
     with pytest.raises(error):
         Measure(**given)
 
 
-@pytest.mark.parametrize("call, error, said", [
-    (dict(name="saliency", targets=1.5), TypeError, "class number"), (dict(name="saliency", targets=[0]), ValueError, "1 targets for 2"), (dict(name="saliency", score="x"), ValueError, "logit"),
-    (dict(name=3), TypeError, "string"), (dict(name="saliency", inputs=[1]), TypeError, "inputs must be a tensor"), (dict(name="saliency", model=3), TypeError, "model must be"),
-    (dict(name="saliency", targets=None), TypeError, "targets"), (dict(name="neflag", n_pointz=1), ValueError, "n_points"), (dict(name="saliency", seed=.5), TypeError, "seed"),
-])
+@pytest.mark.parametrize(
+    "call, error, said",
+    [
+        (dict(name="saliency", targets=1.5), TypeError, "class number"),
+        (dict(name="saliency", targets=[0]), ValueError, "1 targets for 2"),
+        (dict(name="saliency", score="x"), ValueError, "logit"),
+        (dict(name=3), TypeError, "string"),
+        (dict(name="saliency", inputs=[1]), TypeError, "inputs must be a tensor"),
+        (dict(name="saliency", model=3), TypeError, "model must be"),
+        (dict(name="saliency", targets=None), TypeError, "targets"),
+        (dict(name="neflag", n_pointz=1), ValueError, "n_points"),
+        (dict(name="saliency", seed=0.5), TypeError, "seed"),
+    ],
+)
 def test_wrong_calls_of_one_method(call, error, said):
     call = dict(model=convolutional(), inputs=Squares(2).images, targets=0) | call
     with pytest.raises(error, match=said):
@@ -724,7 +871,10 @@ def test_one_class_for_all_and_numbers_of_numpy():
 
 def test_a_model_of_probabilities_is_measured_as_it_is():
     model, data = convolutional(), Squares()
-    logits, outputs = small("logits", model=model), small("outputs", model=nn.Sequential(model, nn.Softmax(1)).eval(), score="output")
+    logits, outputs = (
+        small("logits", model=model),
+        small("outputs", model=nn.Sequential(model, nn.Softmax(1)).eval(), score="output"),
+    )
     for method in logits.methods:
         for measure in logits.measures:
             assert_close(outputs.values(method, measure), logits.values(method, measure), rtol=1e-4, atol=1e-5)
@@ -751,7 +901,7 @@ class FailsForOne(nn.Module):
         self.inner = convolutional()
 
     def forward(self, x):
-        if (x.amax((1, 2, 3)) < .01).any():
+        if (x.amax((1, 2, 3)) < 0.01).any():
             raise RuntimeError("too dark")
         return torch.where(x.amax((1, 2, 3))[:, None] > 5, torch.nan, self.inner(x))
 
@@ -762,7 +912,10 @@ def test_nan_scores_and_a_model_that_raises_are_one_failed_example_each():
     run = small(data=data, model=FailsForOne(), methods=["saliency", "centre"])
     assert run.missing == 0 and {r["example"] for r in run.failures} == {"000001", "000004"} and len(run.failures) == 4
     errors = {r["example"]: r["error"] for r in run.failures}
-    assert errors["000001"] == "scores: RuntimeError: too dark" and errors["000004"] == "scores: ValueError: the model's outputs hold NaN or infinity"
+    assert (
+        errors["000001"] == "scores: RuntimeError: too dark"
+        and errors["000004"] == "scores: ValueError: the model's outputs hold NaN or infinity"
+    )
     whole = small("whole", model=FailsForOne(), methods=["saliency", "centre"])
     for example in ("000000", "000002", "000003", "000005"):
         assert_close(run.attributions("saliency")[example], whole.attributions("saliency")[example])
@@ -770,14 +923,34 @@ def test_nan_scores_and_a_model_that_raises_are_one_failed_example_each():
 
 def test_attributions_of_different_shapes_in_one_block():
     def odd(model, inputs, targets):
-        return inputs if (targets == 0).all() else inputs.mean(1, keepdim=True) if (targets == 1).all() else inputs.mean(1) if (targets == 2).all() else inputs[0]
+        return (
+            inputs
+            if (targets == 0).all()
+            else (
+                inputs.mean(1, keepdim=True)
+                if (targets == 1).all()
+                else inputs.mean(1)
+                if (targets == 2).all()
+                else inputs[0]
+            )
+        )
 
     run = small(methods={"odd": odd}, batch_size=4)
     assert {r["example"]: bool(r["error"]) for r in run.rows} == {f"{i:06d}": i % 4 == 3 for i in range(6)}
     assert [m.ndim for m in run.attributions("odd").values()] == [3, 3, 2, 3, 3]
 
 
-@pytest.mark.parametrize("result", [lambda x: x.to_sparse(), lambda x: x.to(torch.complex64), lambda x: x[:, :2], lambda x: x[..., None], lambda x: None, lambda x: ()])
+@pytest.mark.parametrize(
+    "result",
+    [
+        lambda x: x.to_sparse(),
+        lambda x: x.to(torch.complex64),
+        lambda x: x[:, :2],
+        lambda x: x[..., None],
+        lambda x: None,
+        lambda x: (),
+    ],
+)
 def test_results_that_are_no_attributions_are_reasons(result):
     run = small(methods={"odd": lambda model, x, t: result(x), "centre": None})
     assert {r["method"] for r in run.failures} == {"odd"} and run.without_results == ["odd"]
@@ -791,7 +964,15 @@ def test_labels_that_are_no_classes_are_one_failed_example():
     assert "class number" in run.failures[0]["error"]
 
 
-@pytest.mark.parametrize("mask, said", [(torch.full((16, 16), torch.nan), "NaN"), ("cat.png", "the mask is str"), (torch.ones(2, 16, 16), "the mask is (2, 16, 16)"), (torch.ones(()), "the mask is ()")])
+@pytest.mark.parametrize(
+    "mask, said",
+    [
+        (torch.full((16, 16), torch.nan), "NaN"),
+        ("cat.png", "the mask is str"),
+        (torch.ones(2, 16, 16), "the mask is (2, 16, 16)"),
+        (torch.ones(()), "the mask is ()"),
+    ],
+)
 def test_masks_that_are_none_are_one_failed_example(mask, said):
     data = [Squares(3)[i] for i in range(3)]
     data[1] = (*data[1][:2], mask)
@@ -799,9 +980,15 @@ def test_masks_that_are_none_are_one_failed_example(mask, said):
     assert [r["example"] for r in run.failures] == ["000001"] and said in run.failures[0]["error"]
 
 
-@pytest.mark.parametrize("data, error, said", [
-    ([], ValueError, "leaves nothing to do"), (np.zeros((4, 3, 16, 16)), TypeError, "ndarray"), (torch.utils.data.DataLoader(Squares()), TypeError, "data must be"), (iter([1]), TypeError, "data must be"),
-])
+@pytest.mark.parametrize(
+    "data, error, said",
+    [
+        ([], ValueError, "leaves nothing to do"),
+        (np.zeros((4, 3, 16, 16)), TypeError, "ndarray"),
+        (torch.utils.data.DataLoader(Squares()), TypeError, "data must be"),
+        (iter([1]), TypeError, "data must be"),
+    ],
+)
 def test_data_that_can_not_be_used(data, error, said):
     with pytest.raises(error, match=said):
         benchmark(convolutional(), data, folder="run", **SMALL)
@@ -822,7 +1009,11 @@ def test_names_of_a_dataset():
     run = small("equal", data=data, methods=["centre"])
     assert run.manifest["examples"] == ["a.jpg", "b.jpg", "a.jpg (3)", "a.jpg (2)", "a.jpg (4)", "b.jpg (2)"]
     assert run.summary()[0]["examples"] == 6
-    assert small("fewer", data=data, methods=["centre"], images=3).manifest["examples"] == ["a.jpg", "b.jpg", "a.jpg (3)"]
+    assert small("fewer", data=data, methods=["centre"], images=3).manifest["examples"] == [
+        "a.jpg",
+        "b.jpg",
+        "a.jpg (3)",
+    ]
 
 
 # What a method has to do with the model
@@ -830,7 +1021,13 @@ def test_names_of_a_dataset():
 
 def test_a_method_that_never_calls_the_model_is_said_below_the_table():
     model = convolutional()
-    chosen = {"here": captum.attr.Saliency(model), "elsewhere": captum.attr.Saliency(convolutional(seed=1)), "edges": lambda model, x, t: x, "ours": "saliency", "centre": None}
+    chosen = {
+        "here": captum.attr.Saliency(model),
+        "elsewhere": captum.attr.Saliency(convolutional(seed=1)),
+        "edges": lambda model, x, t: x,
+        "ours": "saliency",
+        "centre": None,
+    }
     table = small(model=model, methods=chosen).table()
     assert [m for m in chosen if f"- {m} was not seen to use the model" in table] == ["elsewhere", "edges"]
 
@@ -838,7 +1035,7 @@ def test_a_method_that_never_calls_the_model_is_said_below_the_table():
 def test_captum_goes_where_ours_go():
     model = convolutional()
     ours = {"ig": PathIntegratedGradients(model), "eq": AttributionEquilibrium(model)}
-    tunnels = {f"{k} smooth": (captum.attr.NoiseTunnel(v), dict(nt_samples=2, stdevs=0.)) for k, v in ours.items()}
+    tunnels = {f"{k} smooth": (captum.attr.NoiseTunnel(v), dict(nt_samples=2, stdevs=0.0)) for k, v in ours.items()}
     chosen = {"by name": "deep_lift", "of a ClassScore": captum.attr.DeepLift(ClassScore(model))} | ours | tunnels
     run = small(model=model, methods=chosen, measures=["energy_inside"], score="logit")
     assert not run.failures
@@ -848,16 +1045,29 @@ def test_captum_goes_where_ours_go():
 
 def test_completeness_is_measured_from_the_methods_own_baseline():
     model = convolutional()
-    methods = ["integrated_gradients(n_steps=200)", "integrated_gradients(baselines=0.5, n_steps=200)", "deep_lift(baselines=0.5)", "saliency"]
-    methods = parse_names(",".join(methods)) | {"tensor": ("integrated_gradients", dict(baselines=torch.full((1, 3, 16, 16), .25), n_steps=200))}
+    methods = [
+        "integrated_gradients(n_steps=200)",
+        "integrated_gradients(baselines=0.5, n_steps=200)",
+        "deep_lift(baselines=0.5)",
+        "saliency",
+    ]
+    methods = parse_names(",".join(methods)) | {
+        "tensor": ("integrated_gradients", dict(baselines=torch.full((1, 3, 16, 16), 0.25), n_steps=200))
+    }
     path = torch.stack([torch.ones(3, 16, 16), torch.zeros(3, 16, 16)])[None]
-    methods["tensor"] = ("integrated_gradients", dict(baselines=torch.full((1, 3, 16, 16), .25), n_steps=200))
+    methods["tensor"] = ("integrated_gradients", dict(baselines=torch.full((1, 3, 16, 16), 0.25), n_steps=200))
     run = small(model=model, methods=methods, measures=["completeness_error"], score="logit")
     for method in ("integrated_gradients(n_steps=200)", "integrated_gradients(baselines=0.5, n_steps=200)"):
-        assert len(run.values(method, "completeness_error")) == 6 and max(run.values(method, "completeness_error").values()) < 1e-3
+        assert (
+            len(run.values(method, "completeness_error")) == 6
+            and max(run.values(method, "completeness_error").values()) < 1e-3
+        )
     assert len(run.values("deep_lift(baselines=0.5)", "completeness_error")) == 6
     assert run.values("saliency", "completeness_error") == {}
-    assert run.values("tensor", "completeness_error") == {} or max(run.values("tensor", "completeness_error").values()) < 1e-3
+    assert (
+        run.values("tensor", "completeness_error") == {}
+        or max(run.values("tensor", "completeness_error").values()) < 1e-3
+    )
 
 
 def test_completeness_is_not_defined_for_another_score():
@@ -877,7 +1087,7 @@ def test_the_constant_map_does_not_know_where_the_evidence_is():
     data = [(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(i)), 0) for i in range(12)]
     how = dict(model=Corners(), data=data, methods=["uniform"], measures=["deletion"], unit=4, steps=16, score="logit")
     first, second = (small(f"corner{t}", target=t, **how).summary()[0]["mean"] for t in (0, 1))
-    assert abs(first - second) < .6 and 1.9 < first < 3.1, (first, second)  # by position 0.2 and 4.9
+    assert abs(first - second) < 0.6 and 1.9 < first < 3.1, (first, second)  # by position 0.2 and 4.9
 
 
 # Other people's files
@@ -908,7 +1118,11 @@ def test_a_lock_of_somebody_else_is_not_emptied():
 
 def test_only_own_temporary_files_are_swept():
     small()
-    own = ["run/.table.md.123.tmp", "run/results/.000004-saliency-8516.json.99-1.tmp", "run/attributions/.000004-saliency-8516.safetensors.99.tmp"]
+    own = [
+        "run/.table.md.123.tmp",
+        "run/results/.000004-saliency-8516.json.99-1.tmp",
+        "run/attributions/.000004-saliency-8516.safetensors.99.tmp",
+    ]
     for name in [*own, "run/.notes.tmp", "run/results/.x.tmp"]:
         Path(name).write_text("half")
     small()
@@ -961,7 +1175,18 @@ def shard(k=0):
     return sorted(Path("run/attributions").glob("*saliency*.safetensors"))[k]
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"configuration": null}', '{"configuration": {}}', "{", '{"format": 1, "configuration": {"methods": {"a": {}}, "measures": {}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        "null",
+        '{"configuration": null}',
+        '{"configuration": {}}',
+        "{",
+        '{"format": 1, "configuration": {"methods": {"a": {}}, "measures": {}}}',
+    ],
+)
 def test_a_damaged_manifest_is_one_clear_line(text):
     small()
     damage_manifest(text)
@@ -980,11 +1205,21 @@ def test_a_manifest_without_examples():
             BenchmarkRun("run")
 
 
-@pytest.mark.parametrize("change", [
-    lambda rows: {}, lambda rows: [1], lambda rows: [{k: v for k, v in r.items() if k != "values"} for r in rows], lambda rows: [r | dict(index=99) for r in rows],
-    lambda rows: [r | dict(index="0") for r in rows], lambda rows: [r | dict(example="other") for r in rows], lambda rows: [r | dict(values={}) for r in rows],
-    lambda rows: [r | dict(errors=None) for r in rows], lambda rows: [r | dict(values={k: "a" for k in r["values"]}) for r in rows], lambda rows: [r | dict(seconds=None) for r in rows],
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: {},
+        lambda rows: [1],
+        lambda rows: [{k: v for k, v in r.items() if k != "values"} for r in rows],
+        lambda rows: [r | dict(index=99) for r in rows],
+        lambda rows: [r | dict(index="0") for r in rows],
+        lambda rows: [r | dict(example="other") for r in rows],
+        lambda rows: [r | dict(values={}) for r in rows],
+        lambda rows: [r | dict(errors=None) for r in rows],
+        lambda rows: [r | dict(values={k: "a" for k in r["values"]}) for r in rows],
+        lambda rows: [r | dict(seconds=None) for r in rows],
+    ],
+)
 def test_damaged_results_are_one_clear_line_and_are_done_again_when_removed(change):
     whole = small()
     damage_rows(change)
@@ -1003,10 +1238,19 @@ class Trap:
         return open, ("sprung.txt", "w")
 
 
-@pytest.mark.parametrize("content", [
-    lambda old: old[:len(old) // 2], lambda old: b"text", lambda old: b"", lambda old: pickle.dumps(Trap()), lambda old: old + b"more",
-    lambda old: safetensors.torch.save({"zero": torch.zeros(1)}), lambda old: safetensors.torch.save({"99": torch.zeros(3, 16, 16)}), lambda old: safetensors.torch.save({"-1": torch.zeros(3, 16, 16)}),
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda old: old[: len(old) // 2],
+        lambda old: b"text",
+        lambda old: b"",
+        lambda old: pickle.dumps(Trap()),
+        lambda old: old + b"more",
+        lambda old: safetensors.torch.save({"zero": torch.zeros(1)}),
+        lambda old: safetensors.torch.save({"99": torch.zeros(3, 16, 16)}),
+        lambda old: safetensors.torch.save({"-1": torch.zeros(3, 16, 16)}),
+    ],
+)
 def test_damaged_shards_are_one_clear_line_and_nothing_in_them_is_run(content):
     run = small()
     shard().write_bytes(content(shard().read_bytes()))
@@ -1030,7 +1274,9 @@ def test_pickles_anywhere_in_a_run_folder_are_never_loaded():
 def test_deleted_shards_are_said():
     run = small()
     os.remove(shard())
-    with pytest.raises(ValueError, match="attributions of 2 examples by saliency are gone.*remove their files in results"):
+    with pytest.raises(
+        ValueError, match="attributions of 2 examples by saliency are gone.*remove their files in results"
+    ):
         run.attributions("saliency")
     os.remove(Path("run/results", f"{module._unit_name(0, 'saliency')}.json"))
     assert len(small().attributions("saliency")) == 6
@@ -1076,21 +1322,31 @@ class Powers:
         return inputs * self.power
 
 
-@pytest.mark.parametrize("change", [
-    lambda k: dict(methods={"m": strong(k)}),
-    lambda k: dict(methods={"m": functools.partial(lambda model, x, t, power: x * power, power=k)}),
-    lambda k: dict(methods={"m": Powers(k)}),
-    lambda k: dict(methods={"m": Powers(torch.tensor(float(k)))}),
-    lambda k: dict(methods={"m": captum.attr.Saliency(convolutional(seed=k))}),
-    lambda k: dict(methods={"m": captum.attr.Saliency(lambda x, net=convolutional(seed=k): net(x))}),
-    lambda k: dict(methods={"m": captum.attr.NoiseTunnel(captum.attr.Saliency(convolutional(seed=k)))}),
-    lambda k: dict(methods={"m": lambda model, x, t, models=[convolutional(seed=k)]: x}),
-    lambda k: dict(measures={"m": lambda case, factor=k: torch.full((len(case.inputs),), float(factor))}),
-    lambda k: dict(data=[(x, t, m) if i != 5 else (x * k, t, m) for i, (x, t, m) in enumerate(Squares()[i] for i in range(6))]),
-    lambda k: dict(model=torch.ao.quantization.quantize_dynamic(convolutional(seed=k), {nn.Linear}), methods=["centre"]),
-    lambda k: dict(model=(lambda net: lambda x: net(x))(convolutional(seed=k)), methods=["centre"]),
-    lambda k: dict(model=(lambda net: net.register_forward_hook(lambda m, a, out, k=k: out * k) and net)(convolutional()), methods=["centre"]),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda k: dict(methods={"m": strong(k)}),
+        lambda k: dict(methods={"m": functools.partial(lambda model, x, t, power: x * power, power=k)}),
+        lambda k: dict(methods={"m": Powers(k)}),
+        lambda k: dict(methods={"m": Powers(torch.tensor(float(k)))}),
+        lambda k: dict(methods={"m": captum.attr.Saliency(convolutional(seed=k))}),
+        lambda k: dict(methods={"m": captum.attr.Saliency(lambda x, net=convolutional(seed=k): net(x))}),
+        lambda k: dict(methods={"m": captum.attr.NoiseTunnel(captum.attr.Saliency(convolutional(seed=k)))}),
+        lambda k: dict(methods={"m": lambda model, x, t, models=[convolutional(seed=k)]: x}),
+        lambda k: dict(measures={"m": lambda case, factor=k: torch.full((len(case.inputs),), float(factor))}),
+        lambda k: dict(
+            data=[(x, t, m) if i != 5 else (x * k, t, m) for i, (x, t, m) in enumerate(Squares()[i] for i in range(6))]
+        ),
+        lambda k: dict(
+            model=torch.ao.quantization.quantize_dynamic(convolutional(seed=k), {nn.Linear}), methods=["centre"]
+        ),
+        lambda k: dict(model=(lambda net: lambda x: net(x))(convolutional(seed=k)), methods=["centre"]),
+        lambda k: dict(
+            model=(lambda net: net.register_forward_hook(lambda m, a, out, k=k: out * k) and net)(convolutional()),
+            methods=["centre"],
+        ),
+    ],
+)
 def test_a_run_is_not_gone_on_with_when_what_can_be_seen_has_changed(change):
     same = dict(methods=["centre"], measures=["energy_inside"])
     with warnings.catch_warnings():
@@ -1111,7 +1367,12 @@ def test_globals_that_a_method_reads(monkeypatch):
 
 def test_what_can_not_be_looked_into_is_said_in_the_manifest():
     notes = []
-    run = small(methods={"noted": lambda model, x, t: notes.append(len(x)) or x}, data=[Squares()[i % 6] for i in range(70)], measures=["energy_inside"], batch_size=35)
+    run = small(
+        methods={"noted": lambda model, x, t: notes.append(len(x)) or x},
+        data=[Squares()[i % 6] for i in range(70)],
+        measures=["energy_inside"],
+        batch_size=35,
+    )
     said = run.manifest["not_checked"]
     assert any("noted.notes" in s and s.startswith("NOT checked") for s in said)
     assert any("items of the dataset other than 0, 10, 20" in s for s in said)
@@ -1121,15 +1382,22 @@ def test_what_can_not_be_looked_into_is_said_in_the_manifest():
 def test_an_example_that_was_not_looked_at_and_has_changed():
     data = [Squares()[i % 6] for i in range(70)]
     small(data=data, methods=["centre"], measures=["energy_inside"], batch_size=35)
-    data[3] = (data[3][0] * .5, *data[3][1:])
+    data[3] = (data[3][0] * 0.5, *data[3][1:])
     with pytest.raises(ValueError, match="000003 is not what it was"):
         small(data=data, methods=["centre", "uniform"], measures=["energy_inside"], batch_size=35)
 
 
-@pytest.mark.parametrize("make", [
-    lambda k: SparseBuffer(k), lambda k: torch.ao.quantization.quantize_dynamic(seeded(lambda: nn.Sequential(nn.Linear(3, 2)), k), {nn.Linear}),
-    lambda k: nn.ParameterDict({"a": nn.Parameter(torch.full((), float(k)))}), lambda k: seeded(lambda: nn.Linear(2, 2, dtype=torch.bfloat16), k),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda k: SparseBuffer(k),
+        lambda k: torch.ao.quantization.quantize_dynamic(
+            seeded(lambda: nn.Sequential(nn.Linear(3, 2)), k), {nn.Linear}
+        ),
+        lambda k: nn.ParameterDict({"a": nn.Parameter(torch.full((), float(k)))}),
+        lambda k: seeded(lambda: nn.Linear(2, 2, dtype=torch.bfloat16), k),
+    ],
+)
 def test_hash_of_unusual_weights(make):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -1154,13 +1422,24 @@ def test_hash_of_things_without_weights():
 
 def test_names_reach_tables_as_words():
     data = Squares(2)
-    data.names = ["<img src=x onerror=alert(1)>|\x1b[31mred", "=HYPERLINK(\"http://x\")"]
-    run = small(data=data, methods={"[a](http://b)": lambda model, x, t: 1 / 0, "@sum": lambda model, x, t: x, "$x$": lambda model, x, t: x})
+    data.names = ["<img src=x onerror=alert(1)>|\x1b[31mred", '=HYPERLINK("http://x")']
+    run = small(
+        data=data,
+        methods={
+            "[a](http://b)": lambda model, x, t: 1 / 0,
+            "@sum": lambda model, x, t: x,
+            "$x$": lambda model, x, t: x,
+        },
+    )
     table = Path("run/table.md").read_text()
     assert "\x1b" not in table and "<img" not in table and "[a](" not in table
     rows = list(csv.DictReader(io.StringIO(Path("run/table.csv").read_text())))
-    assert {r["example"] for r in rows} == {data.names[0], "'" + data.names[1]} and "'@sum" in {r["method"] for r in rows}
-    assert not any(v[:1] in "=+@" for r in rows for k, v in r.items() if v and k in ("example", "method", "measure", "error"))
+    assert {r["example"] for r in rows} == {data.names[0], "'" + data.names[1]} and "'@sum" in {
+        r["method"] for r in rows
+    }
+    assert not any(
+        v[:1] in "=+@" for r in rows for k, v in r.items() if v and k in ("example", "method", "measure", "error")
+    )
     DRAW(run)
 
 
@@ -1177,7 +1456,7 @@ def test_file_names_that_are_no_valid_text():
 
 def test_the_levels_and_labels_of_tables():
     run = small(methods=["centre"], measures=["energy_inside"])
-    for level in (0, 1, 2., "a", None):
+    for level in (0, 1, 2.0, "a", None):
         with pytest.raises(ValueError, match="level"):
             run.summary(level=level)
     for wrong in (3, None, ["centre"]):
@@ -1203,7 +1482,13 @@ def test_targets():
 
 def test_tensor_datasets_functions_and_float64():
     data, model = TensorDataset(Squares().images.double()), convolutional().double()
-    run = small(data=data, model=lambda x: model(x), methods=["saliency", "integrated_gradients", "equilibrium"], dtype=torch.float64, keep="float64")
+    run = small(
+        data=data,
+        model=lambda x: model(x),
+        methods=["saliency", "integrated_gradients", "equilibrium"],
+        dtype=torch.float64,
+        keep="float64",
+    )
     assert "energy_inside" not in run.measures and len(run.values("saliency", "deletion")) == 6
     assert run.attributions("saliency")["000000"].dtype == torch.float64
     assert {r["method"] for r in run.failures} == {"equilibrium"}, "it needs a module to trace"
@@ -1226,15 +1511,28 @@ def photographs():
         picture.save(f"photos/{name}", quality=95)
     Path("photos/bad.jpg").write_bytes(b"not a picture")
     whole = Path("photos/a.jpg").read_bytes()
-    Path("photos/cut.jpg").write_bytes(whole[:len(whole) // 3])
+    Path("photos/cut.jpg").write_bytes(whole[: len(whole) // 3])
     Path("photos/notes.txt").write_text("not looked at")
-    entries = {n: dict(label=i, boxes_xyxy=[[20 * i, 30, 20 * i + 49, 89]]) for i, n in enumerate(("a.jpg", "sub/b.png", "c.JPEG"))}
-    Path("boxes.json").write_text(json.dumps(entries | {"bad.jpg": dict(label=0), "cut.jpg": dict(label=0), "gone.jpg": dict(label=0)}))
+    entries = {
+        n: dict(label=i, boxes_xyxy=[[20 * i, 30, 20 * i + 49, 89]])
+        for i, n in enumerate(("a.jpg", "sub/b.png", "c.JPEG"))
+    }
+    Path("boxes.json").write_text(
+        json.dumps(entries | {"bad.jpg": dict(label=0), "cut.jpg": dict(label=0), "gone.jpg": dict(label=0)})
+    )
     return "photos"
 
 
 def test_corrupt_images_are_reported_and_counted_and_the_rest_goes_on(photographs):
-    run = benchmark(load_model("shapes"), photographs, ["saliency", "centre"], folder="run", annotations="boxes.json", steps=4, show_progress=False)
+    run = benchmark(
+        load_model("shapes"),
+        photographs,
+        ["saliency", "centre"],
+        folder="run",
+        annotations="boxes.json",
+        steps=4,
+        show_progress=False,
+    )
     assert run.missing == 0
     assert {r["example"] for r in run.failures} == {"bad.jpg", "cut.jpg", "gone.jpg"} and len(run.failures) == 6
     table = run.table()
@@ -1253,14 +1551,18 @@ def test_boxes_polygons_and_masks_go_the_way_of_the_photograph(photographs):
     assert label == 1 and image.shape == (3, 96, 96) and mask.shape == (96, 96)
     scale, left = 96 / 120, (160 * 96 / 120 - 96) / 2
     by_hand = box_masks([[[20 * scale - left, 30 * scale, 70 * scale - left, 90 * scale]]], 96, 96)[0]
-    assert (mask == by_hand).double().mean() > .98
+    assert (mask == by_hand).double().mean() > 0.98
     os.makedirs("masks")
     values = Image.new("L", (160, 120), 7)
     values.paste(3, (20, 30, 70, 90))
     values.save("masks/b.png")
-    for entry in (dict(mask="masks/b.png", mask_value=3), dict(mask="masks/b.png", mask_value=[3, 4]), dict(polygons=[[20, 30, 69, 30, 69, 89, 20, 89]])):
+    for entry in (
+        dict(mask="masks/b.png", mask_value=3),
+        dict(mask="masks/b.png", mask_value=[3, 4]),
+        dict(polygons=[[20, 30, 69, 30, 69, 89, 20, 89]]),
+    ):
         Path("other.json").write_text(json.dumps({"sub/b.png": entry}))
-        assert (PhotographFolder(photographs, model.preprocess, "other.json")[0][2] == mask).double().mean() > .99
+        assert (PhotographFolder(photographs, model.preprocess, "other.json")[0][2] == mask).double().mean() > 0.99
     assert PhotographFolder(photographs, model.preprocess, {"sub/b.png": dict(mask="../masks/b.png")})[0][2].all()
     assert PhotographFolder(photographs, model.preprocess)[0][1:] == (None, None)
 
@@ -1274,7 +1576,9 @@ def test_photographs_without_annotations_explain_the_predicted_class(photographs
 
 
 def test_a_changed_photograph_is_another_configuration(photographs):
-    same = dict(methods=["centre"], measures=["energy_inside"], folder="run", annotations="boxes.json", show_progress=False)
+    same = dict(
+        methods=["centre"], measures=["energy_inside"], folder="run", annotations="boxes.json", show_progress=False
+    )
     benchmark(load_model("shapes"), photographs, **same)
     Image.new("RGB", (160, 120)).save("photos/a.jpg")
     with pytest.raises(ValueError, match="data.sha256"):
@@ -1282,7 +1586,9 @@ def test_a_changed_photograph_is_another_configuration(photographs):
 
 
 def test_another_preprocess_is_another_configuration(photographs):
-    same = dict(methods=["centre"], measures=["energy_inside"], folder="run", annotations="boxes.json", show_progress=False)
+    same = dict(
+        methods=["centre"], measures=["energy_inside"], folder="run", annotations="boxes.json", show_progress=False
+    )
     loaded = load_model("shapes")
     benchmark(loaded, photographs, **same)
     benchmark(loaded, photographs, **same)
@@ -1293,12 +1599,27 @@ def test_another_preprocess_is_another_configuration(photographs):
             benchmark(loaded, photographs, preprocess=preprocess, **same)
 
 
-@pytest.mark.parametrize("text, said", [
-    ("{", "not JSON"), ("[1]", "must map"), ('{"a.jpg": 3}', "must map"), ('{"a.jpg": {"lable": 3}}', "did you mean 'label'"), ('{"a.jpg": {"bbox": [[0, 0, 1, 1]]}}', "did you mean 'boxes'"),
-    ('{"a.jpg": {"Label": 3}}', "did you mean 'label'"), ('{"a.jpg": {"boxes": [0, 0, 1, 1]}}', "is needed"), ('{"a.jpg": {"boxes": [[0, 0, 1]]}}', "is needed"), ('{"a.jpg": {"boxes": [[9, 0, 1, 1]]}}', "ends before it begins"),
-    ('{"a.jpg": {"polygons": [[0, 0, 1, 1]]}}', "three corners"), ('{"a.jpg": {"label": "cat"}}', "class number"), ('{"a.jpg": {"label": 1.5}}', "class number"), ('{"a.jpg": {"mask_value": 3}}', "no mask"),
-    ('{"a.jpg": {"mask": 3}}', "name of an image file"), ('{"a.jpg": {"polygon": []}}', "did you mean 'polygons'"), ('{"a.jpg": {"boxes": [[0, 0, NaN, 1]]}}', "is needed"),
-])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("{", "not JSON"),
+        ("[1]", "must map"),
+        ('{"a.jpg": 3}', "must map"),
+        ('{"a.jpg": {"lable": 3}}', "did you mean 'label'"),
+        ('{"a.jpg": {"bbox": [[0, 0, 1, 1]]}}', "did you mean 'boxes'"),
+        ('{"a.jpg": {"Label": 3}}', "did you mean 'label'"),
+        ('{"a.jpg": {"boxes": [0, 0, 1, 1]}}', "is needed"),
+        ('{"a.jpg": {"boxes": [[0, 0, 1]]}}', "is needed"),
+        ('{"a.jpg": {"boxes": [[9, 0, 1, 1]]}}', "ends before it begins"),
+        ('{"a.jpg": {"polygons": [[0, 0, 1, 1]]}}', "three corners"),
+        ('{"a.jpg": {"label": "cat"}}', "class number"),
+        ('{"a.jpg": {"label": 1.5}}', "class number"),
+        ('{"a.jpg": {"mask_value": 3}}', "no mask"),
+        ('{"a.jpg": {"mask": 3}}', "name of an image file"),
+        ('{"a.jpg": {"polygon": []}}', "did you mean 'polygons'"),
+        ('{"a.jpg": {"boxes": [[0, 0, NaN, 1]]}}', "is needed"),
+    ],
+)
 def test_annotations_that_can_not_be_used(photographs, text, said):
     Path("wrong.json").write_text(text)
     with pytest.raises(ValueError, match=said):
@@ -1311,13 +1632,23 @@ def test_annotations_that_can_not_be_used(photographs, text, said):
 
 
 def test_keys_of_others_are_not_read(photographs):
-    folder = PhotographFolder(photographs, load_model("shapes").preprocess, {"a.jpg": dict(label=1, size=[160, 120], source="web")})
+    folder = PhotographFolder(
+        photographs, load_model("shapes").preprocess, {"a.jpg": dict(label=1, size=[160, 120], source="web")}
+    )
     assert folder[0][1] == 1
 
 
 def test_a_mask_in_a_format_that_is_run_is_refused(photographs):
     Path("mask.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
-    run = benchmark(load_model("shapes"), photographs, ["centre"], folder="run", annotations={"a.jpg": dict(label=1, mask="../mask.png"), "sub/b.png": dict(label=1)}, steps=2, show_progress=False)
+    run = benchmark(
+        load_model("shapes"),
+        photographs,
+        ["centre"],
+        folder="run",
+        annotations={"a.jpg": dict(label=1, mask="../mask.png"), "sub/b.png": dict(label=1)},
+        steps=2,
+        show_progress=False,
+    )
     assert [r["example"] for r in run.failures] == ["a.jpg"] and "cannot identify image" in run.failures[0]["error"]
 
 
@@ -1347,8 +1678,15 @@ def test_folders_that_hold_no_run():
 # Names
 
 
-names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(lambda n: n not in ("if", "is", "in", "or", "as", "and", "not", "for", "def", "del", "try"))
-numbers = st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.text("ab-,() ", max_size=4)
+names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(
+    lambda n: n not in ("if", "is", "in", "or", "as", "and", "not", "for", "def", "del", "try")
+)
+numbers = (
+    st.integers(-9, 9)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.booleans()
+    | st.text("ab-,() ", max_size=4)
+)
 
 
 @settings(deadline=None, max_examples=40)
@@ -1358,13 +1696,18 @@ def test_names_with_settings_are_read_as_written(entries):
 
     if any(keyword.iskeyword(n) for name, given_ in entries for n in (name, *given_)):
         return
-    text = ", ".join(name + (f"({', '.join(f'{k}={v!r}' for k, v in given_.items())})" if given_ else "") for name, given_ in entries)
+    text = ", ".join(
+        name + (f"({', '.join(f'{k}={v!r}' for k, v in given_.items())})" if given_ else "") for name, given_ in entries
+    )
     assert list(parse_names(text).values()) == list({f"{n}{s}": (n, s) for n, s in entries}.values())
 
 
 def test_only_names_are_made_small_and_lose_their_hyphens():
     read = parse_names("""Grad-CAM(layer='Mixed-7c.It\\'s-A'), SALIENCY(abs=False)""")
-    assert read == {"""grad_cam(layer="Mixed-7c.It's-A")""": ("grad_cam", dict(layer="Mixed-7c.It's-A")), "saliency(abs=False)": ("saliency", dict(abs=False))}
+    assert read == {
+        """grad_cam(layer="Mixed-7c.It's-A")""": ("grad_cam", dict(layer="Mixed-7c.It's-A")),
+        "saliency(abs=False)": ("saliency", dict(abs=False)),
+    }
 
 
 def test_last_feature_map():
@@ -1389,7 +1732,9 @@ def test_a_measure_of_ones_own_is_given_the_case():
 
 def test_a_method_that_draws_is_called_with_one_example():
     rows = []
-    drawn = Method(lambda scored: lambda x, targets, seed: rows.append((len(x), seed)) or torch.rand(x.shape), random=True)
+    drawn = Method(
+        lambda scored: lambda x, targets, seed: rows.append((len(x), seed)) or torch.rand(x.shape), random=True
+    )
     a, b = small("a", methods={"drawn": drawn}), small("b", methods={"drawn": drawn}, batch_size=6)
     assert {n for n, _ in rows} == {1} and len({s for _, s in rows}) == 6
     assert_close(a.attributions("drawn"), b.attributions("drawn"), rtol=0, atol=0)
@@ -1406,18 +1751,43 @@ def test_rows_of_ones_own_methods_are_counted_where_they_are_seen():
         return torch.autograd.grad(model(x).sum(), x)[0]
 
     chosen = {
-        "twice": twice, "blind": lambda model, inputs, targets: inputs, "here": captum.attr.Saliency(model), "wrapped": captum.attr.Saliency(ClassScore(model)),
-        "elsewhere": captum.attr.Saliency(elsewhere), "own": Method(lambda scored: lambda x, targets, seed: captum.attr.Saliency(scored).attribute(x, target=torch.tensor(targets))),
+        "twice": twice,
+        "blind": lambda model, inputs, targets: inputs,
+        "here": captum.attr.Saliency(model),
+        "wrapped": captum.attr.Saliency(ClassScore(model)),
+        "elsewhere": captum.attr.Saliency(elsewhere),
+        "own": Method(
+            lambda scored: (
+                lambda x, targets, seed: captum.attr.Saliency(scored).attribute(x, target=torch.tensor(targets))
+            )
+        ),
         "centre": None,
     }
     run = small(model=model, methods=chosen, measures=["energy_inside"])
     cost = {r["method"]: (r["gradient_evaluations"], r["forward_rows"]) for r in run.rows}
     assert not run.failures
-    assert cost == {"twice": (1, 2), "blind": (None, None), "here": (1, 1), "wrapped": (1, 1), "elsewhere": (None, None), "own": (1, 1), "centre": (0, 0)}
+    assert cost == {
+        "twice": (1, 2),
+        "blind": (None, None),
+        "here": (1, 1),
+        "wrapped": (1, 1),
+        "elsewhere": (None, None),
+        "own": (1, 1),
+        "centre": (0, 0),
+    }
     assert not model._forward_pre_hooks
-    lines = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[-3:-1]] for line in run.table().splitlines()[4:11]}
-    assert lines["twice"] == ["1", "2"] and lines["blind"] == lines["elsewhere"] == ["-", "-"] and lines["centre"] == ["0", "0"]
-    written = {r["method"]: (r["gradient_evaluations"], r["forward_rows"]) for r in csv.DictReader(io.StringIO(run.csv()))}
+    lines = {
+        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[-3:-1]]
+        for line in run.table().splitlines()[4:11]
+    }
+    assert (
+        lines["twice"] == ["1", "2"]
+        and lines["blind"] == lines["elsewhere"] == ["-", "-"]
+        and lines["centre"] == ["0", "0"]
+    )
+    written = {
+        r["method"]: (r["gradient_evaluations"], r["forward_rows"]) for r in csv.DictReader(io.StringIO(run.csv()))
+    }
     assert written["blind"] == ("", "") and written["twice"] == ("1", "2")
     DRAW(run)
 
@@ -1429,26 +1799,38 @@ def test_internal_batch_size_goes_to_recipes_that_take_it():
         given.append(internal_batch_size)
         return lambda x, targets, seed: x
 
-    run = small(internal_batch_size=2, methods={
-        "plain": Method(lambda scored: lambda x, targets, seed: x), "takes": Method(takes), "settings": Method(lambda scored, **settings: given.append(settings) or (lambda x, targets, seed: x)),
-        "function": lambda model, x, targets: x, "saliency": None,
-    })
+    run = small(
+        internal_batch_size=2,
+        methods={
+            "plain": Method(lambda scored: lambda x, targets, seed: x),
+            "takes": Method(takes),
+            "settings": Method(lambda scored, **settings: given.append(settings) or (lambda x, targets, seed: x)),
+            "function": lambda model, x, targets: x,
+            "saliency": None,
+        },
+    )
     assert not run.failures and given == [2, dict(internal_batch_size=2)]
 
 
 def test_embedded_images_are_the_default():
     run = benchmark(methods=["saliency", "random"], measures=["energy_inside"], images=6, show_progress=False)
     assert run.folder == Path("attrnb-bench") and run.manifest["examples"][0] == "shapes-0000"
-    same = benchmark(None, shape_images(6, seed=1_000_003), ["saliency", "random"], ["energy_inside"], "other", show_progress=False)
+    same = benchmark(
+        None, shape_images(6, seed=1_000_003), ["saliency", "random"], ["energy_inside"], "other", show_progress=False
+    )
     assert same.values("saliency", "energy_inside") == run.values("saliency", "energy_inside")
-    assert sum(run.values("saliency", "energy_inside").values()) > 2 * sum(run.values("random", "energy_inside").values())
+    assert sum(run.values("saliency", "energy_inside").values()) > 2 * sum(
+        run.values("random", "energy_inside").values()
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_cuda():
     cpu = small("cpu", methods=["saliency", "equilibrium", "neflag(n_points=2)", "random"])
     model = convolutional()
-    cuda = small("cuda", model=model, methods=["saliency", "equilibrium", "neflag(n_points=2)", "random"], device="cuda")
+    cuda = small(
+        "cuda", model=model, methods=["saliency", "equilibrium", "neflag(n_points=2)", "random"], device="cuda"
+    )
     assert next(model.parameters()).device.type == "cpu" and cuda.manifest["device"].startswith("cuda")
     for method in cpu.methods:
         a, b = cpu.attributions(method), cuda.attributions(method)
@@ -1467,7 +1849,9 @@ def test_a_measure_that_takes_single_examples_sees_their_masks():
             raise ValueError("one at a time")
         return energy_inside(case.attributions, case.masks)
 
-    run = small(methods=["saliency"], measures={"together": "energy_inside", "alone": Measure(one_at_a_time, masks=True)})
+    run = small(
+        methods=["saliency"], measures={"together": "energy_inside", "alone": Measure(one_at_a_time, masks=True)}
+    )
     assert len(set(run.values("saliency", "together").values())) > 1
     assert run.values("saliency", "alone") == pytest.approx(run.values("saliency", "together"))
 
@@ -1475,4 +1859,8 @@ def test_a_measure_that_takes_single_examples_sees_their_masks():
 def test_the_global_generators_are_left_as_they_were():
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     attribute_by_name("gradient_shap", convolutional(), Squares(2).images, [0, 1], seed=3)
-    assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1] and np.random.get_state()[1].tolist() == states[2]
+    assert (
+        torch.equal(torch.get_rng_state(), states[0])
+        and random.getstate() == states[1]
+        and np.random.get_state()[1].tolist() == states[2]
+    )

@@ -1,10 +1,14 @@
 """What users of explanation libraries ran into, as small programs whose right value is known.
 
-Each group below is a kind of fault: a role guessed from a shape, a model that isn't found, a score that doesn't depend on
-its inputs, evidence that goes round a layer, a cache that doesn't notice, pictures and outputs that mean something else.
-A case is right when the value is right; where the text says so it may also be refused, or come with a warning, in the
+Each group below is a kind of fault: a role guessed from a shape, a model that isn't found, a score that
+doesn't depend on
+its inputs, evidence that goes round a layer, a cache that doesn't notice, pictures and outputs that mean
+something else.
+A case is right when the value is right; where the text says so it may also be refused, or come with a
+warning, in the
 package's own words.
 """
+
 import copy
 import functools
 import re
@@ -16,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import DeepLift, IntegratedGradients, LayerIntegratedGradients, NoiseTunnel, Saliency
+from models import convolutional, mlp, numbers, seeded
 from PIL import Image
 from scipy.special import roots_legendre
 from torch import nn
@@ -28,18 +33,26 @@ from attrnb.core import ClassScore, gradients, modules_of
 from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
 from attrnb.measures import (
-    completeness_error, deletion, energy_inside, faithfulness_curves, infidelity, insertion, random_floor,
-    randomisation_cascade, sensitivity_max,
+    completeness_error,
+    deletion,
+    energy_inside,
+    faithfulness_curves,
+    infidelity,
+    insertion,
+    random_floor,
+    randomisation_cascade,
+    sensitivity_max,
 )
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients, quadrature
 from attrnb.plots import color_limit, compare, heatmap, image_array, overlay, pixel_map
 from attrnb.samples import load_image
-from models import convolutional, mlp, numbers, seeded
 
 QUICK = {
-    PathIntegratedGradients: dict(n_steps=16), NeFLAG: dict(n_points=3, search_steps=3),
-    GeodesicIGSVI: dict(n_steps=3, rounds=0, max_iterations=2), AttributionEquilibrium: {},
+    PathIntegratedGradients: dict(n_steps=16),
+    NeFLAG: dict(n_points=3, search_steps=3),
+    GeodesicIGSVI: dict(n_steps=3, rounds=0, max_iterations=2),
+    AttributionEquilibrium: {},
 }
 GRADIENT_METHODS = [PathIntegratedGradients, NeFLAG, GeodesicIGSVI]
 
@@ -73,12 +86,13 @@ def right_or_said(call, want, *words, tolerance=1e-4):
     value, said = told(call, ValueError, TypeError)
     if value is not None and torch.allclose(value, want, rtol=tolerance, atol=tolerance * want.abs().max().item()):
         return
-    assert any(re.search(word, said,
-        re.IGNORECASE)
-        for word in words), said or f"off by {(value - want).abs().max() / want.abs().max():.0%} without a word"
+    assert any(re.search(word, said, re.IGNORECASE) for word in words), (
+        said or f"off by {(value - want).abs().max() / want.abs().max():.0%} without a word"
+    )
 
 
-# ---------------------------------------------------------------------------- 1. further arguments: whose are they?
+# ---------------------------------------------------------------------------- 1. further arguments: whose are
+# they?
 class Normed(nn.Module):
     "Takes mean and deviation per channel, as a tuple of arguments, by name, or in a dictionary"
 
@@ -93,7 +107,7 @@ class Normed(nn.Module):
 
 
 normed = seeded(Normed)
-mean, std = torch.tensor([.2, .5, .8])[:, None, None], torch.tensor([.1, .2, .4])[:, None, None]
+mean, std = torch.tensor([0.2, 0.5, 0.8])[:, None, None], torch.tensor([0.1, 0.2, 0.4])[:, None, None]
 
 
 @pytest.mark.parametrize("side", [8, 424])  # with the large one a pass holds a single row
@@ -101,8 +115,12 @@ mean, std = torch.tensor([.2, .5, .8])[:, None, None], torch.tensor([.1, .2, .4]
 def test_mean_and_deviation_per_channel(n, side):
     x, few = numbers(n, 3, side, side).abs().clamp(0, 1), dict(n_steps=2)
     want = attribute(PathIntegratedGradients, lambda z: normed(z, mean, std), x, **few)
-    right_or_said(lambda: attribute(PathIntegratedGradients, normed, x, additional_forward_args=(mean, std), **few),
-        want, "shared", "per_example")
+    right_or_said(
+        lambda: attribute(PathIntegratedGradients, normed, x, additional_forward_args=(mean, std), **few),
+        want,
+        "shared",
+        "per_example",
+    )
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
@@ -119,34 +137,45 @@ def test_mean_and_deviation_in_every_method_and_any_chunk_size(method, size, sai
         right_or_said(call, want, "shared", "per_example")
 
 
-@pytest.mark.parametrize("given", [
-    lambda: (core.keywords(mean=core.shared(mean), std=core.shared(std)),),
-    lambda: (core.shared(mean), core.keywords(std=core.shared(std))),
-    lambda: ({"mean": core.shared(mean), "std": core.shared(std)},),
-])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: (core.keywords(mean=core.shared(mean), std=core.shared(std)),),
+        lambda: (core.shared(mean), core.keywords(std=core.shared(std))),
+        lambda: ({"mean": core.shared(mean), "std": core.shared(std)},),
+    ],
+)
 def test_keywords_and_dictionaries(given):
     x = numbers(3, 3, 8, 8).abs()
     want = attribute(PathIntegratedGradients, lambda z: normed(z, mean, std), x)
-    assert_close(attribute(PathIntegratedGradients, normed, x, additional_forward_args=given(), internal_batch_size=2),
-        want, rtol=1e-4, atol=1e-6)
+    assert_close(
+        attribute(PathIntegratedGradients, normed, x, additional_forward_args=given(), internal_batch_size=2),
+        want,
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
-@pytest.mark.parametrize("holder", [lambda s: s, lambda s: {"scale": s}, lambda s: [s], lambda s: {"a": [{"b": s}]}],
-    ids=["bare", "dict", "list", "deep"])
+@pytest.mark.parametrize(
+    "holder",
+    [lambda s: s, lambda s: {"scale": s}, lambda s: [s], lambda s: {"a": [{"b": s}]}],
+    ids=["bare", "dict", "list", "deep"],
+)
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_tensors_per_example_follow_their_examples_wherever_they_are_held(holder, n):
-    net, x, scale = mlp(4, 3), numbers(n, 4), torch.arange(1., n + 1)[:, None]
+    net, x, scale = mlp(4, 3), numbers(n, 4), torch.arange(1.0, n + 1)[:, None]
 
     def forward(z, held):
         while not isinstance(held, torch.Tensor):
             held = held[0] if isinstance(held, list) else next(iter(held.values()))
         return net(z) * held
 
-    want = torch.cat([attribute(PathIntegratedGradients, lambda z: net(z) * scale[i], x[i:i + 1]) for i in range(n)])
+    want = torch.cat([attribute(PathIntegratedGradients, lambda z: net(z) * scale[i], x[i : i + 1]) for i in range(n)])
     for argument in (holder(scale), holder(core.per_example(scale))):
         for size in (None, 1, 3):
-            found = attribute(PathIntegratedGradients, forward, x, additional_forward_args=(argument,),
-                internal_batch_size=size)
+            found = attribute(
+                PathIntegratedGradients, forward, x, additional_forward_args=(argument,), internal_batch_size=size
+            )
             assert_close(found, want, rtol=1e-4, atol=1e-6)
 
 
@@ -156,7 +185,7 @@ class Attention(nn.Module):
         self.q, self.o = nn.Linear(8, 8), nn.Linear(8, 2)
 
     def forward(self, x, mask):
-        weight = (self.q(x) @ x.mT / 8**.5).masked_fill(mask, -1e9).softmax(-1)
+        weight = (self.q(x) @ x.mT / 8**0.5).masked_fill(mask, -1e9).softmax(-1)
         return self.o((weight @ x).mean(1))
 
 
@@ -166,10 +195,18 @@ class Attention(nn.Module):
 def test_causal_mask_with_as_many_sequences_as_steps(method, sequences, size):
     net, mask, x = seeded(Attention), torch.triu(torch.ones(5, 5), 1).bool(), numbers(sequences, 5, 8)
     want = attribute(method, lambda z: net(z, mask), x)
-    right_or_said(lambda: attribute(method, net, x, additional_forward_args=(mask,), internal_batch_size=size), want,
-        "shared", "per_example")
-    assert_close(attribute(method, net, x, additional_forward_args=(core.shared(mask),), internal_batch_size=size),
-        want, rtol=1e-3, atol=1e-6)
+    right_or_said(
+        lambda: attribute(method, net, x, additional_forward_args=(mask,), internal_batch_size=size),
+        want,
+        "shared",
+        "per_example",
+    )
+    assert_close(
+        attribute(method, net, x, additional_forward_args=(core.shared(mask),), internal_batch_size=size),
+        want,
+        rtol=1e-3,
+        atol=1e-6,
+    )
 
 
 edges = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 2], [1, 2, 3, 4, 5, 0, 3, 5]])
@@ -183,22 +220,35 @@ def test_two_graphs_share_their_edges(method, graphs):
     x = numbers(graphs, 6, 4)
     want = attribute(method, lambda z: forward(z, edges), x)
     for size in (None, 1):
-        right_or_said(lambda: attribute(method, forward, x, additional_forward_args=(edges,),
-            internal_batch_size=size), want, "shared", "per_example")
+        right_or_said(
+            lambda: attribute(method, forward, x, additional_forward_args=(edges,), internal_batch_size=size),
+            want,
+            "shared",
+            "per_example",
+        )
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_weights_of_the_classes_and_two_ambiguous_arguments(n):
-    net, x, per_class, scale = mlp(4, n), numbers(n, 4), torch.arange(1., n + 1), torch.arange(2., n + 2)[:, None]
+    net, x, per_class, scale = mlp(4, n), numbers(n, 4), torch.arange(1.0, n + 1), torch.arange(2.0, n + 2)[:, None]
     forward = lambda z, w, s: net(z) * w * s
-    want = torch.cat([attribute(PathIntegratedGradients, lambda z: net(z) * per_class * scale[i], x[i:i + 1])
-        for i in range(n)])
-    right_or_said(lambda: attribute(PathIntegratedGradients, forward, x, additional_forward_args=(per_class, scale)),
-        want, "shared", "per_example")
+    want = torch.cat(
+        [attribute(PathIntegratedGradients, lambda z: net(z) * per_class * scale[i], x[i : i + 1]) for i in range(n)]
+    )
+    right_or_said(
+        lambda: attribute(PathIntegratedGradients, forward, x, additional_forward_args=(per_class, scale)),
+        want,
+        "shared",
+        "per_example",
+    )
     said = (core.shared(per_class), core.per_example(scale))
     for size in (None, 1, 2):
-        assert_close(attribute(PathIntegratedGradients, forward, x, additional_forward_args=said,
-            internal_batch_size=size), want, rtol=1e-4, atol=1e-6)
+        assert_close(
+            attribute(PathIntegratedGradients, forward, x, additional_forward_args=said, internal_batch_size=size),
+            want,
+            rtol=1e-4,
+            atol=1e-6,
+        )
 
 
 @pytest.mark.parametrize("measure", [deletion, insertion, infidelity])
@@ -212,25 +262,41 @@ def test_shared_arguments_in_the_measures(measure):
 @pytest.mark.parametrize("size", [None, 1])
 def test_shared_arguments_in_equilibrium(size):
     x = numbers(3, 3, 16, 16).abs()
-    want = AttributionEquilibrium(seeded(Normed)).attribute(x, target=1,
-        additional_forward_args=(core.shared(mean), core.shared(std)), internal_batch_size=size)
+    want = AttributionEquilibrium(seeded(Normed)).attribute(
+        x, target=1, additional_forward_args=(core.shared(mean), core.shared(std)), internal_batch_size=size
+    )
     for k in range(3):
-        alone = AttributionEquilibrium(seeded(Normed)).attribute(x[k:k + 1], target=1,
-            additional_forward_args=(core.shared(mean), core.shared(std)))
-        assert_close(want[k:k + 1], alone, rtol=1e-3, atol=1e-6)
-    right_or_said(lambda: AttributionEquilibrium(seeded(Normed)).attribute(x, target=1,
-        additional_forward_args=(mean, std), internal_batch_size=size), want, "shared", "per_example")
+        alone = AttributionEquilibrium(seeded(Normed)).attribute(
+            x[k : k + 1], target=1, additional_forward_args=(core.shared(mean), core.shared(std))
+        )
+        assert_close(want[k : k + 1], alone, rtol=1e-3, atol=1e-6)
+    right_or_said(
+        lambda: AttributionEquilibrium(seeded(Normed)).attribute(
+            x, target=1, additional_forward_args=(mean, std), internal_batch_size=size
+        ),
+        want,
+        "shared",
+        "per_example",
+    )
 
 
 def test_gradients_of_fewer_points_than_examples():
-    x, weight, examples = numbers(3, 1).abs() + .1, torch.tensor([[1.], [2.], [30.]]), torch.tensor([0, 1, 1])
-    right_or_said(lambda: gradients(lambda z, w: (z * w)**2, x, None, (weight,), examples=examples),
-        2 * x * weight[examples]**2, "examples", "per_example", "shared")
-    assert_close(gradients(lambda z, w: (z * w)**2, x, None, (core.per_example(weight),), examples=examples),
-        2 * x * weight[examples]**2)
+    x, weight, examples = numbers(3, 1).abs() + 0.1, torch.tensor([[1.0], [2.0], [30.0]]), torch.tensor([0, 1, 1])
+    right_or_said(
+        lambda: gradients(lambda z, w: (z * w) ** 2, x, None, (weight,), examples=examples),
+        2 * x * weight[examples] ** 2,
+        "examples",
+        "per_example",
+        "shared",
+    )
+    assert_close(
+        gradients(lambda z, w: (z * w) ** 2, x, None, (core.per_example(weight),), examples=examples),
+        2 * x * weight[examples] ** 2,
+    )
 
 
-# ---------------------------------------------------------------------------- 2. rows that influence each other, functions that are none
+# ---------------------------------------------------------------------------- 2. rows that influence each
+# other, functions that are none
 class GCN(nn.Module):
     def __init__(self):
         super().__init__()
@@ -251,18 +317,26 @@ def test_nodes_of_one_graph_as_rows(method):
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
-@pytest.mark.parametrize("forward", [
-    lambda z: batch_statistics(z), lambda z: mlp(4, 3)(z - z.mean(0)), lambda z: mlp(4, 3)(z).softmax(0),
-    lambda z: mlp(4, 3)((z - z.mean()) / z.std()), lambda z: mlp(4, 3)(z) / mlp(4, 3)(z).norm(),
-    lambda z: mlp(4, 3)(z + z.roll(1, 0)),
-], ids=["batch_norm", "centred", "softmax_over_rows", "standardised", "normalised", "neighbouring_rows"])
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda z: batch_statistics(z),
+        lambda z: mlp(4, 3)(z - z.mean(0)),
+        lambda z: mlp(4, 3)(z).softmax(0),
+        lambda z: mlp(4, 3)((z - z.mean()) / z.std()),
+        lambda z: mlp(4, 3)(z) / mlp(4, 3)(z).norm(),
+        lambda z: mlp(4, 3)(z + z.roll(1, 0)),
+    ],
+    ids=["batch_norm", "centred", "softmax_over_rows", "standardised", "normalised", "neighbouring_rows"],
+)
 def test_rows_that_influence_each_other(method, forward):
     value, said = told(lambda: attribute(method, forward, numbers(5, 4)), ValueError)
     assert re.search("row|alone|influence|NaN", said), f"{method.__name__} says {said!r}"
 
 
-batch_statistics = seeded(lambda: nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False),
-    nn.Tanh(), nn.Linear(8, 3)))
+batch_statistics = seeded(
+    lambda: nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.Tanh(), nn.Linear(8, 3))
+)
 
 
 class Memory(nn.Module):
@@ -273,14 +347,14 @@ class Memory(nn.Module):
 
     def forward(self, x):
         y = self.head(torch.tanh(x + self.level))
-        self.level = self.level + .1
+        self.level = self.level + 0.1
         return y
 
 
 class InPlaceMemory(Memory):
     def forward(self, x):
         y = self.head(torch.tanh(x + self.level))
-        self.level.add_(.1)
+        self.level.add_(0.1)
         return y
 
 
@@ -297,9 +371,17 @@ class PlainMemory(nn.Module):
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
-@pytest.mark.parametrize("make", [Memory, InPlaceMemory, PlainMemory, lambda: lambda z: mlp(4, 3)(F.dropout(z, .5)),
-    lambda: lambda z: mlp(4, 3)(z + .1 * torch.randn_like(z))],
-                         ids=["buffer", "buffer_in_place", "attribute", "functional_dropout", "noise"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Memory,
+        InPlaceMemory,
+        PlainMemory,
+        lambda: lambda z: mlp(4, 3)(F.dropout(z, 0.5)),
+        lambda: lambda z: mlp(4, 3)(z + 0.1 * torch.randn_like(z)),
+    ],
+    ids=["buffer", "buffer_in_place", "attribute", "functional_dropout", "noise"],
+)
 def test_forward_functions_that_are_no_functions(method, make):
     net = seeded(make) if isinstance(make, type) else make()
     with torch.random.fork_rng():
@@ -327,7 +409,8 @@ def test_the_probe_costs_two_rows_at_most():
     assert counted.gradient_rows == 50 and counted.rows <= 52 + 2 * 5
 
 
-# ---------------------------------------------------------------------------- 3. the models that run, not the models that are named
+# ---------------------------------------------------------------------------- 3. the models that run, not the
+# models that are named
 class Estimator:
     def __init__(self, network):
         self.network = network
@@ -371,12 +454,17 @@ class Partly(nn.Module):
 
 
 HOLDERS = dict(
-    itself=lambda n: n, estimator=lambda n: Estimator(n).predict, trainer=Trainer,
-    voting_list=lambda n: Voting(n, n).predict, voting_dict=lambda n: Voting(n).by_name,
+    itself=lambda n: n,
+    estimator=lambda n: Estimator(n).predict,
+    trainer=Trainer,
+    voting_list=lambda n: Voting(n, n).predict,
+    voting_dict=lambda n: Voting(n).by_name,
     lambda_over_list=lambda n: (lambda models: lambda z: sum(m(z) for m in models))([n]),
-    namespace=lambda n: (lambda held: lambda z: held.net(z))(types.SimpleNamespace(net=n)), module_with_a_list=Partly,
+    namespace=lambda n: (lambda held: lambda z: held.net(z))(types.SimpleNamespace(net=n)),
+    module_with_a_list=Partly,
     partial=lambda n: functools.partial(lambda held, z: held["net"](z), {"net": n}),
-    class_score=lambda n: ClassScore(Estimator(n).predict), default=lambda n: lambda z, held=[n]: held[0](z),
+    class_score=lambda n: ClassScore(Estimator(n).predict),
+    default=lambda n: lambda z, held=[n]: held[0](z),
     iterator=lambda n: (lambda make: lambda z: make()(z))(lambda: n),
     nested_closures=lambda n: functools.reduce(lambda f, _: lambda z: f(z), range(9), n.forward),
     state=lambda n: lambda z: torch.func.functional_call(n, n.state_dict(), (z,)),
@@ -385,10 +473,11 @@ HOLDERS = dict(
 
 @pytest.fixture
 def dropping():
-    net = seeded(lambda: nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(.5),
-        nn.Linear(32, 3)))
+    net = seeded(
+        lambda: nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 3))
+    )
     for k, p in enumerate(net[1].parameters()):
-        p.data.add_(.1 * k)
+        p.data.add_(0.1 * k)
     return net
 
 
@@ -412,8 +501,12 @@ def test_captum_agrees_on_the_evaluation_mode(dropping):
     x = numbers(4, 6)
     want = IntegratedGradients(dropping).attribute(x, target=1)
     with pytest.warns(UserWarning, match="training mode"):
-        assert_close(PathIntegratedGradients(Estimator(dropping.train()).predict).attribute(x, target=1), want,
-            rtol=1e-3, atol=1e-5)
+        assert_close(
+            PathIntegratedGradients(Estimator(dropping.train()).predict).attribute(x, target=1),
+            want,
+            rtol=1e-3,
+            atol=1e-5,
+        )
 
 
 model = nn.Linear(6, 3).train()  # something else in the notebook, with a usual name
@@ -473,13 +566,17 @@ def frozen(z):
 
 
 NO_DEPENDENCE = dict(
-    detached=lambda z: tanh_net(z.detach()), frozen_backbone=frozen, ignored=lambda z: tanh_net(torch.ones(len(z), 4)),
+    detached=lambda z: tanh_net(z.detach()),
+    frozen_backbone=frozen,
+    ignored=lambda z: tanh_net(torch.ones(len(z), 4)),
     argmax=lambda z: F.one_hot(tanh_net(z).argmax(1), 3).float() * tanh_net[2].weight.sum(),
     through_numpy=lambda z: tanh_net(torch.from_numpy(z.detach().numpy())),
-    rounded=lambda z: tanh_net(z.int().float()), data=lambda z: tanh_net(z.data),
+    rounded=lambda z: tanh_net(z.int().float()),
+    data=lambda z: tanh_net(z.data),
     constant=lambda z: tanh_net[2].bias.expand(len(z), 3),
-    quantised=torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval(),
-        {nn.Linear}, dtype=torch.qint8),
+    quantised=torch.ao.quantization.quantize_dynamic(
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), {nn.Linear}, dtype=torch.qint8
+    ),
 )
 
 
@@ -509,17 +606,24 @@ def test_one_of_two_inputs_unused(method, unused):
 
 
 def test_an_unused_example_is_no_unused_input():
-    forward = lambda z: torch.where(z[:, :1] > 0, tanh_net(z), 0.)
+    forward = lambda z: torch.where(z[:, :1] > 0, tanh_net(z), 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = gradients(forward, torch.cat([-numbers(1, 4).abs(), numbers(1, 4).abs()]), 1)
     assert not found[0].any() and found[1].any()
 
 
-# ---------------------------------------------------------------------------- 5. Equilibrium sees all evidence or says so
+# ---------------------------------------------------------------------------- 5. Equilibrium sees all
+# evidence or says so
 def tower(channels=3):
-    return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
 
 
 class ImageAndTable(nn.Module):
@@ -600,8 +704,9 @@ def test_image_and_table(make):
 
 @pytest.mark.parametrize("join", ["cat", "sum"])
 def test_two_towers(join):
-    seen_or_refused(lambda: TwoTowers(join), (numbers(2, 3, 16, 16).abs(), numbers(2, 3, 16, 16, seed=1).abs()),
-        lambda v: v)
+    seen_or_refused(
+        lambda: TwoTowers(join), (numbers(2, 3, 16, 16).abs(), numbers(2, 3, 16, 16, seed=1).abs()), lambda v: v
+    )
 
 
 def test_a_tower_for_each_half():
@@ -624,38 +729,57 @@ def test_a_skip_round_the_convolutions():
 class Segmenter(nn.Module):
     def __init__(self, how):
         super().__init__()
-        self.a, self.b, self.c, self.how = nn.Conv2d(3, 16, 3, 1 if how == "none" else 2, 1), nn.Conv2d(16, 16, 3, 1,
-            1), nn.Conv2d(16, 4, 1), how
+        self.a, self.b, self.c, self.how = (
+            nn.Conv2d(3, 16, 3, 1 if how == "none" else 2, 1),
+            nn.Conv2d(16, 16, 3, 1, 1),
+            nn.Conv2d(16, 4, 1),
+            how,
+        )
 
     def forward(self, x):
         y = self.c(torch.relu(self.b(torch.relu(self.a(x)))))
-        return y if self.how == "none" else F.interpolate(y, size=x.shape[2:], mode=self.how,
-            **({} if self.how == "nearest" else dict(align_corners=False)))
+        return (
+            y
+            if self.how == "none"
+            else F.interpolate(
+                y, size=x.shape[2:], mode=self.how, **({} if self.how == "nearest" else dict(align_corners=False))
+            )
+        )
 
 
 @pytest.mark.parametrize("how", ["bilinear", "nearest", "bicubic", "none"])
 def test_segmentation_looks_near_the_pixel_asked_for(how):
     net, x = seeded(lambda: Segmenter(how)), numbers(2, 3, 32, 32).abs()
     method = AttributionEquilibrium(net)
-    value, said = told(lambda: [method.attribute(x, target=(1, k, k)) for k in (2, 29)], ValueError,
-        NotImplementedError)
+    value, said = told(
+        lambda: [method.attribute(x, target=(1, k, k)) for k in (2, 29)], ValueError, NotImplementedError
+    )
     if value is None:
         assert re.search("position|pixel|output|rule|dimension", said)
         return
     assert not torch.equal(*value)
     for map_, corner in zip(value, (slice(0, 12), slice(20, 32))):
-        assert map_[..., corner, corner].abs().sum() > .9 * map_.abs().sum()
+        assert map_[..., corner, corner].abs().sum() > 0.9 * map_.abs().sum()
 
 
-@pytest.mark.parametrize("wrap, words", [
-    (lambda net, x: torch.compile(net, backend="eager"), "_orig_mod"),
-    (lambda net, x: nn.DataParallel(net), r"\.module"), (lambda net, x: torch.jit.trace(net, x), "script|traced"),
-    (lambda net, x: torch.jit.script(net), "script"),
-    (lambda net, x: torch.jit.freeze(torch.jit.script(net)), "script"),
-], ids=["compiled", "parallel", "traced", "scripted", "frozen"])
+@pytest.mark.parametrize(
+    "wrap, words",
+    [
+        (lambda net, x: torch.compile(net, backend="eager"), "_orig_mod"),
+        (lambda net, x: nn.DataParallel(net), r"\.module"),
+        (lambda net, x: torch.jit.trace(net, x), "script|traced"),
+        (lambda net, x: torch.jit.script(net), "script"),
+        (lambda net, x: torch.jit.freeze(torch.jit.script(net)), "script"),
+    ],
+    ids=["compiled", "parallel", "traced", "scripted", "frozen"],
+)
 def test_equilibrium_of_a_wrapped_model(wrap, words):
-    net, x = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(4, 2))), numbers(2, 3, 16, 16).abs()
+    net, x = (
+        seeded(
+            lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        ),
+        numbers(2, 3, 16, 16).abs(),
+    )
     want = AttributionEquilibrium(net).attribute(x, target=1)
     value, said = told(lambda: AttributionEquilibrium(wrap(net, x)).attribute(x, target=1), ValueError, TypeError)
     assert torch.allclose(value, want) if value is not None else re.search(words, said)
@@ -670,13 +794,22 @@ class Operation(nn.Module):
         return self.head(torch.relu(self.b(self.operation(self.a(x)))).mean((2, 3)))
 
 
-@pytest.mark.parametrize("operation", [
-    lambda h: torch.maximum(h, torch.zeros(())), lambda h: torch.einsum("bchw->bchw", h),
-    lambda h: torch.matmul(h, torch.eye(h.shape[-1])), lambda h: torch.sin(h), lambda h: h.cumsum(2),
-    lambda h: F.fold(F.unfold(h, 1), h.shape[2:], 1),
-    lambda h: torch.fft.fft2(h).real, lambda h: h.sort(1).values,
-    lambda h: torch.logsumexp(h, 1, keepdim=True).expand_as(h), lambda h: h.roll(1, 2),
-], ids=["maximum", "einsum", "matmul", "sin", "cumsum", "fold", "fft", "sort", "logsumexp", "roll"])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda h: torch.maximum(h, torch.zeros(())),
+        lambda h: torch.einsum("bchw->bchw", h),
+        lambda h: torch.matmul(h, torch.eye(h.shape[-1])),
+        lambda h: torch.sin(h),
+        lambda h: h.cumsum(2),
+        lambda h: F.fold(F.unfold(h, 1), h.shape[2:], 1),
+        lambda h: torch.fft.fft2(h).real,
+        lambda h: h.sort(1).values,
+        lambda h: torch.logsumexp(h, 1, keepdim=True).expand_as(h),
+        lambda h: h.roll(1, 2),
+    ],
+    ids=["maximum", "einsum", "matmul", "sin", "cumsum", "fold", "fft", "sort", "logsumexp", "roll"],
+)
 def test_the_advice_for_an_operation_without_a_rule_can_be_written(operation):
     import math
     import operator
@@ -701,17 +834,24 @@ def test_grey_pictures_repeated_for_a_colour_network():
 
     value, said = told(lambda: AttributionEquilibrium(Grey()).attribute(x, target=1), NotImplementedError)
     if value is not None:
-        assert_close(value, AttributionEquilibrium(net).attribute(x.repeat(1, 3, 1, 1), target=1).sum(1, keepdim=True),
-            rtol=1e-3, atol=1e-6)
+        assert_close(
+            value,
+            AttributionEquilibrium(net).attribute(x.repeat(1, 3, 1, 1), target=1).sum(1, keepdim=True),
+            rtol=1e-3,
+            atol=1e-6,
+        )
 
 
 # ---------------------------------------------------------------------------- 6. what the outputs mean
-@pytest.mark.parametrize("link, logits", [(nn.Softmax(1), 4), (nn.Softmax(-1), 2), (nn.Sigmoid(), 1),
-    (nn.Sigmoid(), 4)], ids=["softmax", "two", "yes_or_no", "labels"])
+@pytest.mark.parametrize(
+    "link, logits",
+    [(nn.Softmax(1), 4), (nn.Softmax(-1), 2), (nn.Sigmoid(), 1), (nn.Sigmoid(), 4)],
+    ids=["softmax", "two", "yes_or_no", "labels"],
+)
 def test_models_that_return_probabilities_already(link, logits):
     net = seeded(lambda: nn.Linear(6, logits))
     net.weight.data.copy_(6 * torch.eye(logits, 6))
-    x, t = torch.eye(6)[:3] + .2, [k % logits for k in range(3)]
+    x, t = torch.eye(6)[:3] + 0.2, [k % logits for k in range(3)]
     ends = nn.Sequential(net, link).eval()
     settings = dict(unit="element", steps=6)
     want = insertion(lambda z: link(net(z)), x, x, t, **settings)
@@ -733,14 +873,18 @@ def test_one_column_is_a_yes_or_no_question():
     assert_close(ClassScore(net, of="log_probability")(x), F.logsigmoid(net(x)))
 
 
-@pytest.mark.parametrize("of, right", [("sigmoid", torch.sigmoid), ("log_sigmoid", F.logsigmoid),
-    ("output", lambda y: y), ("logit", lambda y: y)])
+@pytest.mark.parametrize(
+    "of, right",
+    [("sigmoid", torch.sigmoid), ("log_sigmoid", F.logsigmoid), ("output", lambda y: y), ("logit", lambda y: y)],
+)
 def test_independent_labels(of, right):
     net, x = seeded(lambda: nn.Linear(4, 5)), numbers(2, 4)
     assert_close(ClassScore(net, of=of)(x), right(net(x)))
     for target in (0, 4, [1, 2]):
-        assert_close(attribute(PathIntegratedGradients, ClassScore(net, of=of), x, target),
-            attribute(PathIntegratedGradients, lambda z: right(net(z)), x, target))
+        assert_close(
+            attribute(PathIntegratedGradients, ClassScore(net, of=of), x, target),
+            attribute(PathIntegratedGradients, lambda z: right(net(z)), x, target),
+        )
 
 
 class Tagger(nn.Module):
@@ -756,8 +900,12 @@ def test_probability_of_a_class_at_a_step():
     net, x = seeded(Tagger), numbers(2, 7, 4)
     want = IntegratedGradients(lambda z: net(z).softmax(-1)).attribute(x, target=(6, 2))
     for dim in (-1, 2):
-        assert_close(PathIntegratedGradients(ClassScore(net, of="probability", dim=dim)).attribute(x, target=(6, 2)),
-            want, rtol=1e-3, atol=1e-5)
+        assert_close(
+            PathIntegratedGradients(ClassScore(net, of="probability", dim=dim)).attribute(x, target=(6, 2)),
+            want,
+            rtol=1e-3,
+            atol=1e-5,
+        )
     with pytest.raises(ValueError, match="dim"):
         PathIntegratedGradients(ClassScore(net, of="probability")).attribute(x, target=(6, 2))
 
@@ -769,7 +917,13 @@ def test_probability_of_a_class_at_a_pixel():
         ClassScore(net, of="probability")(x)
 
 
-SOFTMAX = pytest.mark.xfail(strict=True, reason="DeepLift's sums miss the change of a probability by its own rule for nn.Softmax, too: the link is no matter of ours")
+SOFTMAX = pytest.mark.xfail(
+    strict=True,
+    reason=(
+        "DeepLift's sums miss the change of a probability by its own rule for nn.Softmax, too: the link is no matter of"
+        " ours"
+    ),
+)
 
 
 @pytest.mark.parametrize("of", ["logit", "sigmoid", pytest.param("probability", marks=SOFTMAX)])
@@ -783,8 +937,17 @@ def test_captums_methods_take_class_scores(of):
     assert_close(Saliency(score).attribute(x.clone().requires_grad_(), target=1), gradients(score, x, 1).abs())
 
 
-@pytest.mark.parametrize("wrap", [lambda y: (y, y), lambda y: {"logits": y}, lambda y: [y],
-    lambda y: types.SimpleNamespace(logits=y), lambda y: None], ids=["tuple", "dict", "list", "object", "none"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: (y, y),
+        lambda y: {"logits": y},
+        lambda y: [y],
+        lambda y: types.SimpleNamespace(logits=y),
+        lambda y: None,
+    ],
+    ids=["tuple", "dict", "list", "object", "none"],
+)
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
 def test_outputs_that_are_no_tensor(method, wrap):
     net, x = mlp(4, 3), numbers(2, 4)
@@ -811,11 +974,11 @@ def steep():
     return net
 
 
-POOL, POINTS, START = numbers(80, 2), numbers(6, 2, seed=1), torch.full((1, 2), -2.)
+POOL, POINTS, START = numbers(80, 2), numbers(6, 2, seed=1), torch.full((1, 2), -2.0)
 
 
 def train(net):
-    step = torch.optim.SGD(net.parameters(), .5)
+    step = torch.optim.SGD(net.parameters(), 0.5)
     for _ in range(10):
         step.zero_grad()
         F.cross_entropy(net(POOL), (POOL[:, 0] > 0).long()).backward()
@@ -831,36 +994,51 @@ def hook(net):
 
 
 CHANGES = dict(
-    training=train, data=lambda net: [p.data.mul_(1.5) for p in net.parameters()],
-    no_grad=lambda net: nn.utils.vector_to_parameters(1.5 * nn.utils.parameters_to_vector(net.parameters()),
-        net.parameters()), replaced=replace, activation=lambda net: net.__setitem__(1, nn.Sigmoid()),
-    hook=hook, one_weight=lambda net: net[2].weight.data[1, 0].add_(1),
+    training=train,
+    data=lambda net: [p.data.mul_(1.5) for p in net.parameters()],
+    no_grad=lambda net: nn.utils.vector_to_parameters(
+        1.5 * nn.utils.parameters_to_vector(net.parameters()), net.parameters()
+    ),
+    replaced=replace,
+    activation=lambda net: net.__setitem__(1, nn.Sigmoid()),
+    hook=hook,
+    one_weight=lambda net: net[2].weight.data[1, 0].add_(1),
     numpy=lambda net: net[0].weight.detach().numpy().__imul__(1.5),
     state=lambda net: net.load_state_dict({k: 1.5 * v for k, v in net.state_dict().items()}, assign=True),
-    pruned=lambda net: torch.nn.utils.prune.l1_unstructured(net[0], "weight", amount=.5),
+    pruned=lambda net: torch.nn.utils.prune.l1_unstructured(net[0], "weight", amount=0.5),
 )
 
 
-@pytest.mark.parametrize("held", [lambda net: net, lambda net: Estimator(net).predict,
-    lambda net: ClassScore(net, of="probability"), lambda net: torch.compile(net, backend="eager")],
-    ids=["module", "estimator", "class_score", "compiled"])
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda net: net,
+        lambda net: Estimator(net).predict,
+        lambda net: ClassScore(net, of="probability"),
+        lambda net: torch.compile(net, backend="eager"),
+    ],
+    ids=["module", "estimator", "class_score", "compiled"],
+)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_kept_pool_notices_a_changed_model(steep, change, held):
-    import torch.nn.utils.prune
 
     forward = held(steep)
     method = GeodesicIGKNN(forward, POOL, direct=False)
     method.attribute(POINTS, START, target=1)
     CHANGES[change](steep)
-    assert_close(method.attribute(POINTS, START, target=1),
-        GeodesicIGKNN(forward, POOL, direct=False).attribute(POINTS, START, target=1))
+    assert_close(
+        method.attribute(POINTS, START, target=1),
+        GeodesicIGKNN(forward, POOL, direct=False).attribute(POINTS, START, target=1),
+    )
 
 
-@pytest.mark.parametrize("what", ["target_closure", "forward_closure", "argument_in_place", "argument_in_a_dict",
-    "python_number", "other_argument"])
+@pytest.mark.parametrize(
+    "what",
+    ["target_closure", "forward_closure", "argument_in_place", "argument_in_a_dict", "python_number", "other_argument"],
+)
 def test_a_kept_pool_notices_what_isnt_in_the_weights(steep, what):
-    state = dict(k=1, t=1.)
-    scale, holder = torch.tensor(1.), {"s": torch.tensor(1.)}
+    state = dict(k=1, t=1.0)
+    scale, holder = torch.tensor(1.0), {"s": torch.tensor(1.0)}
     forward, target, arguments = steep, 1, None
     if what == "target_closure":
         target = lambda out: out[:, state["k"]]
@@ -872,15 +1050,16 @@ def test_a_kept_pool_notices_what_isnt_in_the_weights(steep, what):
         forward, arguments = (lambda z, h: torch.tanh(steep(z) * h["s"])), (holder,)
     else:
         forward, arguments = (lambda z, s: torch.tanh(steep(z) * s)), (scale,)
-    attribute_ = lambda method, arguments: method.attribute(POINTS, START, target=target,
-        additional_forward_args=arguments)
+    attribute_ = lambda method, arguments: method.attribute(
+        POINTS, START, target=target, additional_forward_args=arguments
+    )
     method = GeodesicIGKNN(forward, POOL, direct=False)
     first = attribute_(method, arguments)
-    state.update(k=2, t=.3)
-    scale.fill_(.3)
-    holder["s"] = torch.tensor(.3)
+    state.update(k=2, t=0.3)
+    scale.fill_(0.3)
+    holder["s"] = torch.tensor(0.3)
     if what == "other_argument":
-        arguments = (torch.tensor(.7),)
+        arguments = (torch.tensor(0.7),)
     found = attribute_(method, arguments)
     assert_close(found, attribute_(GeodesicIGKNN(forward, POOL, direct=False), arguments))
     assert not torch.allclose(found, first, rtol=1e-3)
@@ -897,12 +1076,15 @@ def test_kept_fits_are_bounded(steep):
 
 # ---------------------------------------------------------------------------- 8. incomplete is said
 @pytest.mark.parametrize("steepness", [10, 400, 20_000])
-@pytest.mark.parametrize("make", [lambda f: GeodesicIGKNN(f, numbers(20, 4).abs()), PathIntegratedGradients,
-    GeodesicIGSVI], ids=["knn", "ig", "svi"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda f: GeodesicIGKNN(f, numbers(20, 4).abs()), PathIntegratedGradients, GeodesicIGSVI],
+    ids=["knn", "ig", "svi"],
+)
 def test_a_steep_score_is_complete_or_said_to_be_incomplete(make, steepness):
-    score, x = lambda z: torch.sigmoid(steepness * (z.sum(1) - .37)), numbers(3, 4).abs() + .2
+    score, x = lambda z: torch.sigmoid(steepness * (z.sum(1) - 0.37)), numbers(3, 4).abs() + 0.2
     (found, delta), said = told(lambda: make(score).attribute(x, return_convergence_delta=True), ())
-    assert delta.abs().max() < .02 or re.search("complete|add up|sum", said), f"error {delta.abs().max():.3f}"
+    assert delta.abs().max() < 0.02 or re.search("complete|add up|sum", said), f"error {delta.abs().max():.3f}"
     assert said.count("tolerance") <= 2  # one warning per call
 
 
@@ -928,7 +1110,7 @@ def test_many_nodes_are_quick(n):
     begin = time.perf_counter()
     nodes, weights = quadrature(n)
     ours = time.perf_counter() - begin
-    assert ours < 3 * theirs + .1
+    assert ours < 3 * theirs + 0.1
     assert abs(weights.sum() - 1) < 1e-12 and abs((weights * nodes**7).sum() - 1 / 8) < 1e-12
 
 
@@ -941,23 +1123,43 @@ class Fused(nn.Module):
         return self.o(F.scaled_dot_product_attention(self.q(x), x, x, is_causal=self.masked).mean(1))
 
 
-@pytest.mark.parametrize("make", [
-    Fused, lambda: Fused(True), lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True),
-        nn.Flatten(), nn.Linear(36, 3)),
-    lambda: nn.Sequential(nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, norm_first=True),
-        2), nn.Flatten(), nn.Linear(36, 3)),
-], ids=["fused", "causal", "layer", "encoder"])
-@pytest.mark.parametrize("settings", [{}, dict(stochastic=True, n_samples=3), dict(published=True, num_iterations=5)],
-    ids=["relaxed", "stochastic", "published"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Fused,
+        lambda: Fused(True),
+        lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(), nn.Linear(36, 3)),
+        lambda: nn.Sequential(
+            nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, norm_first=True), 2),
+            nn.Flatten(),
+            nn.Linear(36, 3),
+        ),
+    ],
+    ids=["fused", "causal", "layer", "encoder"],
+)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, dict(stochastic=True, n_samples=3), dict(published=True, num_iterations=5)],
+    ids=["relaxed", "stochastic", "published"],
+)
 def test_variational_paths_through_attention(make, settings):
     net, x = seeded(make), numbers(3, 9, 4)
-    found, delta = GeodesicIGSVI(net).attribute(x, .1 * numbers(1, 9, 4, seed=1), target=1,
-        return_convergence_delta=True, n_steps=4, rounds=1, max_iterations=4, **settings)
+    found, delta = GeodesicIGSVI(net).attribute(
+        x,
+        0.1 * numbers(1, 9, 4, seed=1),
+        target=1,
+        return_convergence_delta=True,
+        n_steps=4,
+        rounds=1,
+        max_iterations=4,
+        **settings,
+    )
     assert found.shape == x.shape and torch.isfinite(found).all()
-    assert settings or delta.abs().max() < .01
+    assert settings or delta.abs().max() < 0.01
 
 
-# ---------------------------------------------------------------------------- 9. pictures and files as people have them
+# ---------------------------------------------------------------------------- 9. pictures and files as people
+# have them
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("channels", [None, 1, 3])
 def test_a_panel_for_every_map(n, channels):
@@ -969,8 +1171,11 @@ def test_a_panel_for_every_map(n, channels):
 @pytest.mark.parametrize("shape", [(64, 64, 3), (20, 30, 3), (64, 64, 1), (2, 64, 64, 3)])
 def test_channels_last_is_one_map_or_refused(shape):
     value, said = told(lambda: heatmap(torch.rand(shape), colorbar=False), ValueError)
-    assert len(value.axes) == (shape[0] if len(shape) == 4
-        else 1) if value is not None else re.search("permute|channels", said)
+    assert (
+        len(value.axes) == (shape[0] if len(shape) == 4 else 1)
+        if value is not None
+        else re.search("permute|channels", said)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float32])
@@ -981,20 +1186,23 @@ def test_pictures_of_bytes(dtype):
     assert right or dtype != torch.uint8 and re.search("255|0 to 1|range", said)
 
 
-@pytest.mark.parametrize("mean_, std_", [((.485, .456, .406), (.229, .224, .225)), ((.5,) * 3, (.5,) * 3),
-    ((0, 0, 0), (.1, .1, .1))])
+@pytest.mark.parametrize(
+    "mean_, std_",
+    [((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5,) * 3, (0.5,) * 3), ((0, 0, 0), (0.1, 0.1, 0.1))],
+)
 def test_normalised_pictures(mean_, std_):
-    x = (torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - torch.tensor(mean_)[:, None,
-        None]) / torch.tensor(std_)[:, None, None]
+    x = (
+        torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - torch.tensor(mean_)[:, None, None]
+    ) / torch.tensor(std_)[:, None, None]
     value, said = told(lambda: image_array(x), ValueError)
     clipped = 0 if value is None else float(((value == 0) | (value == 1)).mean())
-    assert clipped < .1 and value is not None or re.search("0 to 1|range|normalis|stretch|clip", said)
+    assert clipped < 0.1 and value is not None or re.search("0 to 1|range|normalis|stretch|clip", said)
 
 
 def test_pictures_of_nothing():
     outlier = numbers(1, 1, 50, 50) * 1e-3
     outlier[0, 0, 0, 0] = 1e6
-    assert color_limit(pixel_map(outlier)) < .01
+    assert color_limit(pixel_map(outlier)) < 0.01
     assert 0 < color_limit(pixel_map(torch.rand(1, 1, 8, 8) * 1e-30)) < 1e-29
     heatmap(torch.zeros(1, 3, 8, 8))
     assert "NaN" in heatmap(torch.full((1, 1, 8, 8), float("nan"))).axes[0].texts[0].get_text()
@@ -1004,8 +1212,16 @@ def test_pictures_of_nothing():
 RAMP = np.linspace(0, 1, 64)[None].repeat(64, 0)
 
 
-@pytest.mark.parametrize("values", [RAMP.astype(np.float32), (RAMP * 65535).astype(np.int32),
-    (RAMP * 65535).astype(np.uint16), (RAMP * 255).astype(np.uint8)], ids=["float", "int32", "uint16", "uint8"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        RAMP.astype(np.float32),
+        (RAMP * 65535).astype(np.int32),
+        (RAMP * 65535).astype(np.uint16),
+        (RAMP * 255).astype(np.uint8),
+    ],
+    ids=["float", "int32", "uint16", "uint8"],
+)
 @pytest.mark.parametrize("suffix", ["tif", "png"])
 def test_pictures_of_more_bits(values, suffix, tmp_path):
     path = tmp_path / f"ramp.{suffix}"
@@ -1019,7 +1235,7 @@ def test_pictures_of_more_bits(values, suffix, tmp_path):
     if image is None:  # nothing says which of the numbers of 32 bits is white
         assert values.dtype == np.int32 and "white" in said
     else:
-        assert np.allclose(np.asarray(image).astype(float)[..., 0] / 255, RAMP, atol=.01)
+        assert np.allclose(np.asarray(image).astype(float)[..., 0] / 255, RAMP, atol=0.01)
 
 
 @pytest.mark.parametrize("key", ["x", "image", "pixel_values", "inputs"])
@@ -1027,8 +1243,9 @@ def test_a_pool_of_dictionaries(key):
     points = numbers(10, 4)
     want = GeodesicIGKNN(mlp(4, 2), points).attribute(numbers(2, 4, seed=1), target=1)
     loader = DataLoader([{key: p, "label": 0} for p in points], batch_size=5)
-    value, said = told(lambda: GeodesicIGKNN(mlp(4, 2), loader).attribute(numbers(2, 4, seed=1), target=1), TypeError,
-        ValueError)
+    value, said = told(
+        lambda: GeodesicIGKNN(mlp(4, 2), loader).attribute(numbers(2, 4, seed=1), target=1), TypeError, ValueError
+    )
     assert torch.allclose(value, want) if value is not None else "pool" in said and re.search("dict|key", said)
 
 
@@ -1038,21 +1255,26 @@ def test_complex_inputs():
     assert "x.float()" not in str(error.value)
     z = torch.complex(numbers(2, 4), numbers(2, 4, seed=1))
     found = PathIntegratedGradients(lambda r: torch.view_as_complex(r).abs().sum(1)).attribute(
-        torch.view_as_real(z).contiguous())
+        torch.view_as_real(z).contiguous()
+    )
     assert_close(found.sum((1, 2)), z.abs().sum(1), rtol=1e-3, atol=1e-5)
 
 
 def test_volumes():
-    net = seeded(lambda: nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
-        nn.Linear(4, 2)))
+    net = seeded(
+        lambda: nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2))
+    )
     x = numbers(2, 1, 8, 8, 8).abs()
     value, said = told(lambda: deletion(net, x, x, 1, unit=2), ValueError)
     assert value.shape == (2,) if value is not None else "shape" in said
     mask = torch.zeros(2, 8, 8, 8, dtype=torch.bool)
     mask[:, :4] = True
     value, said = told(lambda: energy_inside(torch.ones(2, 1, 8, 8, 8), mask), ValueError)
-    assert_close(value, torch.full((2,), .5, dtype=torch.float64)) if value is not None else re.search("shape|map",
-        said)
+    (
+        assert_close(value, torch.full((2,), 0.5, dtype=torch.float64))
+        if value is not None
+        else re.search("shape|map", said)
+    )
 
 
 class Corner(nn.Module):
@@ -1060,7 +1282,7 @@ class Corner(nn.Module):
         return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
 
 
-@pytest.mark.parametrize("flat", [0., 1., -3.])
+@pytest.mark.parametrize("flat", [0.0, 1.0, -3.0])
 def test_a_map_without_opinion_is_no_good_explanation(flat):
     net, x, how = Corner().eval(), numbers(8, 3, 32, 32).abs(), dict(unit=8, steps=16)
     with warnings.catch_warnings(record=True) as said:
@@ -1073,13 +1295,18 @@ def test_a_map_without_opinion_is_no_good_explanation(flat):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_deletion_removes_a_pixel_with_all_its_channels(channels):
-    x = numbers(2, channels, 6, 6).abs() + .1
-    kept = torch.stack([faithfulness_curves(lambda z: (z != 0).float().sum((2, 3)), x, x, c, steps=36).deletion
-        for c in range(channels)])
+    x = numbers(2, channels, 6, 6).abs() + 0.1
+    kept = torch.stack(
+        [
+            faithfulness_curves(lambda z: (z != 0).float().sum((2, 3)), x, x, c, steps=36).deletion
+            for c in range(channels)
+        ]
+    )
     assert (kept == kept[0]).all() and (kept[0, :, -1] == 0).all() and (kept[0].diff(dim=1) == -1).all()
 
 
-# ---------------------------------------------------------------------------- 10. measures that take the method's word
+# ---------------------------------------------------------------------------- 10. measures that take the
+# method's word
 def test_a_cascade_of_a_copy():
     net = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.ReLU(), nn.Linear(16, 3)))
     x = numbers(4, 3, 4, 4).abs()
@@ -1101,12 +1328,19 @@ def test_sensitivity_of_targets(target):
     assert sensitivity_max(PathIntegratedGradients(mlp(4, 3)).attribute, numbers(2, 4), target, samples=2).shape == (2,)
 
 
-# ---------------------------------------------------------------------------- 11. in place, in inference mode, in any layout
-@pytest.mark.parametrize("make", [
-    lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3)), lambda: lambda z: tanh_net(z.sub_(.5)),
-    lambda: lambda z: tanh_net(z.clamp_(0, 1)), lambda: lambda z: tanh_net(z.mul_(2).add_(1)),
-    lambda: lambda z: tanh_net(z.index_fill_(1, torch.tensor([0]), 0.)),
-], ids=["relu", "sub", "clamp", "mul", "fill"])
+# ---------------------------------------------------------------------------- 11. in place, in inference
+# mode, in any layout
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3)),
+        lambda: lambda z: tanh_net(z.sub_(0.5)),
+        lambda: lambda z: tanh_net(z.clamp_(0, 1)),
+        lambda: lambda z: tanh_net(z.mul_(2).add_(1)),
+        lambda: lambda z: tanh_net(z.index_fill_(1, torch.tensor([0]), 0.0)),
+    ],
+    ids=["relu", "sub", "clamp", "mul", "fill"],
+)
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
 def test_operations_in_place_on_the_input(method, make):
     forward, x = seeded(make) if isinstance(make(), nn.Module) else make(), numbers(3, 4)
@@ -1121,8 +1355,13 @@ def test_operations_in_place_on_the_input(method, make):
 @pytest.mark.parametrize("method", [*GRADIENT_METHODS, AttributionEquilibrium])
 def test_a_model_made_in_inference_mode(method):
     image = method is AttributionEquilibrium
-    make = lambda: seeded(lambda: nn.Sequential(tower(), nn.Linear(8, 3)) if image
-        else nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)))
+    make = lambda: seeded(
+        lambda: (
+            nn.Sequential(tower(), nn.Linear(8, 3))
+            if image
+            else nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+        )
+    )
     x = numbers(2, 3, 16, 16).abs() if image else numbers(5, 4)
     with torch.inference_mode():
         net = make()
@@ -1130,8 +1369,9 @@ def test_a_model_made_in_inference_mode(method):
 
 
 def test_layouts_and_modes():
-    net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(4, 2)))
+    net = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    )
     x = numbers(2, 3, 16, 16).abs()
     method, want = PathIntegratedGradients(net), PathIntegratedGradients(net).attribute(x, target=1)
     found = [method.attribute(z, target=1) for z in (x.to(memory_format=torch.channels_last), x.mT.contiguous().mT)]
@@ -1147,7 +1387,7 @@ def test_layouts_and_modes():
         assert_close(a, want, rtol=1e-4, atol=1e-6)
     half = PathIntegratedGradients(copy.deepcopy(net).half()).attribute(x.half(), target=1)
     assert half.dtype == torch.float16
-    assert_close(half.float(), want, rtol=.1, atol=1e-3)
+    assert_close(half.float(), want, rtol=0.1, atol=1e-3)
 
 
 class Recurrent(nn.Module):
@@ -1162,8 +1402,12 @@ class Recurrent(nn.Module):
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_recurrent_networks(kind):
     net, x = seeded(lambda: Recurrent(kind)), numbers(3, 9, 4)
-    assert_close(PathIntegratedGradients(net).attribute(x, target=1), IntegratedGradients(net).attribute(x, target=1),
-        rtol=1e-3, atol=1e-5)
+    assert_close(
+        PathIntegratedGradients(net).attribute(x, target=1),
+        IntegratedGradients(net).attribute(x, target=1),
+        rtol=1e-3,
+        atol=1e-5,
+    )
     assert GeodesicIGSVI(net).attribute(x, target=1, return_convergence_delta=True)[1].abs().max() < 1e-3
     assert not net.training
 
@@ -1171,20 +1415,27 @@ def test_recurrent_networks(kind):
 class Reused(nn.Module):
     def __init__(self, act):
         super().__init__()
-        self.a, self.b, self.c, self.head, self.act = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3), nn.Conv2d(6, 6,
-            3), nn.Linear(6, 3), act
+        self.a, self.b, self.c, self.head, self.act = (
+            nn.Conv2d(3, 6, 3),
+            nn.Conv2d(6, 6, 3),
+            nn.Conv2d(6, 6, 3),
+            nn.Linear(6, 3),
+            act,
+        )
 
     def forward(self, x):
         return self.head(self.act(self.c(self.act(self.b(self.act(self.a(x)))))).mean((2, 3)))
 
 
 @pytest.mark.parametrize("method", [PathIntegratedGradients, NeFLAG, AttributionEquilibrium])
-@pytest.mark.parametrize("act", [lambda: nn.ReLU(inplace=True), lambda: torch.relu, lambda: F.relu],
-    ids=["in_place", "torch", "functional"])
+@pytest.mark.parametrize(
+    "act", [lambda: nn.ReLU(inplace=True), lambda: torch.relu, lambda: F.relu], ids=["in_place", "torch", "functional"]
+)
 def test_one_activation_used_three_times(method, act):
     x = numbers(2, 3, 16, 16).abs()
-    assert_close(attribute(method, seeded(lambda: Reused(act())), x),
-        attribute(method, seeded(lambda: Reused(nn.ReLU())), x))
+    assert_close(
+        attribute(method, seeded(lambda: Reused(act())), x), attribute(method, seeded(lambda: Reused(nn.ReLU())), x)
+    )
 
 
 # ---------------------------------------------------------------------------- 12. what was right, and stays so
@@ -1193,15 +1444,18 @@ def test_a_batch_gives_what_its_examples_give_alone(method):
     net = seeded(lambda: nn.Sequential(tower(), nn.Linear(8, 3)))
     x, target = numbers(4, 3, 12, 12).abs(), [0, 2, 1, 1]
     together = attribute(method, net, x, target)
-    assert_close(together, torch.cat([attribute(method, net, x[i:i + 1], target[i]) for i in range(4)]), rtol=1e-3,
-        atol=1e-6)
+    assert_close(
+        together, torch.cat([attribute(method, net, x[i : i + 1], target[i]) for i in range(4)]), rtol=1e-3, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("method", [PathIntegratedGradients, NeFLAG, AttributionEquilibrium])
 def test_noise_tunnel_around_the_methods(method):
     net, x = seeded(lambda: nn.Sequential(tower(), nn.Linear(8, 2))), numbers(3, 3, 12, 12).abs()
-    assert NoiseTunnel(method(net)).attribute(x, target=torch.tensor([0, 1, 0]), nt_samples=2,
-        stdevs=.01).shape == x.shape
+    assert (
+        NoiseTunnel(method(net)).attribute(x, target=torch.tensor([0, 1, 0]), nt_samples=2, stdevs=0.01).shape
+        == x.shape
+    )
 
 
 def test_several_baselines_are_refused_with_the_accepted_shapes():
@@ -1212,17 +1466,18 @@ def test_several_baselines_are_refused_with_the_accepted_shapes():
 
 def test_tokens_and_their_embeddings():
     table, head = seeded(lambda: nn.Embedding(20, 6)), seeded(lambda: nn.Linear(6, 3))
-    ids, keep = torch.arange(10).view(2, 5), torch.tensor([[1., 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    ids, keep = torch.arange(10).view(2, 5), torch.tensor([[1.0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     score = lambda e, keep: head((torch.tanh(e) * keep[..., None]).sum(1) / keep.sum(1, keepdim=True))
     with pytest.raises(TypeError, match="embedding"):
         PathIntegratedGradients(score).attribute(ids, target=1)
-    found = PathIntegratedGradients(score).attribute(table(ids).detach(), target=1, additional_forward_args=(keep,),
-        internal_batch_size=3)
+    found = PathIntegratedGradients(score).attribute(
+        table(ids).detach(), target=1, additional_forward_args=(keep,), internal_batch_size=3
+    )
     assert not found[1, 3:].any() and found[1, :3].any()
 
 
 def test_forms_of_targets():
-    method, x = PathIntegratedGradients(lambda z: z.cumsum(1)**2), numbers(2, 7, 4).abs()
+    method, x = PathIntegratedGradients(lambda z: z.cumsum(1) ** 2), numbers(2, 7, 4).abs()
     found = method.attribute(x, target=[(3, 1), (5, 2)])
     assert_close(found[0], method.attribute(x, target=(3, 1))[0])
     assert_close(found[1], method.attribute(x, target=(-2, -2))[1])

@@ -1,4 +1,5 @@
 "The `attrnb` command as a user runs it"
+
 import contextlib
 import io
 import json
@@ -38,8 +39,17 @@ def photo():
 
 
 def test_without_arguments_in_a_process_of_its_own_with_the_network_cut(tmp_path):
-    blocked = "import socket\ndef refuse(*a, **k): raise OSError('no network')\nsocket.socket.connect = refuse\nfrom attrnb.cli import main\nraise SystemExit(main(['explain']))"
-    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"MPLBACKEND": "Agg"})
+    blocked = (
+        "import socket\ndef refuse(*a, **k): raise OSError('no network')\nsocket.socket.connect = refuse\nfrom"
+        " attrnb.cli import main\nraise SystemExit(main(['explain']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", blocked],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "attrnb-explain.png").stat().st_size > 10_000
     for method in OURS:
@@ -48,7 +58,26 @@ def test_without_arguments_in_a_process_of_its_own_with_the_network_cut(tmp_path
 
 
 def test_photograph_with_a_state_file(photo, random_squeezenet, capsys):
-    code = main(["explain", photo, "--model", "squeezenet1_0", "--weights", random_squeezenet, "--target", "golden retriever", "--method", "neflag", "--device", "cpu", "--score", "logit", "--out", "here"])
+    code = main(
+        [
+            "explain",
+            photo,
+            "--model",
+            "squeezenet1_0",
+            "--weights",
+            random_squeezenet,
+            "--target",
+            "golden retriever",
+            "--method",
+            "neflag",
+            "--device",
+            "cpu",
+            "--score",
+            "logit",
+            "--out",
+            "here",
+        ]
+    )
     printed = capsys.readouterr()
     assert code == 0, printed.err
     assert "golden retriever" in printed.out and "neflag" in printed.out and "integrated" not in printed.out
@@ -61,34 +90,40 @@ def test_one_method_and_the_number_of_images(capsys):
     assert "image 1" in out and "image 2" not in out and "neflag" not in out
 
 
-@pytest.mark.parametrize("words, contains", [
-    (["nothing.jpg"], "nothing.jpg"),
-    (["broken.jpg"], "broken.jpg"),
-    (["photo.jpg", "--model", "resnet5000"], "resnet"),
-    (["photo.jpg", "--model", "squeezenet1_0", "--weights", "nowhere.pth"], "nowhere.pth"),
-    (["photo.jpg", "--model", "resnet18", "--weights", "broken.jpg"], "broken.jpg"),
-    (["--target", "zebra"], "zebra"),
-    (["--target", "6"], "out of range"),
-    (["--method", "magic"], "integrated_gradients"),
-    (["--device", "quantum"], "quantum"),
-    (["--images", "0"], "0"),
-    (["--out", "no/such/folder/figure.png"], "no/such/folder"),
-    (["--internal-batch-size", "0"], "at least 1"),
-    (["--images", "many"], "many"),
-    (["--method", "saliency", "--internal-batch-size", "-1"], "at least 1"),
-    (["--method", "neflag(n_pointz=3)"], "n_points"),
-    (["--method", "neflag(n_points=0)"], "n_points"),
-    (["--method", ""], "no method"),
-    (["--method", "grad_cam(layer='nowhere')"], "nowhere"),
-    (["--out", "figure.txt"], ".png"),
-    (["--out", "."], "folder"),
-    (["--out", "/dev/null"], "can't be written"),
-    (["--out", "a\0b.png"], "can't be written"),
-    (["photo.jpg", "--out", "photo.jpg"], "would be overwritten"),
-    (["photo.jpg", "--out", "./photo.jpg"], "would be overwritten"),
-    (["photo.jpg", "--model", "resnet18", "--weights", "weights.png", "--out", "weights.png"], "would be overwritten"),
-    (["--seed", "0.5"], "0.5"),
-])
+@pytest.mark.parametrize(
+    "words, contains",
+    [
+        (["nothing.jpg"], "nothing.jpg"),
+        (["broken.jpg"], "broken.jpg"),
+        (["photo.jpg", "--model", "resnet5000"], "resnet"),
+        (["photo.jpg", "--model", "squeezenet1_0", "--weights", "nowhere.pth"], "nowhere.pth"),
+        (["photo.jpg", "--model", "resnet18", "--weights", "broken.jpg"], "broken.jpg"),
+        (["--target", "zebra"], "zebra"),
+        (["--target", "6"], "out of range"),
+        (["--method", "magic"], "integrated_gradients"),
+        (["--device", "quantum"], "quantum"),
+        (["--images", "0"], "0"),
+        (["--out", "no/such/folder/figure.png"], "no/such/folder"),
+        (["--internal-batch-size", "0"], "at least 1"),
+        (["--images", "many"], "many"),
+        (["--method", "saliency", "--internal-batch-size", "-1"], "at least 1"),
+        (["--method", "neflag(n_pointz=3)"], "n_points"),
+        (["--method", "neflag(n_points=0)"], "n_points"),
+        (["--method", ""], "no method"),
+        (["--method", "grad_cam(layer='nowhere')"], "nowhere"),
+        (["--out", "figure.txt"], ".png"),
+        (["--out", "."], "folder"),
+        (["--out", "/dev/null"], "can't be written"),
+        (["--out", "a\0b.png"], "can't be written"),
+        (["photo.jpg", "--out", "photo.jpg"], "would be overwritten"),
+        (["photo.jpg", "--out", "./photo.jpg"], "would be overwritten"),
+        (
+            ["photo.jpg", "--model", "resnet18", "--weights", "weights.png", "--out", "weights.png"],
+            "would be overwritten",
+        ),
+        (["--seed", "0.5"], "0.5"),
+    ],
+)
 def test_wrong_calls_are_one_line_and_exit_code_2(words, contains, photo, capsys):
     Path("broken.jpg").write_bytes(b"not a picture")
     Path("weights.png").write_bytes(b"weights")
@@ -115,14 +150,29 @@ def test_weights_that_can_not_be_downloaded(photo, capsys, monkeypatch, tmp_path
     assert "weights" in errors and len(errors.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name, file, options", [
-    ("squeezenet1_0", "squeezenet1_0-deepcompression.pth", []),
-    ("mobilenet_v2", "mobilenet_v2-tf2ptq-bnstats.pth", ["--mean", "0.5", "--std", "0.5"]),
-])
+@pytest.mark.parametrize(
+    "name, file, options",
+    [
+        ("squeezenet1_0", "squeezenet1_0-deepcompression.pth", []),
+        ("mobilenet_v2", "mobilenet_v2-tf2ptq-bnstats.pth", ["--mean", "0.5", "--std", "0.5"]),
+    ],
+)
 def test_real_weights_on_a_real_photograph(real_data, name, file, options, capsys):
     annotations = json.loads((real_data / "imagenet_val100" / "annotations.json").read_text())
     picture = sorted(annotations)[1]
-    code = main(["explain", str(real_data / "imagenet_val100" / "images" / picture), "--model", name, "--weights", str(real_data / "weights" / file), "--method", "neflag", *options])
+    code = main(
+        [
+            "explain",
+            str(real_data / "imagenet_val100" / "images" / picture),
+            "--model",
+            name,
+            "--weights",
+            str(real_data / "weights" / file),
+            "--method",
+            "neflag",
+            *options,
+        ]
+    )
     printed = capsys.readouterr()
     assert code == 0, printed.err
     assert Path(f"{Path(picture).stem}-attrnb.png").exists()
@@ -132,12 +182,42 @@ def test_bench_on_photographs_goes_on_where_it_was(photo, random_squeezenet, cap
     Path("photos").mkdir()
     Path(photo).rename("photos/a.jpg")
     Path("photos/b.jpg").write_bytes(b"not a picture")
-    Path("boxes.json").write_text(json.dumps({name: dict(label=207, boxes=[[20, 20, 120, 120]]) for name in ("a.jpg", "b.jpg")}))
-    words = ["bench", "photos", "--model", "squeezenet1_0", "--weights", random_squeezenet, "--annotations", "boxes.json", "--device", "cpu", "--out", "run", "--quiet"]
-    words += ["--methods", "saliency, grad-cam, random", "--measures", "deletion(steps=2), energy_inside", "--keep", "float16", "--reference", "random"]
+    Path("boxes.json").write_text(
+        json.dumps({name: dict(label=207, boxes=[[20, 20, 120, 120]]) for name in ("a.jpg", "b.jpg")})
+    )
+    words = [
+        "bench",
+        "photos",
+        "--model",
+        "squeezenet1_0",
+        "--weights",
+        random_squeezenet,
+        "--annotations",
+        "boxes.json",
+        "--device",
+        "cpu",
+        "--out",
+        "run",
+        "--quiet",
+    ]
+    words += [
+        "--methods",
+        "saliency, grad-cam, random",
+        "--measures",
+        "deletion(steps=2), energy_inside",
+        "--keep",
+        "float16",
+        "--reference",
+        "random",
+    ]
     assert main(words) == 0
     first = capsys.readouterr().out
-    assert "| grad_cam" in first and "energy_inside" in first and "Difference to random" in first and "1 of 2 images could not be used" in first
+    assert (
+        "| grad_cam" in first
+        and "energy_inside" in first
+        and "Difference to random" in first
+        and "1 of 2 images could not be used" in first
+    )
     times = {p: p.stat().st_mtime_ns for p in Path("run/results").iterdir()}
     assert main(words) == 0
     assert capsys.readouterr().out == first
@@ -147,33 +227,42 @@ def test_bench_on_photographs_goes_on_where_it_was(photo, random_squeezenet, cap
     assert "another configuration" in errors and len(errors.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words, contains", [
-    (["nowhere"], "nowhere"),
-    (["--model", "resnet18"], "needs photographs"),
-    (["--methods", "magic"], "magic"),
-    (["--methods", "saliency("], "can't be read"),
-    (["--measures", "beauty"], "beauty"),
-    (["--methods", "saliency", "--reference", "neflag"], "neflag"),
-    (["--methods", "saliency", "--target", "zebra"], "zebra"),
-    (["--methods", "saliency", "--steps", "0"], "steps"),
-    (["--methods", "saliency", "--out", "photo.jpg"], "photo.jpg"),
-    (["--device", "quantum"], "quantum"),
-    (["--keep", "int8"], "float16"),
-    (["--methods", "neflag(n_pointz=3)"], "did you mean n_points"),
-    (["--methods", "saliency", "--measures", "deletion(steps=0)"], "steps"),
-    (["--methods", "saliency", "--substrate", "white"], "substrate"),
-    (["--methods", "saliency", "--unit", "0"], "unit"),
-    (["--methods", "saliency", "--unit", "half"], "unit"),
-    (["--methods", "saliency", "--measures", "energy_inside", "--unit", "nan"], "unit"),
-    (["--methods", "saliency", "--images", "99999999999"], "don't fit into memory"),
-    (["--methods", "saliency", "--reference", ""], "reference"),
-    (["--methods", ""], "no method"),
-    (["--methods", "saliency", "--annotations", "boxes.json"], "needs the photographs"),
-    (["--methods", "saliency", "--internal-batch-size", "0"], "internal_batch_size"),
-    (["--methods", "saliency", "--out", "."], "isn't empty"),
-    (["photos", "--model", "squeezenet1_0", "--out", "photos/run", "--weights", "WEIGHTS"], "lies in the folder of photographs"),
-    (["photos", "--model", "squeezenet1_0", "--weights", "WEIGHTS", "--annotations", "misspelt.json"], "did you mean 'label'"),
-])
+@pytest.mark.parametrize(
+    "words, contains",
+    [
+        (["nowhere"], "nowhere"),
+        (["--model", "resnet18"], "needs photographs"),
+        (["--methods", "magic"], "magic"),
+        (["--methods", "saliency("], "can't be read"),
+        (["--measures", "beauty"], "beauty"),
+        (["--methods", "saliency", "--reference", "neflag"], "neflag"),
+        (["--methods", "saliency", "--target", "zebra"], "zebra"),
+        (["--methods", "saliency", "--steps", "0"], "steps"),
+        (["--methods", "saliency", "--out", "photo.jpg"], "photo.jpg"),
+        (["--device", "quantum"], "quantum"),
+        (["--keep", "int8"], "float16"),
+        (["--methods", "neflag(n_pointz=3)"], "did you mean n_points"),
+        (["--methods", "saliency", "--measures", "deletion(steps=0)"], "steps"),
+        (["--methods", "saliency", "--substrate", "white"], "substrate"),
+        (["--methods", "saliency", "--unit", "0"], "unit"),
+        (["--methods", "saliency", "--unit", "half"], "unit"),
+        (["--methods", "saliency", "--measures", "energy_inside", "--unit", "nan"], "unit"),
+        (["--methods", "saliency", "--images", "99999999999"], "don't fit into memory"),
+        (["--methods", "saliency", "--reference", ""], "reference"),
+        (["--methods", ""], "no method"),
+        (["--methods", "saliency", "--annotations", "boxes.json"], "needs the photographs"),
+        (["--methods", "saliency", "--internal-batch-size", "0"], "internal_batch_size"),
+        (["--methods", "saliency", "--out", "."], "isn't empty"),
+        (
+            ["photos", "--model", "squeezenet1_0", "--out", "photos/run", "--weights", "WEIGHTS"],
+            "lies in the folder of photographs",
+        ),
+        (
+            ["photos", "--model", "squeezenet1_0", "--weights", "WEIGHTS", "--annotations", "misspelt.json"],
+            "did you mean 'label'",
+        ),
+    ],
+)
 def test_wrong_bench_calls_are_one_line_and_exit_code_2(words, contains, photo, capsys, random_squeezenet):
     Path("photos").mkdir()
     Path("photos/a.jpg").write_bytes(Path(photo).read_bytes())
@@ -197,13 +286,26 @@ def test_a_method_without_any_result_is_exit_code_1(capsys, monkeypatch):
     words = ["bench", "--images", "2", "--measures", "energy_inside", "--out", "run", "--quiet"]
     assert main([*words, "--methods", "saliency,broken"]) == 1
     printed = capsys.readouterr()
-    assert "broken failed on 2 examples: ZeroDivisionError" in printed.out and printed.err.splitlines() == ["attrnb: no result at all: broken; the reasons stand below the table"]
+    assert "broken failed on 2 examples: ZeroDivisionError" in printed.out and printed.err.splitlines() == [
+        "attrnb: no result at all: broken; the reasons stand below the table"
+    ]
     assert main([*words[:-3], "--out", "other", "--quiet", "--methods", "saliency"]) == 0
 
 
 @pytest.mark.parametrize("damage", ["{}", "[]", "{"])
 def test_damaged_run_folders_are_one_line(damage, capsys):
-    words = ["bench", "--images", "2", "--methods", "saliency", "--measures", "energy_inside", "--out", "run", "--quiet"]
+    words = [
+        "bench",
+        "--images",
+        "2",
+        "--methods",
+        "saliency",
+        "--measures",
+        "energy_inside",
+        "--out",
+        "run",
+        "--quiet",
+    ]
     assert main(words) == 0
     Path("run/manifest.json").write_text(damage)
     capsys.readouterr()
@@ -213,14 +315,40 @@ def test_damaged_run_folders_are_one_line(damage, capsys):
 
 
 def test_completeness_is_measured_from_the_own_baseline():
-    rows = explain(images=2, method="integrated_gradients(n_steps=200), integrated_gradients(baselines=0.5, n_steps=200), saliency", quiet=True).rows
-    assert rows[0]["completeness_error"] < .01 and rows[1]["completeness_error"] < .01 and rows[2]["completeness_error"] is None
+    rows = explain(
+        images=2,
+        method="integrated_gradients(n_steps=200), integrated_gradients(baselines=0.5, n_steps=200), saliency",
+        quiet=True,
+    ).rows
+    assert (
+        rows[0]["completeness_error"] < 0.01
+        and rows[1]["completeness_error"] < 0.01
+        and rows[2]["completeness_error"] is None
+    )
 
 
 def test_scores_of_the_command_line(capsys):
     for score in ("output", "sigmoid", "log_sigmoid"):
         assert main(["explain", "--images", "1", "--method", "saliency", "--score", score, "--quiet"]) == 0
-    assert main(["bench", "--images", "2", "--methods", "saliency", "--measures", "insertion(steps=2)", "--score", "sigmoid", "--out", "run", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "--images",
+                "2",
+                "--methods",
+                "saliency",
+                "--measures",
+                "insertion(steps=2)",
+                "--score",
+                "sigmoid",
+                "--out",
+                "run",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
 
 
 def test_a_full_disk_leaves_the_old_figure(monkeypatch, capsys):
@@ -246,7 +374,23 @@ def test_formats_of_the_figure(capsys):
 def test_a_terminal_without_arrows(encoding, monkeypatch):
     output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     with contextlib.redirect_stdout(output):
-        assert main(["bench", "--images", "2", "--methods", "saliency", "--measures", "insertion(steps=2)", "--out", "run", "--quiet"]) == 0
+        assert (
+            main(
+                [
+                    "bench",
+                    "--images",
+                    "2",
+                    "--methods",
+                    "saliency",
+                    "--measures",
+                    "insertion(steps=2)",
+                    "--out",
+                    "run",
+                    "--quiet",
+                ]
+            )
+            == 0
+        )
     output.flush()
     printed = output.buffer.getvalue().decode(encoding)
     assert ("insertion(steps=2) ↑" if encoding == "utf-8" else "insertion(steps=2) ^") in printed
@@ -263,7 +407,23 @@ def test_escape_sequences_in_file_names_do_not_reach_the_terminal(photo, random_
     Path("photos").mkdir()
     Path("photos", name).write_bytes(b"no picture")
     Path(name).rename(Path("photos/b.jpg"))
-    assert main(["bench", "photos", *words[:4], "--methods", "saliency", "--measures", "insertion(steps=2)", "--out", "run", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "photos",
+                *words[:4],
+                "--methods",
+                "saliency",
+                "--measures",
+                "insertion(steps=2)",
+                "--out",
+                "run",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     printed = capsys.readouterr()
     assert "\\x1b[31mred" in printed.out + printed.err
     assert not {"\x1b", "\x07", "\u202e"} & set(printed.out + printed.err)
@@ -276,7 +436,9 @@ def test_ports_that_there_are_not(port, capsys):
     except SystemExit as stop:
         code = stop.code
     errors = capsys.readouterr().err
-    assert code == 2 and "port" in errors and len([line for line in errors.splitlines() if line.startswith("attrnb")]) == 1
+    assert (
+        code == 2 and "port" in errors and len([line for line in errors.splitlines() if line.startswith("attrnb")]) == 1
+    )
 
 
 def test_a_port_in_use(capsys):
@@ -290,12 +452,34 @@ def test_a_port_in_use(capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another signal there")
 def test_ctrl_c_ends_a_benchmark_which_goes_on_later(tmp_path):
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from attrnb.cli import main; print('up', flush=True); sys.exit(main(sys.argv[1:]))"
-    words = ["bench", "--images", "40", "--methods", "saliency,neflag(n_points=4)", "--measures", "deletion", "--out", "run", "--quiet", "--batch-size", "1"]
-    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"MPLBACKEND": "Agg"})
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from attrnb.cli import main;"
+        " print('up', flush=True); sys.exit(main(sys.argv[1:]))"
+    )
+    words = [
+        "bench",
+        "--images",
+        "40",
+        "--methods",
+        "saliency,neflag(n_points=4)",
+        "--measures",
+        "deletion",
+        "--out",
+        "run",
+        "--quiet",
+        "--batch-size",
+        "1",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+    )
     assert process.stdout.readline().strip() == "up"
     while not list(Path("run/results").glob("*.json")):
-        time.sleep(.05)
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors.splitlines()[-1] == "attrnb: interrupted"
@@ -316,7 +500,9 @@ def test_explore_hands_over_to_the_explorer(photo, monkeypatch, capsys):
     given = {}
     monkeypatch.setattr(attrnb.explore, "serve", lambda *words, **options: given.update(words=words, **options))
     assert main(["explore", photo, "--model", "resnet18", "--mean", "0.5", "--port", "8899", "--no-browser"]) == 0
-    assert given == dict(words=([photo], "resnet18", None, None), mean=.5, std=None, port=8899, open_browser=False, application="auto")
+    assert given == dict(
+        words=([photo], "resnet18", None, None), mean=0.5, std=None, port=8899, open_browser=False, application="auto"
+    )
 
 
 def test_any_method_of_the_benchmark_can_be_explained(capsys):
@@ -327,7 +513,23 @@ def test_any_method_of_the_benchmark_can_be_explained(capsys):
 def test_settings_keep_their_case(capsys):
     assert main(["explain", "--images", "1", "--method", "Saliency(abs=False), Grad-CAM", "--quiet"]) == 0
     assert "saliency(abs=False)" in capsys.readouterr().out
-    assert main(["bench", "--images", "2", "--methods", "saliency(abs=False)", "--measures", "Energy-Inside", "--out", "run", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "--images",
+                "2",
+                "--methods",
+                "saliency(abs=False)",
+                "--measures",
+                "Energy-Inside",
+                "--out",
+                "run",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert main(["explain", "--images", "1", "--method", "grad_cam(layer='Mixed_7c')", "--quiet"]) == 2
     assert "Mixed_7c" in capsys.readouterr().err
 
@@ -345,15 +547,34 @@ def test_classes_that_differ_in_their_capital_or_not_at_all():
 
 
 def test_seconds_and_gradients_are_per_image(capsys, monkeypatch):
-    monkeypatch.setattr("attrnb.cli.time.perf_counter", iter(range(99)).__next__)  # a second between every two looks at the clock
+    # a second between every two looks at the clock
+    monkeypatch.setattr("attrnb.cli.time.perf_counter", iter(range(99)).__next__)
     rows = [explain(images=n, method="integrated_gradients(n_steps=7)", quiet=True).rows[0] for n in (1, 4)]
     assert [r["gradient_evaluations"] for r in rows] == [7, 7]
-    assert [r["seconds"] for r in rows] == [1, .25]
+    assert [r["seconds"] for r in rows] == [1, 0.25]
     assert "gradients per image" in capsys.readouterr().out
 
 
 def test_the_reference_may_be_typed_as_the_methods(tmp_path, capsys):
-    assert main(["bench", "--methods", "Input-X-Gradient,Saliency", "--measures", "energy_inside", "--reference", "Input-X-Gradient", "--images", "2", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "--methods",
+                "Input-X-Gradient,Saliency",
+                "--measures",
+                "energy_inside",
+                "--reference",
+                "Input-X-Gradient",
+                "--images",
+                "2",
+                "--out",
+                str(tmp_path / "run"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert "Difference to input_x_gradient" in capsys.readouterr().out
 
 
@@ -374,6 +595,18 @@ def test_the_command_runs_as_a_module():
 
 
 def test_nothing_is_kept_when_nothing_is_asked_for():
-    words = ["bench", "--methods", "centre", "--measures", "energy_inside", "--images", "2", "--device", "cpu", "--quiet", "--out"]
+    words = [
+        "bench",
+        "--methods",
+        "centre",
+        "--measures",
+        "energy_inside",
+        "--images",
+        "2",
+        "--device",
+        "cpu",
+        "--quiet",
+        "--out",
+    ]
     assert main([*words, "without", "--keep", "none"]) == main([*words, "with"]) == 0
     assert [len(list(Path(folder, "attributions").glob("*.safetensors"))) for folder in ("without", "with")] == [0, 1]

@@ -1,4 +1,5 @@
 "Scores, targets, gradients in chunks, and the promise that the model is left as it was found"
+
 import copy
 import dataclasses
 import functools
@@ -13,14 +14,33 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded
 from torch import nn
 from torch.testing import assert_close
 
 from attrnb.core import (
-    ClassScore, CountingForward, TargetScore, bootstrap_interval, check_baselines, check_inputs, class_scores, gradients, keywords, leave_as_found,
-    modules_of, normal_noise, per_example, random_generator, read_tensor, real_number, select_target, shared, whole_number, without_probe,
+    ClassScore,
+    CountingForward,
+    TargetScore,
+    bootstrap_interval,
+    check_baselines,
+    check_inputs,
+    class_scores,
+    gradients,
+    keywords,
+    leave_as_found,
+    modules_of,
+    normal_noise,
+    per_example,
+    random_generator,
+    read_tensor,
+    real_number,
+    select_target,
+    shared,
+    whole_number,
+    without_probe,
 )
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -39,36 +59,73 @@ def test_class_score_of_segmentation_and_single_column():
     dense = nn.Conv2d(3, 5, 1)
     x = numbers(2, 3, 4, 4)
     assert_close(ClassScore(dense, "probability", dim=1)(x).sum(1), torch.ones(2, 4, 4))
-    assert_close(ClassScore(nn.Linear(6, 1), "probability")(numbers(2, 6)).detach().max(), torch.tensor(.5), atol=.5, rtol=0)
-    assert_close(ClassScore(lambda x: x[:, 0], "log_probability")(numbers(3, 2)), nn.functional.logsigmoid(numbers(3, 2)[:, 0]))
+    assert_close(
+        ClassScore(nn.Linear(6, 1), "probability")(numbers(2, 6)).detach().max(), torch.tensor(0.5), atol=0.5, rtol=0
+    )
+    assert_close(
+        ClassScore(lambda x: x[:, 0], "log_probability")(numbers(3, 2)), nn.functional.logsigmoid(numbers(3, 2)[:, 0])
+    )
 
 
 output = numbers(4, 3, 5, seed=9)
 
 
-@pytest.mark.parametrize("target, expected", [
-    ((1, 2), output[:, 1, 2]),
-    ([(0, 0), (2, 4), (1, 1), (0, 3)], torch.stack([output[0, 0, 0], output[1, 2, 4], output[2, 1, 1], output[3, 0, 3]])),
-    (lambda out: out.sum((1, 2)), output.sum((1, 2))),
-])
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        ((1, 2), output[:, 1, 2]),
+        (
+            [(0, 0), (2, 4), (1, 1), (0, 3)],
+            torch.stack([output[0, 0, 0], output[1, 2, 4], output[2, 1, 1], output[3, 0, 3]]),
+        ),
+        (lambda out: out.sum((1, 2)), output.sum((1, 2))),
+    ],
+)
 def test_targets_of_two_dimensional_outputs(target, expected):
     assert_close(select_target(output, target), expected)
 
 
-@pytest.mark.parametrize("target", [1, -1, torch.tensor(1), torch.tensor([1]), np.int64(1), (1,), [1, 1, 1, 1], torch.tensor([1, 1, 1, 1]), np.array([1] * 4), [(1,)] * 4, [torch.tensor(1)] * 4])
+@pytest.mark.parametrize(
+    "target",
+    [
+        1,
+        -1,
+        torch.tensor(1),
+        torch.tensor([1]),
+        np.int64(1),
+        (1,),
+        [1, 1, 1, 1],
+        torch.tensor([1, 1, 1, 1]),
+        np.array([1] * 4),
+        [(1,)] * 4,
+        [torch.tensor(1)] * 4,
+    ],
+)
 def test_targets_of_class_outputs(target):
     classes = output[:, 0]
     expected = classes[:, -1] if isinstance(target, int) and target == -1 else classes[:, 1]
     assert_close(select_target(classes, target), expected)
 
 
-@pytest.mark.parametrize("target, error, words", [
-    (5, ValueError, "out of range for an output of shape (4, 5)"), (-6, ValueError, "valid are -5 to 4"), (1.0, TypeError, "not understood"), ("cat", TypeError, "not understood"),
-    (True, TypeError, "not understood"), (torch.tensor([1., 2., 3., 4.]), TypeError, "float32"), (torch.tensor([True] * 4), TypeError, "bool"),
-    ([0, 1], ValueError, "2 targets for 4 examples"), (torch.zeros(4, 2, dtype=torch.long), ValueError, "(4, 2)"),
-    (None, ValueError, "returns 5 numbers per row (shape (4, 5) for the 4 rows of one pass): say which"), ((0, 1), ValueError, "needs 1"), ([(0,), (0, 1), (0,), (0,)], ValueError, "different lengths"),
-    (lambda out: out, ValueError, "one number per row"), (lambda out: 3, ValueError, "one number per row"),
-])
+@pytest.mark.parametrize(
+    "target, error, words",
+    [
+        (5, ValueError, "out of range for an output of shape (4, 5)"),
+        (-6, ValueError, "valid are -5 to 4"),
+        (1.0, TypeError, "not understood"),
+        ("cat", TypeError, "not understood"),
+        (True, TypeError, "not understood"),
+        (torch.tensor([1.0, 2.0, 3.0, 4.0]), TypeError, "float32"),
+        (torch.tensor([True] * 4), TypeError, "bool"),
+        ([0, 1], ValueError, "2 targets for 4 examples"),
+        (torch.zeros(4, 2, dtype=torch.long), ValueError, "(4, 2)"),
+        (None, ValueError, "returns 5 numbers per row (shape (4, 5) for the 4 rows of one pass): say which"),
+        ((0, 1), ValueError, "needs 1"),
+        ([(0,), (0, 1), (0,), (0,)], ValueError, "different lengths"),
+        (lambda out: out, ValueError, "one number per row"),
+        (lambda out: 3, ValueError, "one number per row"),
+    ],
+)
 def test_wrong_targets(target, error, words):
     with pytest.raises(error) as caught:
         select_target(output[:, 0], target)
@@ -76,13 +133,20 @@ def test_wrong_targets(target, error, words):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("inputs, error, words", [
-    (torch.full((2, 6), float("nan")), ValueError, "NaN or infinity in examples [0, 1]"),
-    (torch.full((2, 6), float("inf")), ValueError, "NaN or infinity"),
-    (torch.zeros(2, 6, dtype=torch.long), TypeError, "int64"), (torch.zeros(2, 6, dtype=torch.bool), TypeError, "bool"),
-    (torch.zeros(0, 6), ValueError, "empty batch"), (torch.tensor(1.), ValueError, "first dimension must be the batch"),
-    (np.zeros((2, 6)), TypeError, "ndarray"), ((), ValueError, "empty tuple"), ((torch.zeros(2, 6), torch.zeros(3, 6)), ValueError, "different batch sizes"),
-])
+@pytest.mark.parametrize(
+    "inputs, error, words",
+    [
+        (torch.full((2, 6), float("nan")), ValueError, "NaN or infinity in examples [0, 1]"),
+        (torch.full((2, 6), float("inf")), ValueError, "NaN or infinity"),
+        (torch.zeros(2, 6, dtype=torch.long), TypeError, "int64"),
+        (torch.zeros(2, 6, dtype=torch.bool), TypeError, "bool"),
+        (torch.zeros(0, 6), ValueError, "empty batch"),
+        (torch.tensor(1.0), ValueError, "first dimension must be the batch"),
+        (np.zeros((2, 6)), TypeError, "ndarray"),
+        ((), ValueError, "empty tuple"),
+        ((torch.zeros(2, 6), torch.zeros(3, 6)), ValueError, "different batch sizes"),
+    ],
+)
 def test_wrong_inputs(method, inputs, error, words):
     with pytest.raises(error) as caught:
         method(mlp()).attribute(inputs, target=0)
@@ -90,11 +154,16 @@ def test_wrong_inputs(method, inputs, error, words):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("forward, error, words", [
-    (lambda x: mlp()(x).sum(), ValueError, "one number for the whole batch"), (lambda x: [mlp()(x)], TypeError, "list"),
-    (lambda x: mlp()(x.detach()).detach(), ValueError, "differentiable"), (lambda x: mlp()(x)[:1], ValueError, "one row per example"),
-    (lambda x: mlp()(x) * float("nan"), ValueError, "NaN or infinity"),
-])
+@pytest.mark.parametrize(
+    "forward, error, words",
+    [
+        (lambda x: mlp()(x).sum(), ValueError, "one number for the whole batch"),
+        (lambda x: [mlp()(x)], TypeError, "list"),
+        (lambda x: mlp()(x.detach()).detach(), ValueError, "differentiable"),
+        (lambda x: mlp()(x)[:1], ValueError, "one row per example"),
+        (lambda x: mlp()(x) * float("nan"), ValueError, "NaN or infinity"),
+    ],
+)
 def test_wrong_forward_functions(method, forward, error, words):
     with pytest.raises(error) as caught:
         method(forward).attribute(numbers(3, 6), target=0)
@@ -107,9 +176,17 @@ def test_forward_must_be_callable(method):
         method("resnet")
 
 
-@pytest.mark.parametrize("baseline, error", [
-    (torch.zeros(3, 6), ValueError), (torch.zeros(2, 5), ValueError), ("black", TypeError), ((0, 0), ValueError), (True, TypeError), (torch.full((1, 6), float("nan")), ValueError),
-])
+@pytest.mark.parametrize(
+    "baseline, error",
+    [
+        (torch.zeros(3, 6), ValueError),
+        (torch.zeros(2, 5), ValueError),
+        ("black", TypeError),
+        ((0, 0), ValueError),
+        (True, TypeError),
+        (torch.full((1, 6), float("nan")), ValueError),
+    ],
+)
 def test_wrong_baselines(baseline, error):
     with pytest.raises(error):
         PathIntegratedGradients(mlp()).attribute(numbers(2, 6), baselines=baseline, target=0)
@@ -135,12 +212,14 @@ def test_gradients_do_not_depend_on_chunks(rows, chunk, seed, double):
 
 def test_gradients_match_captum_saliency():
     net, x = convolutional(), numbers(3, 3, 8, 8)
-    assert_close(gradients(net, x, target=[0, 3, 1]), Saliency(net).attribute(x, target=torch.tensor([0, 3, 1]), abs=False))
+    assert_close(
+        gradients(net, x, target=[0, 3, 1]), Saliency(net).attribute(x, target=torch.tensor([0, 3, 1]), abs=False)
+    )
 
 
 def test_additional_arguments_follow_their_examples():
     model = seeded(TwoInputs)
-    a, b, scale = numbers(3, 4), numbers(3, 2, 3), torch.tensor([1., -2., 3.])
+    a, b, scale = numbers(3, 4), numbers(3, 2, 3), torch.tensor([1.0, -2.0, 3.0])
     whole = gradients(model, (a, b), 1, scale)
     for chunk in (1, 2):
         for one, part in zip(whole, gradients(model, (a, b), 1, scale, internal_batch_size=chunk)):
@@ -164,13 +243,26 @@ def test_arguments_without_a_batch_are_passed_unchanged():
 
 def snapshot(net):
     return (
-        [m.training for m in net.modules()], [p.requires_grad for p in net.parameters()], [p.grad for p in net.parameters()],
-        {k: v.clone() for k, v in net.state_dict().items()}, torch.get_rng_state(), sum(len(m._forward_hooks) + len(m._backward_hooks) for m in net.modules()),
+        [m.training for m in net.modules()],
+        [p.requires_grad for p in net.parameters()],
+        [p.grad for p in net.parameters()],
+        {k: v.clone() for k, v in net.state_dict().items()},
+        torch.get_rng_state(),
+        sum(len(m._forward_hooks) + len(m._backward_hooks) for m in net.modules()),
     )
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("wrap", [lambda n: n, lambda n: ClassScore(n), lambda n: (lambda x: n(x)), lambda n: functools.partial(n), lambda n: n.forward])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda n: n,
+        lambda n: ClassScore(n),
+        lambda n: lambda x: n(x),
+        lambda n: functools.partial(n),
+        lambda n: n.forward,
+    ],
+)
 def test_model_is_left_as_found(method, wrap):
     net = convolutional()
     net.train()
@@ -219,7 +311,7 @@ def test_captum_conventions(method):
     assert [n for n in names if n in captum] == captum
     net, x = mlp(), numbers(2, 6)
     torch.manual_seed(0)
-    smooth = NoiseTunnel(method(net)).attribute(x, nt_samples=4, nt_samples_batch_size=2, stdevs=.01, target=1)
+    smooth = NoiseTunnel(method(net)).attribute(x, nt_samples=4, nt_samples_batch_size=2, stdevs=0.01, target=1)
     assert smooth.shape == x.shape
 
 
@@ -236,7 +328,7 @@ def test_dtype_in_dtype_out(method, dtype):
 def test_batch_is_its_examples(method):
     net, x, target = convolutional().double(), numbers(4, 3, 8, 8, dtype=torch.float64), [0, 1, 2, 3]
     whole = method(net).attribute(x, target=target)
-    assert_close(whole, torch.cat([method(net).attribute(x[i:i + 1], target=t) for i, t in enumerate(target)]))
+    assert_close(whole, torch.cat([method(net).attribute(x[i : i + 1], target=t) for i, t in enumerate(target)]))
     for chunk in (1, 3, 7):
         counting = CountingForward(net)
         assert_close(method(counting).attribute(x, target=target, internal_batch_size=chunk), whole)
@@ -254,7 +346,14 @@ def test_wrong_chunk_sizes(method, chunk):
 def test_target_forms_agree(method):
     net, x = mlp(), numbers(3, 6)
     expected = method(net).attribute(x, target=2)
-    for target in ([2, 2, 2], torch.tensor([2, 2, 2]), torch.tensor(2), np.array([2, 2, 2]), lambda out: out[:, 2], (2,)):
+    for target in (
+        [2, 2, 2],
+        torch.tensor([2, 2, 2]),
+        torch.tensor(2),
+        np.array([2, 2, 2]),
+        lambda out: out[:, 2],
+        (2,),
+    ):
         assert_close(method(net).attribute(x, target=target), expected)
 
 
@@ -279,7 +378,10 @@ def test_recurrent_layers_are_explained():
 
 def test_noise_is_repeatable_in_every_precision():
     state = torch.get_rng_state()
-    single, double = normal_noise((100,), 3, torch.empty(0)), normal_noise((100,), 3, torch.empty(0, dtype=torch.float64))
+    single, double = (
+        normal_noise((100,), 3, torch.empty(0)),
+        normal_noise((100,), 3, torch.empty(0, dtype=torch.float64)),
+    )
     assert_close(single, double.float())
     assert torch.equal(state, torch.get_rng_state())
     generator = random_generator(5)
@@ -304,16 +406,16 @@ def test_cuda_agrees_with_cpu(method):
 
 
 def test_bootstrap_interval_refuses_too_little():
-    for values, level in ((torch.ones(1), .95), (torch.ones(5), 1.)):
+    for values, level in ((torch.ones(1), 0.95), (torch.ones(5), 1.0)):
         with pytest.raises(ValueError):
             bootstrap_interval(values, level)
-    assert bootstrap_interval(torch.ones(5)) == (1., 1., 1.)
+    assert bootstrap_interval(torch.ones(5)) == (1.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="draws"):
         bootstrap_interval(torch.ones(5), draws=0)
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(2, 12), st.integers(0, 5), st.floats(.5, .99))
+@given(st.integers(2, 12), st.integers(0, 5), st.floats(0.5, 0.99))
 def test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column(n, seed, level):
     values = numbers(n, 2, 3, seed=seed)
     generator = torch.Generator().manual_seed(seed)
@@ -323,13 +425,23 @@ def test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column(n, se
     assert_close(mean, values.double().mean(0))
     assert_close(low, means.quantile((1 - level) / 2, dim=0))
     assert_close(high, means.quantile((1 + level) / 2, dim=0))
-    assert_close(bootstrap_interval(values[:, 1, 2], level, draws=200, seed=seed), (mean[1, 2].item(), low[1, 2].item(), high[1, 2].item()))
+    assert_close(
+        bootstrap_interval(values[:, 1, 2], level, draws=200, seed=seed),
+        (mean[1, 2].item(), low[1, 2].item(), high[1, 2].item()),
+    )
 
 
-@pytest.mark.parametrize("value, error, text", [
-    (2., TypeError, "n must be an int, got float 2.0"), (True, TypeError, "bool"), ("3", TypeError, "str"), (None, TypeError, "NoneType"),
-    (0, ValueError, "n is 0; it must be at least 1"), (np.int64(-2), ValueError, "at least 1"),
-])
+@pytest.mark.parametrize(
+    "value, error, text",
+    [
+        (2.0, TypeError, "n must be an int, got float 2.0"),
+        (True, TypeError, "bool"),
+        ("3", TypeError, "str"),
+        (None, TypeError, "NoneType"),
+        (0, ValueError, "n is 0; it must be at least 1"),
+        (np.int64(-2), ValueError, "at least 1"),
+    ],
+)
 def test_whole_number_refuses(value, error, text):
     with pytest.raises(error, match=text):
         whole_number(value, "n")
@@ -354,24 +466,55 @@ def told(words=None):
         assert len(about) == 1 and not others, [str(w.message) for w in own]
 
 
-# Roles of further arguments: with n examples, each form of argument gives what the caller's own call with these arguments gives
+# Roles of further arguments: with n examples, each form of argument gives what the caller's own call with
+# these arguments gives
 
-def _mean(x, mean): return (x - mean).tanh().sum((1, 2)) * x[:, 0, 0]
-def _mask(x, mask): return ((x @ x.mT).masked_fill(mask, -1e9).softmax(-1) @ x).square().sum((1, 2))
-def _edges(x, edges): return x.index_add(1, edges[1], x[:, edges[0]]).tanh().sum((1, 2))
-def _weight(x, weight): return (x.sin() @ weight).sum((1, 2))
-def _scale(x, scale): return x.cos().sum((1, 2)) * scale
-def _padding(x, padding): return (x.tanh() * padding[:, :, None]).sum((1, 2))
-def _label(x, label): return x.exp().sum(2).gather(1, label[:, None])[:, 0]
-def _pairs(x, other): return torch.stack([(a * b).sin().sum() for a, b in zip(x, other)])
-def _table(x, table): return (x * table["scale"][:, None, None] * table["mean"]).sin().sum((1, 2))
+
+def _mean(x, mean):
+    return (x - mean).tanh().sum((1, 2)) * x[:, 0, 0]
+
+
+def _mask(x, mask):
+    return ((x @ x.mT).masked_fill(mask, -1e9).softmax(-1) @ x).square().sum((1, 2))
+
+
+def _edges(x, edges):
+    return x.index_add(1, edges[1], x[:, edges[0]]).tanh().sum((1, 2))
+
+
+def _weight(x, weight):
+    return (x.sin() @ weight).sum((1, 2))
+
+
+def _scale(x, scale):
+    return x.cos().sum((1, 2)) * scale
+
+
+def _padding(x, padding):
+    return (x.tanh() * padding[:, :, None]).sum((1, 2))
+
+
+def _label(x, label):
+    return x.exp().sum(2).gather(1, label[:, None])[:, 0]
+
+
+def _pairs(x, other):
+    return torch.stack([(a * b).sin().sum() for a, b in zip(x, other)])
+
+
+def _table(x, table):
+    return (x * table["scale"][:, None, None] * table["mean"]).sin().sum((1, 2))
 
 
 ROLES = {
-    "mean": (_mean, lambda n: numbers(n, 1), True), "mask": (_mask, lambda n: torch.ones(n, n).triu(1).bool(), True),
-    "edges": (_edges, lambda n: torch.arange(n)[:, None].expand(n, 5).remainder(3).clone(), True), "weight": (_weight, lambda n: numbers(n, 2), True),
-    "scale": (_scale, lambda n: numbers(n), False), "padding": (_padding, lambda n: (numbers(n, n) > 0).float(), False),
-    "label": (_label, lambda n: torch.arange(n), False), "pairs": (_pairs, lambda n: numbers(n, n, n), False),
+    "mean": (_mean, lambda n: numbers(n, 1), True),
+    "mask": (_mask, lambda n: torch.ones(n, n).triu(1).bool(), True),
+    "edges": (_edges, lambda n: torch.arange(n)[:, None].expand(n, 5).remainder(3).clone(), True),
+    "weight": (_weight, lambda n: numbers(n, 2), True),
+    "scale": (_scale, lambda n: numbers(n), False),
+    "padding": (_padding, lambda n: (numbers(n, n) > 0).float(), False),
+    "label": (_label, lambda n: torch.arange(n), False),
+    "pairs": (_pairs, lambda n: numbers(n, n, n), False),
     "table": (_table, lambda n: {"scale": numbers(n), "mean": numbers(1, n, seed=3)}, False),
 }
 
@@ -388,7 +531,17 @@ def test_further_arguments_have_the_role_of_the_callers_own_call(name, chunk, n)
     points, examples = x.repeat(2, 1, 1), torch.arange(2 * n) % n
     score = TargetScore(forward, (x,), None, (argument,), chunk)
     assert_close(score.scores((points,), examples), forward(x, argument).repeat(2))
-    by_name = {"_mean": "mean", "_mask": "mask", "_edges": "edges", "_weight": "weight", "_scale": "scale", "_padding": "padding", "_label": "label", "_pairs": "other", "_table": "table"}
+    by_name = {
+        "_mean": "mean",
+        "_mask": "mask",
+        "_edges": "edges",
+        "_weight": "weight",
+        "_scale": "scale",
+        "_padding": "padding",
+        "_label": "label",
+        "_pairs": "other",
+        "_table": "table",
+    }
     named = keywords(**{by_name[forward.__name__]: argument})
     assert_close(gradients(forward, x, None, named, internal_batch_size=chunk), expected)
 
@@ -405,7 +558,9 @@ def test_a_marked_argument_is_not_probed(name):
 
 
 def test_two_arguments_of_different_roles_and_their_price():
-    def forward(x, mean, scale, deviation): return ((x - mean) / deviation).tanh().sum(1) * scale
+    def forward(x, mean, scale, deviation):
+        return ((x - mean) / deviation).tanh().sum(1) * scale
+
     mean, scale, deviation = numbers(3), numbers(3, seed=1), numbers(3, seed=2).abs() + 1
     x = numbers(3, 3, seed=5)
     whole = x.clone().requires_grad_()
@@ -424,39 +579,62 @@ def test_what_cannot_be_told_is_refused_and_marks_are_checked():
         if len(x) != 3:
             raise RuntimeError("three rows only")
         return (x * a).sum(1)
+
     with pytest.raises(ValueError, match="Mark them: per_example"):
-        TargetScore(lambda x, a, b: fixed(x, a) + fixed(x, b), (numbers(3, 2),), None, (numbers(3, 2), numbers(3, 1))).scores((numbers(3, 2),))
+        TargetScore(
+            lambda x, a, b: fixed(x, a) + fixed(x, b), (numbers(3, 2),), None, (numbers(3, 2), numbers(3, 1))
+        ).scores((numbers(3, 2),))
     with pytest.raises(ValueError, match="2 entries for 3 examples"):
         gradients(fixed, numbers(3, 2), None, per_example(numbers(2, 2)))
     with pytest.raises(TypeError, match="single number"):
-        per_example(torch.tensor(1.))
+        per_example(torch.tensor(1.0))
     with without_probe():
         assert_close(gradients(fixed, numbers(3, 2), None, numbers(3, 2)), numbers(3, 2))
 
 
 def test_lists_follow_their_examples_when_marked():
-    def forward(x, words): return x.sum(1) * torch.tensor([float(len(w)) for w in words])
-    assert_close(gradients(forward, torch.ones(3, 2), None, per_example(["a", "bb", "ccc"]), internal_batch_size=1), torch.tensor([[1., 1], [2, 2], [3, 3]]))
+    def forward(x, words):
+        return x.sum(1) * torch.tensor([float(len(w)) for w in words])
+
+    assert_close(
+        gradients(forward, torch.ones(3, 2), None, per_example(["a", "bb", "ccc"]), internal_batch_size=1),
+        torch.tensor([[1.0, 1], [2, 2], [3, 3]]),
+    )
 
 
 def test_gradients_of_fewer_points_than_examples():
-    x, weight, examples = numbers(3, 1).abs() + .1, torch.tensor([[1.], [2.], [30.]]), torch.tensor([0, 1, 1])
-    assert_close(gradients(lambda z, w: (z * w) ** 2, x, None, (weight,), examples=examples), 2 * x * weight[examples] ** 2)
-    assert_close(gradients(lambda z, w: (z * w).square() @ torch.ones(1, 2), x, [0, 1, 0], (weight,), examples=torch.tensor([1, 2, 2])), 2 * x * weight[[1, 2, 2]] ** 2)
+    x, weight, examples = numbers(3, 1).abs() + 0.1, torch.tensor([[1.0], [2.0], [30.0]]), torch.tensor([0, 1, 1])
+    assert_close(
+        gradients(lambda z, w: (z * w) ** 2, x, None, (weight,), examples=examples), 2 * x * weight[examples] ** 2
+    )
+    assert_close(
+        gradients(
+            lambda z, w: (z * w).square() @ torch.ones(1, 2), x, [0, 1, 0], (weight,), examples=torch.tensor([1, 2, 2])
+        ),
+        2 * x * weight[[1, 2, 2]] ** 2,
+    )
 
 
 # Models are found because they run, wherever they are held
 
+
 class _Slots:
     __slots__ = ("network",)
 
-    def __init__(self, network): self.network = network
-    def predict(self, x): return self.network(x)
+    def __init__(self, network):
+        self.network = network
+
+    def predict(self, x):
+        return self.network(x)
 
 
 class _Plain:
-    def __init__(self, network): self.parts = {"networks": [network]}
-    def predict(self, x): return self.parts["networks"][0](x)
+    def __init__(self, network):
+        self.parts = {"networks": [network]}
+
+    def predict(self, x):
+        return self.parts["networks"][0](x)
+
     __call__ = predict
 
 
@@ -465,30 +643,49 @@ class _OwnCode(nn.Module):
         super().__init__()
         self.network = network
 
-    def encode(self, x): return nn.functional.dropout(self.network(x), .5, self.training)
+    def encode(self, x):
+        return nn.functional.dropout(self.network(x), 0.5, self.training)
 
 
 HOLDERS = {
-    "module": lambda n: n, "forward": lambda n: n.forward, "lambda": lambda n: (lambda x: n(x)), "list": lambda n: (lambda x, models=[n]: models[0](x)),
-    "dict": lambda n: (lambda x, models={"a": n}: models["a"](x)), "tuple": lambda n: (lambda x: (n,)[0](x)), "keyword default": lambda n: (lambda x, *, net=n: net(x)),
-    "slots": lambda n: _Slots(n).predict, "plain object": lambda n: _Plain(n), "bound method": lambda n: _Plain(n).predict, "namespace": lambda n: (lambda x, s=types.SimpleNamespace(n=n): s.n(x)),
-    "partial": lambda n: functools.partial(lambda net, x: net(x), n), "weak reference": lambda n: (lambda x, r=weakref.ref(n): r()(x)), "comprehension": lambda n: (lambda x: sum(m(x) for m in [n])),
-    "layers": lambda n: (lambda x: functools.reduce(lambda h, layer: layer(h), n, x)), "class attribute": lambda n: type("Holder", (), {"net": n, "predict": lambda self, x: self.net(x)})().predict,
-    "method of a module": lambda n: _OwnCode(n).encode, "lambda of a method": lambda n: (lambda x, m=_OwnCode(n): m.encode(x)), "seven wrappers": lambda n: functools.reduce(lambda f, _: (lambda x: f(x)), range(7), n),
-    "functional_call": lambda n: (lambda x: torch.func.functional_call(n, dict(n.named_parameters()), (x,))), "class score": lambda n: ClassScore(lambda x: [n][0](x)),
-    "dataclass": lambda n: (lambda x, d=dataclasses.make_dataclass("D", ["net"])(n): d.net(x)), "counting": lambda n: CountingForward(n), "vmap": lambda n: (lambda x: torch.vmap(lambda row: n[3](n[2](torch.relu(n[0](row)))))(x)),
-    "checkpoint": lambda n: (lambda x: torch.utils.checkpoint.checkpoint(n, x, use_reentrant=False)), "compiled": lambda n: torch.compile(n, backend="eager"), "DataParallel": nn.DataParallel,
+    "module": lambda n: n,
+    "forward": lambda n: n.forward,
+    "lambda": lambda n: lambda x: n(x),
+    "list": lambda n: lambda x, models=[n]: models[0](x),
+    "dict": lambda n: lambda x, models={"a": n}: models["a"](x),
+    "tuple": lambda n: lambda x: (n,)[0](x),
+    "keyword default": lambda n: lambda x, *, net=n: net(x),
+    "slots": lambda n: _Slots(n).predict,
+    "plain object": lambda n: _Plain(n),
+    "bound method": lambda n: _Plain(n).predict,
+    "namespace": lambda n: lambda x, s=types.SimpleNamespace(n=n): s.n(x),
+    "partial": lambda n: functools.partial(lambda net, x: net(x), n),
+    "weak reference": lambda n: lambda x, r=weakref.ref(n): r()(x),
+    "comprehension": lambda n: lambda x: sum(m(x) for m in [n]),
+    "layers": lambda n: lambda x: functools.reduce(lambda h, layer: layer(h), n, x),
+    "class attribute": lambda n: type("Holder", (), {"net": n, "predict": lambda self, x: self.net(x)})().predict,
+    "method of a module": lambda n: _OwnCode(n).encode,
+    "lambda of a method": lambda n: lambda x, m=_OwnCode(n): m.encode(x),
+    "seven wrappers": lambda n: functools.reduce(lambda f, _: lambda x: f(x), range(7), n),
+    "functional_call": lambda n: lambda x: torch.func.functional_call(n, dict(n.named_parameters()), (x,)),
+    "class score": lambda n: ClassScore(lambda x: [n][0](x)),
+    "dataclass": lambda n: lambda x, d=dataclasses.make_dataclass("D", ["net"])(n): d.net(x),
+    "counting": lambda n: CountingForward(n),
+    "vmap": lambda n: lambda x: torch.vmap(lambda row: n[3](n[2](torch.relu(n[0](row)))))(x),
+    "checkpoint": lambda n: lambda x: torch.utils.checkpoint.checkpoint(n, x, use_reentrant=False),
+    "compiled": lambda n: torch.compile(n, backend="eager"),
+    "DataParallel": nn.DataParallel,
 }
 
 
 def _dropping():
-    return seeded(lambda: nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Dropout(.5), nn.Linear(16, 3)))
+    return seeded(lambda: nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 3)))
 
 
 @pytest.mark.parametrize("name", HOLDERS)
 def test_a_model_in_training_mode_is_found_wherever_it_is_held(name):
     if name == "vmap":
-        net = seeded(lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(.5), nn.Linear(16, 3)))
+        net = seeded(lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3)))
     else:
         net = _dropping()
     x = numbers(4, 6)
@@ -498,7 +695,11 @@ def test_a_model_in_training_mode_is_found_wherever_it_is_held(name):
     with told("training mode"):
         assert_close(PathIntegratedGradients(HOLDERS[name](net)).attribute(x, target=1), expected)
     after = snapshot(net)
-    assert before[0] == after[0] and before[5] == after[5] and all(torch.equal(before[3][k], after[3][k]) for k in before[3])
+    assert (
+        before[0] == after[0]
+        and before[5] == after[5]
+        and all(torch.equal(before[3][k], after[3][k]) for k in before[3])
+    )
     assert not nn.modules.module._global_forward_pre_hooks
 
 
@@ -506,8 +707,11 @@ model = nn.Linear(6, 3).train()  # a global of that name must not be taken for a
 
 
 class _Estimator:
-    def __init__(self): self.model = seeded(lambda: nn.Linear(6, 3))
-    def predict(self, x): return self.model(x)
+    def __init__(self):
+        self.model = seeded(lambda: nn.Linear(6, 3))
+
+    def predict(self, x):
+        return self.model(x)
 
 
 def test_an_unrelated_global_is_left_alone():
@@ -523,7 +727,10 @@ def test_modules_made_in_inference_mode_and_their_tensors_are_left():
         net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)).eval()
     weight, mean = net[0].weight, net[1].running_mean
     ordinary = copy.deepcopy(_ordinary(net))
-    assert_close(PathIntegratedGradients(net).attribute(numbers(2, 6), target=0), PathIntegratedGradients(ordinary).attribute(numbers(2, 6), target=0))
+    assert_close(
+        PathIntegratedGradients(net).attribute(numbers(2, 6), target=0),
+        PathIntegratedGradients(ordinary).attribute(numbers(2, 6), target=0),
+    )
     assert net[0].weight is weight and net[1].running_mean is mean and weight.is_inference()
 
 
@@ -535,13 +742,20 @@ def _ordinary(net):
 
 # A function is a function, a row is a row
 
+
 def test_batch_statistics_are_refused_and_nodes_as_rows():
-    nodes, edges, lin = numbers(6, 4), torch.tensor([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]]), seeded(lambda: nn.Linear(4, 3))
+    nodes, edges, lin = (
+        numbers(6, 4),
+        torch.tensor([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]]),
+        seeded(lambda: nn.Linear(4, 3)),
+    )
     for method in METHODS:
         with pytest.raises(ValueError, match="influence each other"):
             method(lambda x: lin(x - x.mean(0))).attribute(nodes, target=1)
         with pytest.raises(ValueError, match="can't be scored alone"):
-            method(lambda x, e: lin(x.index_add(0, e[1], x[e[0]]).tanh())).attribute(nodes, target=1, additional_forward_args=(edges,))
+            method(lambda x, e: lin(x.index_add(0, e[1], x[e[0]]).tanh())).attribute(
+                nodes, target=1, additional_forward_args=(edges,)
+            )
     with pytest.raises(ValueError, match="influence each other"):
         TargetScore(lambda x: lin(x - x.mean(0)), (nodes,), 1).scores((nodes,))
 
@@ -555,7 +769,7 @@ class _Remembers(nn.Module):
 
     def forward(self, x):
         y = self.head((x + self.level).tanh())
-        self.level = self.level + .1
+        self.level = self.level + 0.1
         self.seen += len(x)
         return y
 
@@ -573,14 +787,29 @@ def test_a_forward_function_with_a_memory_is_told_of_and_put_back(method):
 def test_dropout_that_stays_on_is_told_of(rows):
     net = mlp()
     with told("is no function"):
-        PathIntegratedGradients(lambda x: net(nn.functional.dropout(x, .5))).attribute(numbers(rows, 6), target=1)
+        PathIntegratedGradients(lambda x: net(nn.functional.dropout(x, 0.5))).attribute(numbers(rows, 6), target=1)
 
 
 INNOCENT = {
-    "float32": lambda: (mlp(), numbers(3, 6)), "bfloat16": lambda: (mlp().bfloat16(), numbers(3, 6, dtype=torch.bfloat16)), "half": lambda: (mlp().half(), numbers(3, 6, dtype=torch.float16)),
-    "convolutional": lambda: (convolutional(), numbers(3, 3, 8, 8)), "bidirectional": lambda: ((lambda lstm: lambda x: lstm(x)[0].sum(1)[:, :3])(seeded(lambda: nn.LSTM(4, 5, batch_first=True, bidirectional=True))), numbers(3, 7, 4)),
-    "attention": lambda: (seeded(lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(), nn.Linear(20, 3))), numbers(3, 5, 4)),
-    "tiny scores": lambda: ((lambda net: lambda x: 1e-20 * net(x))(mlp()), numbers(3, 6)), "constant": lambda: (lambda x: x * 0, numbers(3, 6)), "autocast": lambda: ((lambda net: lambda x: torch.autocast("cpu", torch.bfloat16)(net)(x))(mlp()), numbers(3, 6)),
+    "float32": lambda: (mlp(), numbers(3, 6)),
+    "bfloat16": lambda: (mlp().bfloat16(), numbers(3, 6, dtype=torch.bfloat16)),
+    "half": lambda: (mlp().half(), numbers(3, 6, dtype=torch.float16)),
+    "convolutional": lambda: (convolutional(), numbers(3, 3, 8, 8)),
+    "bidirectional": lambda: (
+        (lambda lstm: lambda x: lstm(x)[0].sum(1)[:, :3])(
+            seeded(lambda: nn.LSTM(4, 5, batch_first=True, bidirectional=True))
+        ),
+        numbers(3, 7, 4),
+    ),
+    "attention": lambda: (
+        seeded(
+            lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(), nn.Linear(20, 3))
+        ),
+        numbers(3, 5, 4),
+    ),
+    "tiny scores": lambda: ((lambda net: lambda x: 1e-20 * net(x))(mlp()), numbers(3, 6)),
+    "constant": lambda: (lambda x: x * 0, numbers(3, 6)),
+    "autocast": lambda: ((lambda net: lambda x: torch.autocast("cpu", torch.bfloat16)(net)(x))(mlp()), numbers(3, 6)),
 }
 
 
@@ -606,8 +835,12 @@ def test_the_probe_can_be_switched_off():
 # Dependence
 
 FROZEN = {
-    "detach": lambda net: (lambda x: net(x.detach())), "ignored": lambda net: (lambda x: net(torch.ones(len(x), 6))), "argmax": lambda net: (lambda x: net(x).argmax(1, keepdim=True).float()),
-    "numpy": lambda net: (lambda x: torch.as_tensor(net(x).detach().numpy())), "no_grad backbone": lambda net: (lambda x: net[2](_without_gradient(net[0], x))), "rounded integers": lambda net: (lambda x: net(x.long().float())),
+    "detach": lambda net: lambda x: net(x.detach()),
+    "ignored": lambda net: lambda x: net(torch.ones(len(x), 6)),
+    "argmax": lambda net: lambda x: net(x).argmax(1, keepdim=True).float(),
+    "numpy": lambda net: lambda x: torch.as_tensor(net(x).detach().numpy()),
+    "no_grad backbone": lambda net: lambda x: net[2](_without_gradient(net[0], x)),
+    "rounded integers": lambda net: lambda x: net(x.long().float()),
 }
 
 
@@ -626,11 +859,14 @@ def test_a_score_without_a_path_to_the_inputs_is_refused(method, name):
 def test_one_of_several_inputs_unused_is_told_of_once():
     net = mlp()
     with told("doesn't depend on input 1 of 2"):
-        a, b = PathIntegratedGradients(lambda x, y: net(x)).attribute((numbers(3, 6), numbers(3, 2)), target=0, internal_batch_size=10)
+        a, b = PathIntegratedGradients(lambda x, y: net(x)).attribute(
+            (numbers(3, 6), numbers(3, 2)), target=0, internal_batch_size=10
+        )
     assert not b.any() and a.any()
 
 
 # What outputs mean
+
 
 def test_sigmoids_and_class_dimensions():
     outputs = numbers(2, 7, 4)
@@ -642,7 +878,7 @@ def test_sigmoids_and_class_dimensions():
     for wrong in (0, 3, -3):
         with pytest.raises(ValueError, match="dim is"):
             class_scores(outputs, "probability", wrong)
-    for strange in ("1", True, 1.):
+    for strange in ("1", True, 1.0):
         with pytest.raises(TypeError, match="dim must be an int"):
             ClassScore(abs, "probability", strange)
     for of in ("probability", "log_probability"):
@@ -662,7 +898,7 @@ def test_outputs_that_are_probabilities_already(of):
     with told("stay there"):
         ClassScore(lambda x: net(x)[:, :1].sigmoid(), of)(x)
     with told():
-        ClassScore(lambda x: .5 + .05 * net(x), of)(x)  # logits that happen to lie there
+        ClassScore(lambda x: 0.5 + 0.05 * net(x), of)(x)  # logits that happen to lie there
         ClassScore(net, of)(x)
         if of != "sigmoid":
             ClassScore(lambda x: net(x).log_softmax(1), of)(x)
@@ -674,8 +910,11 @@ def test_outputs_that_are_probabilities_already(of):
     with told("lie below 0"):
         ClassScore(lambda x: nn.functional.logsigmoid(net(x)[:, :1]), "probability")(x)
     for seed in range(20):
-        with told():  # outputs that happen to lie in the interval, of a network that looks at the direction only
-            ClassScore(seeded(lambda: nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 2)), seed), "sigmoid")(numbers(1, 6, seed=seed))
+        # outputs that happen to lie in the interval, of a network that looks at the direction only
+        with told():
+            ClassScore(seeded(lambda: nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 2)), seed), "sigmoid")(
+                numbers(1, 6, seed=seed)
+            )
 
 
 def test_a_class_score_is_a_module_that_can_be_kept():
@@ -689,12 +928,13 @@ def test_a_class_score_is_a_module_that_can_be_kept():
 
 # Words
 
+
 def test_errors_of_the_model_pass_with_a_note():
     net = mlp()
     with pytest.raises(RuntimeError) as caught:
         PathIntegratedGradients(net).attribute(numbers(2, 5), target=0)
     if hasattr(caught.value, "__notes__"):
-        note, = caught.value.__notes__
+        (note,) = caught.value.__notes__
         assert "PathIntegratedGradients.attribute" in note and "(100, 5) torch.float32" in note
 
 
@@ -709,27 +949,55 @@ def test_in_place_models_leave_the_callers_tensors():
     assert torch.equal(x, before)
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: torch.zeros(2, 6, dtype=torch.complex64), "view_as_real"), (lambda: torch.eye(6).to_sparse(), "to_dense"), (lambda: torch.eye(6).to_sparse_csr(), "to_dense"),
-    (lambda: torch.empty(2, 6, device="meta"), "meta device"), (lambda: torch.zeros(2, 6).to(torch.float8_e4m3fn), "t.float()"),
-    (lambda: torch.quantize_per_tensor(torch.zeros(2, 6), .1, 0, torch.quint8), "dequantize"), (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "nested"),
-    (lambda: torch.zeros(2, 6).to_mkldnn(), "to_dense"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: torch.zeros(2, 6, dtype=torch.complex64), "view_as_real"),
+        (lambda: torch.eye(6).to_sparse(), "to_dense"),
+        (lambda: torch.eye(6).to_sparse_csr(), "to_dense"),
+        (lambda: torch.empty(2, 6, device="meta"), "meta device"),
+        (lambda: torch.zeros(2, 6).to(torch.float8_e4m3fn), "t.float()"),
+        (lambda: torch.quantize_per_tensor(torch.zeros(2, 6), 0.1, 0, torch.quint8), "dequantize"),
+        (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "nested"),
+        (lambda: torch.zeros(2, 6).to_mkldnn(), "to_dense"),
+    ],
+)
 def test_strange_tensors_are_refused_by_name(make, words):
     with pytest.raises(TypeError) as caught:
         check_inputs(make())
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("value, error", [("1", TypeError), (None, TypeError), (True, TypeError), ([1], TypeError), (float("nan"), ValueError), (float("inf"), ValueError), (-1, ValueError), (2, ValueError), (0, ValueError), (1j, TypeError)])
+@pytest.mark.parametrize(
+    "value, error",
+    [
+        ("1", TypeError),
+        (None, TypeError),
+        (True, TypeError),
+        ([1], TypeError),
+        (float("nan"), ValueError),
+        (float("inf"), ValueError),
+        (-1, ValueError),
+        (2, ValueError),
+        (0, ValueError),
+        (1j, TypeError),
+    ],
+)
 def test_real_number_refuses(value, error):
     with pytest.raises(error, match="share"):
         real_number(value, "share", 0, 1, open_low=True)
 
 
 def test_real_number_and_read_tensor_take_what_people_have():
-    assert real_number(np.float32(.5), "share", 0, 1) == .5 and real_number(None, "share", or_none=True) is None and real_number(1, "share", 0, 1) == 1.
-    assert read_tensor(np.arange(3), "a").tolist() == [0, 1, 2] and read_tensor([torch.ones(2)] * 2, "a").shape == (2, 2)
+    assert (
+        real_number(np.float32(0.5), "share", 0, 1) == 0.5
+        and real_number(None, "share", or_none=True) is None
+        and real_number(1, "share", 0, 1) == 1.0
+    )
+    assert read_tensor(np.arange(3), "a").tolist() == [0, 1, 2] and read_tensor([torch.ones(2)] * 2, "a").shape == (
+        2,
+        2,
+    )
     for strange in (None, "map", object(), [[1], [1, 2]], {"a": 1}):
         with pytest.raises(TypeError, match="a "):
             read_tensor(strange, "a")
@@ -746,14 +1014,19 @@ def test_rows_that_are_all_the_same_are_not_what_is_looked_at():
 
 def test_deep_lift_is_complete_for_a_sigmoid_of_each_label():
     from captum.attr import DeepLift
+
     net, x = mlp(), numbers(3, 6)
     for score in (ClassScore(net, "sigmoid"), ClassScore(mlp(classes=1), "probability")):
         total = DeepLift(score).attribute(x, torch.zeros_like(x), target=0).sum(1)
         assert_close(total, (score(x) - score(torch.zeros_like(x)))[:, 0], rtol=1e-4, atol=1e-5)
 
 
-def _by_extremes(x): return x / x.abs().max()
-def _min_max(x): return (x - x.min()) / (x.max() - x.min())
+def _by_extremes(x):
+    return x / x.abs().max()
+
+
+def _min_max(x):
+    return (x - x.min()) / (x.max() - x.min())
 
 
 @pytest.mark.parametrize("scaled", [_by_extremes, _min_max])
@@ -766,14 +1039,20 @@ def test_scaling_by_the_extremes_of_the_batch_is_noticed(scaled, n):
 
 def _rarely(x, net):
     from torchvision.ops import stochastic_depth
-    return net(x) + stochastic_depth(net(2 * x), .1, "row", True)
+
+    return net(x) + stochastic_depth(net(2 * x), 0.1, "row", True)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("draw", [
-    lambda net: (lambda x: _rarely(x, net)), lambda net: (lambda x: net(nn.functional.dropout(x, .01))), lambda net: (lambda x: net(x + 1e-9 * torch.randn_like(x))),
-    lambda net: (lambda x: net(x) * (torch.rand(()) > -1)),
-])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda net: lambda x: _rarely(x, net),
+        lambda net: lambda x: net(nn.functional.dropout(x, 0.01)),
+        lambda net: lambda x: net(x + 1e-9 * torch.randn_like(x)),
+        lambda net: lambda x: net(x) * (torch.rand(()) > -1),
+    ],
+)
 def test_rare_draws_are_told_of(method, draw):
     net = mlp()
     for seed in range(4):
@@ -786,6 +1065,7 @@ def test_rare_draws_are_told_of(method, draw):
 
 def test_a_thread_that_trains_the_model_being_explained_is_warned_and_keeps_its_buffers():
     import threading
+
     net = _dropping().train()
     x, entered, trained = numbers(8, 6), threading.Event(), threading.Event()
 
@@ -814,6 +1094,7 @@ def test_a_thread_that_trains_the_model_being_explained_is_warned_and_keeps_its_
 def test_gradients_that_foreign_code_accumulates_are_put_back(tmp_path):
     from attrnb.benchmark import benchmark
     from attrnb.measures import batch_independence
+
     net, x = convolutional(classes=3), numbers(2, 3, 8, 8).abs().clamp(max=1)
 
     def saliency(model, inputs, target):
@@ -821,6 +1102,8 @@ def test_gradients_that_foreign_code_accumulates_are_put_back(tmp_path):
         model(inputs).gather(1, torch.as_tensor(target).reshape(-1, 1)).sum().backward()
         return inputs.grad
 
-    benchmark(net, [(i, 0) for i in x], {"saliency": saliency}, ["deletion"], tmp_path / "run", steps=2, show_progress=False)
+    benchmark(
+        net, [(i, 0) for i in x], {"saliency": saliency}, ["deletion"], tmp_path / "run", steps=2, show_progress=False
+    )
     batch_independence(lambda inputs, target: saliency(net, inputs, target), x, torch.tensor([0, 1]))
     assert all(p.grad is None for p in net.parameters())

@@ -1,4 +1,7 @@
-"Attribution Equilibrium: the published program's outputs, a slow implementation of its own, the law, torchvision's families, and wrong calls"
+"""Attribution Equilibrium: the published program's outputs, a slow implementation of its own, the law, torchvision's
+families, and wrong calls
+"""
+
 import copy
 import importlib.util
 import math
@@ -13,7 +16,8 @@ import pytest
 import torch
 import torchvision
 from captum.attr import NoiseTunnel
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import convolutional, numbers, seeded
 from torch import nn
 from torch.nn import functional as F
@@ -27,7 +31,8 @@ from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import ShapesNet
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:the attribution of .* zero everywhere"), pytest.mark.filterwarnings("ignore:the published program"),
+    pytest.mark.filterwarnings("ignore:the attribution of .* zero everywhere"),
+    pytest.mark.filterwarnings("ignore:the published program"),
 ]
 
 
@@ -40,7 +45,9 @@ def close(a, b, tolerance=1e-5):
 # the published program
 
 
-@pytest.mark.parametrize("name", ["tinyvgg", "tinyvgg_bn", "tinyresnet", "tinyresnet_basic", "tinydense", "tinyinception", "alexnet"])
+@pytest.mark.parametrize(
+    "name", ["tinyvgg", "tinyvgg_bn", "tinyresnet", "tinyresnet_basic", "tinydense", "tinyinception", "alexnet"]
+)
 def test_published_outputs(oracles, name):
     folder = oracles / "equilibrium"
     sys.path.insert(0, str(folder))
@@ -56,7 +63,7 @@ def test_published_outputs(oracles, name):
     for ratio, reference in data["att"].items():
         mine = method.attribute(data["x"], target=data["target"], ratio=float(ratio), official=True)
         close(mine, reference, 1e-4)
-        assert torch.corrcoef(torch.stack([mine.flatten(), reference.flatten()]))[0, 1] > .99999
+        assert torch.corrcoef(torch.stack([mine.flatten(), reference.flatten()]))[0, 1] > 0.99999
 
 
 # a slow implementation with matrices, one example at a time
@@ -67,8 +74,8 @@ def slow_rule(X, R, W, ratio, thin):
     result = torch.zeros_like(X)
     up, down = R.clamp(min=0).sum(), -R.clamp(max=0).sum()
     for j in range(len(R)):
-        plus = R[j] / up if R[j] > 0 else 0.
-        minus = R[j] / down if R[j] < 0 else 0.
+        plus = R[j] / up if R[j] > 0 else 0.0
+        minus = R[j] / down if R[j] < 0 else 0.0
         for part, pull in ((x, (1 if thin else ratio) * plus + minus), ((X > 0).to(X), plus), ((X <= 0).to(X), minus)):
             share = size[j] * part
             if share.sum() > 0:
@@ -94,11 +101,16 @@ def slow_pixels(X, R, W):
 
 
 ratios = st.floats(0, 3).map(lambda r: round(r, 6))  # none so small that a product with it underflows
-geometries = st.fixed_dictionaries(dict(
-    kernel_size=st.tuples(st.integers(1, 3), st.integers(1, 3)), stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
-    padding=st.tuples(st.integers(0, 1), st.integers(0, 1)), dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)), groups=st.sampled_from([1, 2, 4]),
-    padding_mode=st.sampled_from(["zeros", "zeros", "reflect", "replicate", "circular"]),
-))
+geometries = st.fixed_dictionaries(
+    dict(
+        kernel_size=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+        padding=st.tuples(st.integers(0, 1), st.integers(0, 1)),
+        dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+        groups=st.sampled_from([1, 2, 4]),
+        padding_mode=st.sampled_from(["zeros", "zeros", "reflect", "replicate", "circular"]),
+    )
+)
 
 
 @settings(max_examples=15, deadline=None)
@@ -106,7 +118,9 @@ geometries = st.fixed_dictionaries(dict(
 def test_any_convolution_against_matrices(geometry, ratio, seed):
     first = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()), seed).double()
     hidden = seeded(lambda: nn.Conv2d(4, 4, **geometry), seed + 1).double()
-    head = seeded(lambda: nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)), seed + 2).double()
+    head = seeded(
+        lambda: nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)), seed + 2
+    ).double()
     net = nn.Sequential(first, hidden, head).eval()
     x = numbers(2, 3, 6, 5, seed=seed)
     mine = AttributionEquilibrium(net, layer="1").attribute(x.double(), target=1, ratio=ratio)
@@ -115,8 +129,11 @@ def test_any_convolution_against_matrices(geometry, ratio, seed):
         A = hidden(X).detach().requires_grad_()
         R = A * torch.autograd.grad(head(A)[0, 1], A)[0].mean((2, 3), keepdim=True)
         matrix = torch.func.jacrev(lambda v: hidden(v.view_as(X)).flatten())(X.flatten()).detach()
-        if geometry["padding_mode"] == "zeros":  # a reflected copy shares its matrix entry with its original, so signs may cancel there
-            R = slow_rule(X.flatten(), R.detach().flatten(), matrix, ratio, geometry["kernel_size"] == (1, 1)).view_as(X)
+        # a reflected copy shares its matrix entry with its original, so signs may cancel there
+        if geometry["padding_mode"] == "zeros":
+            R = slow_rule(X.flatten(), R.detach().flatten(), matrix, ratio, geometry["kernel_size"] == (1, 1)).view_as(
+                X
+            )
             matrix = torch.func.jacrev(lambda v: first[0](v.view(1, 3, 6, 5)).flatten())(image.flatten()).detach()
             close(attribution, slow_pixels(image.flatten(), R.flatten(), matrix).view_as(image), 1e-8)
         else:
@@ -127,21 +144,42 @@ def test_any_convolution_against_matrices(geometry, ratio, seed):
 @pytest.mark.parametrize("padding", ["same", "valid", 1])
 @pytest.mark.parametrize("kernel", [3, (1, 3), (4, 2)])
 def test_paddings_by_name_equal_explicit_ones(padding, kernel):
-    net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, kernel, padding=padding), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)))
+    net = seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, kernel, padding=padding),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(4, 2),
+        )
+    )
     x = numbers(2, 3, 9, 9)
     mine = AttributionEquilibrium(net, layer="5").attribute(x, target=0)
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
-    if padding == "same" and height % 2 == 0:  # one more zero on one side, which no integer says; the kernel enlarged by zeros does
+    # one more zero on one side, which no integer says; the kernel enlarged by zeros does
+    if padding == "same" and height % 2 == 0:
         explicit = nn.Conv2d(4, 4, (5, 3), padding=(2, 1))
         with torch.no_grad():
             explicit.weight.zero_()
             explicit.weight[:, :, 1:, 1:] = net[2].weight
             explicit.bias.copy_(net[2].bias)
-        return close(AttributionEquilibrium(nn.Sequential(*net[:2], explicit, *net[3:]).eval(), layer="5").attribute(x, target=0), mine)
+        return close(
+            AttributionEquilibrium(nn.Sequential(*net[:2], explicit, *net[3:]).eval(), layer="5").attribute(
+                x, target=0
+            ),
+            mine,
+        )
     pads = {"same": ((height - 1) // 2, (width - 1) // 2), "valid": 0, 1: 1}[padding]
     explicit = nn.Conv2d(4, 4, kernel, padding=pads)
     explicit.load_state_dict(net[2].state_dict())
-    close(AttributionEquilibrium(nn.Sequential(*net[:2], explicit, *net[3:]).eval(), layer="5").attribute(x, target=0), mine)
+    close(
+        AttributionEquilibrium(nn.Sequential(*net[:2], explicit, *net[3:]).eval(), layer="5").attribute(x, target=0),
+        mine,
+    )
 
 
 # the law
@@ -150,7 +188,11 @@ def test_paddings_by_name_equal_explicit_ones(padding, kernel):
 def plain_net(widths, batch_norm, pool):
     layers, before = [], 3
     for k, width in enumerate(widths):
-        layers += [nn.Conv2d(before, width, 3, padding=1)] + ([nn.BatchNorm2d(width)] if batch_norm else []) + [nn.ReLU(inplace=True)]
+        layers += (
+            [nn.Conv2d(before, width, 3, padding=1)]
+            + ([nn.BatchNorm2d(width)] if batch_norm else [])
+            + [nn.ReLU(inplace=True)]
+        )
         layers += [nn.MaxPool2d(2)] if pool and k == 0 else []
         before = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 4))
@@ -159,7 +201,13 @@ def plain_net(widths, batch_norm, pool):
 class Block(nn.Module):
     def __init__(self, width, shortcut):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
         self.shortcut = nn.Conv2d(width, width, 1) if shortcut else nn.Identity()
 
     def forward(self, x):
@@ -171,17 +219,32 @@ class Block(nn.Module):
 def residual_net(widths, batch_norm, pool):
     width = widths[0]
     blocks = [Block(width, k % 2 == 0) for k in range(len(widths))]
-    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), *([nn.MaxPool2d(2)] if pool else []), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4))
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1),
+        nn.ReLU(),
+        *([nn.MaxPool2d(2)] if pool else []),
+        *blocks,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, 4),
+    )
 
 
 @settings(max_examples=20, deadline=None)
 @given(
-    make=st.sampled_from([plain_net, residual_net]), widths=st.lists(st.integers(2, 12), min_size=2, max_size=4), batch_norm=st.booleans(), pool=st.booleans(),
-    ratio=ratios, seed=st.integers(0, 10_000), skip=st.sampled_from(["main", "equal"]),
+    make=st.sampled_from([plain_net, residual_net]),
+    widths=st.lists(st.integers(2, 12), min_size=2, max_size=4),
+    batch_norm=st.booleans(),
+    pool=st.booleans(),
+    ratio=ratios,
+    seed=st.integers(0, 10_000),
+    skip=st.sampled_from(["main", "equal"]),
 )
 def test_law_at_every_hidden_convolution(make, widths, batch_norm, pool, ratio, seed, skip):
     net = seeded(lambda: make(widths, batch_norm, pool), seed)
-    attribution, layers = AttributionEquilibrium(net).attribute(numbers(2, 3, 12, 12, seed=seed), target=seed % 4, ratio=ratio, skip=skip, return_layers=True)
+    attribution, layers = AttributionEquilibrium(net).attribute(
+        numbers(2, 3, 12, 12, seed=seed), target=seed % 4, ratio=ratio, skip=skip, return_layers=True
+    )
     assert attribution.isfinite().all()
     hidden = [found for found in layers.values() if found.passed_gap is not None]
     assert len(hidden) >= 1
@@ -195,18 +258,35 @@ def test_law_at_every_hidden_convolution(make, widths, batch_norm, pool, ratio, 
 @given(make=st.sampled_from([plain_net, residual_net]), ratio=st.floats(1, 2), seed=st.integers(0, 10_000))
 def test_simple_law_where_nothing_is_missing(make, ratio, seed):
     net = seeded(lambda: make([24, 24, 24], False, False), seed)
-    _, layers = AttributionEquilibrium(net).attribute(numbers(2, 3, 10, 10, seed=seed), target=0, ratio=ratio, return_layers=True)
+    _, layers = AttributionEquilibrium(net).attribute(
+        numbers(2, 3, 10, 10, seed=seed), target=0, ratio=ratio, return_layers=True
+    )
     for found in layers.values():
-        if found.passed_gap is not None and found.operation == "Conv2d" and bool((found.expected_gap - (ratio - 2)).abs().max() < 1e-6):
+        if (
+            found.passed_gap is not None
+            and found.operation == "Conv2d"
+            and bool((found.expected_gap - (ratio - 2)).abs().max() < 1e-6)
+        ):
             assert_close(found.passed_gap, torch.full((2,), ratio - 2), rtol=0, atol=1e-4)
     gaps = torch.stack([found.passed_gap - (ratio - 2) for found in layers.values() if found.passed_gap is not None])
-    assert (gaps.abs() < 1e-4).float().mean() > .5  # the rule, not the exception
+    assert (gaps.abs() < 1e-4).float().mean() > 0.5  # the rule, not the exception
 
 
 @settings(max_examples=50, deadline=None)
-@given(inputs=st.integers(1, 8), outputs=st.integers(1, 8), ratio=ratios, thin=st.booleans(), seed=st.integers(0, 10_000), sign=st.sampled_from([-1, 0, 1]))
+@given(
+    inputs=st.integers(1, 8),
+    outputs=st.integers(1, 8),
+    ratio=ratios,
+    thin=st.booleans(),
+    seed=st.integers(0, 10_000),
+    sign=st.sampled_from([-1, 0, 1]),
+)
 def test_rule_and_gap_of_one_layer(inputs, outputs, ratio, thin, seed, sign):
-    X, R, W = numbers(2, inputs, seed=seed, dtype=torch.float64), numbers(2, outputs, seed=seed + 1, dtype=torch.float64), numbers(outputs, inputs, seed=seed + 2, dtype=torch.float64)
+    X, R, W = (
+        numbers(2, inputs, seed=seed, dtype=torch.float64),
+        numbers(2, outputs, seed=seed + 1, dtype=torch.float64),
+        numbers(outputs, inputs, seed=seed + 2, dtype=torch.float64),
+    )
     R = R if sign == 0 else sign * R.abs()
     tools = (X, R, lambda x: x @ W.abs().T, lambda s: s @ W.abs(), ratio, thin)
     before = X.clone(), R.clone()
@@ -220,10 +300,23 @@ def test_rule_and_gap_of_one_layer(inputs, outputs, ratio, thin, seed, sign):
 
 
 FAMILIES = {
-    "vgg11": "features_19", "vgg11_bn": "features_27", "alexnet": "features_12", "resnet18": "layer4_1_relu_1", "resnext50_32x4d": "layer4_2_relu_2",
-    "wide_resnet50_2": "layer4_2_relu_2", "densenet121": "features_norm5", "inception_v3": "cat_14", "googlenet": "cat_8", "squeezenet1_0": "cat_7",
-    "mobilenet_v2": "features_18_2", "mobilenet_v3_small": "features_12_2", "efficientnet_b0": "features_8_2", "mnasnet0_5": "layers_16",
-    "shufflenet_v2_x0_5": "conv5_2", "regnet_y_400mf": "trunk_output_block4_block4_5_activation", "convnext_tiny": "add_17",
+    "vgg11": "features_19",
+    "vgg11_bn": "features_27",
+    "alexnet": "features_12",
+    "resnet18": "layer4_1_relu_1",
+    "resnext50_32x4d": "layer4_2_relu_2",
+    "wide_resnet50_2": "layer4_2_relu_2",
+    "densenet121": "features_norm5",
+    "inception_v3": "cat_14",
+    "googlenet": "cat_8",
+    "squeezenet1_0": "cat_7",
+    "mobilenet_v2": "features_18_2",
+    "mobilenet_v3_small": "features_12_2",
+    "efficientnet_b0": "features_8_2",
+    "mnasnet0_5": "layers_16",
+    "shufflenet_v2_x0_5": "conv5_2",
+    "regnet_y_400mf": "trunk_output_block4_block4_5_activation",
+    "convnext_tiny": "add_17",
 }
 
 
@@ -248,26 +341,31 @@ def test_torchvision_family(name):
 def test_official_and_default_differ_where_they_should():
     x = numbers(1, 3, 40, 40)
     for make, same in (
-        (lambda: plain_net([6, 6], True, True), True), (lambda: torchvision.models.squeezenet1_1(weights=None), False),
+        (lambda: plain_net([6, 6], True, True), True),
+        (lambda: torchvision.models.squeezenet1_1(weights=None), False),
         (lambda: torchvision.models.DenseNet(4, (2, 3), 8, 2, num_classes=4), False),
     ):
         model = seeded(make, 1)
         a, b = (AttributionEquilibrium(model).attribute(x, target=2, official=o) for o in (False, True))
         assert torch.equal(a, b) == same
     model = seeded(lambda: residual_net([6, 6], True, True), 1)
-    assert_close(*(AttributionEquilibrium(model).attribute(x, target=2, official=o) * (1 if o else 2) for o in (False, True)))
+    assert_close(
+        *(AttributionEquilibrium(model).attribute(x, target=2, official=o) * (1 if o else 2) for o in (False, True))
+    )
 
 
 # what must not matter
 
 
-@pytest.mark.parametrize("make", [lambda: plain_net([8, 8], True, True), lambda: residual_net([8, 8], True, True), ShapesNet])
+@pytest.mark.parametrize(
+    "make", [lambda: plain_net([8, 8], True, True), lambda: residual_net([8, 8], True, True), ShapesNet]
+)
 def test_batch_equals_single_images_and_chunks(make):
     model = seeded(make)
     x, target = numbers(5, 3, 32, 32), [0, 1, 2, 3, 1]
     method = AttributionEquilibrium(model)
     together = method.attribute(x, target=target)
-    close(torch.cat([method.attribute(x[i:i + 1], target=t) for i, t in enumerate(target)]), together)
+    close(torch.cat([method.attribute(x[i : i + 1], target=t) for i, t in enumerate(target)]), together)
     for size in (1, 2, 3, 100):
         close(method.attribute(x, target=target, internal_batch_size=size), together)
     parts, layers = method.attribute(x, target=target, internal_batch_size=2, return_layers=True)
@@ -327,10 +425,27 @@ def test_in_place_functional_and_reused_forms_agree():
 
 
 def test_signs_of_hidden_weights_do_not_matter_below_the_start():
-    net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2)))
+    net = seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 3),
+            nn.ReLU(),
+            nn.Conv2d(6, 6, 3),
+            nn.ReLU(),
+            nn.Conv2d(6, 6, 3),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, 2),
+        )
+    )
     X, R = F.relu(numbers(2, 6, 8, 8)), numbers(2, 6, 6, 6, seed=1)
     W = net[2].weight.detach()
-    results = [equilibrium_rule(X, R, lambda x: F.conv2d(x, w.abs()), lambda s: torch.nn.grad.conv2d_input(X.shape, w.abs(), s)) for w in (W, -W)]
+    results = [
+        equilibrium_rule(
+            X, R, lambda x: F.conv2d(x, w.abs()), lambda s: torch.nn.grad.conv2d_input(X.shape, w.abs(), s)
+        )
+        for w in (W, -W)
+    ]
     assert_close(*results, rtol=0, atol=0)
 
 
@@ -351,7 +466,12 @@ def test_precisions_and_devices():
     assert double.dtype == torch.float64
     close(single.double(), double, 1e-3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.corrcoef(torch.stack([AttributionEquilibrium(model).attribute(x, target=0).flatten(), single.flatten()]))[0, 1] > .95
+        assert (
+            torch.corrcoef(
+                torch.stack([AttributionEquilibrium(model).attribute(x, target=0).flatten(), single.flatten()])
+            )[0, 1]
+            > 0.95
+        )
     half = AttributionEquilibrium(copy.deepcopy(model).bfloat16()).attribute(x.bfloat16(), target=0)
     assert half.dtype == torch.bfloat16 and half.isfinite().all()
 
@@ -372,7 +492,12 @@ def test_further_arguments_and_several_inputs():
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.d, self.c = nn.Conv2d(3, 6, 3), nn.Conv2d(1, 6, 3), nn.Conv2d(12, 8, 3), nn.Linear(8, 3)
+            self.a, self.b, self.d, self.c = (
+                nn.Conv2d(3, 6, 3),
+                nn.Conv2d(1, 6, 3),
+                nn.Conv2d(12, 8, 3),
+                nn.Linear(8, 3),
+            )
 
         def forward(self, x, y, scale=None, twice=False):
             h = torch.cat([self.a(x).relu(), self.b(y).relu()], dim=1)
@@ -384,10 +509,12 @@ def test_further_arguments_and_several_inputs():
     method = AttributionEquilibrium(model)
     a, b = method.attribute((x, y), target=[0, 1, 2])
     assert a.shape == x.shape and b.shape == y.shape
-    scaled = method.attribute((x, y), target=[0, 1, 2], additional_forward_args=(torch.tensor([1., 2., 5.]), True), internal_batch_size=2)
+    scaled = method.attribute(
+        (x, y), target=[0, 1, 2], additional_forward_args=(torch.tensor([1.0, 2.0, 5.0]), True), internal_batch_size=2
+    )
     for mine, expected in zip(scaled, (a, b)):
         close(mine, expected)  # a factor on the score changes nothing
-    assert_close(a.sum((1, 2, 3)) + b.sum((1, 2, 3)), torch.zeros(3), rtol=0, atol=.9)
+    assert_close(a.sum((1, 2, 3)) + b.sum((1, 2, 3)), torch.zeros(3), rtol=0, atol=0.9)
 
 
 def test_layer_by_name_module_and_node():
@@ -403,11 +530,15 @@ def test_other_scores_and_target_forms():
     model, x = seeded(ShapesNet), numbers(2, 3, 48, 48)
     logit = AttributionEquilibrium(model)
     assert_close(logit.attribute(x, target=torch.tensor([1, 2])), logit.attribute(x, target=[1, 2]))
-    assert not torch.equal(AttributionEquilibrium(ClassScore(model, of="probability")).attribute(x, target=1), logit.attribute(x, target=1))
+    assert not torch.equal(
+        AttributionEquilibrium(ClassScore(model, of="probability")).attribute(x, target=1), logit.attribute(x, target=1)
+    )
 
 
 def test_under_a_noise_tunnel():
-    assert NoiseTunnel(AttributionEquilibrium(convolutional())).attribute(numbers(1, 3, 16, 16), nt_samples=3, target=0).shape == (1, 3, 16, 16)
+    assert NoiseTunnel(AttributionEquilibrium(convolutional())).attribute(
+        numbers(1, 3, 16, 16), nt_samples=3, target=0
+    ).shape == (1, 3, 16, 16)
 
 
 # one-signed and empty maps
@@ -442,17 +573,31 @@ class Doubling(nn.Module):
 
 
 def test_own_rules():
-    net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Doubling(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(2), nn.Flatten(), nn.Linear(4 * 36, 2)).eval(), numbers(2, 3, 10, 10)
+    net, x = (
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.ReLU(),
+            Doubling(),
+            nn.Conv2d(4, 4, 3),
+            nn.ReLU(),
+            nn.Flatten(2),
+            nn.Flatten(),
+            nn.Linear(4 * 36, 2),
+        ).eval(),
+        numbers(2, 3, 10, 10),
+    )
     with pytest.raises(NotImplementedError, match="(?s)getattr.*register_rule"):
         AttributionEquilibrium(net).attribute(x, target=0)
     expected = AttributionEquilibrium(nn.Sequential(*net[:2], *net[3:]).eval()).attribute(x, target=0)
     once = AttributionEquilibrium(net).attribute(x, target=0, rules={Doubling: lambda call, relevance: relevance})
     method = AttributionEquilibrium(net)
     try:
+
         @register_rule(Doubling)
         def doubling(call, relevance):
             assert isinstance(call.module, Doubling)
             return relevance
+
         filed = method.attribute(x, target=0)
     finally:
         RULES.pop(Doubling, None)
@@ -461,8 +606,19 @@ def test_own_rules():
 
 
 def test_missing_rule_names_node_type_and_cure():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
-    with pytest.raises(NotImplementedError, match=r"(?s)node '_2' is a torch.nn.*ConvTranspose2d \(module '2'\).*@register_rule\(torch.nn"):
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.ConvTranspose2d(4, 4, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    ).eval()
+    with pytest.raises(
+        NotImplementedError,
+        match=r"(?s)node '_2' is a torch.nn.*ConvTranspose2d \(module '2'\).*@register_rule\(torch.nn",
+    ):
         AttributionEquilibrium(net, layer="3").attribute(numbers(1, 3, 8, 8), target=0)
 
     class Functional(nn.Module):
@@ -494,16 +650,33 @@ class Assigning(nn.Module):
     "make, message",
     [
         (lambda: AttributionEquilibrium(lambda x: x), "must be a torch.nn.Module"),
-        (lambda: AttributionEquilibrium(nn.Sequential(nn.Conv2d(3, 4, 3), Branching()).eval()), r"module '1' \(Branching\)"),
+        (
+            lambda: AttributionEquilibrium(nn.Sequential(nn.Conv2d(3, 4, 3), Branching()).eval()),
+            r"module '1' \(Branching\)",
+        ),
         (lambda: AttributionEquilibrium(nn.Sequential(nn.Conv2d(3, 4, 3), Assigning()).eval()), "item assignment"),
         (lambda: AttributionEquilibrium(convolutional(), layer="body"), "known|among those"),
         (lambda: AttributionEquilibrium(convolutional(), layer=nn.ReLU()), "not called by the model"),
-        (lambda: AttributionEquilibrium(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()).attribute(numbers(1, 3, 4, 4), target=0), "layer='name'"),
-        (lambda: AttributionEquilibrium(convolutional(), layer="9").attribute(numbers(1, 3, 16, 16), target=0), "feature map"),
+        (
+            lambda: AttributionEquilibrium(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()).attribute(
+                numbers(1, 3, 4, 4), target=0
+            ),
+            "layer='name'",
+        ),
+        (
+            lambda: AttributionEquilibrium(convolutional(), layer="9").attribute(numbers(1, 3, 16, 16), target=0),
+            "feature map",
+        ),
         (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=9), "out of range"),
         (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16) * math.nan, target=0), "NaN"),
-        (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, ratio=math.inf), "ratio"),
-        (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, skip="none"), "skip"),
+        (
+            lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, ratio=math.inf),
+            "ratio",
+        ),
+        (
+            lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, skip="none"),
+            "skip",
+        ),
         (lambda: register_rule(), "register_rule"),
         (lambda: register_rule(3), "register_rule"),
     ],
@@ -522,9 +695,17 @@ def test_registry_is_whole():
 
 
 def tower(channels=3, width=8, seed=0):
-    return seeded(lambda: nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-    ), seed)
+    return seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        ),
+        seed,
+    )
 
 
 def contributions(model, layer, x, target):
@@ -540,7 +721,7 @@ def contributions(model, layer, x, target):
 class Ensemble(nn.Module):
     "The mean of two networks, weighed"
 
-    def __init__(self, weights=(.5, .5)):
+    def __init__(self, weights=(0.5, 0.5)):
         super().__init__()
         self.a, self.b = (nn.Sequential(tower(seed=k), seeded(lambda: nn.Linear(8, 3), k)) for k in (1, 2))
         self.weights = weights
@@ -549,7 +730,7 @@ class Ensemble(nn.Module):
         return self.weights[0] * self.a(x) + self.weights[1] * self.b(x)
 
 
-@pytest.mark.parametrize("weights", [(.5, .5), (.9, .1), (1., 0.)])
+@pytest.mark.parametrize("weights", [(0.5, 0.5), (0.9, 0.1), (1.0, 0.0)])
 def test_an_ensemble_is_explained_by_all_its_networks(weights):
     net, x = Ensemble(weights).eval(), numbers(3, 3, 14, 14)
     method = AttributionEquilibrium(net)
@@ -557,7 +738,9 @@ def test_an_ensemble_is_explained_by_all_its_networks(weights):
     assert [s.name for s in method.trace().starts] == ["a_0_3", "b_0_3"]
     sizes = torch.stack([w * contributions(part, "0.3", x, 1) for w, part in zip(weights, (net.a, net.b))])
     shares = (sizes / sizes.sum(0))[:, :, None, None, None]
-    close(mixed, sum(s * AttributionEquilibrium(part).attribute(x, target=1) for s, part in zip(shares, (net.a, net.b))))
+    close(
+        mixed, sum(s * AttributionEquilibrium(part).attribute(x, target=1) for s, part in zip(shares, (net.a, net.b)))
+    )
     for found in layers.values():
         if found.passed_gap is not None:
             assert_close(found.passed_gap, found.expected_gap, rtol=0, atol=1e-4)
@@ -582,15 +765,16 @@ def test_two_towers_for_two_halves_and_for_two_pictures():
     whole = AttributionEquilibrium(net).attribute(x, target=1)
     left, right = AttributionEquilibrium(net).attribute(tuple(x.chunk(2, 3)), target=1)
     close(whole, torch.cat([left, right], 3))
-    assert left.abs().sum() > .1 and right.abs().sum() > .1
-    assert_close(whole.sum((1, 2, 3)), torch.zeros(2), rtol=0, atol=.3)  # the law: a mixture of maps in equilibrium is in equilibrium
+    assert left.abs().sum() > 0.1 and right.abs().sum() > 0.1
+    # the law: a mixture of maps in equilibrium is in equilibrium
+    assert_close(whole.sum((1, 2, 3)), torch.zeros(2), rtol=0, atol=0.3)
     swapped = AttributionEquilibrium(net).attribute((x[..., :12], x[..., 12:]), target=1, internal_batch_size=1)
     close(swapped[1], right)
 
 
 def test_the_law_holds_for_a_mixture_of_starts():
-    net, x = seeded(lambda: Ensemble((.3, .7))), numbers(2, 3, 16, 16)
-    for ratio in (1., 2.):
+    net, x = seeded(lambda: Ensemble((0.3, 0.7))), numbers(2, 3, 16, 16)
+    for ratio in (1.0, 2.0):
         _, layers = AttributionEquilibrium(net).attribute(x, target=0, ratio=ratio, return_layers=True)
         gaps = [found.passed_gap for name, found in layers.items() if found.passed_gap is not None]
         assert len(gaps) == 2 and torch.allclose(sum(gaps), torch.full((2,), ratio - 2), atol=1e-4)
@@ -601,7 +785,9 @@ class Scales(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.low, self.high = (seeded(lambda: nn.Sequential(nn.Conv2d(c, 6, 3, padding=1), nn.ReLU()), c) for c in (3, 6))
+        self.low, self.high = (
+            seeded(lambda: nn.Sequential(nn.Conv2d(c, 6, 3, padding=1), nn.ReLU()), c) for c in (3, 6)
+        )
         self.head = seeded(lambda: nn.Linear(12, 3), 5)
 
     def forward(self, x):
@@ -616,7 +802,8 @@ def test_a_skip_path_round_the_last_map_starts_too():
     mixed = method.attribute(x, target=2)
     assert [s.name for s in method.trace().starts] == ["low_1", "high_1"]
     logits, low, high = net(x)[:, 2], contributions_of_scales(net, x, 0), contributions_of_scales(net, x, 1)
-    assert_close(low.sum((1, 2, 3)) + high.sum((1, 2, 3)) + net.head.bias[2], logits, rtol=1e-4, atol=1e-5)  # together the starts hold the whole logit
+    # together the starts hold the whole logit
+    assert_close(low.sum((1, 2, 3)) + high.sum((1, 2, 3)) + net.head.bias[2], logits, rtol=1e-4, atol=1e-5)
     shares = torch.stack([low.abs().sum((1, 2, 3)), high.abs().sum((1, 2, 3))])
     shares = (shares / shares.sum(0))[:, :, None, None, None]
     with pytest.warns(UserWarning, match="goes round the start layer"):
@@ -638,13 +825,17 @@ class Low(nn.Module):
 def contributions_of_scales(net, x, which):
     low = net.low(x)
     h = (low, net.high(F.max_pool2d(low, 2)))[which].detach()
-    return h * (net.head.weight[2, 6 * which:6 * which + 6] / h[0, 0].numel())[:, None, None].detach()
+    return h * (net.head.weight[2, 6 * which : 6 * which + 6] / h[0, 0].numel())[:, None, None].detach()
 
 
 class ImageAndTable(nn.Module):
     def __init__(self):
         super().__init__()
-        self.image, self.table, self.head = tower(), seeded(lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU())), seeded(lambda: nn.Linear(16, 3), 2)
+        self.image, self.table, self.head = (
+            tower(),
+            seeded(lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU())),
+            seeded(lambda: nn.Linear(16, 3), 2),
+        )
 
     def forward(self, x, t):
         return self.head(torch.cat([self.image(x), self.table(t)], 1))
@@ -663,7 +854,13 @@ class ColourBeside(nn.Module):
 
 def test_evidence_without_a_feature_map_is_refused_by_name():
     net, x, t = ImageAndTable().eval(), numbers(2, 3, 12, 12), numbers(2, 5)
-    with pytest.raises(ValueError, match=r"node 'table_1' \(ReLU, module 'table.1'\), which goes round the start layer 'image_3'.*additional_forward_args.*layer="):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"node 'table_1' \(ReLU, module 'table.1'\), which goes round the start layer"
+            r" 'image_3'.*additional_forward_args.*layer="
+        ),
+    ):
         AttributionEquilibrium(net).attribute((x, t), target=1)
     with pytest.raises(ValueError, match="node 'mean' .*goes round"):
         AttributionEquilibrium(ColourBeside().eval()).attribute(x, target=1)
@@ -695,7 +892,10 @@ def test_sizes_and_masks_do_not_go_round():
 class Segmenter(nn.Module):
     def __init__(self, kind="bilinear"):
         super().__init__()
-        self.a, self.b, self.c = (seeded(lambda: nn.Conv2d(*how), k) for k, how in enumerate(((3, 16, 3, 2, 1), (16, 16, 3, 1, 1), (16, 4, 1))))
+        self.a, self.b, self.c = (
+            seeded(lambda: nn.Conv2d(*how), k)
+            for k, how in enumerate(((3, 16, 3, 2, 1), (16, 16, 3, 1, 1), (16, 4, 1)))
+        )
         self.kind = kind
 
     def forward(self, x):
@@ -718,16 +918,25 @@ class Segmenter(nn.Module):
         return y
 
 
-@pytest.mark.parametrize("kind, one, other", [
-    ("bilinear", (1, 2, 2), (1, 29, 29)), ("plain", (1, 1, 1), (1, 14, 14)), ("sigmoid", (1, 2, 2), (1, 29, 29)), ("two heads", (1, 2, 2), (1, 29, 29)),
-    ("flat", (1, 66), (1, 957)), ("pixel", 0, 1), ("region", 0, 1), ("mask", 0, 1),
-])
+@pytest.mark.parametrize(
+    "kind, one, other",
+    [
+        ("bilinear", (1, 2, 2), (1, 29, 29)),
+        ("plain", (1, 1, 1), (1, 14, 14)),
+        ("sigmoid", (1, 2, 2), (1, 29, 29)),
+        ("two heads", (1, 2, 2), (1, 29, 29)),
+        ("flat", (1, 66), (1, 957)),
+        ("pixel", 0, 1),
+        ("region", 0, 1),
+        ("mask", 0, 1),
+    ],
+)
 def test_the_position_asked_for_counts(kind, one, other):
     net, x = Segmenter(kind).eval(), numbers(1, 3, 32, 32).abs()
     method = AttributionEquilibrium(net)
     first, second = (method.attribute(x, target=t) for t in (one, other))
     near = lambda m: m[..., :12, :12].abs().sum() / m.abs().sum()
-    assert near(first) > .99 and near(second) < .01, (near(first), near(second))
+    assert near(first) > 0.99 and near(second) < 0.01, (near(first), near(second))
 
 
 def test_a_dense_start_is_gradient_times_activation():
@@ -752,26 +961,43 @@ def test_torchvision_segmenters():
             return self.net(x)["out"]
 
     x = numbers(1, 3, 64, 64)
-    for make, starts in ((torchvision.models.segmentation.lraspp_mobilenet_v3_large, 2), (torchvision.models.segmentation.fcn_resnet50, 1)):
-        method = AttributionEquilibrium(Out(seeded(lambda: make(weights=None, weights_backbone=None, num_classes=3))).eval())
+    for make, starts in (
+        (torchvision.models.segmentation.lraspp_mobilenet_v3_large, 2),
+        (torchvision.models.segmentation.fcn_resnet50, 1),
+    ):
+        method = AttributionEquilibrium(
+            Out(seeded(lambda: make(weights=None, weights_backbone=None, num_classes=3))).eval()
+        )
         maps = [method.attribute(x, target=(1, p, p)) for p in (2, 61)]
         assert not torch.allclose(*maps) and all(m.any() for m in maps) and len(method.trace().starts) == starts
 
 
 class Branches(nn.Module):
-    "A U-Net, a detector with heads on two scales, a siamese pair and a picture modulated by a table, in one class of small layers"
+    """A U-Net, a detector with heads on two scales, a siamese pair and a picture modulated by a table, in one class
+    of small layers
+    """
 
     def __init__(self, kind):
         super().__init__()
         make = lambda a, b, stride, k: seeded(lambda: nn.Conv2d(a, b, 3, stride, 1), k)
-        self.a, self.b, self.c, self.o, self.h = make(3, 8, 1, 0), make(8, 8, 2, 1), make(16, 8, 1, 2), make(8, 4, 1, 3), seeded(lambda: nn.Linear(8, 2))
+        self.a, self.b, self.c, self.o, self.h = (
+            make(3, 8, 1, 0),
+            make(8, 8, 2, 1),
+            make(16, 8, 1, 2),
+            make(8, 4, 1, 3),
+            seeded(lambda: nn.Linear(8, 2)),
+        )
         self.table, self.kind = seeded(lambda: nn.Linear(4, 8)), kind
 
     def forward(self, x, other=None):
         a = torch.relu(self.a(x))
         b = torch.relu(self.b(a))
         if self.kind == "unet":
-            return self.o(torch.relu(self.c(torch.cat([F.interpolate(b, scale_factor=2), a], 1)))).log_softmax(1).permute(0, 2, 3, 1)
+            return (
+                self.o(torch.relu(self.c(torch.cat([F.interpolate(b, scale_factor=2), a], 1))))
+                .log_softmax(1)
+                .permute(0, 2, 3, 1)
+            )
         if self.kind == "detector":
             return torch.cat([self.o(m).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4) for m in (a, b)], 1)
         if self.kind == "siamese":
@@ -786,8 +1012,10 @@ def near_the_corner(m):
 def test_a_unet_is_asked_for_pixels():
     net, x = Branches("unet").eval(), numbers(1, 3, 16, 16).abs()
     for layer in (None, "c"):
-        one, other = (near_the_corner(AttributionEquilibrium(net, layer).attribute(x, target=(p, p, 1))) for p in (2, 13))
-        assert one > .95 and other < .05
+        one, other = (
+            near_the_corner(AttributionEquilibrium(net, layer).attribute(x, target=(p, p, 1))) for p in (2, 13)
+        )
+        assert one > 0.95 and other < 0.05
     with pytest.warns(UserWarning, match="goes round the start layer 'b', and gets no relevance"):
         AttributionEquilibrium(net, "b").attribute(x, target=(2, 2, 1))
 
@@ -796,7 +1024,13 @@ def test_a_detector_is_asked_for_boxes_of_both_scales():
     net, x = Branches("detector").eval(), numbers(1, 3, 16, 16).abs()
     method = AttributionEquilibrium(net)
     shares = [near_the_corner(method.attribute(x, target=(box, 1))) for box in (0, 255, 256, 256 + 63)]
-    assert len(method.trace().starts) == 2 and shares[0] > .99 and shares[2] > .99 and shares[1] < .01 and shares[3] < .01, shares
+    assert (
+        len(method.trace().starts) == 2
+        and shares[0] > 0.99
+        and shares[2] > 0.99
+        and shares[1] < 0.01
+        and shares[3] < 0.01
+    ), shares
 
 
 def test_siamese_pictures_both_get_relevance():
@@ -827,9 +1061,9 @@ def test_arguments_by_name_only():
 
     net, x = seeded(Named), numbers(3, 3, 10, 10)
     method, mask = AttributionEquilibrium(net), (numbers(3, 1, 10, 10, seed=1) > 0).float()
-    found = method.attribute(x, target=1, additional_forward_args=keywords(mask=mask, options={"gain": 2.}))
+    found = method.attribute(x, target=1, additional_forward_args=keywords(mask=mask, options={"gain": 2.0}))
     close(found, AttributionEquilibrium(net.net).attribute(2 * x * mask, target=1))
-    single = method.attribute(x[1:2], target=1, additional_forward_args=keywords(mask=mask[1:2], options={"gain": 2.}))
+    single = method.attribute(x[1:2], target=1, additional_forward_args=keywords(mask=mask[1:2], options={"gain": 2.0}))
     close(single, found[1:2])
 
 
@@ -847,7 +1081,9 @@ def test_relevance_that_dies_in_a_branch_is_announced():
         return relevance * 0
 
     x = numbers(3, 3, 12, 12)
-    with pytest.warns(UserWarning, match=r"3 of 3 examples \(0, 1, 2\) is zero everywhere: the relevance ends on the way down \(3\)") as said:
+    with pytest.warns(
+        UserWarning, match=r"3 of 3 examples \(0, 1, 2\) is zero everywhere: the relevance ends on the way down \(3\)"
+    ) as said:
         AttributionEquilibrium(net).attribute(x, target=0, rules={nn.BatchNorm2d: losing})
     assert len(said) == 1
 
@@ -890,7 +1126,10 @@ def test_a_wrong_number_of_inputs_is_refused_and_an_unused_one_announced():
 
 def test_other_threads_may_call_and_trace_at_the_same_time():
     before, stop, wrong, calls = (nn.Module.__call__, nn.Module.__getattr__, math.sqrt), threading.Event(), [], []
-    other, x = seeded(lambda: nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.BatchNorm1d(2), nn.Linear(2, 1))), torch.ones(1, 2)
+    other, x = (
+        seeded(lambda: nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.BatchNorm1d(2), nn.Linear(2, 1))),
+        torch.ones(1, 2),
+    )
     expected = other(x).detach()
 
     def serve():
@@ -937,11 +1176,11 @@ def test_nothing_of_a_failed_trace_stays():
 
 def test_two_threads_explain_one_model_by_one_object():
     model, x = seeded(ShapesNet), numbers(4, 3, 48, 48)
-    expected, found = [AttributionEquilibrium(model).attribute(x[k:k + 1], target=k) for k in range(4)], {}
+    expected, found = [AttributionEquilibrium(model).attribute(x[k : k + 1], target=k) for k in range(4)], {}
     method = AttributionEquilibrium(model)
 
     def explain(k):
-        found[k] = [method.attribute(x[k:k + 1], target=k) for _ in range(3)]
+        found[k] = [method.attribute(x[k : k + 1], target=k) for _ in range(3)]
 
     threads = [threading.Thread(target=explain, args=(k,)) for k in range(4)]
     [t.start() for t in threads]
@@ -953,8 +1192,11 @@ def test_two_threads_explain_one_model_by_one_object():
 
 
 NORMS = {
-    "weight_norm": nn.utils.parametrizations.weight_norm, "spectral_norm": nn.utils.parametrizations.spectral_norm, "orthogonal": nn.utils.parametrizations.orthogonal,
-    "old weight_norm": nn.utils.weight_norm, "old spectral_norm": nn.utils.spectral_norm,
+    "weight_norm": nn.utils.parametrizations.weight_norm,
+    "spectral_norm": nn.utils.parametrizations.spectral_norm,
+    "orthogonal": nn.utils.parametrizations.orthogonal,
+    "old weight_norm": nn.utils.weight_norm,
+    "old spectral_norm": nn.utils.spectral_norm,
 }
 
 
@@ -963,7 +1205,17 @@ NORMS = {
 @pytest.mark.parametrize("which", [(0,), (1,), (0, 1, 2)])
 def test_parametrised_layers_count_as_what_they_are(norm, which):
     layers = [seeded(lambda: nn.Conv2d(a, 8, 3, padding=1), a) for a in (3, 8, 8)]
-    build = lambda convs: nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.ReLU(), convs[2], nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), seeded(lambda: nn.Linear(8, 3), 9)).eval()
+    build = lambda convs: nn.Sequential(
+        convs[0],
+        nn.ReLU(),
+        convs[1],
+        nn.ReLU(),
+        convs[2],
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        seeded(lambda: nn.Linear(8, 3), 9),
+    ).eval()
     net = build([NORMS[norm](copy.deepcopy(c)) if k in which else copy.deepcopy(c) for k, c in enumerate(layers)])
     x = numbers(2, 3, 10, 10)
     with torch.no_grad():
@@ -974,7 +1226,9 @@ def test_parametrised_layers_count_as_what_they_are(norm, which):
                 a.weight.copy_(b.weight)
                 a.bias.copy_(b.bias)
     assert_close(plain(x), net(x))
-    close(AttributionEquilibrium(net).attribute(x, target=1), AttributionEquilibrium(plain).attribute(x, target=1), 1e-4)
+    close(
+        AttributionEquilibrium(net).attribute(x, target=1), AttributionEquilibrium(plain).attribute(x, target=1), 1e-4
+    )
 
 
 def test_quantisation_aware_layers_count_as_convolutions():
@@ -996,7 +1250,18 @@ class Own(nn.Conv2d):
 
 
 def test_own_convolutions_with_and_without_parametrisation():
-    nets = [nn.Sequential(seeded(lambda: Own(3, 6, 3), 1), nn.ReLU(), seeded(lambda: Own(6, 6, 3), 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), seeded(lambda: nn.Linear(6, 2))).eval() for _ in "ab"]
+    nets = [
+        nn.Sequential(
+            seeded(lambda: Own(3, 6, 3), 1),
+            nn.ReLU(),
+            seeded(lambda: Own(6, 6, 3), 2),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            seeded(lambda: nn.Linear(6, 2)),
+        ).eval()
+        for _ in "ab"
+    ]
     nn.utils.parametrizations.weight_norm(nets[1][2])
     x = numbers(2, 3, 8, 8)
     close(*(AttributionEquilibrium(net).attribute(x, target=1) for net in nets), 1e-4)
@@ -1016,7 +1281,7 @@ def test_hooks_of_the_model_itself_are_seen():
 class Scaled(nn.Module):
     def __init__(self, flag=False):
         super().__init__()
-        self.net, self.flag, self.sizes = plain_net([6, 6], False, False), flag, [1.]
+        self.net, self.flag, self.sizes = plain_net([6, 6], False, False), flag, [1.0]
         self.register_buffer("shift", torch.zeros(1))
 
     def forward(self, x, weights=None, how=None):
@@ -1036,9 +1301,9 @@ def test_further_arguments_are_told_apart_by_value():
     close(maps[1], AttributionEquilibrium(net).attribute(x, target=1, additional_forward_args=(other,)))
     close(maps[1], -3 * AttributionEquilibrium(net.net).attribute(-3 * x, target=1) / -3)
     assert not torch.allclose(maps[0], maps[1])
-    how = type("How", (), dict(factor=1.))()
+    how = type("How", (), dict(factor=1.0))()
     before = method.attribute(x, target=1, additional_forward_args=(None, how))
-    how.factor = -3.
+    how.factor = -3.0
     close(method.attribute(x, target=1, additional_forward_args=(None, how)), maps[1])
     close(before, maps[0])
 
@@ -1051,7 +1316,7 @@ def test_a_model_that_changed_is_traced_anew(change):
     if change == "flag":
         net.flag = True
     elif change == "list":
-        net.sizes[0] = -2.
+        net.sizes[0] = -2.0
     elif change == "buffer":
         net.shift += -1
     elif change == "layer":
@@ -1069,7 +1334,7 @@ def test_a_model_that_changed_is_traced_anew(change):
     close(after, AttributionEquilibrium(net).attribute(x, target=1))
 
 
-SWITCH = {"sign": 1.}
+SWITCH = {"sign": 1.0}
 
 
 class Global(nn.Module):
@@ -1088,10 +1353,10 @@ def test_the_model_is_asked_at_every_call():
     method = AttributionEquilibrium(net)
     try:
         before = method.attribute(x, target=1)
-        SWITCH["sign"] = -1.
+        SWITCH["sign"] = -1.0
         after = method.attribute(x, target=1)
     finally:
-        SWITCH["sign"] = 1.
+        SWITCH["sign"] = 1.0
     assert not torch.allclose(before, after)
     close(after, AttributionEquilibrium(net.net).attribute(-x, target=1))
 
@@ -1121,12 +1386,14 @@ class Noisy(nn.Module):
         self.net = plain_net([6, 6], False, False)
 
     def forward(self, x):
-        return F.dropout(self.net[:4](x), .5).mean((2, 3)) @ self.net[-1].weight.T
+        return F.dropout(self.net[:4](x), 0.5).mean((2, 3)) @ self.net[-1].weight.T
 
 
 def test_random_models_are_announced():
     with pytest.warns(UserWarning, match="changes from call to call"):
-        AttributionEquilibrium(seeded(Noisy)).attribute(numbers(2, 3, 10, 10), target=1, rules={torch.matmul: lambda call, r: (r @ call.args[1].T, None)})
+        AttributionEquilibrium(seeded(Noisy)).attribute(
+            numbers(2, 3, 10, 10), target=1, rules={torch.matmul: lambda call, r: (r @ call.args[1].T, None)}
+        )
 
 
 def test_rows_that_influence_each_other_are_refused():
@@ -1186,7 +1453,11 @@ def test_layers_in_a_plain_list():
 def test_wrappers_are_looked_into_or_named():
     net, x = convolutional(), numbers(2, 3, 16, 16)
     expected = AttributionEquilibrium(net).attribute(x, target=1)
-    for model in (torch.compile(net, backend="eager"), nn.DataParallel(net), nn.DataParallel(torch.compile(net, backend="eager"))):
+    for model in (
+        torch.compile(net, backend="eager"),
+        nn.DataParallel(net),
+        nn.DataParallel(torch.compile(net, backend="eager")),
+    ):
         assert torch.equal(AttributionEquilibrium(model).attribute(x, target=1), expected)
     inside = nn.Sequential(torch.compile(net[:6], backend="eager"), *net[6:])
     close(AttributionEquilibrium(inside).attribute(x, target=1), expected)
@@ -1208,7 +1479,11 @@ def test_lazy_models_are_refused_until_they_have_run():
 
 def test_pickled_and_copied():
     model, x = seeded(ShapesNet), numbers(2, 3, 48, 48)
-    for method in (AttributionEquilibrium(model), AttributionEquilibrium(ClassScore(model, of="probability")), AttributionEquilibrium(model, layer=model.features[4])):
+    for method in (
+        AttributionEquilibrium(model),
+        AttributionEquilibrium(ClassScore(model, of="probability")),
+        AttributionEquilibrium(model, layer=model.features[4]),
+    ):
         expected = method.attribute(x, target=1)
         for other in (pickle.loads(pickle.dumps(method)), copy.deepcopy(method), copy.copy(method)):
             assert torch.equal(other.attribute(x, target=1), expected)
@@ -1217,8 +1492,23 @@ def test_pickled_and_copied():
 # advice that runs
 
 
-@pytest.mark.parametrize("operation", ["torch.maximum(h, h * 2)", "torch.einsum('bchw->bchw', h)", "torch.linalg.vector_norm(h, dim=1, keepdim=True)", "torch.fft.fft(h).real", "h @ h.mT",
-    "F.unfold(h, 1).view_as(h)", "torch.special.expit(h)", "h ** 2", "torch.cumsum(h, 1)", "h.cumsum(1)", "F.lp_pool2d(h, 2., 1)", "h.abs().pow(2)"])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "torch.maximum(h, h * 2)",
+        "torch.einsum('bchw->bchw', h)",
+        "torch.linalg.vector_norm(h, dim=1, keepdim=True)",
+        "torch.fft.fft(h).real",
+        "h @ h.mT",
+        "F.unfold(h, 1).view_as(h)",
+        "torch.special.expit(h)",
+        "h ** 2",
+        "torch.cumsum(h, 1)",
+        "h.cumsum(1)",
+        "F.lp_pool2d(h, 2., 1)",
+        "h.abs().pow(2)",
+    ],
+)
 def test_advice_in_the_missing_rule_runs_as_printed(operation):
     class Net(nn.Module):
         def __init__(self):
@@ -1261,7 +1551,13 @@ def test_grey_pictures_repeated_into_three_channels():
             return self.net(self.how(x))
 
     three = AttributionEquilibrium(net).attribute(x.repeat(1, 3, 1, 1), target=1).sum(1, keepdim=True)
-    for how in (lambda x: x.repeat(1, 3, 1, 1), lambda x: x.expand(-1, 3, -1, -1), lambda x: torch.cat([x, x, x], 1), lambda x: torch.tile(x, (1, 3, 1, 1)), lambda x: x.repeat_interleave(3, 1)):
+    for how in (
+        lambda x: x.repeat(1, 3, 1, 1),
+        lambda x: x.expand(-1, 3, -1, -1),
+        lambda x: torch.cat([x, x, x], 1),
+        lambda x: torch.tile(x, (1, 3, 1, 1)),
+        lambda x: x.repeat_interleave(3, 1),
+    ):
         close(AttributionEquilibrium(Grey(how).eval()).attribute(x, target=1), three)
 
 
@@ -1276,21 +1572,46 @@ def test_the_published_variant_says_where_it_is_not_complete():
         warnings.simplefilter("error")
         AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=2, official=True)
     with pytest.warns(UserWarning, match="isn't complete"):
-        AttributionEquilibrium(convolutional()).compute_convergence_delta(torch.zeros(1, 3, 16, 16), None, numbers(1, 3, 16, 16), 0)
+        AttributionEquilibrium(convolutional()).compute_convergence_delta(
+            torch.zeros(1, 3, 16, 16), None, numbers(1, 3, 16, 16), 0
+        )
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, rules="relu"), "rules must be a dict"),
-    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, rules={nn.ReLU: 3}), "rules must be a dict"),
-    (lambda: AttributionEquilibrium(convolutional(), layer=3), "layer must be the name"),
-    (lambda: AttributionEquilibrium(convolutional(), layer=[]), "layer must be the name"),
-    (lambda: AttributionEquilibrium(convolutional(), layer=["5", "nowhere"]), "'nowhere' is not called"),
-    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, ratio="2"), "ratio must be a number"),
-    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, ratio=math.nan), "ratio"),
-    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16).to_sparse(), target=0), "layout"),
-    (lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=2**70), "out of range"),
-    (lambda: AttributionEquilibrium(Complex().eval()).attribute(numbers(1, 3, 16, 16), target=0), "complex"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (
+            lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, rules="relu"),
+            "rules must be a dict",
+        ),
+        (
+            lambda: AttributionEquilibrium(convolutional()).attribute(
+                numbers(1, 3, 16, 16), target=0, rules={nn.ReLU: 3}
+            ),
+            "rules must be a dict",
+        ),
+        (lambda: AttributionEquilibrium(convolutional(), layer=3), "layer must be the name"),
+        (lambda: AttributionEquilibrium(convolutional(), layer=[]), "layer must be the name"),
+        (lambda: AttributionEquilibrium(convolutional(), layer=["5", "nowhere"]), "'nowhere' is not called"),
+        (
+            lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, ratio="2"),
+            "ratio must be a number",
+        ),
+        (
+            lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=0, ratio=math.nan),
+            "ratio",
+        ),
+        (
+            lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16).to_sparse(), target=0),
+            "layout",
+        ),
+        (
+            lambda: AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=2**70),
+            "out of range",
+        ),
+        (lambda: AttributionEquilibrium(Complex().eval()).attribute(numbers(1, 3, 16, 16), target=0), "complex"),
+    ],
+)
 def test_more_wrong_calls(make, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make()
@@ -1309,14 +1630,23 @@ def test_one_relu_shared_in_place_or_a_function():
     class Net(nn.Module):
         def __init__(self, act):
             super().__init__()
-            self.a, self.b, self.c, self.head, self.act = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3), nn.Conv2d(6, 6, 3), nn.Linear(6, 3), act
+            self.a, self.b, self.c, self.head, self.act = (
+                nn.Conv2d(3, 6, 3),
+                nn.Conv2d(6, 6, 3),
+                nn.Conv2d(6, 6, 3),
+                nn.Linear(6, 3),
+                act,
+            )
 
         def forward(self, x):
             return self.head(self.act(self.c(self.act(self.b(self.act(self.a(x)))))).mean((2, 3)))
 
     x = numbers(2, 3, 12, 12)
     for method in (PathIntegratedGradients, NeFLAG, AttributionEquilibrium):
-        first, *others = [method(seeded(lambda: Net(act))).attribute(x, target=1) for act in (nn.ReLU(), nn.ReLU(inplace=True), torch.relu)]
+        first, *others = [
+            method(seeded(lambda: Net(act))).attribute(x, target=1)
+            for act in (nn.ReLU(), nn.ReLU(inplace=True), torch.relu)
+        ]
         for other in others:
             assert_close(other, first, rtol=0, atol=1e-7)
 
@@ -1329,13 +1659,23 @@ def test_memory_layouts_agree():
 
 
 def test_average_pooling_passes_nothing_to_negative_inputs():
-    net = seeded(lambda: nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.AvgPool2d(2), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3),
-    ))
+    net = seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.AvgPool2d(2),
+            nn.ReLU(),
+            nn.Conv2d(4, 5, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(5, 3),
+        )
+    )
     x = numbers(2, 3, 8, 8)
     _, layers = AttributionEquilibrium(net).attribute(x, target=1, return_layers=True)
     before, relevance = net[0](x).detach(), layers["0"].relevance
-    beside = nn.functional.interpolate(nn.functional.max_pool2d(before, 2), scale_factor=2) > 0  # its window has something positive
+    # its window has something positive
+    beside = nn.functional.interpolate(nn.functional.max_pool2d(before, 2), scale_factor=2) > 0
     assert ((before < 0) & beside).any() and relevance.abs().max() > 0
     assert relevance[(before < 0) & beside].abs().max() < 1e-5 * relevance.abs().max()
 
@@ -1345,7 +1685,11 @@ class _Pointwise(nn.Module):
 
     def __init__(self, linear):
         super().__init__()
-        self.first, self.between, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 6) if linear else nn.Conv2d(4, 6, 1), nn.Conv2d(6, 5, 3, padding=1)
+        self.first, self.between, self.last = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Linear(4, 6) if linear else nn.Conv2d(4, 6, 1),
+            nn.Conv2d(6, 5, 3, padding=1),
+        )
         self.head, self.linear = nn.Linear(5, 3), linear
 
     def forward(self, x):
@@ -1361,4 +1705,9 @@ def test_a_linear_layer_is_a_convolution_of_one_pixel():
     x = numbers(2, 3, 8, 8)
     assert_close(linear(x), convolution(x))
     expected = AttributionEquilibrium(convolution).attribute(x, target=1)
-    assert_close(AttributionEquilibrium(linear).attribute(x, target=1), expected, rtol=1e-4, atol=1e-6 * expected.abs().max().item())
+    assert_close(
+        AttributionEquilibrium(linear).attribute(x, target=1),
+        expected,
+        rtol=1e-4,
+        atol=1e-6 * expected.abs().max().item(),
+    )

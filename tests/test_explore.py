@@ -1,4 +1,7 @@
-"The explorer without browser and kernel: traits are set, buttons clicked, and what is shown is compared with the methods"
+"""The explorer without browser and kernel: traits are set, buttons clicked, and what is shown is compared with the
+methods
+"""
+
 import ast
 import gc
 import http.client
@@ -25,24 +28,53 @@ import PIL.Image
 import pytest
 import torch
 import traitlets
-from captum.attr import DeepLift, FeatureAblation, GradientShap, IntegratedGradients, LayerGradCam, LRP, NoiseTunnel, Occlusion, Saliency
+from captum.attr import (
+    LRP,
+    DeepLift,
+    FeatureAblation,
+    GradientShap,
+    IntegratedGradients,
+    LayerGradCam,
+    NoiseTunnel,
+    Occlusion,
+    Saliency,
+)
 from matplotlib.figure import Figure
+from models import TwoInputs, convolutional, mlp, numbers, seeded
 from torch import nn
 from torch.testing import assert_close
 
 from attrnb.cli import main
 from attrnb.core import SCORES, ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.explore import Cancelled, Method, ResultCache, Watch, Worker, _command, _Control, _copy_of, _curves_film, _OwnDraws, baseline, describe_parameters, explore, serve, share_inside
+from attrnb.explore import (
+    Cancelled,
+    Method,
+    ResultCache,
+    Watch,
+    Worker,
+    _command,
+    _Control,
+    _copy_of,
+    _curves_film,
+    _OwnDraws,
+    baseline,
+    describe_parameters,
+    explore,
+    serve,
+    share_inside,
+)
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
 from attrnb.measures import FaithfulnessCurves
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import SHAPE_CLASSES, sample_model, shape_images
-from models import TwoInputs, convolutional, mlp, numbers, seeded
 
 PNG = b"\x89PNG"
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +82,7 @@ def nothing_is_left_behind():
     yield
     end = time.monotonic() + 8
     while any(t.name == "attrnb explorer" for t in threading.enumerate()) and time.monotonic() < end:
-        time.sleep(.05)
+        time.sleep(0.05)
     assert not [t.name for t in threading.enumerate() if t.name == "attrnb explorer"]
     assert not matplotlib.pyplot.get_fignums()
 
@@ -62,7 +94,7 @@ def opened():
 
     def open_one(*arguments, **named):
         explorers.append(explore(*arguments, **named))
-        explorers[-1].debounce = .01
+        explorers[-1].debounce = 0.01
         return explorers[-1]
 
     yield open_one
@@ -89,7 +121,16 @@ def picture_of(image):
 @pytest.mark.parametrize("score", ["logit", "probability", "log_probability"])
 def test_results_are_those_of_the_methods(opened, device, score):
     model, x = convolutional().to(device), pictures(3)
-    explorer = opened(model, x, methods={"flux": (NeFLAG, dict(n_points=2)), "balance": AttributionEquilibrium, "path": (PathIntegratedGradients, dict(n_steps=8)), "gradient": Saliency})
+    explorer = opened(
+        model,
+        x,
+        methods={
+            "flux": (NeFLAG, dict(n_points=2)),
+            "balance": AttributionEquilibrium,
+            "path": (PathIntegratedGradients, dict(n_steps=8)),
+            "gradient": Saliency,
+        },
+    )
     explorer.score, explorer.index, explorer.target = score, 2, 1
     panel, forward = explorer.panels[0], ClassScore(model, of=score)
     one = x[2:].to(device)
@@ -103,23 +144,44 @@ def test_results_are_those_of_the_methods(opened, device, score):
         explorer.wait()
         assert panel.state == "done", panel.error
         assert panel.result.attribution.device.type == "cpu"
-        assert_close(panel.result.attribution, direct().detach().cpu(), rtol=1e-4 if device == "cuda" else None, atol=1e-6 if device == "cuda" else None)
+        assert_close(
+            panel.result.attribution,
+            direct().detach().cpu(),
+            rtol=1e-4 if device == "cuda" else None,
+            atol=1e-6 if device == "cuda" else None,
+        )
         assert_close(panel.result.score, forward(one)[0, 1].item(), rtol=1e-4, atol=1e-5)
         assert picture_of(panel.map).startswith(PNG)
-    assert not any(p.requires_grad != True or p.grad is not None for p in model.parameters()) and hooks(model) == 0  # noqa: E712
+    # noqa: E712
+    assert not any(p.requires_grad != True or p.grad is not None for p in model.parameters()) and hooks(model) == 0
 
 
 def test_a_function_an_instance_and_captum_methods(opened):
     model, x = convolutional(), pictures(2)
     model[2].inplace = model[5].inplace = False  # DeepLift
 
-    def mine(model, inputs, target, *, scale: float = 2., kind: str = "a"):
+    def mine(model, inputs, target, *, scale: float = 2.0, kind: str = "a"):
         return inputs * scale
 
     methods = {
-        "mine": mine, "shap": (GradientShap, dict(n_samples=3)), "tunnel": (lambda m, i, t, samples: NoiseTunnel(Saliency(m)).attribute(i, target=t, nt_samples=samples), dict(samples=2)),
-        "instance": IntegratedGradients(model), "cam": lambda m, i, t: LayerGradCam(m, model[4]).attribute(i, target=t).repeat(1, 3, 1, 1).repeat_interleave(2, 2).repeat_interleave(2, 3),
-        "deep": DeepLift, "lrp": LRP, "ablation": FeatureAblation, "occlusion": (Occlusion, dict(sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))),
+        "mine": mine,
+        "shap": (GradientShap, dict(n_samples=3)),
+        "tunnel": (
+            lambda m, i, t, samples: NoiseTunnel(Saliency(m)).attribute(i, target=t, nt_samples=samples),
+            dict(samples=2),
+        ),
+        "instance": IntegratedGradients(model),
+        "cam": lambda m, i, t: (
+            LayerGradCam(m, model[4])
+            .attribute(i, target=t)
+            .repeat(1, 3, 1, 1)
+            .repeat_interleave(2, 2)
+            .repeat_interleave(2, 3)
+        ),
+        "deep": DeepLift,
+        "lrp": LRP,
+        "ablation": FeatureAblation,
+        "occlusion": (Occlusion, dict(sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))),
     }
     explorer = opened(model, x, methods=methods)
     panel = explorer.panels[0]
@@ -129,19 +191,35 @@ def test_a_function_an_instance_and_captum_methods(opened):
         expected = "failed" if name == "lrp" else "done"  # no rule for batch normalisation
         assert panel.state == expected, (name, panel.error)
     panel.method = "mine"
-    panel.settings = dict(scale=3.)
+    panel.settings = dict(scale=3.0)
     explorer.wait()
     assert_close(panel.result.attribution, 3 * x[:1])
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize("method", [NeFLAG, AttributionEquilibrium, GeodesicIGSVI, GeodesicIGKNN, PathIntegratedGradients, IntegratedGradients, GradientShap, FeatureAblation])
+@pytest.mark.parametrize(
+    "method",
+    [
+        NeFLAG,
+        AttributionEquilibrium,
+        GeodesicIGSVI,
+        GeodesicIGKNN,
+        PathIntegratedGradients,
+        IntegratedGradients,
+        GradientShap,
+        FeatureAblation,
+    ],
+)
 def test_every_setting_has_a_control_and_a_comment(method):
     made = Method(method)
     assert all(p.help for p in made.parameters.values()), made.parameters
     for p in made.parameters.values():
         assert p.kind in ("switch", "integer", "number", "logarithm", "choice", "baseline")
-        assert p.default in p.choices if p.choices else p.default is None or isinstance(p.default, bool) or p.low <= p.default <= p.high
+        assert (
+            p.default in p.choices
+            if p.choices
+            else p.default is None or isinstance(p.default, bool) or p.low <= p.default <= p.high
+        )
 
 
 def test_settings_that_no_control_can_give_are_asked_for_or_passed_on():
@@ -149,10 +227,13 @@ def test_settings_that_no_control_can_give_are_asked_for_or_passed_on():
         Method(Occlusion)
     assert Method((Occlusion, dict(sliding_window_shapes=(3, 8, 8)))).fixed == dict(sliding_window_shapes=(3, 8, 8))
     assert describe_parameters(NeFLAG.attribute, dict(n_points=99))[0]["n_points"].high == 99
-    assert describe_parameters(PathIntegratedGradients.attribute, dict(baselines="blurred"))[0]["baselines"].default == "blurred"
+    assert (
+        describe_parameters(PathIntegratedGradients.attribute, dict(baselines="blurred"))[0]["baselines"].default
+        == "blurred"
+    )
 
 
-@pytest.mark.parametrize("name, value", [("black", 0.), ("white", 1.)])
+@pytest.mark.parametrize("name, value", [("black", 0.0), ("white", 1.0)])
 def test_baselines_by_name(name, value):
     x = pictures(1)
     assert_close(baseline(x, name), torch.full_like(x, value))
@@ -191,7 +272,9 @@ def test_one_input_and_a_hundred_without_names(opened, device, n):
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_binary_logit(opened, flat):
-    model = seeded(lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1), *([nn.Flatten(0)] if flat else [])))
+    model = seeded(
+        lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1), *([nn.Flatten(0)] if flat else []))
+    )
     explorer = opened(model, numbers(4, 5), categories=["no", "yes"], methods=["NeFLAG", IntegratedGradients])
     explorer.add_panel()
     explorer.region = (1, 3)
@@ -210,9 +293,13 @@ def test_normalisation_keeps_pictures_in_zero_one(opened):
     import torchvision
 
     model, x = convolutional(), pictures(2)
-    mean, std = [.4, .5, .6], [.2, .3, .2]
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.2]
     expected = model((x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]).softmax(1)[0]
-    for normalise in ((mean, std), torchvision.transforms.Normalize(mean, std), lambda t: (t - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]):
+    for normalise in (
+        (mean, std),
+        torchvision.transforms.Normalize(mean, std),
+        lambda t: (t - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None],
+    ):
         explorer = opened(model, x, normalise=normalise, methods=["Equilibrium"])
         explorer.wait()
         assert_close(explorer.probabilities, expected)
@@ -220,24 +307,41 @@ def test_normalisation_keeps_pictures_in_zero_one(opened):
 
 
 def test_plain_functions_grey_pictures_and_float64(opened):
-    model = seeded(lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 3))).double()
+    model = seeded(
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 3))
+    ).double()
     explorer = opened(lambda x: model(x), pictures(2, channels=1).double(), methods=["Integrated Gradients"])
     explorer.wait()
     assert explorer.panels[0].state == "done" and explorer.panels[0].result.attribution.dtype == torch.float64
 
 
-@pytest.mark.parametrize("inputs, message", [
-    (pictures(1)[0], r"x\[None\]"), ([], "empty"), ((pictures(2), pictures(2)), "one input"), (3, "tensor"), (torch.full((1, 3, 16, 16), math.nan), "NaN"),
-])
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        (pictures(1)[0], r"x\[None\]"),
+        ([], "empty"),
+        ((pictures(2), pictures(2)), "one input"),
+        (3, "tensor"),
+        (torch.full((1, 3, 16, 16), math.nan), "NaN"),
+    ],
+)
 def test_inputs_that_do_not_fit_are_refused(inputs, message):
     with pytest.raises((ValueError, TypeError), match=message):
         explore(convolutional(), inputs)
 
 
-@pytest.mark.parametrize("named, message", [
-    (dict(categories=["a"]), "4 outputs"), (dict(labels=[1]), "1 labels for 2"), (dict(targets=[0, 9]), "out of range"), (dict(methods=["nothing"]), "not known by name"),
-    (dict(methods=[3]), "class or an instance"), (dict(methods={}), "empty"), (dict(normalise=3), "normalise is a int"),
-])
+@pytest.mark.parametrize(
+    "named, message",
+    [
+        (dict(categories=["a"]), "4 outputs"),
+        (dict(labels=[1]), "1 labels for 2"),
+        (dict(targets=[0, 9]), "out of range"),
+        (dict(methods=["nothing"]), "not known by name"),
+        (dict(methods=[3]), "class or an instance"),
+        (dict(methods={}), "empty"),
+        (dict(normalise=3), "normalise is a int"),
+    ],
+)
 def test_arguments_that_do_not_fit_are_refused(named, message):
     with pytest.raises((ValueError, TypeError, traitlets.TraitError), match=message):
         explore(convolutional(), pictures(2), **named)
@@ -256,14 +360,20 @@ def test_models_that_return_other_things_are_refused():
 
 
 def test_controls_and_traits_follow_each_other(opened):
-    explorer = opened(convolutional(), pictures(4), methods=["NeFLAG", "Integrated Gradients"], categories=list("abcd"), targets=[3, 2, 1, 0])
+    explorer = opened(
+        convolutional(),
+        pictures(4),
+        methods=["NeFLAG", "Integrated Gradients"],
+        categories=list("abcd"),
+        targets=[3, 2, 1, 0],
+    )
     explorer.wait()
     panel = explorer.panels[0]
     assert panel.result.target == 3 and "primary" in [b.button_style for b in explorer._picker.buttons]
     panel._controls["NeFLAG"]["n_points"].inner.value = 3
     assert panel.settings["n_points"] == 3
-    panel.settings = dict(radius=.5)
-    assert panel._controls["NeFLAG"]["radius"].inner.value == .5 and panel.settings["n_points"] == 3
+    panel.settings = dict(radius=0.5)
+    assert panel._controls["NeFLAG"]["radius"].inner.value == 0.5 and panel.settings["n_points"] == 3
     panel.tabs_of_methods.value = "Integrated Gradients"
     assert panel.method == "Integrated Gradients" and "baselines" in panel.settings
     panel.method = "NeFLAG"
@@ -273,7 +383,8 @@ def test_controls_and_traits_follow_each_other(opened):
     assert panel.target == 1 and panel.result.target == 1
     panel.target = None
     assert panel.class_menu.value == -1
-    explorer._picker._searched(traitlets.Bunch(new="c"))  # four classes have buttons enough, so the search is not shown
+    # four classes have buttons enough, so the search is not shown
+    explorer._picker._searched(traitlets.Bunch(new="c"))
     explorer.wait()
     assert explorer.target == 2 and panel.result.target == 2
     explorer._picker._searched(traitlets.Bunch(new="zebra"))
@@ -302,7 +413,14 @@ def test_display_controls_need_no_work_of_the_model(opened):
     explorer.wait()
     panel, seen = explorer.panels[0], set()
     seen.add(picture_of(panel.map))
-    for name, value in [("sign", "magnitude"), ("view", "map"), ("percentile", 80.), ("sign", "signed"), ("view", "overlay"), ("opacity", .3)]:
+    for name, value in [
+        ("sign", "magnitude"),
+        ("view", "map"),
+        ("percentile", 80.0),
+        ("sign", "signed"),
+        ("view", "overlay"),
+        ("opacity", 0.3),
+    ]:
         setattr(explorer, name, value)
         assert not explorer._worker.busy
         seen.add(picture_of(panel.map))
@@ -337,7 +455,11 @@ def test_region_by_clicks_sliders_and_trait(opened):
 
 def test_scrubbers_show_what_the_model_saw(opened):
     model, x = convolutional(), pictures(1)
-    explorer = opened(model, x, methods=[(NeFLAG, dict(n_points=3)), AttributionEquilibrium, (PathIntegratedGradients, dict(n_steps=4))])
+    explorer = opened(
+        model,
+        x,
+        methods=[(NeFLAG, dict(n_points=3)), AttributionEquilibrium, (PathIntegratedGradients, dict(n_steps=4))],
+    )
     panel = explorer.panels[0]
     explorer.wait()
     panel.tabs.selected_index = 1
@@ -348,7 +470,7 @@ def test_scrubbers_show_what_the_model_saw(opened):
     assert picture_of(panel.scrubber.chart.image) != before
     seen = torch.from_numpy(film.picture(16)).permute(2, 0, 1)[None] / 255
     probability = model(seen).softmax(1)[0, panel.result.target].item()
-    assert_close(probability, panel.curves.deletion[0, 16].item(), atol=.01, rtol=0)
+    assert_close(probability, panel.curves.deletion[0, 16].item(), atol=0.01, rtol=0)
     panel.scrubber.chart.buttons[32].click()
     assert panel.scrubber.step == 32 and "100%" in panel.scrubber.caption.value
     panel.curve_menu.value = "insertion"
@@ -363,7 +485,9 @@ def test_scrubbers_show_what_the_model_saw(opened):
     panel.method = "PathIntegratedGradients"
     explorer.wait()
     assert panel.tabs.titles[2] == "Path" and panel.steps.step == 32
-    assert_close(torch.from_numpy(panel.steps.film.picture(32)), (x[0].permute(1, 2, 0) * 255).round().byte(), atol=1, rtol=0)
+    assert_close(
+        torch.from_numpy(panel.steps.film.picture(32)), (x[0].permute(1, 2, 0) * 255).round().byte(), atol=1, rtol=0
+    )
     steps = panel.result.steps
     assert_close(float(steps.values[-1]), panel.result.score, rtol=1e-4, atol=1e-4)
 
@@ -389,12 +513,22 @@ def until(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "timed out"
-        time.sleep(.005)
+        time.sleep(0.005)
 
 
 def test_cancel_stops_at_the_next_call(opened):
     model = Slow()
-    explorer = opened(model, numbers(3, 6), methods={"path": lambda m, x, t, steps=40: PathIntegratedGradients(m).attribute(x, target=t, n_steps=steps, internal_batch_size=1)})
+    explorer = opened(
+        model,
+        numbers(3, 6),
+        methods={
+            "path": (
+                lambda m, x, t, steps=40: PathIntegratedGradients(m).attribute(
+                    x, target=t, n_steps=steps, internal_batch_size=1
+                )
+            )
+        },
+    )
     explorer.wait()
     panel = explorer.panels[0]
     calls = model.calls
@@ -431,7 +565,7 @@ def test_newer_request_replaces_the_older(opened):
 def test_bursts_of_a_slider_compute_once(opened):
     explorer = opened(convolutional(), pictures(1), methods=[(NeFLAG, dict(n_points=1))])
     explorer.wait()
-    explorer.debounce, seen = .1, []
+    explorer.debounce, seen = 0.1, []
     panel = explorer.panels[0]
     panel.observe(lambda change: change.new and seen.append(dict(change.new.request.settings)["n_points"]), "result")
     for n in range(2, 30):
@@ -449,7 +583,17 @@ def test_an_error_stays_in_its_panel_and_the_explorer_works_on(opened):
         return inputs
 
     model = convolutional()
-    explorer = opened(model, pictures(2), methods={"picky": picky, "shape": lambda m, x, t: x[:, :, :2], "type": lambda m, x, t: 3, "nan": lambda m, x, t: x / 0 - x / 0, "NeFLAG": (NeFLAG, dict(n_points=1))})
+    explorer = opened(
+        model,
+        pictures(2),
+        methods={
+            "picky": picky,
+            "shape": lambda m, x, t: x[:, :, :2],
+            "type": lambda m, x, t: 3,
+            "nan": lambda m, x, t: x / 0 - x / 0,
+            "NeFLAG": (NeFLAG, dict(n_points=1)),
+        },
+    )
     panel, other = explorer.panels[0], explorer.add_panel("NeFLAG")
     panel.settings = dict(n=2)
     explorer.wait()
@@ -497,14 +641,14 @@ def test_watch_counts_only_its_own_thread():
 
 
 def test_worker_order_errors_and_end():
-    worker, done = Worker(patience=.05), []
+    worker, done = Worker(patience=0.05), []
     gate = threading.Event()
     worker.submit("first", lambda stop: gate.wait(5))
     worker.submit("slow", lambda stop: done.append("slow"), priority=2)
     worker.submit("quick", lambda stop: done.append("quick"), priority=0)
     worker.submit("bad", lambda stop: 1 / 0)
     with pytest.raises(TimeoutError):
-        worker.wait(.05)
+        worker.wait(0.05)
     gate.set()
     worker.wait(5)
     assert done == ["quick", "slow"] and isinstance(worker.errors[0], ZeroDivisionError)
@@ -529,7 +673,12 @@ def test_cache_is_bounded():
 
 
 def test_saved_scripts_reproduce_their_panels(opened, tmp_path):
-    methods = {"NeFLAG": (NeFLAG, dict(n_points=2)), "Equilibrium": AttributionEquilibrium, "Integrated Gradients": (PathIntegratedGradients, dict(n_steps=6, baselines="blurred")), "shap": GradientShap}
+    methods = {
+        "NeFLAG": (NeFLAG, dict(n_points=2)),
+        "Equilibrium": AttributionEquilibrium,
+        "Integrated Gradients": (PathIntegratedGradients, dict(n_steps=6, baselines="blurred")),
+        "shap": GradientShap,
+    }
     explorer = opened(sample_model(), shape_images(2, seed=3).images, methods=methods, categories=SHAPE_CLASSES)
     panel = explorer.panels[0]
     explorer.folder, explorer.index, explorer.score = tmp_path, 1, "log_probability"
@@ -541,7 +690,10 @@ def test_saved_scripts_reproduce_their_panels(opened, tmp_path):
     assert sorted(f.suffix for f in tmp_path.iterdir()) == [".png"] * 4 + [".py"] * 4 + [".safetensors"] * 4
     scripts = sorted(map(str, tmp_path.glob("*.py")))
     check = tmp_path / "check"
-    check.write_text(f"import torch\nfor script in {scripts!r}:\n    names = dict(__file__=script)\n    exec(open(script).read(), names)\n    assert torch.equal(names['attribution'], names['saved']['attribution']), script\n")
+    check.write_text(
+        f"import torch\nfor script in {scripts!r}:\n    names = dict(__file__=script)\n    exec(open(script).read(),"
+        " names)\n    assert torch.equal(names['attribution'], names['saved']['attribution']), script\n"
+    )
     done = subprocess.run([sys.executable, check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     panel.save()
@@ -555,7 +707,9 @@ def test_saving_with_a_model_of_ones_own(opened, tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.returncode == 0 and float(done.stdout.split()[-1]) < 1e-5, done.stderr
     first, second = explorer.panels[0].save(tmp_path), explorer.panels[0].save(tmp_path)
-    assert [p.suffix for p in second] == [".png", ".safetensors", ".py", ".pt"] and not set(first) & set(second), "a model saved before is not overwritten"
+    assert [p.suffix for p in second] == [".png", ".safetensors", ".py", ".pt"] and not set(first) & set(second), (
+        "a model saved before is not overwritten"
+    )
     explorer.model_code = "model = make_model()"
     third = explorer.panels[0].save(tmp_path)
     assert "model = make_model()" in third[2].read_text() and len(third) == 3
@@ -565,7 +719,9 @@ def test_saving_with_a_model_of_ones_own(opened, tmp_path):
 
 
 def test_the_saved_program_is_python_whatever_the_class_is_called(opened, tmp_path):
-    explorer = opened(sample_model(), pictures(1), categories=['a "b"', "c\\d", "e", "f", "g", "h\n"], methods=["Equilibrium"])
+    explorer = opened(
+        sample_model(), pictures(1), categories=['a "b"', "c\\d", "e", "f", "g", "h\n"], methods=["Equilibrium"]
+    )
     for target in (0, 1, 5):
         explorer.target = target
         explorer.wait()
@@ -579,7 +735,7 @@ def test_the_map_is_seen(opened, view):
     explorer.wait()
     colours = np.asarray(PIL.Image.open(io.BytesIO(picture_of(explorer.panels[0].map))).convert("RGB"), dtype=int)
     red, blue = colours[..., 0] - colours[..., 2], colours[..., 2] - colours[..., 0]
-    assert (red > 40).mean() > .02 and blue.max() > 5, "red for the class and some blue against it, over grey"
+    assert (red > 40).mean() > 0.02 and blue.max() > 5, "red for the class and some blue against it, over grey"
 
 
 def test_the_default_of_every_slider_lies_on_its_grid():
@@ -599,10 +755,17 @@ def busy_machine():
     return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1)
 
 
-@pytest.mark.parametrize("method, settings", [("NeFLAG", dict(n_points=1, radius=.12)), ("Equilibrium", dict(ratio=1.9)), ("Integrated Gradients", dict(n_steps=32, baselines="mean"))])
+@pytest.mark.parametrize(
+    "method, settings",
+    [
+        ("NeFLAG", dict(n_points=1, radius=0.12)),
+        ("Equilibrium", dict(ratio=1.9)),
+        ("Integrated Gradients", dict(n_steps=32, baselines="mean")),
+    ],
+)
 def test_a_changed_slider_shows_its_result_within_a_second(opened, method, settings):
     explorer = opened(sample_model(), shape_images(2).images, methods=["NeFLAG", "Equilibrium", "Integrated Gradients"])
-    explorer.debounce = .15
+    explorer.debounce = 0.15
     panel = explorer.panels[0]
     panel.method = method
     explorer.wait()
@@ -614,13 +777,17 @@ def test_a_changed_slider_shows_its_result_within_a_second(opened, method, setti
         explorer.wait()
         shown.clear()
         control = panel._controls[method][name]
-        other = {"radius": .2 + .1 * attempt, "ratio": 1. + .1 * attempt, "baselines": ("white", "noise", "black")[attempt]}[name]
+        other = {
+            "radius": 0.2 + 0.1 * attempt,
+            "ratio": 1.0 + 0.1 * attempt,
+            "baselines": ("white", "noise", "black")[attempt],
+        }[name]
         begin = time.monotonic()
         control.inner.value = other
         assert shown.wait(20)
         took.append(time.monotonic() - begin)
         explorer.wait()
-    assert min(took) < (6. if busy_machine() else 1.), took
+    assert min(took) < (6.0 if busy_machine() else 1.0), took
 
 
 def test_other_controls_answer_during_long_work(opened):
@@ -632,12 +799,12 @@ def test_other_controls_answer_during_long_work(opened):
     took = []
     for k in range(12):
         begin = time.monotonic()
-        explorer.opacity = .3 + .05 * k
+        explorer.opacity = 0.3 + 0.05 * k
         took.append(time.monotonic() - begin)
-        time.sleep(.02)
+        time.sleep(0.02)
     explorer.cancel()
     explorer.wait()
-    assert sorted(took)[len(took) // 2] < (2. if busy_machine() else .2), took
+    assert sorted(took)[len(took) // 2] < (2.0 if busy_machine() else 0.2), took
 
 
 def random_interaction(explorer, chance):
@@ -650,7 +817,18 @@ def random_interaction(explorer, chance):
         "class": lambda: chance.choice(explorer._picker.buttons).click(),
         "search": lambda: explorer._picker._searched(traitlets.Bunch(new=chance.choice(["class 1", "2", "zebra", ""]))),
         "score": lambda: explorer.set_trait("score", chance.choice(["logit", "probability", "log_probability"])),
-        "display": lambda: explorer.set_trait(*chance.choice([("sign", "magnitude"), ("sign", "signed"), ("view", "map"), ("view", "overlay"), ("opacity", chance.random()), ("percentile", chance.uniform(50, 100))])),
+        "display": lambda: explorer.set_trait(
+            *chance.choice(
+                [
+                    ("sign", "magnitude"),
+                    ("sign", "signed"),
+                    ("view", "map"),
+                    ("view", "overlay"),
+                    ("opacity", chance.random()),
+                    ("percentile", chance.uniform(50, 100)),
+                ]
+            )
+        ),
         "removed": lambda: explorer.set_trait("removed", chance.choice(["black", "mean", "noise"])),
         "cell": lambda: chance.choice(explorer._chooser.picture.buttons).click(),
         "no region": lambda: explorer._chooser.clear.click(),
@@ -675,11 +853,15 @@ def random_interaction(explorer, chance):
             if p.kind in ("choice", "baseline"):
                 control.inner.value = chance.choice([c for c in p.choices if c != "blurred"])
             elif p.kind == "switch":
-                control.inner.value = chance.random() < .5
+                control.inner.value = chance.random() < 0.5
             elif p.name in ("n_points", "search_steps", "n_steps"):
                 control.inner.value = chance.randint(int(p.low), 6)
             else:
-                control.inner.value = control.inner.value * chance.uniform(.7, 1.3) if p.kind != "integer" else chance.randint(int(p.low), int(p.high))
+                control.inner.value = (
+                    control.inner.value * chance.uniform(0.7, 1.3)
+                    if p.kind != "integer"
+                    else chance.randint(int(p.low), int(p.high))
+                )
 
     known |= {"setting": setting, "another setting": setting, "and another": setting}
     name = chance.choice(list(known))
@@ -693,12 +875,16 @@ def test_two_hundred_random_interactions(seed, tabular):
 
     chance = random.Random(seed)
     model, inputs = (mlp(), numbers(30, 6)) if tabular else (convolutional(), pictures(30))
-    methods = {"NeFLAG": (NeFLAG, dict(n_points=3)), "Integrated Gradients": (PathIntegratedGradients, dict(n_steps=4)), "Saliency": Saliency} | ({} if tabular else {"Equilibrium": AttributionEquilibrium})
+    methods = {
+        "NeFLAG": (NeFLAG, dict(n_points=3)),
+        "Integrated Gradients": (PathIntegratedGradients, dict(n_steps=4)),
+        "Saliency": Saliency,
+    } | ({} if tabular else {"Equilibrium": AttributionEquilibrium})
     gc.collect()
     widgets_before, hooks_before = len(ipywidgets.widgets.widget._instances), hooks(model)
     figures_before = sum(isinstance(o, Figure) for o in gc.get_objects())
     explorer = explore(model, inputs, methods=methods)
-    explorer.debounce, explorer._cache = .005, ResultCache(megabytes=4)
+    explorer.debounce, explorer._cache = 0.005, ResultCache(megabytes=4)
     process, memory, alive = psutil.Process(), [], []
     for k in range(200):
         name = random_interaction(explorer, chance)
@@ -730,7 +916,7 @@ class Gated(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.act, self.last, self.factor = nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3), 1.
+        self.first, self.act, self.last, self.factor = nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3), 1.0
         self.register_buffer("shift", torch.zeros(8))
 
     def forward(self, x):
@@ -738,7 +924,7 @@ class Gated(nn.Module):
 
 
 def step(model, settings):
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     model(numbers(3, 6)).square().sum().backward()
     optimizer.step()
 
@@ -748,19 +934,24 @@ CHANGES = {
     "through .data": lambda m, s: m.last.weight.data.mul_(-2),
     "signs of one unit": lambda m, s: m.first.weight.data[0].neg_(),
     "loaded": lambda m, s: m.load_state_dict(seeded(Gated, seed=5).state_dict()),
-    "vector_to_parameters": lambda m, s: nn.utils.vector_to_parameters(2 * nn.utils.parameters_to_vector(m.parameters()), m.parameters()),
+    "vector_to_parameters": lambda m, s: nn.utils.vector_to_parameters(
+        2 * nn.utils.parameters_to_vector(m.parameters()), m.parameters()
+    ),
     "a parameter replaced": lambda m, s: setattr(m.last, "weight", nn.Parameter(-m.last.weight.detach())),
-    "a buffer": lambda m, s: m.shift.add_(1.),
+    "a buffer": lambda m, s: m.shift.add_(1.0),
     "a layer": lambda m, s: setattr(m, "act", nn.ReLU()),
-    "a flag": lambda m, s: setattr(m, "factor", -1.),
+    "a flag": lambda m, s: setattr(m, "factor", -1.0),
     "a hook": lambda m, s: m.act.register_forward_hook(lambda module, given, result: -result),
-    "a number in a closure": lambda m, s: s.update(scale=-3.),
+    "a number in a closure": lambda m, s: s.update(scale=-3.0),
 }
 
 
-@pytest.mark.parametrize("change, form", [(c, f) for f in ("module", "function") for c in CHANGES if (f, c) != ("module", "a number in a closure")])
+@pytest.mark.parametrize(
+    "change, form",
+    [(c, f) for f in ("module", "function") for c in CHANGES if (f, c) != ("module", "a number in a closure")],
+)
 def test_a_changed_model_is_explained_anew(opened, change, form):
-    model, settings = seeded(Gated).eval(), dict(scale=1.)
+    model, settings = seeded(Gated).eval(), dict(scale=1.0)
     given = model if form == "module" else lambda x: settings["scale"] * model(x)
     explorer = opened(given, numbers(3, 6), methods=["Integrated Gradients", "NeFLAG"])
     explorer.add_panel()
@@ -783,7 +974,7 @@ def test_a_changed_model_is_explained_anew(opened, change, form):
         assert ours.note.value == theirs.note.value
     assert_close(explorer.probabilities, fresh.probabilities)
     assert explorer._masked_probability(0) == fresh._masked_probability(0)
-    model.last.bias.data.add_(torch.tensor([0., 50., 0.]))
+    model.last.bias.data.add_(torch.tensor([0.0, 50.0, 0.0]))
     explorer.panels[1].settings = dict(n_points=3)  # asked in one panel; the other one follows
     explorer.wait()
     assert [p.result.target for p in explorer.panels] == [int(given(numbers(3, 6)[:1]).argmax())] * 2
@@ -831,11 +1022,22 @@ def head(last, outputs=3):
     return seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, outputs), *last)).eval()
 
 
-@pytest.mark.parametrize("make, score, noticed", [
-    (lambda: head([]), None, False), (lambda: head([nn.Softmax(1)]), None, True), (lambda: head([nn.Sigmoid()]), None, True), (lambda: head([nn.Sigmoid()], 1), None, True),
-    (lambda: head([nn.Sigmoid(), nn.Flatten(0)], 1), None, True), (lambda: head([], 1), None, False), (lambda: head([nn.LogSoftmax(1)]), None, False),
-    (lambda: head([]), "sigmoid", False), (lambda: head([]), "log_sigmoid", False), (lambda: head([nn.Softmax(1)]), "output", True), (lambda: head([nn.Softmax(1)]), "logit", True),
-])
+@pytest.mark.parametrize(
+    "make, score, noticed",
+    [
+        (lambda: head([]), None, False),
+        (lambda: head([nn.Softmax(1)]), None, True),
+        (lambda: head([nn.Sigmoid()]), None, True),
+        (lambda: head([nn.Sigmoid()], 1), None, True),
+        (lambda: head([nn.Sigmoid(), nn.Flatten(0)], 1), None, True),
+        (lambda: head([], 1), None, False),
+        (lambda: head([nn.LogSoftmax(1)]), None, False),
+        (lambda: head([]), "sigmoid", False),
+        (lambda: head([]), "log_sigmoid", False),
+        (lambda: head([nn.Softmax(1)]), "output", True),
+        (lambda: head([nn.Softmax(1)]), "logit", True),
+    ],
+)
 def test_the_probability_shown_is_the_models(opened, make, score, noticed):
     model, x = make(), numbers(3, 6)
     explorer = opened(model, x, methods=["Integrated Gradients"], score=score)
@@ -844,7 +1046,13 @@ def test_the_probability_shown_is_the_models(opened, make, score, noticed):
 
     def right(outputs):
         outputs = outputs.detach().reshape(1, -1)
-        return outputs if noticed else outputs.sigmoid() if outputs.shape[1] == 1 or "sigmoid" in (score or "") else outputs.softmax(1)
+        return (
+            outputs
+            if noticed
+            else outputs.sigmoid()
+            if outputs.shape[1] == 1 or "sigmoid" in (score or "")
+            else outputs.softmax(1)
+        )
 
     panel, expected = explorer.panels[0], right(model(x[:1]))
     k = panel.result.target
@@ -876,7 +1084,12 @@ def test_the_score_menu_offers_every_score(opened):
         explorer.wait()
         panel = explorer.panels[0]
         assert panel.state == "done" and panel.result.request.score == score
-        assert_close(panel.result.score, ClassScore(explorer.model, of=score)(numbers(2, 6)[:1])[0, panel.result.target].item(), rtol=1e-4, atol=1e-5)
+        assert_close(
+            panel.result.score,
+            ClassScore(explorer.model, of=score)(numbers(2, 6)[:1])[0, panel.result.target].item(),
+            rtol=1e-4,
+            atol=1e-5,
+        )
         if score == "output":  # of a model of logits: no probability is made of them
             assert "output <b>" in panel.note.value and "%" not in explorer._picker.buttons[0].description
 
@@ -905,14 +1118,20 @@ def test_bytes_are_divided_by_255_and_that_is_said(opened):
     explorer.wait()
     assert_close(explorer.input(0), x[:1].float() / 255)
     assert "divided by 255" in explorer.status.value
-    table = opened(mlp(), torch.randint(0, 200, (3, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), methods=["Integrated Gradients"])
+    table = opened(
+        mlp(),
+        torch.randint(0, 200, (3, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
+        methods=["Integrated Gradients"],
+    )
     assert table.input(0).max() > 1, "a table of small numbers is no picture"
     table.wait()
     assert "255" not in table.status.value
 
 
 def test_a_picture_outside_zero_one_is_said_to_be_stretched(opened):
-    explorer = opened(convolutional(), torch.stack([pictures(1)[0], 3 * pictures(1)[0]]), methods=["Integrated Gradients"])
+    explorer = opened(
+        convolutional(), torch.stack([pictures(1)[0], 3 * pictures(1)[0]]), methods=["Integrated Gradients"]
+    )
     explorer.wait()
     assert "stretched" not in explorer.status.value
     explorer.index = 1
@@ -922,7 +1141,13 @@ def test_a_picture_outside_zero_one_is_said_to_be_stretched(opened):
 
 def test_rows_of_plain_numbers_are_inputs(opened):
     rows = numbers(3, 6)
-    for inputs in (rows.tolist(), rows.numpy(), list(rows.numpy()), [tuple(row) for row in rows.tolist()], [(row, "name") for row in rows]):
+    for inputs in (
+        rows.tolist(),
+        rows.numpy(),
+        list(rows.numpy()),
+        [tuple(row) for row in rows.tolist()],
+        [(row, "name") for row in rows],
+    ):
         explorer = opened(mlp(), inputs, methods=["Integrated Gradients"])
         explorer.wait()
         assert explorer.panels[0].state == "done", explorer.panels[0].error
@@ -933,11 +1158,17 @@ def test_rows_of_plain_numbers_are_inputs(opened):
 
 
 def batch_normalised():
-    return seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.3), nn.Flatten(), nn.Linear(4 * 14 * 14, 4)))
+    return seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(4 * 14 * 14, 4)
+        )
+    )
 
 
 def training(model, steps, beside=None):
-    "A loop as in another cell: its losses, random numbers and modes; gradients, statistics and the generator at the end"
+    """A loop as in another cell: its losses, random numbers and modes; gradients, statistics and the generator at
+    the end
+    """
     torch.manual_seed(7)
     np.random.seed(7)
     random.seed(7)
@@ -948,10 +1179,23 @@ def training(model, steps, beside=None):
         loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
-        seen.append((loss.item(), torch.rand(1).item(), np.random.rand(), random.random(), [m.training for m in model.modules()]))
+        seen.append(
+            (
+                loss.item(),
+                torch.rand(1).item(),
+                np.random.rand(),
+                random.random(),
+                [m.training for m in model.modules()],
+            )
+        )
         if beside is not None:
             beside(k)
-    return seen, [p.grad.clone() for p in model.parameters()], {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    return (
+        seen,
+        [p.grad.clone() for p in model.parameters()],
+        {k: v.clone() for k, v in model.state_dict().items()},
+        torch.get_rng_state(),
+    )
 
 
 def tunnel(model, inputs, target):
@@ -959,8 +1203,12 @@ def tunnel(model, inputs, target):
 
 
 BESIDE = {
-    "NeFLAG": (NeFLAG, dict(n_points=4)), "Equilibrium": AttributionEquilibrium, "Geodesic": (GeodesicIGSVI, dict(n_steps=3, rounds=0, max_iterations=1)),
-    "Integrated Gradients": PathIntegratedGradients, "tunnel": tunnel, "occlusion": (Occlusion, dict(sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))),
+    "NeFLAG": (NeFLAG, dict(n_points=4)),
+    "Equilibrium": AttributionEquilibrium,
+    "Geodesic": (GeodesicIGSVI, dict(n_steps=3, rounds=0, max_iterations=1)),
+    "Integrated Gradients": PathIntegratedGradients,
+    "tunnel": tunnel,
+    "occlusion": (Occlusion, dict(sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))),
 }
 
 
@@ -989,14 +1237,18 @@ def test_a_training_loop_beside_the_explorer_is_the_same_loop(opened, shown):
     assert all(torch.equal(v, beside[2][k]) for k, v in alone[2].items())
     assert hooks(model) == 0 and all(m.training for m in model.modules())
     explorer.wait()
-    assert not explorer._worker.errors and {p.state for p in explorer.panels} == {"done"}, [p.error for p in explorer.panels]
+    assert not explorer._worker.errors and {p.state for p in explorer.panels} == {"done"}, [
+        p.error for p in explorer.panels
+    ]
     if shown != "another model":
         explorer.index = (explorer.index + 1) % 3
         explorer.wait()
         assert "training mode" in explorer.status.value
         frozen = batch_normalised().eval()
         frozen.load_state_dict(model.state_dict())
-        shown_score = frozen(pictures(3)[explorer.index:explorer.index + 1])[0, explorer.panels[0].result.target].item()
+        shown_score = frozen(pictures(3)[explorer.index : explorer.index + 1])[
+            0, explorer.panels[0].result.target
+        ].item()
         assert_close(explorer.panels[0].result.score, shown_score, rtol=1e-4, atol=1e-5)
 
 
@@ -1006,7 +1258,9 @@ def test_a_function_in_training_mode_is_announced(opened):
     explorer = opened(lambda x: model(x), pictures(1), methods=["Integrated Gradients"])
     explorer.wait()
     assert all("train it meanwhile" in shown.value for shown in (explorer.status, explorer.panels[0].note))
-    assert all(m.training for m in model.modules()) and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(m.training for m in model.modules()) and all(
+        torch.equal(v, before[k]) for k, v in model.state_dict().items()
+    )
 
 
 def test_several_explorers_trace_at_once(opened):
@@ -1041,9 +1295,23 @@ def test_draws_of_other_methods_come_from_the_explorers_generator(opened):
 def draw_all():
     like = torch.ones(5)
     return [
-        torch.rand(5), torch.randn(2, 3), torch.randint(9, (4,)), torch.randint(2, 9, (4,)), torch.randperm(6), torch.normal(0., like), torch.normal(like, 2.), torch.bernoulli(like / 2),
-        torch.multinomial(like, 2), torch.rand_like(like), torch.randn_like(like, dtype=torch.float64), like.clone().normal_(), like.clone().uniform_(1, 2), like.clone().bernoulli_(.5),
-        like.clone().exponential_(), torch.distributions.Normal(0., 1.).sample((3,)), torch.poisson(like),
+        torch.rand(5),
+        torch.randn(2, 3),
+        torch.randint(9, (4,)),
+        torch.randint(2, 9, (4,)),
+        torch.randperm(6),
+        torch.normal(0.0, like),
+        torch.normal(like, 2.0),
+        torch.bernoulli(like / 2),
+        torch.multinomial(like, 2),
+        torch.rand_like(like),
+        torch.randn_like(like, dtype=torch.float64),
+        like.clone().normal_(),
+        like.clone().uniform_(1, 2),
+        like.clone().bernoulli_(0.5),
+        like.clone().exponential_(),
+        torch.distributions.Normal(0.0, 1.0).sample((3,)),
+        torch.poisson(like),
     ]
 
 
@@ -1058,21 +1326,29 @@ def test_every_draw_has_its_own_generator():
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
     generator = torch.Generator().manual_seed(3)
     with _OwnDraws():
-        assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=torch.Generator().manual_seed(3))), "a generator that is given is used"
+        assert torch.equal(
+            torch.rand(3, generator=generator), torch.rand(3, generator=torch.Generator().manual_seed(3))
+        ), "a generator that is given is used"
 
 
 # Files
 
 
-def scripted(model, inputs, target, *, weights=None, kind: str = "a", scale: float = 1., names=None):
-    return inputs * scale * (1. if weights is None else torch.as_tensor(weights))
+def scripted(model, inputs, target, *, weights=None, kind: str = "a", scale: float = 1.0, names=None):
+    return inputs * scale * (1.0 if weights is None else torch.as_tensor(weights))
 
 
 def test_saved_scripts_with_settings_of_all_kinds_run(opened, tmp_path):
-    settings = dict(weights=torch.arange(6.).requires_grad_(), names=["a'\n", np.float32(2.5), (1, None)], scale=np.float64(3.))
+    settings = dict(
+        weights=torch.arange(6.0).requires_grad_(), names=["a'\n", np.float32(2.5), (1, None)], scale=np.float64(3.0)
+    )
     methods = {
-        "tensor": (FeatureAblation, dict(feature_mask=torch.tensor([[0, 0, 1, 1, 2, 2]]))), "kinds": (scripted, settings), "array": (scripted, dict(weights=np.arange(6.))),
-        "windows": (Occlusion, dict(sliding_window_shapes=(2,), strides=(2,))), "baseline": (IntegratedGradients, dict(baselines=torch.full((1, 6), .5))), "numbers": (NeFLAG, dict(n_points=np.int64(2))),
+        "tensor": (FeatureAblation, dict(feature_mask=torch.tensor([[0, 0, 1, 1, 2, 2]]))),
+        "kinds": (scripted, settings),
+        "array": (scripted, dict(weights=np.arange(6.0))),
+        "windows": (Occlusion, dict(sliding_window_shapes=(2,), strides=(2,))),
+        "baseline": (IntegratedGradients, dict(baselines=torch.full((1, 6), 0.5))),
+        "numbers": (NeFLAG, dict(n_points=np.int64(2))),
     }
     explorer = opened(mlp(), numbers(2, 6), methods=methods)
     scripts = []
@@ -1082,8 +1358,16 @@ def test_saved_scripts_with_settings_of_all_kinds_run(opened, tmp_path):
         assert explorer.panels[0].state == "done", explorer.panels[0].error
         scripts.append(str(explorer.panels[0].save(tmp_path)[2]))
     check = tmp_path / "check"
-    check.write_text(f"import torch\nfor script in {scripts!r}:\n    names = dict(__file__=script)\n    exec(open(script).read(), names)\n    assert (names['attribution'] - names['saved']['attribution']).abs().max() < 1e-6, script\n")
-    done = subprocess.run([sys.executable, check], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))))
+    check.write_text(
+        f"import torch\nfor script in {scripts!r}:\n    names = dict(__file__=script)\n    exec(open(script).read(),"
+        " names)\n    assert (names['attribution'] - names['saved']['attribution']).abs().max() < 1e-6, script\n"
+    )
+    done = subprocess.run(
+        [sys.executable, check],
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -1096,7 +1380,13 @@ def test_names_are_no_program(opened, tmp_path):
     function.__name__ = function.__qualname__ = function.__module__ = evil
     Strange = type(evil, (Saliency,), {})
     Strange.__module__ = evil
-    methods = {evil: function, "class" + evil: Strange, "instance": Strange(mlp()), "lambda": lambda m, i, t: i, "settings": (function, {evil: evil, "class": 1, "object": object()})}
+    methods = {
+        evil: function,
+        "class" + evil: Strange,
+        "instance": Strange(mlp()),
+        "lambda": lambda m, i, t: i,
+        "settings": (function, {evil: evil, "class": 1, "object": object()}),
+    }
     explorer = opened(mlp(), numbers(2, 6), methods=methods, categories=[evil, "'''", '"' * 3], labels=[evil, "b"])
     for method in explorer.methods:
         explorer.panels[0].method = method
@@ -1169,20 +1459,62 @@ class Nothing:
 
 
 WRONG = [
-    (dict(model=None), "callable"), (dict(model=nn.Linear), "give an instance"), (dict(model=lambda x: x.sum()), "classifiers"), (dict(model=lambda x: x.sum(1).to(torch.complex64)), "complex"),
-    (dict(model=Nothing()), "one tensor"), (dict(model=lambda x: x[:, :, None, None]), "classifiers"),
-    (dict(inputs=None), "give a tensor"), (dict(inputs="picture.png"), "give a tensor"), (dict(inputs={"a": 1}), "give a tensor"), (dict(inputs=3.), "give a tensor"), (dict(inputs=[]), "empty"),
-    (dict(inputs=torch.zeros(2, 6, dtype=torch.complex64)), "complex"), (dict(inputs=torch.zeros(2, 6).to_sparse()), "to_dense"), (dict(inputs=torch.zeros(2, 6, device="meta")), "meta"),
-    (dict(inputs=np.zeros((2, 6), dtype=object)), "can't be read"), (dict(inputs=["a"]), "got str"), (dict(inputs=[1, 2, 3]), "features"), (dict(inputs=[dict(image=torch.zeros(6))]), "dictionary with image"),
-    (dict(inputs=[None]), "got NoneType"), (dict(inputs=torch.zeros(2, 0)), "shape"), (dict(inputs=[PIL.Image.new("RGB", (4, 4))]), "got Image"),
-    (dict(inputs=torch.zeros(2, 3, 16, 16, dtype=torch.int64)), "bytes"), (dict(inputs=torch.zeros(6)), r"x\[None\]"), (dict(inputs=torch.full((1, 6), math.inf)), "NaN"),
-    (dict(labels="ab"), "one entry per input"), (dict(labels=3), "one entry per input"), (dict(labels={1: 2, 3: 4}), "one entry per input"), (dict(labels=["a"]), "1 labels for 2"), (dict(labels=torch.tensor(3)), "one entry"),
-    (dict(targets="01"), "one entry per input"), (dict(targets=[0, "a"]), "int"), (dict(targets=[0, 1.5]), "int"), (dict(targets=[True, 0]), "int"), (dict(targets=[0, None]), "int"), (dict(targets=2), "one entry"),
-    (dict(targets=[0, 3]), "out of range"), (dict(targets=[0, -1]), "out of range"), (dict(targets=torch.tensor([0., 1.])), "int"), (dict(targets=[2**70, 0]), "out of range"),
-    (dict(categories=3), "name of every class"), (dict(categories="abc"), "name of every class"), (dict(categories={"a": 0}), "name of every class"), (dict(categories=["a"]), "3 outputs"),
-    (dict(methods=3), "class or an instance"), (dict(methods=[]), "empty"), (dict(methods=["IG"]), "not known by name"), (dict(methods=[(NeFLAG, 3)]), "pair"), (dict(methods=[(NeFLAG,)]), "pair"), (dict(methods=[None]), "class or an instance"),
-    (dict(normalise=3), "normalise is a int"), (dict(normalise=(0., 0.)), "std"), (dict(normalise=("a", "b")), "mean"), (dict(normalise=(0., math.nan)), "std"), (dict(normalise=(None, 1.)), "mean"),
-    (dict(score="logits"), "choose one of"), (dict(score=3), "choose one of"),
+    (dict(model=None), "callable"),
+    (dict(model=nn.Linear), "give an instance"),
+    (dict(model=lambda x: x.sum()), "classifiers"),
+    (dict(model=lambda x: x.sum(1).to(torch.complex64)), "complex"),
+    (dict(model=Nothing()), "one tensor"),
+    (dict(model=lambda x: x[:, :, None, None]), "classifiers"),
+    (dict(inputs=None), "give a tensor"),
+    (dict(inputs="picture.png"), "give a tensor"),
+    (dict(inputs={"a": 1}), "give a tensor"),
+    (dict(inputs=3.0), "give a tensor"),
+    (dict(inputs=[]), "empty"),
+    (dict(inputs=torch.zeros(2, 6, dtype=torch.complex64)), "complex"),
+    (dict(inputs=torch.zeros(2, 6).to_sparse()), "to_dense"),
+    (dict(inputs=torch.zeros(2, 6, device="meta")), "meta"),
+    (dict(inputs=np.zeros((2, 6), dtype=object)), "can't be read"),
+    (dict(inputs=["a"]), "got str"),
+    (dict(inputs=[1, 2, 3]), "features"),
+    (dict(inputs=[dict(image=torch.zeros(6))]), "dictionary with image"),
+    (dict(inputs=[None]), "got NoneType"),
+    (dict(inputs=torch.zeros(2, 0)), "shape"),
+    (dict(inputs=[PIL.Image.new("RGB", (4, 4))]), "got Image"),
+    (dict(inputs=torch.zeros(2, 3, 16, 16, dtype=torch.int64)), "bytes"),
+    (dict(inputs=torch.zeros(6)), r"x\[None\]"),
+    (dict(inputs=torch.full((1, 6), math.inf)), "NaN"),
+    (dict(labels="ab"), "one entry per input"),
+    (dict(labels=3), "one entry per input"),
+    (dict(labels={1: 2, 3: 4}), "one entry per input"),
+    (dict(labels=["a"]), "1 labels for 2"),
+    (dict(labels=torch.tensor(3)), "one entry"),
+    (dict(targets="01"), "one entry per input"),
+    (dict(targets=[0, "a"]), "int"),
+    (dict(targets=[0, 1.5]), "int"),
+    (dict(targets=[True, 0]), "int"),
+    (dict(targets=[0, None]), "int"),
+    (dict(targets=2), "one entry"),
+    (dict(targets=[0, 3]), "out of range"),
+    (dict(targets=[0, -1]), "out of range"),
+    (dict(targets=torch.tensor([0.0, 1.0])), "int"),
+    (dict(targets=[2**70, 0]), "out of range"),
+    (dict(categories=3), "name of every class"),
+    (dict(categories="abc"), "name of every class"),
+    (dict(categories={"a": 0}), "name of every class"),
+    (dict(categories=["a"]), "3 outputs"),
+    (dict(methods=3), "class or an instance"),
+    (dict(methods=[]), "empty"),
+    (dict(methods=["IG"]), "not known by name"),
+    (dict(methods=[(NeFLAG, 3)]), "pair"),
+    (dict(methods=[(NeFLAG,)]), "pair"),
+    (dict(methods=[None]), "class or an instance"),
+    (dict(normalise=3), "normalise is a int"),
+    (dict(normalise=(0.0, 0.0)), "std"),
+    (dict(normalise=("a", "b")), "mean"),
+    (dict(normalise=(0.0, math.nan)), "std"),
+    (dict(normalise=(None, 1.0)), "mean"),
+    (dict(score="logits"), "choose one of"),
+    (dict(score=3), "choose one of"),
 ]
 
 
@@ -1193,10 +1525,33 @@ def test_wrong_arguments_are_refused_in_words(wrong, message):
         explore(call.pop("model"), call.pop("inputs"), **call).close()
 
 
-@pytest.mark.parametrize("name, value", [
-    ("region", "ab"), ("region", 5), ("region", (math.nan, 1)), ("region", (0, 2.5)), ("region", (2, 2)), ("region", (0, 7)), ("region", (0, 1, 2, 3)), ("region", {0: 1}), ("region", (False, 1)),
-    ("target", 3), ("target", -1), ("index", 2), ("index", -1), ("target", "a"), ("index", None), ("score", "odds"), ("sign", "both"), ("view", 3), ("opacity", 2.), ("opacity", "a"), ("percentile", 20.), ("removed", "grey"),
-])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("region", "ab"),
+        ("region", 5),
+        ("region", (math.nan, 1)),
+        ("region", (0, 2.5)),
+        ("region", (2, 2)),
+        ("region", (0, 7)),
+        ("region", (0, 1, 2, 3)),
+        ("region", {0: 1}),
+        ("region", (False, 1)),
+        ("target", 3),
+        ("target", -1),
+        ("index", 2),
+        ("index", -1),
+        ("target", "a"),
+        ("index", None),
+        ("score", "odds"),
+        ("sign", "both"),
+        ("view", 3),
+        ("opacity", 2.0),
+        ("opacity", "a"),
+        ("percentile", 20.0),
+        ("removed", "grey"),
+    ],
+)
 def test_traits_keep_their_value_when_a_wrong_one_is_set(opened, name, value):
     explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
     before = getattr(explorer, name)
@@ -1206,10 +1561,21 @@ def test_traits_keep_their_value_when_a_wrong_one_is_set(opened, name, value):
     explorer.wait()
 
 
-@pytest.mark.parametrize("method, wrong", [
-    ("NeFLAG", dict(n_points="a")), ("NeFLAG", dict(n_points=2.5)), ("NeFLAG", dict(n_points=None)), ("NeFLAG", dict(radius=math.nan)), ("NeFLAG", dict(radius="1")), ("NeFLAG", dict(radius_unit="mile")), ("NeFLAG", dict(points=3)),
-    ("Integrated Gradients", dict(baselines="green")), ("Integrated Gradients", dict(baselines=.5)), ("Integrated Gradients", dict(n_steps=True)),
-])
+@pytest.mark.parametrize(
+    "method, wrong",
+    [
+        ("NeFLAG", dict(n_points="a")),
+        ("NeFLAG", dict(n_points=2.5)),
+        ("NeFLAG", dict(n_points=None)),
+        ("NeFLAG", dict(radius=math.nan)),
+        ("NeFLAG", dict(radius="1")),
+        ("NeFLAG", dict(radius_unit="mile")),
+        ("NeFLAG", dict(points=3)),
+        ("Integrated Gradients", dict(baselines="green")),
+        ("Integrated Gradients", dict(baselines=0.5)),
+        ("Integrated Gradients", dict(n_steps=True)),
+    ],
+)
 def test_settings_keep_their_values_when_wrong_ones_are_set(opened, method, wrong):
     explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG", "Integrated Gradients"])
     panel = explorer.panels[0]
@@ -1226,18 +1592,44 @@ def test_a_slider_reaches_a_value_beyond_its_range(opened):
     explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
     panel = explorer.panels[0]
     panel.settings = dict(n_points=np.int64(75))
-    assert panel.settings["n_points"] == 75 and type(panel.settings["n_points"]) is int and panel._controls["NeFLAG"]["n_points"].inner.value == 75
+    assert (
+        panel.settings["n_points"] == 75
+        and type(panel.settings["n_points"]) is int
+        and panel._controls["NeFLAG"]["n_points"].inner.value == 75
+    )
     explorer.wait()
 
 
-@pytest.mark.parametrize("call, kind", [
-    (lambda e: e.input(7), ValueError), (lambda e: e.input("a"), TypeError), (lambda e: e.caption(9), ValueError), (lambda e: e.masked(0, "ab"), TypeError), (lambda e: e.masked(0, (3, 9)), ValueError),
-    (lambda e: e.find_class(2.5), TypeError), (lambda e: e.find_class("zebra"), ValueError), (lambda e: e.find_result(3), TypeError), (lambda e: e.wait("a"), TypeError), (lambda e: e.wait(-1), ValueError),
-    (lambda e: e.remove_panel(3), TypeError), (lambda e: e.add_panel("nothing"), ValueError), (lambda e: e.panels[0].save(3), TypeError), (lambda e: share_inside("a", (0, 1)), TypeError),
-    (lambda e: share_inside(torch.zeros(1, 3), (0, 9)), ValueError), (lambda e: share_inside(torch.zeros(2, 3), (0, 1)), ValueError), (lambda e: share_inside(torch.zeros(1, 3), "a"), TypeError),
-    (lambda e: Worker("a"), TypeError), (lambda e: Worker(-1), ValueError), (lambda e: Worker().submit("k", 3), TypeError), (lambda e: Worker().submit("k", print, math.nan), ValueError), (lambda e: ResultCache("a"), TypeError),
-    (lambda e: ResultCache(1, 0), ValueError), (lambda e: baseline(torch.zeros(1, 3), "green"), ValueError), (lambda e: Method((1, 2, 3)), TypeError),
-])
+@pytest.mark.parametrize(
+    "call, kind",
+    [
+        (lambda e: e.input(7), ValueError),
+        (lambda e: e.input("a"), TypeError),
+        (lambda e: e.caption(9), ValueError),
+        (lambda e: e.masked(0, "ab"), TypeError),
+        (lambda e: e.masked(0, (3, 9)), ValueError),
+        (lambda e: e.find_class(2.5), TypeError),
+        (lambda e: e.find_class("zebra"), ValueError),
+        (lambda e: e.find_result(3), TypeError),
+        (lambda e: e.wait("a"), TypeError),
+        (lambda e: e.wait(-1), ValueError),
+        (lambda e: e.remove_panel(3), TypeError),
+        (lambda e: e.add_panel("nothing"), ValueError),
+        (lambda e: e.panels[0].save(3), TypeError),
+        (lambda e: share_inside("a", (0, 1)), TypeError),
+        (lambda e: share_inside(torch.zeros(1, 3), (0, 9)), ValueError),
+        (lambda e: share_inside(torch.zeros(2, 3), (0, 1)), ValueError),
+        (lambda e: share_inside(torch.zeros(1, 3), "a"), TypeError),
+        (lambda e: Worker("a"), TypeError),
+        (lambda e: Worker(-1), ValueError),
+        (lambda e: Worker().submit("k", 3), TypeError),
+        (lambda e: Worker().submit("k", print, math.nan), ValueError),
+        (lambda e: ResultCache("a"), TypeError),
+        (lambda e: ResultCache(1, 0), ValueError),
+        (lambda e: baseline(torch.zeros(1, 3), "green"), ValueError),
+        (lambda e: Method((1, 2, 3)), TypeError),
+    ],
+)
 def test_wrong_calls_of_the_parts_are_refused_in_words(opened, call, kind):
     explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
     explorer.wait()
@@ -1260,12 +1652,29 @@ def test_server_without_voila_and_jupyterlab(monkeypatch):
         attrnb.explore.serve()
 
 
-@pytest.mark.parametrize("wrong, kind, message", [
-    (dict(port=99999), ValueError, "at most 65535"), (dict(port=-5), ValueError, "at least 0"), (dict(port="80"), TypeError, "int"), (dict(port=True), TypeError, "int"), (dict(port=8888.), TypeError, "int"),
-    (dict(photographs=3), TypeError, "picture files"), (dict(photographs=[3]), TypeError, "paths"), (dict(photographs=["no.jpg"]), FileNotFoundError, "no file"), (dict(photographs="no.jpg"), FileNotFoundError, "no.jpg"),
-    (dict(network=3), TypeError, "torchvision"), (dict(network="resnet50"), ValueError, "needs photographs"), (dict(weights="no.pth"), FileNotFoundError, "no.pth"), (dict(weights=3), TypeError, "weights"),
-    (dict(labels="no.txt"), FileNotFoundError, "no.txt"), (dict(mean="a"), TypeError, "mean"), (dict(std=0.), ValueError, "std"), (dict(std=[.2, math.nan, 1.]), ValueError, "std"), (dict(application="notebook"), ValueError, "choose"),
-])
+@pytest.mark.parametrize(
+    "wrong, kind, message",
+    [
+        (dict(port=99999), ValueError, "at most 65535"),
+        (dict(port=-5), ValueError, "at least 0"),
+        (dict(port="80"), TypeError, "int"),
+        (dict(port=True), TypeError, "int"),
+        (dict(port=8888.0), TypeError, "int"),
+        (dict(photographs=3), TypeError, "picture files"),
+        (dict(photographs=[3]), TypeError, "paths"),
+        (dict(photographs=["no.jpg"]), FileNotFoundError, "no file"),
+        (dict(photographs="no.jpg"), FileNotFoundError, "no.jpg"),
+        (dict(network=3), TypeError, "torchvision"),
+        (dict(network="resnet50"), ValueError, "needs photographs"),
+        (dict(weights="no.pth"), FileNotFoundError, "no.pth"),
+        (dict(weights=3), TypeError, "weights"),
+        (dict(labels="no.txt"), FileNotFoundError, "no.txt"),
+        (dict(mean="a"), TypeError, "mean"),
+        (dict(std=0.0), ValueError, "std"),
+        (dict(std=[0.2, math.nan, 1.0]), ValueError, "std"),
+        (dict(application="notebook"), ValueError, "choose"),
+    ],
+)
 def test_serve_refuses_before_anything_is_started(wrong, kind, message, monkeypatch):
     import attrnb.explore
 
@@ -1300,7 +1709,9 @@ def test_wrong_ports_are_one_line(capsys):
 def test_a_server_that_does_not_start_says_why_and_leaves_nothing(monkeypatch):
     import attrnb.explore
 
-    monkeypatch.setattr(attrnb.explore, "_LAUNCHER", "import sys; sys.stdin.readline(); print('no such thing'); sys.exit(3)")
+    monkeypatch.setattr(
+        attrnb.explore, "_LAUNCHER", "import sys; sys.stdin.readline(); print('no such thing'); sys.exit(3)"
+    )
     before = left_in_temporary_folder()
     with pytest.raises(RuntimeError, match="did not start: no such thing"):
         serve(open_browser=False, wait=False)
@@ -1319,15 +1730,29 @@ SERVE = "from attrnb.cli import main; raise SystemExit(main())"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("application, end", [("voila", signal.SIGTERM), ("voila", signal.SIGKILL), ("voila", signal.SIGINT), ("jupyterlab", signal.SIGHUP), ("jupyterlab", signal.SIGKILL)])
+@pytest.mark.parametrize(
+    "application, end",
+    [
+        ("voila", signal.SIGTERM),
+        ("voila", signal.SIGKILL),
+        ("voila", signal.SIGINT),
+        ("jupyterlab", signal.SIGHUP),
+        ("jupyterlab", signal.SIGKILL),
+    ],
+)
 def test_the_server_is_for_its_user_only_and_ends_with_its_parent(application, end, tmp_path):
     psutil = pytest.importorskip("psutil")
     pytest.importorskip(application)
-    environment = os.environ | dict(TMPDIR=str(tmp_path), PYTHONPATH=os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])))
+    environment = os.environ | dict(
+        TMPDIR=str(tmp_path),
+        PYTHONPATH=os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
+    )
     command = [sys.executable, "-c", SERVE, "explore", "--no-browser", "--application", application]
     process, family = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True), []
     try:
-        port, page, token = re.fullmatch(r"attrnb explorer: http://127\.0\.0\.1:(\d+)(/.*)\?token=(\w+)\n", process.stdout.readline()).groups()
+        port, page, token = re.fullmatch(
+            r"attrnb explorer: http://127\.0\.0\.1:(\d+)(/.*)\?token=(\w+)\n", process.stdout.readline()
+        ).groups()
         port = int(port)
         assert all(ask(port, p) in (302, 401, 403) for p in (page, f"{page}?token=wrong"))
         assert ask(port, page, token) == 200
@@ -1366,7 +1791,11 @@ def test_the_browser_is_led_by_a_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("application", ["voila", "jupyterlab"])
 def test_the_command_has_no_token_and_one_address(application, tmp_path):
     words, page = _command(tmp_path / "explore.ipynb", application)
-    assert words[0] == application and any("ip=127.0.0.1" in w for w in words) and not any("token=" in w for w in [*words, page])
+    assert (
+        words[0] == application
+        and any("ip=127.0.0.1" in w for w in words)
+        and not any("token=" in w for w in [*words, page])
+    )
 
 
 def test_what_was_looked_at_last_is_dropped_last():
@@ -1378,7 +1807,7 @@ def test_what_was_looked_at_last_is_dropped_last():
 
 
 def test_a_running_job_is_told_to_stop_when_another_takes_its_place():
-    worker, running, told = Worker(patience=.1), threading.Event(), []
+    worker, running, told = Worker(patience=0.1), threading.Event(), []
 
     def long(stop):
         running.set()
@@ -1394,8 +1823,10 @@ def test_a_running_job_is_told_to_stop_when_another_takes_its_place():
 
 @pytest.mark.parametrize("kind, first, last", [("deletion", 255, 0), ("insertion", 0, 255)])
 def test_the_film_of_a_curve_removes_or_inserts(kind, first, last):
-    curve, x = torch.tensor([[1., .5, 0.]]), torch.ones(1, 3, 4, 4)
-    found = FaithfulnessCurves(torch.tensor([0., .5, 1.]), curve, curve, order=torch.arange(16, dtype=torch.int32)[None])
+    curve, x = torch.tensor([[1.0, 0.5, 0.0]]), torch.ones(1, 3, 4, 4)
+    found = FaithfulnessCurves(
+        torch.tensor([0.0, 0.5, 1.0]), curve, curve, order=torch.arange(16, dtype=torch.int32)[None]
+    )
     film = _curves_film(found, x, torch.zeros_like(x), kind, [])
     assert (film.picture(0) == first).all() and (film.picture(2) == last).all()
     assert (film.picture(1)[:2] == last).all() and (film.picture(1)[2:] == first).all()

@@ -1,4 +1,7 @@
-"Properties of the geodesic methods across models, dtypes, batches, chunk sizes and bad input, and the numbers of the original program"
+"""Properties of the geodesic methods across models, dtypes, batches, chunk sizes and bad input, and the numbers of
+the original program
+"""
+
 import copy
 import importlib.util
 import math
@@ -18,7 +21,15 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends
 from torch.testing import assert_close
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from attrnb import geodesic
 from attrnb.core import ClassScore, CountingForward, TargetScore, per_example, shared
@@ -38,7 +49,7 @@ from attrnb.geodesic import (
 from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import half_moons, half_moons_model, sample_model, shape_images
 
-BASELINE = torch.tensor([[-.5, -.5]])
+BASELINE = torch.tensor([[-0.5, -0.5]])
 
 
 def network(features=2, classes=3, activation=nn.Softplus, seed=0, dtype=torch.float64):
@@ -53,12 +64,13 @@ def cloud(n, features=2, seed=0, dtype=torch.float64):
 
 @pytest.fixture(scope="module")
 def moons():
-    points, labels = half_moons(300, noise=.15, seed=2)
+    points, labels = half_moons(300, noise=0.15, seed=2)
     model = half_moons_model(points, labels, seed=2, activation="softplus")
     return nn.Sequential(model, nn.LogSoftmax(1)).eval(), points, labels
 
 
 # --- the original program's numbers
+
 
 @pytest.fixture(scope="module")
 def program(oracles):
@@ -71,9 +83,15 @@ def program(oracles):
 
 def graph_of_program(fitted, others, k, n_steiner=0):
     "Inputs, baselines and Steiner points as nodes that are connected to the fitted points only"
+
     def edges_of(nodes):
         indices, _ = nearest_points(fitted, nodes, k)
-        pairs = torch.stack([torch.arange(len(nodes))[:, None].expand_as(indices), indices], 2).reshape(-1, 2).sort(1).values
+        pairs = (
+            torch.stack([torch.arange(len(nodes))[:, None].expand_as(indices), indices], 2)
+            .reshape(-1, 2)
+            .sort(1)
+            .values
+        )
         return pairs[pairs[:, 0] != pairs[:, 1]].unique(dim=0)
 
     nodes = torch.cat([fitted, *others])
@@ -81,7 +99,11 @@ def graph_of_program(fitted, others, k, n_steiner=0):
     if n_steiner:
         length = (nodes[edges[:, 0]] - nodes[edges[:, 1]]).norm(dim=1)
         number = (n_steiner * length / length.max()).floor().long().tolist()
-        new = [nodes[u] + (j + 1) / (n + 1) * (nodes[v] - nodes[u]) for (u, v), n in zip(edges.tolist(), number) for j in range(n)]
+        new = [
+            nodes[u] + (j + 1) / (n + 1) * (nodes[v] - nodes[u])
+            for (u, v), n in zip(edges.tolist(), number)
+            for j in range(n)
+        ]
         nodes = torch.cat([nodes, torch.stack(new)])
         edges = edges_of(nodes)
     inner = edges[(edges < len(fitted)).all(1)].numpy()
@@ -91,8 +113,17 @@ def graph_of_program(fitted, others, k, n_steiner=0):
     return NeighbourGraph(nodes, edges.numpy(), 0, 1, np.arange(len(nodes)))
 
 
-ORACLES = ["relu/knn5", "relu/knn15", "relu/enh15", "relu/knn3_disconnected_steps5", "relu/knn5_trapezoid", "softplus/knn5", "softplus/knn15",
-           "relu/pool500_knn5_class0_first60", "relu/steiner3_knn5_class0_first60"]
+ORACLES = [
+    "relu/knn5",
+    "relu/knn15",
+    "relu/enh15",
+    "relu/knn3_disconnected_steps5",
+    "relu/knn5_trapezoid",
+    "softplus/knn5",
+    "softplus/knn15",
+    "relu/pool500_knn5_class0_first60",
+    "relu/steiner3_knn5_class0_first60",
+]
 
 
 @pytest.mark.parametrize("key", ORACLES)
@@ -103,7 +134,9 @@ def test_knn_equals_program(program, key):
     model, X, predicted, baseline = program.model(kind), data["X"], data[f"pred_{kind}"], data["baseline"]
     index = expected.get("index", torch.arange(len(X)))
     x = X[index]
-    settings_ = dict(n_steps=expected["kwargs"]["n_steps"], method=expected["kwargs"].get("method", "gausslegendre"), tolerance=None)
+    settings_ = dict(
+        n_steps=expected["kwargs"]["n_steps"], method=expected["kwargs"].get("method", "gausslegendre"), tolerance=None
+    )
     weight = "euclidean" if "enh" in key else "conformal"
     found = torch.zeros_like(x)
     for c in (0, 1):
@@ -119,7 +152,7 @@ def test_knn_equals_program(program, key):
         found[mine] = method.attribute(x[mine], baseline, c, **settings_)
     if "trapezoid" in key:
         found = found * 10 / 11  # Captum's weights add up to 10/11
-    assert program.pearson(found, expected["attr"]) > .99999
+    assert program.pearson(found, expected["attr"]) > 0.99999
     assert_close(found.to(expected["attr"]), expected["attr"], atol=1e-5, rtol=0)
 
 
@@ -131,11 +164,13 @@ def test_published_variational_equals_program(program, kind):
         expected, found = oracle[f"{kind}/it{iterations}"], torch.zeros(100, 2)
         for c in (0, 1):
             mine = predicted == c
-            found[mine] = GeodesicIGSVI(model).attribute(x[mine], data["baseline"], c, published=True, beta=.1, num_iterations=iterations)
+            found[mine] = GeodesicIGSVI(model).attribute(
+                x[mine], data["baseline"], c, published=True, beta=0.1, num_iterations=iterations
+            )
         if iterations == 0:
             assert_close(found, expected["attr"].float(), atol=1e-5, rtol=1e-5)
         else:
-            assert program.pearson(found, expected["attr"]) > .98
+            assert program.pearson(found, expected["attr"]) > 0.98
 
 
 def test_variational_path_lengths(program):
@@ -144,18 +179,26 @@ def test_variational_path_lengths(program):
     length = torch.zeros(len(X))
     for c in (0, 1):
         mine = predicted == c
-        length[mine] = GeodesicIGKNN(model, n_neighbors=15, direct=False).attribute(X[mine], baseline, c, return_paths=True)[1].length
+        length[mine] = (
+            GeodesicIGKNN(model, n_neighbors=15, direct=False)
+            .attribute(X[mine], baseline, c, return_paths=True)[1]
+            .length
+        )
     x, target = X[:100], predicted[:100]
     counting = CountingForward(model)
-    _, delta, path = GeodesicIGSVI(counting).attribute(x, baseline, target, return_convergence_delta=True, return_paths=True)
+    _, delta, path = GeodesicIGSVI(counting).attribute(
+        x, baseline, target, return_convergence_delta=True, return_paths=True
+    )
     _, straight = GeodesicIGSVI(model).attribute(x, baseline, target, rounds=0, max_iterations=0, return_paths=True)
     assert path.length.mean() < 1.15 * length[:100].mean()
-    assert counting.gradient_rows == path.gradient_evaluations <= 100 * 2295  # a tenth of what the published procedure took on these
+    # a tenth of what the published procedure took on these
+    assert counting.gradient_rows == path.gradient_evaluations <= 100 * 2295
     assert (path.length <= straight.length * (1 + 1e-4)).all()
-    assert (delta.abs() <= 1e-3 * path.change.abs().clamp(min=.01)).all()
+    assert (delta.abs() <= 1e-3 * path.change.abs().clamp(min=0.01)).all()
 
 
 # --- graph
+
 
 @given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 10), st.integers(0, 100))
 @settings(max_examples=20, deadline=None)
@@ -170,21 +213,24 @@ def test_nearest_points(n, features, k, seed):
 @given(st.integers(1, 6), st.integers(2, 8), st.integers(0, 50))
 @settings(max_examples=20, deadline=None)
 def test_graph_is_connected_and_simple(islands, k, seed):
-    points = torch.cat([cloud(10, 3, seed + i) * .1 + 10 * i for i in range(islands)])
+    points = torch.cat([cloud(10, 3, seed + i) * 0.1 + 10 * i for i in range(islands)])
     points = torch.cat([points, points[:3]])
     graph = neighbour_graph(points, k)
     assert len(graph) == 10 * islands
     assert len(np.unique(graph.edges, axis=0)) == len(graph.edges) and (graph.edges[:, 0] < graph.edges[:, 1]).all()
-    n, _ = connected_components(csr_array((np.ones(len(graph.edges)), graph.edges.T), shape=(len(graph),) * 2), directed=False)
+    n, _ = connected_components(
+        csr_array((np.ones(len(graph.edges)), graph.edges.T), shape=(len(graph),) * 2), directed=False
+    )
     assert n == 1 and graph.components >= islands and (graph.bridges > 0) == (graph.components > 1)
 
 
 def test_many_components_get_a_tree():
-    graph = neighbour_graph(torch.cat([cloud(2, 2, i) * .01 + 5 * i for i in range(40)]), 2)
+    graph = neighbour_graph(torch.cat([cloud(2, 2, i) * 0.01 + 5 * i for i in range(40)]), 2)
     assert (graph.components, graph.bridges) == (40, 39)
 
 
 # --- both methods
+
 
 @given(st.integers(0, 1000), st.sampled_from([nn.Softplus, nn.Tanh, nn.ReLU]))
 @settings(max_examples=25, deadline=None)
@@ -210,14 +256,16 @@ METHODS = {
 def test_complete_and_bounded(name, dtype):
     net, pool = network(dtype=dtype), cloud(80, dtype=dtype)
     x = cloud(6, seed=1, dtype=dtype)
-    A, delta, path = METHODS[name](net, pool).attribute(x, -.5, [0, 1, 2, 0, 1, 2], return_convergence_delta=True, return_paths=True)
+    A, delta, path = METHODS[name](net, pool).attribute(
+        x, -0.5, [0, 1, 2, 0, 1, 2], return_convergence_delta=True, return_paths=True
+    )
     assert A.dtype == dtype and A.shape == x.shape
-    assert (delta.abs() <= 1e-3 * path.change.abs().clamp(min=.01)).all()
+    assert (delta.abs() <= 1e-3 * path.change.abs().clamp(min=0.01)).all()
     tolerance = 1e-4 if dtype == torch.float32 else 1e-6
     assert (A.abs().sum(1) <= path.w1 + tolerance).all() and (path.w1 <= path.length + tolerance).all()
     for c, end in zip(path.coordinates, x):
         assert_close(c[-1], end)
-        assert_close(c[0], torch.full_like(end, -.5))
+        assert_close(c[0], torch.full_like(end, -0.5))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -225,15 +273,19 @@ def test_batch_equals_examples_and_chunks(name):
     net, pool, x = network(), cloud(60), cloud(5, seed=1)
     baselines, targets = cloud(5, seed=2), [0, 1, 2, 1, 0]
     together = METHODS[name](net, pool).attribute(x, baselines, targets)
-    alone = torch.cat([METHODS[name](net, pool).attribute(x[i:i + 1], baselines[i:i + 1], targets[i]) for i in range(5)])
+    alone = torch.cat(
+        [METHODS[name](net, pool).attribute(x[i : i + 1], baselines[i : i + 1], targets[i]) for i in range(5)]
+    )
     assert_close(together, alone, atol=1e-4, rtol=1e-4)
-    assert_close(METHODS[name](net, pool).attribute(x, baselines, targets, internal_batch_size=7), together, atol=1e-4, rtol=1e-4)
+    assert_close(
+        METHODS[name](net, pool).attribute(x, baselines, targets, internal_batch_size=7), together, atol=1e-4, rtol=1e-4
+    )
     assert torch.equal(METHODS[name](net, pool).attribute(x, baselines, targets), together)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_linear_and_dummy(name):
-    weights = torch.tensor([2., -1., 0.], dtype=torch.float64)
+    weights = torch.tensor([2.0, -1.0, 0.0], dtype=torch.float64)
     x, pool = cloud(4, 3, 1), cloud(40, 3)
     A = METHODS[name](lambda y: y @ weights, pool).attribute(x)
     assert_close(A, weights * x, atol=1e-8, rtol=1e-8)
@@ -247,12 +299,15 @@ def test_tuples_and_arguments(name):
     def forward(a, b, factor):
         return factor * net(torch.cat([a.flatten(1), b], 1))[:, 0]
 
-    a, b, factor = cloud(12, 1, 1).reshape(3, 2, 2), cloud(3, 1, 2), torch.tensor([1., 2., 3.], dtype=torch.float64)
+    a, b, factor = cloud(12, 1, 1).reshape(3, 2, 2), cloud(3, 1, 2), torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     pool = (cloud(40, 4).reshape(40, 2, 2), cloud(40, 1, 3))
     method = METHODS[name](forward, pool)
     found = method.attribute((a, b), None, None, factor)
     assert [f.shape for f in found] == [a.shape, b.shape]
-    alone = [METHODS[name](forward, pool).attribute((a[i:i + 1], b[i:i + 1]), None, None, factor[i:i + 1]) for i in range(3)]
+    alone = [
+        METHODS[name](forward, pool).attribute((a[i : i + 1], b[i : i + 1]), None, None, factor[i : i + 1])
+        for i in range(3)
+    ]
     for k in range(2):
         assert_close(found[k], torch.cat([s[k] for s in alone]), atol=1e-4, rtol=1e-4)
 
@@ -276,16 +331,23 @@ def test_trivial_cases(name):
 def test_leaves_model_and_randomness_alone(name):
     net, pool = network(), cloud(20)
     method = METHODS.get(name, METHODS["svi"])(net, pool)
-    extra = dict(published=dict(published=True, num_iterations=3), stochastic=dict(stochastic=True, n_samples=2)).get(name, {})
-    before, seed, numpy_state = {k: v.clone() for k, v in net.state_dict().items()}, torch.get_rng_state(), np.random.get_state()[1].copy()
-    first = method.attribute(pool[:2] + .1, 0, 1, **extra)
-    assert torch.equal(method.attribute(pool[:2] + .1, 0, 1, **extra), first)
+    extra = dict(published=dict(published=True, num_iterations=3), stochastic=dict(stochastic=True, n_samples=2)).get(
+        name, {}
+    )
+    before, seed, numpy_state = (
+        {k: v.clone() for k, v in net.state_dict().items()},
+        torch.get_rng_state(),
+        np.random.get_state()[1].copy(),
+    )
+    first = method.attribute(pool[:2] + 0.1, 0, 1, **extra)
+    assert torch.equal(method.attribute(pool[:2] + 0.1, 0, 1, **extra), first)
     assert torch.equal(torch.get_rng_state(), seed) and (np.random.get_state()[1] == numpy_state).all()
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in net.parameters()) and not net.training
 
 
 # --- kNN
+
 
 def test_fitted_object_keeps_gradients(moons):
     model, points, _ = moons
@@ -307,7 +369,7 @@ def test_changed_model_is_noticed():
         net[0].weight.mul_(-1.5)
     assert_close(knn.attribute(x, 0, 1), GeodesicIGKNN(net, pool).attribute(x, 0, 1))
     scaled = GeodesicIGKNN(lambda y, c: c * net(y), pool)
-    assert_close(scaled.attribute(x, 0, 1, 2.) / 2, scaled.attribute(x, 0, 1, 1.))
+    assert_close(scaled.attribute(x, 0, 1, 2.0) / 2, scaled.attribute(x, 0, 1, 1.0))
 
 
 def test_direct_edge_is_an_upper_bound(moons):
@@ -325,7 +387,9 @@ def test_scale_invariance_of_paths(moons):
     model, points, labels = moons
     x, target = points[:10], labels[:10]
     one = GeodesicIGKNN(model, points).attribute(x, BASELINE, target, tolerance=None, return_paths=True)
-    seven = GeodesicIGKNN(lambda y: 8 * model(y) + 3, points).attribute(x, BASELINE, target, tolerance=None, return_paths=True)
+    seven = GeodesicIGKNN(lambda y: 8 * model(y) + 3, points).attribute(
+        x, BASELINE, target, tolerance=None, return_paths=True
+    )
     assert all(torch.equal(a, b) for a, b in zip(one[1].nodes, seven[1].nodes))
     assert_close(8 * one[0], seven[0], atol=1e-4, rtol=1e-4)
 
@@ -334,9 +398,9 @@ def test_euclidean_weights_with_a_direct_edge_warn():
     net, pool, x = network(), cloud(60), cloud(5, seed=1)
     with pytest.warns(UserWarning, match="Enhanced IG"):
         straight = GeodesicIGKNN(net, pool, weight="euclidean")
-    A, path = straight.attribute(x, -.5, 1, return_paths=True)
+    A, path = straight.attribute(x, -0.5, 1, return_paths=True)
     assert path.hops.tolist() == [1] * 5
-    assert_close(A, PathIntegratedGradients(net).attribute(x, -.5, 1, n_steps=200), atol=1e-4, rtol=1e-4)
+    assert_close(A, PathIntegratedGradients(net).attribute(x, -0.5, 1, n_steps=200), atol=1e-4, rtol=1e-4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for settings_ in (dict(weight="euclidean", direct=False), dict(weight="w1"), dict()):
@@ -344,9 +408,11 @@ def test_euclidean_weights_with_a_direct_edge_warn():
 
 
 def test_bridges_are_reported():
-    net, pool = network(), torch.cat([cloud(20) * .1, cloud(20, seed=1) * .1 + 5])
+    net, pool = network(), torch.cat([cloud(20) * 0.1, cloud(20, seed=1) * 0.1 + 5])
     with pytest.warns(UserWarning, match="2 separate components"):
-        _, path = GeodesicIGKNN(net, pool, n_neighbors=6, direct=False).attribute(pool[-1:], pool[:1], 1, return_paths=True)
+        _, path = GeodesicIGKNN(net, pool, n_neighbors=6, direct=False).attribute(
+            pool[-1:], pool[:1], 1, return_paths=True
+        )
     assert path.bridges.tolist() == [1]
     assert path.nodes[0][0] == -1 and path.nodes[0][-1] == -2
 
@@ -362,10 +428,22 @@ def test_pool_forms():
     net, pool, x = network(), cloud(40), cloud(3, seed=1)
     expected = GeodesicIGKNN(net, pool).attribute(x, 0, 1)
     labels = torch.zeros(40)
-    for other in (TensorDataset(pool, labels), TensorDataset(pool), DataLoader(TensorDataset(pool, labels), batch_size=7), DataLoader(pool, batch_size=40), list(pool)):
+    for other in (
+        TensorDataset(pool, labels),
+        TensorDataset(pool),
+        DataLoader(TensorDataset(pool, labels), batch_size=7),
+        DataLoader(pool, batch_size=40),
+        list(pool),
+    ):
         assert_close(GeodesicIGKNN(net, other).attribute(x, 0, 1), expected)
-    for bad, error, text in ((torch.zeros(0, 2), ValueError, "empty"), (cloud(4, 3), ValueError, "must agree"), (3, TypeError, "Dataset"),
-                             (pool * torch.nan, ValueError, "NaN"), ([], ValueError, "empty"), (pool.long(), TypeError, "float")):
+    for bad, error, text in (
+        (torch.zeros(0, 2), ValueError, "empty"),
+        (cloud(4, 3), ValueError, "must agree"),
+        (3, TypeError, "Dataset"),
+        (pool * torch.nan, ValueError, "NaN"),
+        ([], ValueError, "empty"),
+        (pool.long(), TypeError, "float"),
+    ):
         with pytest.raises(error, match=text):
             GeodesicIGKNN(net, bad).attribute(x, 0, 1)
 
@@ -385,25 +463,34 @@ def test_images():
 @pytest.mark.parametrize("i", [0, 1])
 def test_relaxation_shortens_paths_of_images(i):
     "A ReLU network's line integrals are never exact; that must not turn a much shorter path away"
-    x, net = shape_images(2, seed=11).images[i:i + 1], sample_model()
-    settings_ = dict(target=net(x).argmax(1), n_steps=4, rounds=0, integral_tolerance=1e-2, return_convergence_delta=True, return_paths=True)
+    x, net = shape_images(2, seed=11).images[i : i + 1], sample_model()
+    settings_ = dict(
+        target=net(x).argmax(1),
+        n_steps=4,
+        rounds=0,
+        integral_tolerance=1e-2,
+        return_convergence_delta=True,
+        return_paths=True,
+    )
     method = GeodesicIGSVI(ClassScore(net, of="log_probability"))
     _, _, straight = method.attribute(x, 0, max_iterations=0, **settings_)
     _, delta, path = method.attribute(x, 0, max_iterations=6, **settings_)
-    assert path.length < .4 * straight.length and path.gap < .5 * straight.gap
-    assert delta.abs() <= .01 * path.change.abs().maximum(.1 * path.length) + 1e-4
+    assert path.length < 0.4 * straight.length and path.gap < 0.5 * straight.gap
+    assert delta.abs() <= 0.01 * path.change.abs().maximum(0.1 * path.length) + 1e-4
     assert path.gradient_evaluations < 500
 
 
 def test_first_step_is_short_enough_for_steep_functions():
     "Of 0.5 |z|^2 times 10^4, from far away and with a reach that is far too long: progress within three values"
     evaluations = []
+
     def function(z, rows):
         evaluations.append(len(rows))
         return 5e3 * z.square().sum(1), 1e4 * z
-    start = torch.full((1, 50), 3., dtype=torch.float64)
-    _, value = minimise_batch(function, start, torch.tensor([1e12], dtype=torch.float64), 2, 0.)
-    assert value < .3 * 5e3 * start.square().sum() and len(evaluations) <= 3
+
+    start = torch.full((1, 50), 3.0, dtype=torch.float64)
+    _, value = minimise_batch(function, start, torch.tensor([1e12], dtype=torch.float64), 2, 0.0)
+    assert value < 0.3 * 5e3 * start.square().sum() and len(evaluations) <= 3
 
 
 def test_constructor_errors():
@@ -414,25 +501,41 @@ def test_constructor_errors():
     with pytest.raises(TypeError):
         GeodesicIGKNN(5)
     with pytest.raises(ValueError, match="no path reaches"):
-        graph = NeighbourGraph(torch.tensor([[0., 0.], [9., 9.]], dtype=torch.float64), np.empty((0, 2), dtype=np.int64), 0, 2, np.arange(2))
-        GeodesicIGKNN(net, graph, n_neighbors=1, direct=False).attribute(torch.full((1, 2), 8., dtype=torch.float64), 0, 1)
+        graph = NeighbourGraph(
+            torch.tensor([[0.0, 0.0], [9.0, 9.0]], dtype=torch.float64),
+            np.empty((0, 2), dtype=np.int64),
+            0,
+            2,
+            np.arange(2),
+        )
+        GeodesicIGKNN(net, graph, n_neighbors=1, direct=False).attribute(
+            torch.full((1, 2), 8.0, dtype=torch.float64), 0, 1
+        )
 
 
 # --- variational
+
 
 def test_never_longer_than_its_start(moons):
     model, points, labels = moons
     x, target = points[:20], labels[:20]
     corners = torch.cat([BASELINE.expand(20, 1, 2), points[20:80].reshape(20, 3, 2), x[:, None]], 1)
     for start in ("straight", corners):
-        begin = GeodesicIGSVI(model).attribute(x, BASELINE, target, start=start, rounds=0, max_iterations=0, return_paths=True)[1]
+        begin = GeodesicIGSVI(model).attribute(
+            x, BASELINE, target, start=start, rounds=0, max_iterations=0, return_paths=True
+        )[1]
         end = GeodesicIGSVI(model).attribute(x, BASELINE, target, start=start, return_paths=True)[1]
         assert (end.length <= begin.length * (1 + 1e-4)).all()
 
 
 def test_spread_grows_with_temperature(moons):
     model, points, labels = moons
-    spreads = [GeodesicIGSVI(model).attribute(points[:4], BASELINE, labels[:4], stochastic=True, temperature=t, return_paths=True)[1].spread.mean() for t in (.01, .1)]
+    spreads = [
+        GeodesicIGSVI(model)
+        .attribute(points[:4], BASELINE, labels[:4], stochastic=True, temperature=t, return_paths=True)[1]
+        .spread.mean()
+        for t in (0.01, 0.1)
+    ]
     assert 0 < spreads[0] < spreads[1]
 
 
@@ -456,18 +559,29 @@ def test_minimise_batch(seed):
         pull = (matrix[rows] @ offset[..., None])[..., 0]
         return 1 + (offset * pull).sum(1) / 2, pull
 
-    z, value = minimise_batch(bowl, torch.zeros(5, 4, dtype=torch.float64), torch.ones(5, dtype=torch.float64), 100, 1e-14)
+    z, value = minimise_batch(
+        bowl, torch.zeros(5, 4, dtype=torch.float64), torch.ones(5, dtype=torch.float64), 100, 1e-14
+    )
     assert_close(z, center, atol=1e-4, rtol=0)
 
 
 def test_variational_errors():
     net, x = network(), cloud(2)
-    for bad in (dict(start="graph"), dict(start="bent"), dict(start=torch.zeros(2, 3, 5)), dict(n_steps=1), dict(rounds=-1), dict(spread=0.), dict(method="simpson")):
+    for bad in (
+        dict(start="graph"),
+        dict(start="bent"),
+        dict(start=torch.zeros(2, 3, 5)),
+        dict(n_steps=1),
+        dict(rounds=-1),
+        dict(spread=0.0),
+        dict(method="simpson"),
+    ):
         with pytest.raises(ValueError):
             GeodesicIGSVI(net).attribute(x, 0, 1, **bad)
 
 
 # --- kept fits hang on what the score does
+
 
 def tanh_net():
     "Two features, three classes, curved; float32 as it is mostly used"
@@ -482,7 +596,7 @@ class Holder:
     "A model in a plain object, with a temperature"
 
     def __init__(self, net):
-        self.net, self.temperature, self.which = net, 1., 1
+        self.net, self.temperature, self.which = net, 1.0, 1
 
     def predict(self, x):
         return self.net(x) / self.temperature
@@ -499,7 +613,10 @@ def by_vector(net, holder, argument):
 
 
 def by_training(net, holder, argument):
-    points, step = torch.randn(80, 2, generator=torch.Generator().manual_seed(5)), torch.optim.SGD(net.parameters(), .5)
+    points, step = (
+        torch.randn(80, 2, generator=torch.Generator().manual_seed(5)),
+        torch.optim.SGD(net.parameters(), 0.5),
+    )
     for _ in range(20):
         step.zero_grad()
         nn.functional.cross_entropy(net(points), (points[:, 0] > 0).long()).backward()
@@ -533,7 +650,7 @@ def by_other_activation(net, holder, argument):
 
 
 def by_temperature(net, holder, argument):
-    holder.temperature = .3
+    holder.temperature = 0.3
 
 
 def by_closure_of_the_target(net, holder, argument):
@@ -545,15 +662,29 @@ def by_argument_in_place(net, holder, argument):
 
 
 def by_number_in_a_dict(net, holder, argument):
-    argument["factor"] = 5.
+    argument["factor"] = 5.0
 
 
 def by_pool_in_place(net, holder, argument):
-    argument["pool"].mul_(.5)
+    argument["pool"].mul_(0.5)
 
 
-ROUTES = [by_data, by_vector, by_training, by_replaced_parameter, by_assigned_state, by_parametrisation, by_forward_hook, by_backward_hook,
-          by_other_activation, by_temperature, by_closure_of_the_target, by_argument_in_place, by_number_in_a_dict, by_pool_in_place]
+ROUTES = [
+    by_data,
+    by_vector,
+    by_training,
+    by_replaced_parameter,
+    by_assigned_state,
+    by_parametrisation,
+    by_forward_hook,
+    by_backward_hook,
+    by_other_activation,
+    by_temperature,
+    by_closure_of_the_target,
+    by_argument_in_place,
+    by_number_in_a_dict,
+    by_pool_in_place,
+]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda f: f.__name__)
@@ -561,23 +692,37 @@ ROUTES = [by_data, by_vector, by_training, by_replaced_parameter, by_assigned_st
 def test_no_fit_outlives_its_score(route):
     net, holder = tanh_net(), Holder(None)
     holder.net = net
-    argument = {"shift": torch.full((1, 3), .5), "factor": 1., "pool": cloud(80, dtype=torch.float32)}
+    argument = {"shift": torch.full((1, 3), 0.5), "factor": 1.0, "pool": cloud(80, dtype=torch.float32)}
 
     def forward(x, given):
         return given["factor"] * holder.predict(x) + (given["shift"] * x.sum(1, keepdim=True)).sin()
 
-    x, start = cloud(6, seed=1, dtype=torch.float32), torch.full((1, 2), -2.)
-    def target(output): return output[:, holder.which]
+    x, start = cloud(6, seed=1, dtype=torch.float32), torch.full((1, 2), -2.0)
+
+    def target(output):
+        return output[:, holder.which]
+
     kept = GeodesicIGKNN(forward, argument["pool"])
     before = kept.attribute(x, start, target, (argument,))
     assert_close(kept.attribute(x, start, target, (argument,)), before)
     route(net, holder, argument)
     after = GeodesicIGKNN(forward, argument["pool"]).attribute(x, start, target, (argument,))
-    assert (after - before).abs().max() > .05 * after.abs().max(), "the route changes nothing"
+    assert (after - before).abs().max() > 0.05 * after.abs().max(), "the route changes nothing"
     assert_close(kept.attribute(x, start, target, (argument,)), after, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("change", [dict(pool=cloud(60, seed=7)), dict(n_neighbors=4), dict(weight="w1"), dict(n_steiner=3), dict(direct=False), dict(pool=None)], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(pool=cloud(60, seed=7)),
+        dict(n_neighbors=4),
+        dict(weight="w1"),
+        dict(n_steiner=3),
+        dict(direct=False),
+        dict(pool=None),
+    ],
+    ids=str,
+)
 @pytest.mark.filterwarnings("ignore:(no path through|the .* nearest neighbours leave):UserWarning")
 def test_settings_may_be_changed(change):
     net, x = network(activation=nn.Tanh), 2 * cloud(5, seed=1)
@@ -605,12 +750,12 @@ def test_changed_graph_is_noticed():
 def test_variational_pool_and_forward_may_be_changed():
     net, other, x = network(), network(seed=3), cloud(3, seed=1)
     method = GeodesicIGSVI(net, cloud(40))
-    method.attribute(x, -.5, 1)
+    method.attribute(x, -0.5, 1)
     method.pool, method.forward_func = cloud(40, seed=9), other
-    assert_close(method.attribute(x, -.5, 1), GeodesicIGSVI(other, cloud(40, seed=9)).attribute(x, -.5, 1))
+    assert_close(method.attribute(x, -0.5, 1), GeodesicIGSVI(other, cloud(40, seed=9)).attribute(x, -0.5, 1))
     method.pool = None
     assert method.knn is None
-    assert_close(method.attribute(x, -.5, 1), GeodesicIGSVI(other).attribute(x, -.5, 1))
+    assert_close(method.attribute(x, -0.5, 1), GeodesicIGSVI(other).attribute(x, -0.5, 1))
 
 
 def test_only_the_last_fits_are_kept():
@@ -637,19 +782,22 @@ def test_arguments_are_kept_by_value():
     net, pool, x = network(), cloud(30), cloud(3, seed=1)
     counting = CountingForward(lambda y, factor, how: factor * net(y) ** how["power"])
     method = GeodesicIGKNN(counting, pool)
-    first = method.attribute(x, 0, 1, (torch.tensor(2.), {"power": 1}))
+    first = method.attribute(x, 0, 1, (torch.tensor(2.0), {"power": 1}))
     rows = counting.gradient_rows
     counting.reset()
-    assert_close(method.attribute(x, 0, 1, (torch.tensor(2.), {"power": 1})), first)
+    assert_close(method.attribute(x, 0, 1, (torch.tensor(2.0), {"power": 1})), first)
     assert counting.gradient_rows < rows / 2
-    assert_close(method.attribute(x, 0, 1, (torch.tensor(4.), {"power": 1})), 2 * first)
+    assert_close(method.attribute(x, 0, 1, (torch.tensor(4.0), {"power": 1})), 2 * first)
 
 
 def test_price_of_looking_is_a_row_per_point_and_four_gradients():
     counting, x = CountingForward(network()), cloud(3, seed=1)
     method = GeodesicIGKNN(counting, cloud(30))
     method.attribute(x, 0, 1)
-    def forward_rows(): return counting.rows - counting.gradient_rows
+
+    def forward_rows():
+        return counting.rows - counting.gradient_rows
+
     counting.reset()
     _, paths = method.attribute(x, 0, 1, return_paths=True)
     again, gradients_again = forward_rows(), counting.gradient_rows
@@ -678,6 +826,7 @@ def test_copies(copied):
 
 # --- incomplete is said
 
+
 def said(call):
     "What the call returns, and the warnings it gives"
     with warnings.catch_warnings(record=True) as caught:
@@ -688,38 +837,57 @@ def said(call):
 
 
 def slope_of(steepness):
-    return lambda x: (steepness * (x.sum(1) - .37)).sigmoid()
+    return lambda x: (steepness * (x.sum(1) - 0.37)).sigmoid()
 
 
 @pytest.mark.parametrize("steepness", [40, 400, 4000, 40_000])
-@pytest.mark.parametrize("make", [lambda f: GeodesicIGKNN(f, cloud(20, 4).abs()), GeodesicIGSVI], ids=["graph", "relaxed"])
+@pytest.mark.parametrize(
+    "make", [lambda f: GeodesicIGKNN(f, cloud(20, 4).abs()), GeodesicIGSVI], ids=["graph", "relaxed"]
+)
 def test_steep_scores_are_resolved(steepness, make):
-    x = torch.rand(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + .2
-    (attribution, delta, paths), messages = said(lambda: make(slope_of(steepness)).attribute(x, return_convergence_delta=True, return_paths=True))
-    assert delta.abs().max() < .01 and not [m for m in messages if "add up" in m]
+    x = torch.rand(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.2
+    (attribution, delta, paths), messages = said(
+        lambda: make(slope_of(steepness)).attribute(x, return_convergence_delta=True, return_paths=True)
+    )
+    assert delta.abs().max() < 0.01 and not [m for m in messages if "add up" in m]
     assert (attribution > 0).all() and paths.gradient_evaluations < 200_000
 
 
 def test_a_jump_is_given_up_and_said():
     "No number of nodes sees a jump; the path that crosses it can't be complete"
-    def jump(x): return (x[:, 0] > .3).to(x) + .01 * x.sum(1)
-    x = torch.rand(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + .5
+
+    def jump(x):
+        return (x[:, 0] > 0.3).to(x) + 0.01 * x.sum(1)
+
+    x = torch.rand(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
     (_, delta), messages = said(lambda: GeodesicIGKNN(jump, cloud(20)).attribute(x, return_convergence_delta=True))
-    assert (delta.abs() > .9).all()
+    assert (delta.abs() > 0.9).all()
     told = [m for m in messages if "add up" in m]
     assert len(told) == 1 and "3 of 3 examples (0, 1, 2)" in told[0] and "steeper than its edges can be cut" in told[0]
 
 
 def test_without_a_tolerance_the_cure_is_a_tolerance():
-    _, messages = said(lambda: GeodesicIGKNN(slope_of(400), cloud(20, 4).abs()).attribute(torch.ones(2, 4, dtype=torch.float64), tolerance=None))
+    _, messages = said(
+        lambda: GeodesicIGKNN(slope_of(400), cloud(20, 4).abs()).attribute(
+            torch.ones(2, 4, dtype=torch.float64), tolerance=None
+        )
+    )
     assert ["Give a tolerance, now None" in m for m in messages] == [True]
-    _, messages = said(lambda: GeodesicIGSVI(slope_of(400)).attribute(torch.ones(2, 4, dtype=torch.float64), rounds=0, max_iterations=0, integral_tolerance=None))
+    _, messages = said(
+        lambda: GeodesicIGSVI(slope_of(400)).attribute(
+            torch.ones(2, 4, dtype=torch.float64), rounds=0, max_iterations=0, integral_tolerance=None
+        )
+    )
     assert ["Give an integral_tolerance" in m for m in messages] == [True]
 
 
 def test_the_published_variant_says_that_it_is_incomplete():
-    (_, delta), messages = said(lambda: GeodesicIGSVI(network()).attribute(cloud(3), -.5, 1, published=True, num_iterations=3, return_convergence_delta=True))
-    assert delta.abs().max() > .05 and ["published=True" in m for m in messages] == [True]
+    (_, delta), messages = said(
+        lambda: GeodesicIGSVI(network()).attribute(
+            cloud(3), -0.5, 1, published=True, num_iterations=3, return_convergence_delta=True
+        )
+    )
+    assert delta.abs().max() > 0.05 and ["published=True" in m for m in messages] == [True]
 
 
 def test_zero_maps_are_said():
@@ -730,32 +898,53 @@ def test_zero_maps_are_said():
 
 def ring(x):
     "A ridge across the straight way from (-1, 0) to (1, 0), open at the side"
-    return (-20 * x[:, 0]**2).exp() * (1 + 2 * x[:, 1]).clamp(min=0) + x[:, 0]
+    return (-20 * x[:, 0] ** 2).exp() * (1 + 2 * x[:, 1]).clamp(min=0) + x[:, 0]
 
 
 def test_a_path_that_stays_straight_is_said():
-    x, start = torch.tensor([[1., 0.]], dtype=torch.float64), torch.tensor([[-1., 0.]], dtype=torch.float64)
-    far = cloud(20) * .1 + torch.tensor([0., 30.])
-    (attribution, paths), messages = said(lambda: GeodesicIGKNN(lambda y: ring(y) + y[:, 1]**2, far).attribute(x, start, return_paths=True))
+    x, start = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.tensor([[-1.0, 0.0]], dtype=torch.float64)
+    far = cloud(20) * 0.1 + torch.tensor([0.0, 30.0])
+    (attribution, paths), messages = said(
+        lambda: GeodesicIGKNN(lambda y: ring(y) + y[:, 1] ** 2, far).attribute(x, start, return_paths=True)
+    )
     assert paths.hops.tolist() == [1] and len(messages) == 0, "nothing cancels on one feature's way"
-    def crossing(y): return 3 * y[:, 0] - 2 * y[:, 1]
-    _, messages = said(lambda: GeodesicIGKNN(crossing).attribute(torch.tensor([[1., 1.]], dtype=torch.float64)))
-    assert len(messages) == 1 and "1 of 1 example (0)" in messages[0] and "magnitudes of 5 for a change of 1" in messages[0] and "the inputs of this call" in messages[0]
-    _, messages = said(lambda: GeodesicIGSVI(crossing).attribute(torch.tensor([[1., 1.]], dtype=torch.float64)))
+
+    def crossing(y):
+        return 3 * y[:, 0] - 2 * y[:, 1]
+
+    _, messages = said(lambda: GeodesicIGKNN(crossing).attribute(torch.tensor([[1.0, 1.0]], dtype=torch.float64)))
+    assert (
+        len(messages) == 1
+        and "1 of 1 example (0)" in messages[0]
+        and "magnitudes of 5 for a change of 1" in messages[0]
+        and "the inputs of this call" in messages[0]
+    )
+    _, messages = said(lambda: GeodesicIGSVI(crossing).attribute(torch.tensor([[1.0, 1.0]], dtype=torch.float64)))
     assert len(messages) == 1 and "found no path shorter than the one it started with" in messages[0]
-    _, messages = said(lambda: GeodesicIGSVI(crossing).attribute(torch.tensor([[1., 1.]], dtype=torch.float64), rounds=0, max_iterations=0))
+    _, messages = said(
+        lambda: GeodesicIGSVI(crossing).attribute(
+            torch.tensor([[1.0, 1.0]], dtype=torch.float64), rounds=0, max_iterations=0
+        )
+    )
     assert messages == [], "nothing was asked for"
 
 
-@pytest.mark.parametrize("make", [lambda f: GeodesicIGKNN(f, cloud(20)), GeodesicIGSVI, lambda f: GeodesicIGSVI(f, cloud(20))], ids=["graph", "relaxed", "through a pool"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda f: GeodesicIGKNN(f, cloud(20)), GeodesicIGSVI, lambda f: GeodesicIGSVI(f, cloud(20))],
+    ids=["graph", "relaxed", "through a pool"],
+)
 def test_a_class_that_is_ruled_out_is_said(make):
-    def sure(x): return torch.stack([10 + x[:, 0], x[:, 1].sin(), x.sum(1).cos()], 1)
+    def sure(x):
+        return torch.stack([10 + x[:, 0], x[:, 1].sin(), x.sum(1).cos()], 1)
+
     _, messages = said(lambda: make(sure).attribute(cloud(4, seed=1), 0, [0, 1, 0, 2], internal_batch_size=8))
     told = [m for m in messages if "below 1 %" in m]
     assert len(told) == 1 and "2 of 4 examples (1, 3)" in told[0]
 
 
 # --- pools as people have them
+
 
 def batches(items, n=4, **settings_):
     return DataLoader(items, batch_size=n, **settings_)
@@ -766,10 +955,18 @@ def test_pools_of_dicts():
     net, pool, x = network(), cloud(20), cloud(3, seed=1)
     expected = GeodesicIGKNN(net, pool).attribute(x, 0, 1)
     rows = [{"features": row, "label": k, "weight": torch.ones(3)} for k, row in enumerate(pool)]
-    for given in (rows, batches(rows), {"features": pool, "label": torch.arange(20)}, batches([{"features": row.numpy()} for row in pool])):
+    for given in (
+        rows,
+        batches(rows),
+        {"features": pool, "label": torch.arange(20)},
+        batches([{"features": row.numpy()} for row in pool]),
+    ):
         assert torch.equal(GeodesicIGKNN(net, given).attribute(x, 0, 1), expected)
         assert torch.equal(GeodesicIGKNN(net, given, pool_key="features").attribute(x, 0, 1), expected)
-        assert torch.equal(GeodesicIGSVI(net, given, pool_key="features").attribute(x, 0, 1), GeodesicIGSVI(net, pool).attribute(x, 0, 1))
+        assert torch.equal(
+            GeodesicIGSVI(net, given, pool_key="features").attribute(x, 0, 1),
+            GeodesicIGSVI(net, pool).attribute(x, 0, 1),
+        )
     twins = [{"left": row, "right": -row} for row in pool]
     with pytest.raises(ValueError, match="'left', 'right'.*pool_key='left'"):
         GeodesicIGKNN(net, twins).attribute(x, 0, 1)
@@ -785,7 +982,10 @@ def test_pools_of_dicts():
 @pytest.mark.filterwarnings("ignore:no path through:UserWarning")
 def test_pools_of_dicts_for_two_inputs():
     net, x = network(5), (cloud(2, 2), cloud(2, 3, 1))
-    def forward(a, b): return net(torch.cat([a, b], 1))
+
+    def forward(a, b):
+        return net(torch.cat([a, b], 1))
+
     pool = (cloud(20, 2, 2), cloud(20, 3, 3))
     rows = [{"b": b, "a": a} for a, b in zip(*pool)]
     expected = GeodesicIGKNN(forward, pool).attribute(x, None, 1)
@@ -798,15 +998,30 @@ def test_pools_of_dicts_for_two_inputs():
 def test_pools_of_batches():
     net, pool, x = network(), cloud(20), cloud(3, seed=1)
     expected = GeodesicIGKNN(net, pool).attribute(x, 0, 1)
-    for given in (list(pool.split(7)), [(b, torch.zeros(len(b))) for b in pool.split(7)], pool.tolist(), list(pool.numpy()), batches(pool.split(7), n=None)):
+    for given in (
+        list(pool.split(7)),
+        [(b, torch.zeros(len(b))) for b in pool.split(7)],
+        pool.tolist(),
+        list(pool.numpy()),
+        batches(pool.split(7), n=None),
+    ):
         assert torch.equal(GeodesicIGKNN(net, given).attribute(x, 0, 1), expected)
 
 
 def test_strange_pools_are_refused_in_words():
     net, x = network(), cloud(2)
-    for bad, error, text in (("points", TypeError, "Dataset"), (b"ab", TypeError, "Dataset"), (["a", "b"], TypeError, "pool item 0"), ([None], TypeError, "pool item 0"),
-                             ({}, ValueError, "pool"), ([cloud(3, 4), cloud(4, 4)], ValueError, "must agree"), ([cloud(3, 2), cloud(4, 5)], ValueError, "must agree"),
-                             ((cloud(4), cloud(4)), ValueError, "must agree"), (5., TypeError, "Dataset"), (iter([1]), TypeError, "Dataset")):
+    for bad, error, text in (
+        ("points", TypeError, "Dataset"),
+        (b"ab", TypeError, "Dataset"),
+        (["a", "b"], TypeError, "pool item 0"),
+        ([None], TypeError, "pool item 0"),
+        ({}, ValueError, "pool"),
+        ([cloud(3, 4), cloud(4, 4)], ValueError, "must agree"),
+        ([cloud(3, 2), cloud(4, 5)], ValueError, "must agree"),
+        ((cloud(4), cloud(4)), ValueError, "must agree"),
+        (5.0, TypeError, "Dataset"),
+        (iter([1]), TypeError, "Dataset"),
+    ):
         for method in (GeodesicIGKNN(net, bad), GeodesicIGSVI(net, bad)):
             with pytest.raises(error, match=text):
                 method.attribute(x, 0, 1)
@@ -817,11 +1032,19 @@ class Stream(IterableDataset):
         return iter(cloud(20))
 
 
-@pytest.mark.parametrize("loader", [
-    lambda data: batches(data, shuffle=True), lambda data: batches(data, shuffle=True, drop_last=True), lambda data: batches(data, sampler=RandomSampler(data)),
-    lambda data: batches(data, sampler=SubsetRandomSampler(range(20))), lambda data: batches(Stream()), lambda data: DataLoader(data, batch_size=None, shuffle=True),
-    lambda data: DataLoader(data, batch_sampler=BatchSampler(RandomSampler(data), 3, False)),
-], ids=["shuffled", "last dropped", "random", "subset", "stream", "one by one", "own batches"])
+@pytest.mark.parametrize(
+    "loader",
+    [
+        lambda data: batches(data, shuffle=True),
+        lambda data: batches(data, shuffle=True, drop_last=True),
+        lambda data: batches(data, sampler=RandomSampler(data)),
+        lambda data: batches(data, sampler=SubsetRandomSampler(range(20))),
+        lambda data: batches(Stream()),
+        lambda data: DataLoader(data, batch_size=None, shuffle=True),
+        lambda data: DataLoader(data, batch_sampler=BatchSampler(RandomSampler(data), 3, False)),
+    ],
+    ids=["shuffled", "last dropped", "random", "subset", "stream", "one by one", "own batches"],
+)
 @pytest.mark.filterwarnings("ignore:no path through:UserWarning")
 def test_reading_a_loader_draws_no_global_number(loader):
     data, net, x = list(cloud(20)), network(), cloud(3, seed=1)
@@ -836,7 +1059,7 @@ def test_reading_a_loader_draws_no_global_number(loader):
 
 
 def test_a_weighted_sampler_is_respected():
-    sampler = WeightedRandomSampler([1.] * 5 + [0.] * 15, 40)
+    sampler = WeightedRandomSampler([1.0] * 5 + [0.0] * 15, 40)
     state, method = torch.get_rng_state(), GeodesicIGKNN(network(), batches(list(cloud(20)), sampler=sampler))
     method.attribute(cloud(2, seed=1), 0, 1)
     assert torch.equal(torch.get_rng_state(), state) and len(method.graph) == 5
@@ -844,20 +1067,30 @@ def test_a_weighted_sampler_is_respected():
 
 # --- contexts, kernels, seeds
 
+
 @pytest.mark.parametrize("name", [*METHODS, "published", "stochastic"])
 @pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad])
 @pytest.mark.filterwarnings("ignore:(no path through|the attributions don't):UserWarning")
 def test_inside_other_contexts(name, context):
-    extra = dict(published=dict(published=True, num_iterations=3), stochastic=dict(stochastic=True, n_samples=2)).get(name, {})
+    extra = dict(published=dict(published=True, num_iterations=3), stochastic=dict(stochastic=True, n_samples=2)).get(
+        name, {}
+    )
     net = network()
-    def method(pool): return METHODS.get(name, METHODS["svi"])(net, pool)
-    expected = method(cloud(30)).attribute(cloud(3, seed=1), -.5, 1, **extra)
+
+    def method(pool):
+        return METHODS.get(name, METHODS["svi"])(net, pool)
+
+    expected = method(cloud(30)).attribute(cloud(3, seed=1), -0.5, 1, **extra)
     with context():
         kept = method(cloud(30))
-        found = kept.attribute(cloud(3, seed=1), -.5, 1, **extra)
-        energy, _ = path_energy(TargetScore(net, (cloud(2),), 1), torch.stack([cloud(2), cloud(2, seed=1), cloud(2, seed=2)], 1), torch.arange(2))
+        found = kept.attribute(cloud(3, seed=1), -0.5, 1, **extra)
+        energy, _ = path_energy(
+            TargetScore(net, (cloud(2),), 1),
+            torch.stack([cloud(2), cloud(2, seed=1), cloud(2, seed=2)], 1),
+            torch.arange(2),
+        )
     assert_close(found, expected)
-    assert_close(kept.attribute(cloud(3, seed=1), -.5, 1, **extra), expected)
+    assert_close(kept.attribute(cloud(3, seed=1), -0.5, 1, **extra), expected)
     assert energy.shape == (2,)
 
 
@@ -872,24 +1105,40 @@ class Attention(nn.Module):
 
 ATTENTIVE = {
     "kernel": Attention,
-    "encoder": lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(), nn.Linear(36, 3)),
-    "multi-head": lambda: type("Heads", (nn.Module,), dict(
-        __init__=lambda s: (nn.Module.__init__(s), setattr(s, "heads", nn.MultiheadAttention(4, 2, batch_first=True)))[0],
-        forward=lambda s, x: s.heads(x, x, x, need_weights=False)[0].mean(1)))(),
+    "encoder": lambda: nn.Sequential(
+        nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(), nn.Linear(36, 3)
+    ),
+    "multi-head": lambda: type(
+        "Heads",
+        (nn.Module,),
+        dict(
+            __init__=lambda s: (
+                nn.Module.__init__(s),
+                setattr(s, "heads", nn.MultiheadAttention(4, 2, batch_first=True)),
+            )[0],
+            forward=lambda s, x: s.heads(x, x, x, need_weights=False)[0].mean(1),
+        ),
+    )(),
 }
 
 
 @pytest.mark.parametrize("name", ATTENTIVE)
-@pytest.mark.parametrize("extra", [dict(), dict(stochastic=True, n_samples=2), dict(published=True, num_iterations=3)], ids=["default", "stochastic", "published"])
+@pytest.mark.parametrize(
+    "extra",
+    [dict(), dict(stochastic=True, n_samples=2), dict(published=True, num_iterations=3)],
+    ids=["default", "stochastic", "published"],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_attention_is_relaxed(name, extra):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = ATTENTIVE[name]().eval()
     x, choice = cloud(2, 36, dtype=torch.float32).reshape(2, 9, 4), _cur_sdpa_kernel_backends()
-    attribution, delta = GeodesicIGSVI(net).attribute(x, .1, 1, rounds=1, max_iterations=2, return_convergence_delta=True, **extra)
+    attribution, delta = GeodesicIGSVI(net).attribute(
+        x, 0.1, 1, rounds=1, max_iterations=2, return_convergence_delta=True, **extra
+    )
     assert attribution.shape == x.shape and attribution.abs().max() > 0
-    assert extra.get("published") or delta.abs().max() < .01
+    assert extra.get("published") or delta.abs().max() < 0.01
     assert _cur_sdpa_kernel_backends() == choice
 
 
@@ -916,70 +1165,152 @@ class OnceOnly(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        return g * (1 - ctx.saved_tensors[0].tanh()**2)
+        return g * (1 - ctx.saved_tensors[0].tanh() ** 2)
 
 
-@pytest.mark.parametrize("operation, named", [(nn.functional.hardsigmoid, "hardsigmoid has no second derivative"), (OnceOnly.apply, "no second derivative")])
+@pytest.mark.parametrize(
+    "operation, named",
+    [(nn.functional.hardsigmoid, "hardsigmoid has no second derivative"), (OnceOnly.apply, "no second derivative")],
+)
 def test_operations_without_a_second_derivative_are_named(operation, named):
     net, x = network(), cloud(3)
-    def forward(y): return operation(net(y))
+
+    def forward(y):
+        return operation(net(y))
+
     for extra in (dict(), dict(published=True), dict(stochastic=True)):
         with pytest.raises(ValueError, match=named) as caught:
             GeodesicIGSVI(forward).attribute(x, 0, 1, **extra)
         assert "GeodesicIGKNN" in str(caught.value)
-    assert_close(GeodesicIGSVI(forward).attribute(x, 0, 1, rounds=0, max_iterations=0), PathIntegratedGradients(forward).attribute(x, 0, 1, n_steps=500), atol=1e-3, rtol=1e-3)
+    assert_close(
+        GeodesicIGSVI(forward).attribute(x, 0, 1, rounds=0, max_iterations=0),
+        PathIntegratedGradients(forward).attribute(x, 0, 1, n_steps=500),
+        atol=1e-3,
+        rtol=1e-3,
+    )
     GeodesicIGKNN(forward, cloud(20)).attribute(x, 0, 1)
 
 
-@pytest.mark.parametrize("extra", [dict(), dict(stochastic=True, n_samples=2), dict(published=True, num_iterations=2)], ids=["default", "stochastic", "published"])
+@pytest.mark.parametrize(
+    "extra",
+    [dict(), dict(stochastic=True, n_samples=2), dict(published=True, num_iterations=2)],
+    ids=["default", "stochastic", "published"],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_seeds(extra):
     method, x = GeodesicIGSVI(network(activation=nn.Tanh)), cloud(2, seed=1)
-    def run(seed): return method.attribute(x, -2, 1, seed=seed, rounds=1, max_iterations=3, **extra)
+
+    def run(seed):
+        return method.attribute(x, -2, 1, seed=seed, rounds=1, max_iterations=3, **extra)
+
     state = torch.get_rng_state()
     for seed in (5, np.int32(5), np.int64(5)):
         assert torch.equal(run(seed), run(5))
-    def generator(): return torch.Generator().manual_seed(3)
+
+    def generator():
+        return torch.Generator().manual_seed(3)
+
     assert torch.equal(run(generator()), run(generator()))
     assert run(None).shape == run(-1).shape == run(2**64 - 1).shape == x.shape
     assert torch.equal(torch.get_rng_state(), state)
-    for seed, error in ((1.5, TypeError), ("a", TypeError), (True, TypeError), (torch.tensor(3), TypeError), (2**70, ValueError)):
+    for seed, error in (
+        (1.5, TypeError),
+        ("a", TypeError),
+        (True, TypeError),
+        (torch.tensor(3), TypeError),
+        (2**70, ValueError),
+    ):
         with pytest.raises(error, match="seed"):
             run(seed)
 
 
 # --- settings that can't work
 
-@pytest.mark.parametrize("settings_, error", [
-    (dict(n_neighbors=2.5), TypeError), (dict(n_neighbors=5.), TypeError), (dict(n_neighbors="5"), TypeError), (dict(n_neighbors=None), TypeError), (dict(n_neighbors=True), TypeError),
-    (dict(n_steiner=1.5), TypeError), (dict(n_steiner=math.nan), TypeError), (dict(n_steiner="2"), TypeError), (dict(weight=["w1"]), ValueError), (dict(weight=None), ValueError),
-])
+
+@pytest.mark.parametrize(
+    "settings_, error",
+    [
+        (dict(n_neighbors=2.5), TypeError),
+        (dict(n_neighbors=5.0), TypeError),
+        (dict(n_neighbors="5"), TypeError),
+        (dict(n_neighbors=None), TypeError),
+        (dict(n_neighbors=True), TypeError),
+        (dict(n_steiner=1.5), TypeError),
+        (dict(n_steiner=math.nan), TypeError),
+        (dict(n_steiner="2"), TypeError),
+        (dict(weight=["w1"]), ValueError),
+        (dict(weight=None), ValueError),
+    ],
+)
 def test_wrong_settings_of_the_graph(settings_, error):
     for make in (GeodesicIGKNN, GeodesicIGSVI) if "n_neighbors" in settings_ else (GeodesicIGKNN,):
         with pytest.raises(error):
             make(network(), cloud(5), **settings_)
 
 
-@pytest.mark.parametrize("settings_, error", [
-    (dict(tolerance=math.nan), ValueError), (dict(tolerance=-1), ValueError), (dict(tolerance="small"), TypeError), (dict(n_steps=2.), TypeError),
-    (dict(method=["gausslegendre"]), TypeError), (dict(baselines=math.nan), ValueError), (dict(baselines=math.inf), ValueError), (dict(baselines=-math.inf), ValueError),
-])
+@pytest.mark.parametrize(
+    "settings_, error",
+    [
+        (dict(tolerance=math.nan), ValueError),
+        (dict(tolerance=-1), ValueError),
+        (dict(tolerance="small"), TypeError),
+        (dict(n_steps=2.0), TypeError),
+        (dict(method=["gausslegendre"]), TypeError),
+        (dict(baselines=math.nan), ValueError),
+        (dict(baselines=math.inf), ValueError),
+        (dict(baselines=-math.inf), ValueError),
+    ],
+)
 def test_wrong_calls_of_the_graph(settings_, error):
     with pytest.raises(error):
         GeodesicIGKNN(network(), cloud(5)).attribute(cloud(2), **{"target": 1, **settings_})
 
 
-@pytest.mark.parametrize("settings_, error", [
-    (dict(spread="0.5"), TypeError), (dict(spread=None), TypeError), (dict(spread=math.nan), ValueError), (dict(temperature=0), ValueError), (dict(prior_scale=math.inf), ValueError),
-    (dict(resolution=0), ValueError), (dict(resolution=-1), ValueError), (dict(resolution="4"), TypeError), (dict(n_modes="3"), TypeError), (dict(n_modes=0), ValueError),
-    (dict(n_modes=12), ValueError), (dict(floor="0"), TypeError), (dict(floor=None), TypeError), (dict(floor=-1), ValueError), (dict(floor=math.nan), ValueError),
-    (dict(max_iterations=2.), TypeError), (dict(max_iterations=None), TypeError), (dict(max_iterations=-1), ValueError), (dict(tolerance="0"), TypeError),
-    (dict(tolerance=math.nan), ValueError), (dict(slack="0"), TypeError), (dict(slack=None), TypeError), (dict(slack=-.1), ValueError), (dict(integral_tolerance="0"), TypeError),
-    (dict(integral_tolerance=math.nan), ValueError), (dict(num_iterations=2.), TypeError), (dict(num_iterations=-1), ValueError), (dict(learning_rate=math.nan), ValueError),
-    (dict(learning_rate=-1), ValueError), (dict(beta=math.nan), ValueError), (dict(start=[1, 2]), ValueError), (dict(start=[None]), TypeError),
-    (dict(start=torch.full((1, 3, 2), math.nan)), ValueError), (dict(n_steps=2.5), TypeError), (dict(n_points=1.), TypeError), (dict(baselines=math.nan), ValueError),
-    (dict(baselines=math.inf), ValueError), (dict(method=["gausslegendre"]), TypeError), (dict(n_samples=0), ValueError), (dict(dimensions=0), ValueError),
-])
+@pytest.mark.parametrize(
+    "settings_, error",
+    [
+        (dict(spread="0.5"), TypeError),
+        (dict(spread=None), TypeError),
+        (dict(spread=math.nan), ValueError),
+        (dict(temperature=0), ValueError),
+        (dict(prior_scale=math.inf), ValueError),
+        (dict(resolution=0), ValueError),
+        (dict(resolution=-1), ValueError),
+        (dict(resolution="4"), TypeError),
+        (dict(n_modes="3"), TypeError),
+        (dict(n_modes=0), ValueError),
+        (dict(n_modes=12), ValueError),
+        (dict(floor="0"), TypeError),
+        (dict(floor=None), TypeError),
+        (dict(floor=-1), ValueError),
+        (dict(floor=math.nan), ValueError),
+        (dict(max_iterations=2.0), TypeError),
+        (dict(max_iterations=None), TypeError),
+        (dict(max_iterations=-1), ValueError),
+        (dict(tolerance="0"), TypeError),
+        (dict(tolerance=math.nan), ValueError),
+        (dict(slack="0"), TypeError),
+        (dict(slack=None), TypeError),
+        (dict(slack=-0.1), ValueError),
+        (dict(integral_tolerance="0"), TypeError),
+        (dict(integral_tolerance=math.nan), ValueError),
+        (dict(num_iterations=2.0), TypeError),
+        (dict(num_iterations=-1), ValueError),
+        (dict(learning_rate=math.nan), ValueError),
+        (dict(learning_rate=-1), ValueError),
+        (dict(beta=math.nan), ValueError),
+        (dict(start=[1, 2]), ValueError),
+        (dict(start=[None]), TypeError),
+        (dict(start=torch.full((1, 3, 2), math.nan)), ValueError),
+        (dict(n_steps=2.5), TypeError),
+        (dict(n_points=1.0), TypeError),
+        (dict(baselines=math.nan), ValueError),
+        (dict(baselines=math.inf), ValueError),
+        (dict(method=["gausslegendre"]), TypeError),
+        (dict(n_samples=0), ValueError),
+        (dict(dimensions=0), ValueError),
+    ],
+)
 def test_wrong_calls_of_the_relaxation(settings_, error):
     name = next(iter(settings_))
     with pytest.raises(error) as caught:
@@ -990,20 +1321,36 @@ def test_wrong_calls_of_the_relaxation(settings_, error):
 NAN = torch.full((3, 2), math.nan)
 
 
-@pytest.mark.parametrize("call, error", [
-    (lambda: neighbour_graph(cloud(0)), ValueError), (lambda: neighbour_graph(torch.ones(3)), ValueError), (lambda: neighbour_graph(torch.ones(3, 2, 2)), ValueError),
-    (lambda: neighbour_graph([[1., 2.]]), TypeError), (lambda: neighbour_graph(torch.ones(3, 20) * math.nan), ValueError), (lambda: neighbour_graph(NAN), ValueError),
-    (lambda: neighbour_graph(cloud(5), 2.5), TypeError), (lambda: neighbour_graph(cloud(5), "3"), TypeError), (lambda: neighbour_graph(cloud(5), 3, 1.5), TypeError),
-    (lambda: neighbour_graph(cloud(5), 3, "1"), TypeError), (lambda: neighbour_graph(cloud(5).long()), TypeError), (lambda: neighbour_graph(torch.ones(3, 0)), ValueError),
-    (lambda: nearest_points(cloud(5), cloud(2), 0), ValueError), (lambda: nearest_points(cloud(5), NAN, 2), ValueError), (lambda: nearest_points(cloud(5), cloud(2, 3), 2), ValueError),
-    (lambda: nearest_points(cloud(5, 20), torch.full((2, 20), math.nan), 2), ValueError), (lambda: nearest_points(cloud(5), cloud(2), 2.), TypeError),
-    (lambda: sine_basis(4.), TypeError), (lambda: sine_basis("4"), TypeError), (lambda: sine_basis(4, 2.5), TypeError),
-    (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(1)[None], torch.arange(1)), ValueError),
-    (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(3), torch.arange(1)), ValueError),
-    (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(3)[None], torch.arange(2)), ValueError),
-    (lambda: edge_integrals(TargetScore(network(), (cloud(1),), 1), cloud(3), torch.tensor([0, 1])), ValueError),
-    (lambda: edge_integrals(TargetScore(network(), (cloud(1),), 1), NAN, torch.tensor([[0, 1]])), ValueError),
-])
+@pytest.mark.parametrize(
+    "call, error",
+    [
+        (lambda: neighbour_graph(cloud(0)), ValueError),
+        (lambda: neighbour_graph(torch.ones(3)), ValueError),
+        (lambda: neighbour_graph(torch.ones(3, 2, 2)), ValueError),
+        (lambda: neighbour_graph([[1.0, 2.0]]), TypeError),
+        (lambda: neighbour_graph(torch.ones(3, 20) * math.nan), ValueError),
+        (lambda: neighbour_graph(NAN), ValueError),
+        (lambda: neighbour_graph(cloud(5), 2.5), TypeError),
+        (lambda: neighbour_graph(cloud(5), "3"), TypeError),
+        (lambda: neighbour_graph(cloud(5), 3, 1.5), TypeError),
+        (lambda: neighbour_graph(cloud(5), 3, "1"), TypeError),
+        (lambda: neighbour_graph(cloud(5).long()), TypeError),
+        (lambda: neighbour_graph(torch.ones(3, 0)), ValueError),
+        (lambda: nearest_points(cloud(5), cloud(2), 0), ValueError),
+        (lambda: nearest_points(cloud(5), NAN, 2), ValueError),
+        (lambda: nearest_points(cloud(5), cloud(2, 3), 2), ValueError),
+        (lambda: nearest_points(cloud(5, 20), torch.full((2, 20), math.nan), 2), ValueError),
+        (lambda: nearest_points(cloud(5), cloud(2), 2.0), TypeError),
+        (lambda: sine_basis(4.0), TypeError),
+        (lambda: sine_basis("4"), TypeError),
+        (lambda: sine_basis(4, 2.5), TypeError),
+        (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(1)[None], torch.arange(1)), ValueError),
+        (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(3), torch.arange(1)), ValueError),
+        (lambda: path_energy(TargetScore(network(), (cloud(1),), 1), cloud(3)[None], torch.arange(2)), ValueError),
+        (lambda: edge_integrals(TargetScore(network(), (cloud(1),), 1), cloud(3), torch.tensor([0, 1])), ValueError),
+        (lambda: edge_integrals(TargetScore(network(), (cloud(1),), 1), NAN, torch.tensor([[0, 1]])), ValueError),
+    ],
+)
 def test_wrong_calls_of_the_parts(call, error):
     with pytest.raises(error):
         call()
@@ -1015,7 +1362,11 @@ def test_points_that_require_grad():
 
 def test_energy_of_a_score_that_ignores_the_path_is_refused():
     weights, path = torch.ones(2, dtype=torch.float64, requires_grad=True), torch.stack([cloud(1), cloud(1, seed=1)], 1)
-    for forward in (lambda x: x.detach() @ weights, lambda x: torch.ones(len(x)) * weights.sum(), lambda x: x.detach().sum(1)):
+    for forward in (
+        lambda x: x.detach() @ weights,
+        lambda x: torch.ones(len(x)) * weights.sum(),
+        lambda x: x.detach().sum(1),
+    ):
         with pytest.raises(ValueError, match="doesn't depend on the inputs"):
             path_energy(TargetScore(forward, (cloud(1),)), path, torch.arange(1))
 
@@ -1031,51 +1382,71 @@ def test_energy_of_rows_that_influence_each_other_is_refused():
 def test_in_place_operations_and_squeezed_outputs(make):
     net, x = network(4, 1), cloud(1, 4, 1)
     before = x.clone()
-    def rude(y): return net(y.mul_(2)).squeeze()
+
+    def rude(y):
+        return net(y.mul_(2)).squeeze()
+
     found = make(rude).attribute(x)
     assert torch.equal(x, before)
     assert_close(found, make(lambda y: net(2 * y)[:, 0]).attribute(x), atol=1e-4, rtol=1e-4)
 
 
 def test_shared_tensors_among_the_arguments_do_not_split_the_search():
-    net, mean, x, pool = network(3, 2), torch.tensor([.2, .5, .8], dtype=torch.float64), cloud(3, 3, 1), cloud(30, 3)
+    net, mean, x, pool = network(3, 2), torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64), cloud(3, 3, 1), cloud(30, 3)
     expected = GeodesicIGKNN(lambda y: net(y - mean), pool).attribute(x, 0, 1)
     for given in (mean, shared(mean)):
         assert_close(GeodesicIGKNN(lambda y, m: net(y - m), pool).attribute(x, 0, 1, given), expected)
-    factor = torch.tensor([1., 2., 3.], dtype=torch.float64)
-    alone = torch.cat([GeodesicIGKNN(lambda y, k=k: k * net(y), pool).attribute(x[i:i + 1], 0, 1) for i, k in enumerate(factor)])
+    factor = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    alone = torch.cat(
+        [GeodesicIGKNN(lambda y, k=k: k * net(y), pool).attribute(x[i : i + 1], 0, 1) for i, k in enumerate(factor)]
+    )
     assert_close(GeodesicIGKNN(lambda y, k: k[:, None] * net(y), pool).attribute(x, 0, 1, per_example(factor)), alone)
 
 
-@pytest.mark.parametrize("make", [
-    lambda t: t, lambda t: list(t), lambda t: t.numpy(), lambda t: torch.utils.data.TensorDataset(t), lambda t: torch.utils.data.DataLoader(torch.utils.data.TensorDataset(t), 16),
-    lambda t: {"x": t}, lambda t: (t,), lambda t: [(row, 0) for row in t],
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda t: t,
+        lambda t: list(t),
+        lambda t: t.numpy(),
+        lambda t: torch.utils.data.TensorDataset(t),
+        lambda t: torch.utils.data.DataLoader(torch.utils.data.TensorDataset(t), 16),
+        lambda t: {"x": t},
+        lambda t: (t,),
+        lambda t: [(row, 0) for row in t],
+    ],
+)
 def test_a_pool_in_memory_that_was_changed_in_place_is_noticed(make):
     from models import mlp, numbers
+
     net, points, x = mlp(4, 3), numbers(40, 4), numbers(5, 4, seed=3)
     method = GeodesicIGKNN(net, make(points), n_neighbors=4, direct=False)
     first = method.attribute(x, target=1)
-    points.mul_(-.5)
+    points.mul_(-0.5)
     again = method.attribute(x, target=1)
     assert_close(again, GeodesicIGKNN(net, make(points), n_neighbors=4, direct=False).attribute(x, target=1))
     assert (first - again).abs().max() > 1e-3
 
 
 def test_steiner_points_lie_evenly_inside_the_edges():
-    graph = neighbour_graph(torch.tensor([[0., 0.], [4., 0.]]), 2, 3)
-    assert_close(graph.points, torch.tensor([[0., 0.], [4., 0.], [1., 0.], [2., 0.], [3., 0.]]))
+    graph = neighbour_graph(torch.tensor([[0.0, 0.0], [4.0, 0.0]]), 2, 3)
+    assert_close(graph.points, torch.tensor([[0.0, 0.0], [4.0, 0.0], [1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]))
 
 
 def test_a_resampled_path_has_its_corners_evenly_along_it():
-    bent = torch.tensor([[0., 0.], [1., 0.], [1., 3.]])
-    assert_close(geodesic._resample(bent, 4), torch.tensor([[0., 0.], [1., 0.], [1., 1.], [1., 2.], [1., 3.]]))
+    bent = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]])
+    assert_close(
+        geodesic._resample(bent, 4), torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+    )
 
 
 def test_the_energy_of_a_linear_score_in_closed_form():
-    weights, path = torch.tensor([1., -2., .5], dtype=torch.float64), torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weights, path = (
+        torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64),
+        torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_(),
+    )
     expected = 4 * (path[:, 1:] - path[:, :-1]).square().sum((1, 2)) * weights.square().sum()
-    pull, = torch.autograd.grad(expected.sum(), path)
+    (pull,) = torch.autograd.grad(expected.sum(), path)
     score = TargetScore(lambda x: x @ weights + 0 * x.square().sum(1), (path[:, 0].detach(),))
     energy, gradient = path_energy(score, path.detach(), torch.arange(2))
     assert_close(energy, expected.detach())
@@ -1087,26 +1458,32 @@ def test_no_step_of_the_search_goes_uphill():
 
     def hills(z, rows):
         z = z.detach().requires_grad_()
-        value = (2 - (3 * z).cos() + .05 * z.square()).sum(1)
+        value = (2 - (3 * z).cos() + 0.05 * z.square()).sum(1)
         return value.detach(), torch.autograd.grad(value.sum(), z)[0]
 
     first, _ = hills(start, None)
     for iterations in (1, 2, 5, 30):
-        _, value = minimise_batch(hills, start, torch.full((41,), 9., dtype=torch.float64), iterations)
+        _, value = minimise_batch(hills, start, torch.full((41,), 9.0, dtype=torch.float64), iterations)
         assert (value <= first + 1e-12).all()
 
 
 def test_the_spread_is_that_around_its_own_mean(monkeypatch):
     class Bends:
-        def zeros(self): return torch.zeros(1, 2, 3)
-        def paths(self, z): return z
+        def zeros(self):
+            return torch.zeros(1, 2, 3)
+
+        def paths(self, z):
+            return z
 
     class Found:
-        def __init__(self, value): self.attributions = torch.full((1, 3), value)
+        def __init__(self, value):
+            self.attributions = torch.full((1, 3), value)
 
-    found = iter([Found(0.), Found(5.), Found(5.), Found(5.)])
+    found = iter([Found(0.0), Found(5.0), Found(5.0), Found(5.0)])
     monkeypatch.setattr(geodesic, "_fit_family", lambda score, bends, *rest: (bends.zeros(), bends.zeros()))
-    *_, spread = GeodesicIGSVI(lambda x: x.sum(1))._sample(None, torch.zeros(1, 3, 3), lambda path: Bends(), lambda path, **settings: next(found), .1, 1., 3, 0)
+    *_, spread = GeodesicIGSVI(lambda x: x.sum(1))._sample(
+        None, torch.zeros(1, 3, 3), lambda path: Bends(), lambda path, **settings: next(found), 0.1, 1.0, 3, 0
+    )
     assert_close(spread, torch.zeros(1, 3))
 
 
@@ -1114,7 +1491,14 @@ def test_the_spread_is_that_around_its_own_mean(monkeypatch):
 def test_the_published_energy_seeks_steep_places():
     def middle(beta):
         found = GeodesicIGSVI(lambda x: x.square().sum(1)).attribute(
-            torch.tensor([[1., 0.]]), published=True, beta=beta, num_iterations=30, learning_rate=.02, n_steps=11, return_paths=True)
+            torch.tensor([[1.0, 0.0]]),
+            published=True,
+            beta=beta,
+            num_iterations=30,
+            learning_rate=0.02,
+            n_steps=11,
+            return_paths=True,
+        )
         return found[1].coordinates[0][5, 0].item()
 
-    assert middle(50.) > middle(0.) + .1
+    assert middle(50.0) > middle(0.0) + 0.1

@@ -1,4 +1,5 @@
 "The house is in order: metadata, notebooks, README, and imports without side effects"
+
 import ast
 import configparser
 import json
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if not any(part[0] in "._" for part in p.relative_to(ROOT).parts))
+NOTEBOOKS = sorted(
+    p for p in (ROOT / "nbs").rglob("*.ipynb") if not any(part[0] in "._" for part in p.relative_to(ROOT).parts)
+)
 MODULES = sorted(p for p in (ROOT / "attrnb").glob("*.py") if p.name[0] != "_")
 
 
@@ -24,7 +27,9 @@ def test_notebook_is_small_clean_and_ran_to_the_end(path):
         for output in cell.get("outputs", []):
             assert output["output_type"] != "error", source
             text = "".join(output.get("text", "")) + "".join(output.get("data", {}).get("text/plain", ""))
-            assert not re.search(r"/(home|root|tmp|work|Users)/", text), f"a path of the author's machine in the output of:\n{source}"
+            assert not re.search(r"/(home|root|tmp|work|Users)/", text), (
+                f"a path of the author's machine in the output of:\n{source}"
+            )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
@@ -39,9 +44,10 @@ def test_module_imports_only_lower_numbers(path):
 
 
 def test_every_public_parameter_is_explained():
-    from fastcore.docments import docments
     import importlib
     import inspect
+
+    from fastcore.docments import docments
 
     silent = []
     for path in MODULES:
@@ -52,15 +58,35 @@ def test_every_public_parameter_is_explained():
                 continue
             functions = [thing]
             if inspect.isclass(thing):
-                functions = [f for n, f in vars(thing).items() if inspect.isfunction(f) and f.__module__ == thing.__module__ and (n == "__init__" or not n.startswith("_"))]
+                functions = [
+                    f
+                    for n, f in vars(thing).items()
+                    if inspect.isfunction(f)
+                    and f.__module__ == thing.__module__
+                    and (n == "__init__" or not n.startswith("_"))
+                ]
                 if hasattr(thing, "__dataclass_fields__"):
                     functions = [f for f in functions if f.__name__ != "__init__"]
             assert inspect.getdoc(thing), f"{path.stem}.{name} has no docstring"
             for f in functions:
                 f = inspect.unwrap(f)
-                named = {p for p, q in inspect.signature(f).parameters.items() if q.kind not in (q.VAR_POSITIONAL, q.VAR_KEYWORD)}
+                named = {
+                    p
+                    for p, q in inspect.signature(f).parameters.items()
+                    if q.kind not in (q.VAR_POSITIONAL, q.VAR_KEYWORD)
+                }
                 comments = {p: c for p, c in docments(f, returns=False).items() if p in named}
-                silent += [f"{path.stem}.{name}.{f.__name__}({p})" for p, c in comments.items() if p not in ("self", "cls") and not c and not (inspect.isclass(thing) and issubclass(thing, __import__("torch").nn.Module) and f.__name__ == "forward")]
+                silent += [
+                    f"{path.stem}.{name}.{f.__name__}({p})"
+                    for p, c in comments.items()
+                    if p not in ("self", "cls")
+                    and not c
+                    and not (
+                        inspect.isclass(thing)
+                        and issubclass(thing, __import__("torch").nn.Module)
+                        and f.__name__ == "forward"
+                    )
+                ]
     assert not silent, silent
 
 
@@ -94,6 +120,9 @@ def test_metadata_is_said_once():
 def test_readme_follows_the_index(readme):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text == readme.readme()
-    assert readme.set_up_commands(text) == {"main": "pip install -e . && attrnb explain", "tests": "pip install -e '.[dev]' && pytest"}
+    assert readme.set_up_commands(text) == {
+        "main": "pip install -e . && attrnb explain",
+        "tests": "pip install -e '.[dev]' && pytest",
+    }
     for picture in re.findall(r"!\[[^\]]*\]\((?!http)([^)]+)\)", text):
         assert (ROOT / picture).exists(), picture

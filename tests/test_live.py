@@ -1,4 +1,5 @@
 "The sliders that are stored in the pages: self-contained, small, and they move in a real browser without a kernel"
+
 import html.parser
 import json
 import shutil
@@ -48,7 +49,14 @@ def test_every_method_page_has_one():
 def test_a_stored_control_is_self_contained_and_small(text):
     assert len(text) < 320_000
     tags = Controls(text).tags
-    assert {name for name, _ in tags} == {"div", "label", "span", "input", "output", "img"}, "no script, no style sheet, no frame"
+    assert {name for name, _ in tags} == {
+        "div",
+        "label",
+        "span",
+        "input",
+        "output",
+        "img",
+    }, "no script, no style sheet, no frame"
     for name, attributes in tags:
         for key, value in attributes.items():
             if key == "src":
@@ -61,18 +69,27 @@ def test_a_stored_control_is_self_contained_and_small(text):
 @pytest.mark.parametrize("page", METHOD_PAGES)
 def test_a_picture_stands_for_it_where_html_is_not_shown(page):
     cells = json.loads((ROOT / "nbs" / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
-    data = [o["data"] for c in cells for o in c.get("outputs", []) if "attrnb-live" in "".join(o.get("data", {}).get("text/html", ""))]
+    data = [
+        o["data"]
+        for c in cells
+        for o in c.get("outputs", [])
+        if "attrnb-live" in "".join(o.get("data", {}).get("text/html", ""))
+    ]
     assert data and all("text/plain" in d and ({"image/jpeg", "image/png"} & set(d)) for d in data)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser: pip install playwright, and Debian's package chromium")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="needs a browser: pip install playwright, and Debian's package chromium"
+    )
     executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if executable is None:
         pytest.skip("needs a browser: Debian's package chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield browser
         browser.close()
 
@@ -80,7 +97,11 @@ def browser():
 def opened(browser, tmp_path, *texts, **settings):
     "A page with these controls on a disk, what it asked the network for, and what went wrong in it"
     path = tmp_path / "page.html"
-    path.write_text("<!doctype html><meta charset=utf-8><title>live</title><style>img{display:inline-block}</style>" + "<hr>".join(texts), encoding="utf-8")
+    path.write_text(
+        "<!doctype html><meta charset=utf-8><title>live</title><style>img{display:inline-block}</style>"
+        + "<hr>".join(texts),
+        encoding="utf-8",
+    )
     page = browser.new_context(**settings).new_page()
     page.asked, page.wrong = [], []
     page.on("request", lambda request: page.asked.append(request.url))
@@ -91,7 +112,9 @@ def opened(browser, tmp_path, *texts, **settings):
 
 def shown(box):
     "Positions of the pictures that can be seen"
-    return box.locator("img").evaluate_all("pictures => pictures.map((p, i) => p.offsetParent !== null && p.naturalWidth > 0 ? i : -1).filter(i => i >= 0)")
+    return box.locator("img").evaluate_all(
+        "pictures => pictures.map((p, i) => p.offsetParent !== null && p.naturalWidth > 0 ? i : -1).filter(i => i >= 0)"
+    )
 
 
 @pytest.mark.parametrize("text", [t for _, t in CONTROLS], ids=NAMES)
@@ -107,7 +130,11 @@ def test_a_stored_control_moves_without_a_kernel(browser, tmp_path, text):
     for _ in pictures[1:]:
         slider.press("ArrowRight")
         seen.append(shown(box))
-        assert box.locator("output").inner_text() == pictures[seen[-1][0]]["data-label"] == slider.get_attribute("aria-valuetext")
+        assert (
+            box.locator("output").inner_text()
+            == pictures[seen[-1][0]]["data-label"]
+            == slider.get_attribute("aria-valuetext")
+        )
     assert seen == [[i] for i in range(len(pictures))]
     slider.press("End")
     area = slider.bounding_box()

@@ -1,4 +1,5 @@
 "Every measure against plain loops, across units, substrates, dtypes and chunks, and what happens to wrong calls"
+
 import copy
 import functools
 import math
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients, Saliency
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded
 from scipy.ndimage import convolve, gaussian_filter
 from scipy.stats import spearmanr
@@ -60,13 +62,25 @@ from attrnb.measures import (
 )
 from attrnb.paths import PathIntegratedGradients
 
-FAITHFULNESS = [deletion, insertion, difference, comprehensiveness, sufficiency, log_odds, cross_entropy_after_masking, accuracy_after_masking]
+FAITHFULNESS = [
+    deletion,
+    insertion,
+    difference,
+    comprehensiveness,
+    sufficiency,
+    log_odds,
+    cross_entropy_after_masking,
+    accuracy_after_masking,
+]
 LOCALISATION = [pointing_game, energy_inside, outside_inside_ratio, intersection_over_union]
 
 
 def network(*shape):
     "A curved function of inputs of this shape with three classes, in float64"
-    first, second = numbers(math.prod(shape), 5, seed=1, dtype=torch.float64), numbers(5, 3, seed=2, dtype=torch.float64)
+    first, second = (
+        numbers(math.prod(shape), 5, seed=1, dtype=torch.float64),
+        numbers(5, 3, seed=2, dtype=torch.float64),
+    )
     return lambda x: (x.flatten(1).double() @ first).tanh() @ second
 
 
@@ -110,7 +124,14 @@ def slow_curve(forward, x, a, target, unit, rank, substrate, steps, until, inser
     for image, attribution, empty, t in zip(x, a, substrate, target):
         unit_of = slow_units(tuple(image.shape), unit)
         order = slow_order(attribution, unit_of, rank)
-        curves.append([slow_score(forward, image, empty, unit_of, order[:round(k * (len(order) * until) / steps)], inserting, t) for k in range(steps + 1)])
+        curves.append(
+            [
+                slow_score(
+                    forward, image, empty, unit_of, order[: round(k * (len(order) * until) / steps)], inserting, t
+                )
+                for k in range(steps + 1)
+            ]
+        )
     return torch.tensor(curves, dtype=torch.float64)
 
 
@@ -120,7 +141,7 @@ def problems(draw):
     seed = draw(st.integers(0, 999))
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(batch, channels, height, width, generator=generator, dtype=torch.float64)
-    a = 6. * torch.randint(-3, 4, x.shape, generator=generator)  # few values: many ties, exact sums
+    a = 6.0 * torch.randint(-3, 4, x.shape, generator=generator)  # few values: many ties, exact sums
     own = torch.randint(0, 4, (height, width), generator=generator)
     own = torch.unique(own, return_inverse=True)[1]
     unit = draw(st.sampled_from([1, 2, 3, "element", own]))
@@ -130,16 +151,24 @@ def problems(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    problem=problems(), rank=st.sampled_from(["signed", "magnitude", "channel_mean"]), steps=st.integers(1, 7), until=st.sampled_from([1., .5, .3]),
-    substrate=st.sampled_from(["black", "mean", "minimum", "noise", "inverted", .3]), chunk=st.sampled_from([None, 1, 3, 50]),
+    problem=problems(),
+    rank=st.sampled_from(["signed", "magnitude", "channel_mean"]),
+    steps=st.integers(1, 7),
+    until=st.sampled_from([1.0, 0.5, 0.3]),
+    substrate=st.sampled_from(["black", "mean", "minimum", "noise", "inverted", 0.3]),
+    chunk=st.sampled_from([None, 1, 3, 50]),
 )
 def test_curves_equal_plain_loops(problem, rank, steps, until, substrate, chunk):
     x, a, unit, target = problem
     forward, empty = network(*x.shape[1:]), substrate_of(x, substrate)
-    slow = [slow_curve(forward, x, a, target, unit, rank, empty, steps, until, inserting) for inserting in (False, True)]
+    slow = [
+        slow_curve(forward, x, a, target, unit, rank, empty, steps, until, inserting) for inserting in (False, True)
+    ]
     units = max(slow_units(tuple(x.shape[1:]), unit).values()) + 1
     assume(round(units * until) > 0)
-    common = dict(unit=unit, rank=rank, steps=steps, until=until, substrate=substrate, internal_batch_size=chunk, ties="position")
+    common = dict(
+        unit=unit, rank=rank, steps=steps, until=until, substrate=substrate, internal_batch_size=chunk, ties="position"
+    )
     curves = faithfulness_curves(forward, x, a, target, **common)
     assert_close(curves.deletion, slow[0])
     assert_close(curves.insertion, slow[1])
@@ -151,7 +180,12 @@ def test_curves_equal_plain_loops(problem, rank, steps, until, substrate, chunk)
 
 
 @settings(max_examples=40, deadline=None)
-@given(problem=problems(), rank=st.sampled_from(["signed", "magnitude"]), fraction=st.floats(0, 1), chunk=st.sampled_from([None, 1, 4]))
+@given(
+    problem=problems(),
+    rank=st.sampled_from(["signed", "magnitude"]),
+    fraction=st.floats(0, 1),
+    chunk=st.sampled_from([None, 1, 4]),
+)
 def test_top_fraction_equals_plain_loops(problem, rank, fraction, chunk):
     x, a, unit, target = problem
     units = max(slow_units(tuple(x.shape[1:]), unit).values()) + 1
@@ -162,7 +196,7 @@ def test_top_fraction_equals_plain_loops(problem, rank, fraction, chunk):
     for image, attribution, t in zip(x, a, target):
         unit_of = slow_units(tuple(image.shape), unit)
         order = slow_order(attribution, unit_of, rank)
-        top = order[:int(fraction * len(order) + 1e-9)]
+        top = order[: int(fraction * len(order) + 1e-9)]
         black = torch.zeros_like(image)
         without = slow_score(forward, image, black, unit_of, top, False, t)
         alone = slow_score(forward, image, black, unit_of, top, True, t)
@@ -176,9 +210,11 @@ def test_top_fraction_equals_plain_loops(problem, rank, fraction, chunk):
     for measure, values in expected.items():
         score = dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}
         score["ties"] = "position"
-        found = measure(forward, x, a, target, fraction=fraction, unit=unit, rank=rank, internal_batch_size=chunk, **score)
+        found = measure(
+            forward, x, a, target, fraction=fraction, unit=unit, rank=rank, internal_batch_size=chunk, **score
+        )
         assert_close(found, torch.tensor(values, dtype=torch.float64), msg=measure.__name__)
-        several = measure(forward, x, a, target, fraction=[fraction, 0., 1.], unit=unit, rank=rank, **score)
+        several = measure(forward, x, a, target, fraction=[fraction, 0.0, 1.0], unit=unit, rank=rank, **score)
         assert several.shape == (len(x), 3)
         assert_close(several[:, 0], found)
 
@@ -193,7 +229,7 @@ def test_segments_may_differ_between_examples():
     together = faithfulness_curves(forward, x, a, 1, unit=segments, steps=2)
     assert together.fractions.shape == (2, 3)
     for i in range(2):
-        alone = faithfulness_curves(forward, x[i:i + 1], a[i:i + 1], 1, unit=segments[i], steps=2)
+        alone = faithfulness_curves(forward, x[i : i + 1], a[i : i + 1], 1, unit=segments[i], steps=2)
         assert_close(together.deletion[i], alone.deletion[0])
         assert_close(together.difference_score[i], alone.difference_score[0])
     assert_close(unit_importance(a, segments)[0, :2].sum(), a[0].double().sum())
@@ -231,7 +267,7 @@ def test_any_dtype_gives_float64(dtype):
         assert found.dtype == torch.float64 and found.shape == (2,) and torch.isfinite(found).all()
         reference = measure(convolutional(), x.float(), a.float(), [0, 1], unit=4, score="log_probability")
         if measure is not accuracy_after_masking:
-            assert_close(found, reference, atol=.05, rtol=.05)
+            assert_close(found, reference, atol=0.05, rtol=0.05)
 
 
 def test_integer_maps_and_no_grad_and_inference_tensors():
@@ -245,13 +281,16 @@ def test_integer_maps_and_no_grad_and_inference_tensors():
 
 def test_batch_equals_each_alone_and_additional_arguments_follow():
     model = seeded(TwoInputs)
-    x, other, scale = numbers(4, 4), numbers(4, 2, 3, seed=1), torch.tensor([1., -2., .5, 3.])
+    x, other, scale = numbers(4, 4), numbers(4, 2, 3, seed=1), torch.tensor([1.0, -2.0, 0.5, 3.0])
     a = numbers(4, 4, seed=2)
-    a[0], a[1, :2] = 1., 3.  # ties are broken alike
+    a[0], a[1, :2] = 1.0, 3.0  # ties are broken alike
     for measure in (deletion, insertion, difference, comprehensiveness, sufficiency):
-        half = dict(fraction=.5) if measure in (comprehensiveness, sufficiency) else {}
+        half = dict(fraction=0.5) if measure in (comprehensiveness, sufficiency) else {}
         together = measure(model, x, a, [0, 1, 2, 0], (other, scale), **half)
-        alone = [measure(model, x[i:i + 1], a[i:i + 1], [0, 1, 2, 0][i], (other[i:i + 1], scale[i:i + 1]), **half) for i in range(4)]
+        alone = [
+            measure(model, x[i : i + 1], a[i : i + 1], [0, 1, 2, 0][i], (other[i : i + 1], scale[i : i + 1]), **half)
+            for i in range(4)
+        ]
         assert_close(together, torch.cat(alone), atol=1e-6, rtol=1e-5)
 
 
@@ -260,14 +299,28 @@ def test_counted_rows_are_those_of_the_definition():
     for measure, rows in ((deletion, 9), (insertion, 9), (difference, 16)):
         counting.reset()
         measure(counting, x, a, 0, steps=8, internal_batch_size=7)
-        assert counting.rows == 5 * rows + 1 and counting.largest_batch <= 7 and counting.gradient_rows == 0  # and one to see whether rows are independent
+        # and one to see whether rows are independent
+        assert counting.rows == 5 * rows + 1 and counting.largest_batch <= 7 and counting.gradient_rows == 0
         counting.reset()
         with without_probe():
             measure(counting, x, a, 0, steps=8)
         assert counting.rows == 5 * rows
-    for measure, rows in ((comprehensiveness, 3), (sufficiency, 3), (log_odds, 3), (cross_entropy_after_masking, 2), (accuracy_after_masking, 2)):
+    for measure, rows in (
+        (comprehensiveness, 3),
+        (sufficiency, 3),
+        (log_odds, 3),
+        (cross_entropy_after_masking, 2),
+        (accuracy_after_masking, 2),
+    ):
         counting.reset()
-        measure(counting, x, a, 0, fraction=(.2, .5), **({} if measure not in (log_odds, cross_entropy_after_masking) else dict(score="log_probability")))
+        measure(
+            counting,
+            x,
+            a,
+            0,
+            fraction=(0.2, 0.5),
+            **({} if measure not in (log_odds, cross_entropy_after_masking) else dict(score="log_probability")),
+        )
         assert counting.rows == 5 * rows + 1
 
 
@@ -277,33 +330,40 @@ def test_model_is_left_as_found():
     before = {k: v.clone() for k, v in net.state_dict().items()}
     with pytest.warns(UserWarning, match="training mode"):
         deletion(net, x, x, 0, unit=4, substrate="noise", ties="random")
-    assert net.training and all(torch.equal(v, before[k]) for k, v in net.state_dict().items()) and torch.equal(torch.get_rng_state(), state)
+    assert (
+        net.training
+        and all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+        and torch.equal(torch.get_rng_state(), state)
+    )
 
 
 # Ties, constant maps, wrong calls
 
 
 def test_ties_by_position_or_by_lot():
-    x, forward = torch.rand(400, 1, 4, 4, dtype=torch.float64), lambda x: x[:, 0, 0]  # the first row of pixels matters
+    # the first row of pixels matters
+    x, forward = torch.rand(400, 1, 4, 4, dtype=torch.float64), lambda x: x[:, 0, 0]
     target = lambda out: out.sum(1)
     constant = torch.zeros(400, 4, 4)
     by_position = deletion(forward, x, constant, target, steps=16, ties="position")
-    assert_close(by_position, deletion(forward, x, -torch.arange(16.).view(1, 4, 4).expand(400, 4, 4), target, steps=16))
+    assert_close(
+        by_position, deletion(forward, x, -torch.arange(16.0).view(1, 4, 4).expand(400, 4, 4), target, steps=16)
+    )
     by_lot = [deletion(forward, x, constant, target, steps=16, seed=s).mean().item() for s in (0, 0, 1)]
     assert by_lot[0] == by_lot[1] != by_lot[2]
     floor = random_floor(forward, x, target, measure="deletion", steps=16).mean().item()
-    assert abs(by_lot[0] - floor) < .05 * floor
+    assert abs(by_lot[0] - floor) < 0.05 * floor
     negative = deletion(forward, x, constant - 1, target, steps=16, ties="position")
     assert_close(negative, by_position)
 
 
 def test_scores_of_curves_that_were_not_asked_for():
     net, x = mlp(), numbers(2, 6)
-    both, early = faithfulness_curves(net, x, x, 0, steps=3), faithfulness_curves(net, x, x, 0, steps=3, until=.5)
+    both, early = faithfulness_curves(net, x, x, 0, steps=3), faithfulness_curves(net, x, x, 0, steps=3, until=0.5)
     assert_close(both.difference, both.insertion.flip(1) - both.deletion)
     with pytest.raises(ValueError, match="until=1"):
         early.difference
-    assert_close(early.difference_score, difference(net, x, x, 0, steps=3, until=.5))
+    assert_close(early.difference_score, difference(net, x, x, 0, steps=3, until=0.5))
     for asked, other in (("deletion", "insertion"), ("insertion", "deletion")):
         one = faithfulness_curves(net, x, x, 0, steps=3, curves=asked)
         assert_close(getattr(one, f"{asked}_score"), getattr(both, f"{asked}_score"))
@@ -322,12 +382,15 @@ def test_blur_of_rise_is_its_programs(height, width):
     kernel = gaussian_filter(single, 5)
     expected = np.stack([[convolve(channel, kernel, mode="constant") for channel in image] for image in x.numpy()])
     assert_close(substrate_of(x, "blurred_rise").numpy(), expected)
-    assert abs(kernel[5, 5] / kernel[0, 0] - 1.14) < .01
+    assert abs(kernel[5, 5] / kernel[0, 0] - 1.14) < 0.01
 
 
 def test_samek_removes_a_hundred_regions():
     preset = {k: v for k, v in PRESETS["Samek"].items() if k != "area"}
-    net, x = CountingForward(lambda x: x.mean((1, 2, 3))[:, None] * torch.ones(2)), torch.rand(1, 1, 227, 227, generator=torch.Generator().manual_seed(0))
+    net, x = (
+        CountingForward(lambda x: x.mean((1, 2, 3))[:, None] * torch.ones(2)),
+        torch.rand(1, 1, 227, 227, generator=torch.Generator().manual_seed(0)),
+    )
     curves = faithfulness_curves(net, x, x, 0, curves="deletion", **preset)
     assert_close(curves.fractions * 26**2, torch.arange(101).double())
 
@@ -378,21 +441,31 @@ def test_wrong_calls_say_what_is_wrong(measure):
         call(x, x, 0, internal_batch_size=0)
 
 
-@pytest.mark.parametrize("measure", [m for m in FAITHFULNESS if m is not accuracy_after_masking], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "measure", [m for m in FAITHFULNESS if m is not accuracy_after_masking], ids=lambda m: m.__name__
+)
 def test_scores_that_are_not_finite_are_reported(measure):
     net, x = convolutional(), numbers(3, 3, 12, 12)
     x[1] += 10
-    broken = lambda z: net(z).log_softmax(1) * torch.where(z.flatten(1).amax(1) > 5, float("nan"), 1.)[:, None]
+    broken = lambda z: net(z).log_softmax(1) * torch.where(z.flatten(1).amax(1) > 5, float("nan"), 1.0)[:, None]
     with pytest.raises(ValueError, match="NaN|log-probabilities"):
         measure(broken, x, x, 0, unit=4)
 
 
 def test_wrong_curve_and_fraction_arguments():
     net, x = mlp(), numbers(2, 6)
-    for wrong in (dict(steps=0), dict(steps=2.), dict(steps=True), dict(until=0), dict(until=1.5), dict(area="auc"), dict(score="softmax")):
+    for wrong in (
+        dict(steps=0),
+        dict(steps=2.0),
+        dict(steps=True),
+        dict(until=0),
+        dict(until=1.5),
+        dict(area="auc"),
+        dict(score="softmax"),
+    ):
         with pytest.raises((TypeError, ValueError)):
             deletion(net, x, x, 0, **wrong)
-    for wrong in (-.1, 1.1, [], float("nan")):
+    for wrong in (-0.1, 1.1, [], float("nan")):
         with pytest.raises(ValueError, match="fraction"):
             comprehensiveness(net, x, x, 0, fraction=wrong)
     with pytest.raises(ValueError, match="curves"):
@@ -415,7 +488,7 @@ def test_log_measures_insist_on_log_probabilities():
         log_odds(net, x, x, 0, score="logit")
     yes_no = lambda z: net(z)[:, :1]
     assert log_odds(yes_no, x, x, 0, score="log_probability").shape == (3,)
-    assert set(accuracy_after_masking(yes_no, x, x, 0, rule="half", score="probability").tolist()) <= {0., 1.}
+    assert set(accuracy_after_masking(yes_no, x, x, 0, rule="half", score="probability").tolist()) <= {0.0, 1.0}
     with pytest.raises(ValueError, match="rule='half'"):
         accuracy_after_masking(yes_no, x, x, 0)
 
@@ -426,7 +499,7 @@ def test_log_measures_insist_on_log_probabilities():
 def test_random_orders_are_fair_for_units_of_any_size():
     x = torch.zeros(4000, 1, 3, 3)  # patches of 4, 2, 2 and 1 pixels
     first = unit_importance(random_map(x, 2), 2).argmax(1).bincount() / 4000
-    assert (first - .25).abs().max() < .03
+    assert (first - 0.25).abs().max() < 0.03
     assert torch.equal(random_map(x, 2, seed=3), random_map(x, 2, seed=3))
 
 
@@ -435,7 +508,11 @@ def test_floor_measure_and_ceiling_of_every_measure(measure):
     net, x = convolutional(), numbers(2, 3, 12, 12)
     a = Saliency(net).attribute(x, target=1)
     power = protocol_power(net, x, a, 1, measure=measure.__name__, draws=2, rounds=3, unit=4, score="log_probability")
-    assert power.value.shape == power.ceiling.shape == (2,) and power.floor.shape == (2, 2) and power.measure == measure.__name__
+    assert (
+        power.value.shape == power.ceiling.shape == (2,)
+        and power.floor.shape == (2, 2)
+        and power.measure == measure.__name__
+    )
     assert measure.__name__ in str(power)
     assert_close(power.value, measure(net, x, a, 1, unit=4, score="log_probability"))
     if measure is not accuracy_after_masking:
@@ -468,7 +545,10 @@ def test_greedy_order_is_optimal_for_a_sum_and_counts_its_rows():
     segments = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 0, 0, 0, 1], [0, 1, 2, 3, 4, 5, 6, 7]])
     order = greedy_order(forward, x, rounds=20, unit=segments)
     best = unit_importance(weights.expand(3, 8), segments)
-    assert unit_importance(order, segments).argsort(1, descending=True)[2].tolist() == best.argsort(1, descending=True)[2].tolist()
+    assert (
+        unit_importance(order, segments).argsort(1, descending=True)[2].tolist()
+        == best.argsort(1, descending=True)[2].tolist()
+    )
     for wrong in (dict(rounds=0), dict(towards="both")):
         with pytest.raises(ValueError):
             greedy_order(forward, x, unit="element", **wrong)
@@ -489,23 +569,40 @@ def test_presets_are_settings_of_deletion(name):
 
 
 @settings(max_examples=60, deadline=None)
-@given(batch=st.integers(1, 3), height=st.integers(1, 7), width=st.integers(1, 7), seed=st.integers(0, 999), tolerance=st.sampled_from([0, 1, 1.5, 2, 2.3, 3, 20]), few=st.booleans())
+@given(
+    batch=st.integers(1, 3),
+    height=st.integers(1, 7),
+    width=st.integers(1, 7),
+    seed=st.integers(0, 999),
+    tolerance=st.sampled_from([0, 1, 1.5, 2, 2.3, 3, 20]),
+    few=st.booleans(),
+)
 def test_localisation_equals_plain_loops(batch, height, width, seed, tolerance, few):
     generator = torch.Generator().manual_seed(seed)
-    a = torch.randint(-2, 3, (batch, 2, height, width), generator=generator).double() if few else torch.randn(batch, 2, height, width, generator=generator).double()
-    masks = torch.rand(batch, height, width, generator=generator) < .4
+    a = (
+        torch.randint(-2, 3, (batch, 2, height, width), generator=generator).double()
+        if few
+        else torch.randn(batch, 2, height, width, generator=generator).double()
+    )
+    masks = torch.rand(batch, height, width, generator=generator) < 0.4
     masks[:, torch.randint(height, (1,), generator=generator), torch.randint(width, (1,), generator=generator)] = True
-    hits, energies, ratios, overlaps = [], [], [], {rule: [] for rule in ("area", "mean", .3)}
+    hits, energies, ratios, overlaps = [], [], [], {rule: [] for rule in ("area", "mean", 0.3)}
     for m, inside in zip(a.sum(1).numpy(), masks.numpy()):
         places = [p for p in np.ndindex(height, width)]
         on = [p for p in places if inside[p]]
         top = [p for p in places if m[p] == m.max()]
-        hits.append(np.mean([min((p[0] - s[0])**2 + (p[1] - s[1])**2 for s in on) <= tolerance**2 for p in top]))
+        hits.append(np.mean([min((p[0] - s[0]) ** 2 + (p[1] - s[1]) ** 2 for s in on) <= tolerance**2 for p in top]))
         positive = np.maximum(m, 0) if (m > 0).any() else np.ones_like(m)
         energies.append(positive[inside].sum() / positive.sum())
         outside_mean = positive[~inside].mean() if (~inside).any() else float("nan")
-        ratios.append(outside_mean / positive[inside].mean() if positive[inside].mean() > 0 else float("inf") if outside_mean > 0 else float("nan"))
-        for rule, limit in (("mean", positive.mean()), (.3, .3 * positive.max())):
+        ratios.append(
+            outside_mean / positive[inside].mean()
+            if positive[inside].mean() > 0
+            else float("inf")
+            if outside_mean > 0
+            else float("nan")
+        )
+        for rule, limit in (("mean", positive.mean()), (0.3, 0.3 * positive.max())):
             chosen = positive >= limit
             overlaps[rule].append((chosen & inside).sum() / (chosen | inside).sum())
         ordered = sorted(m.ravel(), reverse=True)
@@ -529,8 +626,13 @@ def test_localisation_of_odd_maps_and_masks(measure):
     assert expected.dtype == torch.float64 and expected.shape == (3,)
     for same in (masks[:, None], masks.float(), masks.int(), masks.numpy()):
         assert_close(measure(a, same), expected)
-    assert_close(measure(a.half().float().bfloat16(), masks), expected, atol=.2, rtol=.2)
-    chance = {"pointing_game": 6 / 64, "energy_inside": 6 / 64, "outside_inside_ratio": 1., "intersection_over_union": None}[measure.__name__]
+    assert_close(measure(a.half().float().bfloat16(), masks), expected, atol=0.2, rtol=0.2)
+    chance = {
+        "pointing_game": 6 / 64,
+        "energy_inside": 6 / 64,
+        "outside_inside_ratio": 1.0,
+        "intersection_over_union": None,
+    }[measure.__name__]
     for silent in (torch.zeros(3, 8, 8), torch.ones(3, 8, 8), uniform_map(a)):
         found = measure(silent, masks)
         assert torch.isfinite(found).all() and (chance is None or torch.allclose(found, torch.full_like(found, chance)))
@@ -565,7 +667,7 @@ def test_baseline_maps_and_boxes():
     assert centre[0, 0].argmax() in (4 * 14 + 6, 4 * 14 + 7, 5 * 14 + 6, 5 * 14 + 7)
     assert_close(centre, centre.flip(2, 3))
     middle = box_masks([[6, 4, 7, 5]] * 2, 10, 14)
-    assert_close(pointing_game(centre, middle), torch.full((2,), .25).double())
+    assert_close(pointing_game(centre, middle), torch.full((2,), 0.25).double())
     for wrong in (dict(width=0), dict(width=-1)):
         with pytest.raises(ValueError, match="width"):
             centre_map(x, **wrong)
@@ -592,22 +694,36 @@ def test_axioms_of_integrated_gradients():
     a = IntegratedGradients(net).attribute(x, target=torch.tensor(target), n_steps=60)
     assert completeness_error(net, x, a, target).max() < 1e-6
     with torch.no_grad():
-        change = (net(x) - net(torch.full_like(x, .5))).gather(1, torch.tensor(target)[:, None])[:, 0]
-    assert_close(completeness_error(net, x, a, target, baselines=.5), (a.sum(1) - change).abs())
-    assert_close(cancellation_gap(net, x, a, target, baselines=.5, relative=True), a.abs().sum(1) / change.abs() - 1)
+        change = (net(x) - net(torch.full_like(x, 0.5))).gather(1, torch.tensor(target)[:, None])[:, 0]
+    assert_close(completeness_error(net, x, a, target, baselines=0.5), (a.sum(1) - change).abs())
+    assert_close(cancellation_gap(net, x, a, target, baselines=0.5, relative=True), a.abs().sum(1) / change.abs() - 1)
     with pytest.raises(ValueError, match="baseline"):
         completeness_error(net, x, a, target, baselines=torch.zeros(5, 6))
 
 
 def test_dummies_and_conservation():
-    a = torch.tensor([[1., -3., 0.], [0., 2., 2.]])
-    assert_close(dummy_sensitivity(a, torch.tensor([[True, False, True], [False, False, True]])), torch.tensor([.25, .5]).double())
-    for wrong, error in ((torch.tensor([1, 0, 0]), TypeError), (torch.zeros(3, dtype=torch.bool), ValueError), (torch.ones(2, dtype=torch.bool), ValueError)):
+    a = torch.tensor([[1.0, -3.0, 0.0], [0.0, 2.0, 2.0]])
+    assert_close(
+        dummy_sensitivity(a, torch.tensor([[True, False, True], [False, False, True]])),
+        torch.tensor([0.25, 0.5]).double(),
+    )
+    for wrong, error in (
+        (torch.tensor([1, 0, 0]), TypeError),
+        (torch.zeros(3, dtype=torch.bool), ValueError),
+        (torch.ones(2, dtype=torch.bool), ValueError),
+    ):
         with pytest.raises(error):
             dummy_sensitivity(a, wrong)
-    layers = [torch.tensor([1., 2.]), torch.tensor([[.5, .4], [1., 1.]]), torch.full((2, 1, 2, 2), .25)]
-    assert_close(layer_conservation(layers, per_layer=True), torch.tensor([[0., .1, 0.], [0., 0., .5]]).double(), atol=1e-7, rtol=0)
-    assert_close(layer_conservation(dict(enumerate(layers)), expected=2.), torch.tensor([.55, .5]).double(), atol=1e-7, rtol=0)
+    layers = [torch.tensor([1.0, 2.0]), torch.tensor([[0.5, 0.4], [1.0, 1.0]]), torch.full((2, 1, 2, 2), 0.25)]
+    assert_close(
+        layer_conservation(layers, per_layer=True),
+        torch.tensor([[0.0, 0.1, 0.0], [0.0, 0.0, 0.5]]).double(),
+        atol=1e-7,
+        rtol=0,
+    )
+    assert_close(
+        layer_conservation(dict(enumerate(layers)), expected=2.0), torch.tensor([0.55, 0.5]).double(), atol=1e-7, rtol=0
+    )
     for wrong in ({}, [torch.ones(2), torch.ones(3)], [torch.zeros(2), torch.ones(2)], [torch.tensor([float("nan")])]):
         with pytest.raises(ValueError):
             layer_conservation(wrong)
@@ -617,8 +733,11 @@ def test_batch_independence_finds_what_mixes():
     net, x = convolutional(), numbers(3, 3, 12, 12)
     assert batch_independence(Saliency(net).attribute, x, [0, 1, 2]).max() < 1e-5
     assert batch_independence(Saliency(net).attribute, x, torch.tensor([0, 1, 2])).max() < 1e-5
-    assert batch_independence(IntegratedGradients(net).attribute, x, 1, n_steps=4, baselines=torch.zeros_like(x)).max() < 1e-5
-    assert batch_independence(lambda z, target: z * z.abs().amax(), x, 0).max() > .01
+    assert (
+        batch_independence(IntegratedGradients(net).attribute, x, 1, n_steps=4, baselines=torch.zeros_like(x)).max()
+        < 1e-5
+    )
+    assert batch_independence(lambda z, target: z * z.abs().amax(), x, 0).max() > 0.01
     with pytest.raises(ValueError, match="one example"):
         batch_independence(Saliency(net).attribute, x[:1], 0)
 
@@ -636,23 +755,40 @@ def test_sensitivity_and_infidelity_are_seeded_and_bounded():
     assert_close(sensitivity_max(lambda z: z * 0 + 1, x), torch.zeros(3).double())
     a = method.attribute(x, target=1)
     settings = dict(unit="element", samples=30)
-    assert_close(infidelity(net, x, a, 1, **settings, internal_batch_size=6), infidelity(net, x, a, 1, **settings), atol=1e-5, rtol=1e-4)
-    assert_close(sensitivity_max(method.attribute, x, 1, samples=7, internal_batch_size=6), sensitivity_max(method.attribute, x, 1, samples=7), atol=1e-5, rtol=1e-4)
+    assert_close(
+        infidelity(net, x, a, 1, **settings, internal_batch_size=6),
+        infidelity(net, x, a, 1, **settings),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+    assert_close(
+        sensitivity_max(method.attribute, x, 1, samples=7, internal_batch_size=6),
+        sensitivity_max(method.attribute, x, 1, samples=7),
+        atol=1e-5,
+        rtol=1e-4,
+    )
     assert infidelity(net, x, a, 1, **settings).mean() < infidelity(net, x, -a, 1, **settings).mean()
     image, conv = numbers(2, 3, 12, 12), convolutional()
     maps = numbers(2, 12, 12, seed=3)
     spread = maps[:, None].expand(-1, 3, -1, -1) / 3
-    assert_close(infidelity(conv, image, maps, [0, 1], unit=4), infidelity(conv, image, spread, [0, 1], unit=4), atol=1e-6, rtol=1e-4)
+    assert_close(
+        infidelity(conv, image, maps, [0, 1], unit=4),
+        infidelity(conv, image, spread, [0, 1], unit=4),
+        atol=1e-6,
+        rtol=1e-4,
+    )
     assert torch.equal(torch.get_rng_state(), state)
     with pytest.raises(ValueError, match="share"):
-        infidelity(net, x, a, 1, share=1.)
+        infidelity(net, x, a, 1, share=1.0)
 
 
 @settings(max_examples=40, deadline=None)
 @given(batch=st.integers(1, 4), size=st.integers(2, 40), levels=st.integers(2, 50), seed=st.integers(0, 999))
 def test_rank_correlation_equals_scipy(batch, size, levels, seed):
     a, b = torch.randint(0, levels, (2, batch, size), generator=torch.Generator().manual_seed(seed)).double()
-    expected = [0. if len(set(p.tolist())) == 1 or len(set(q.tolist())) == 1 else spearmanr(p, q)[0] for p, q in zip(a, b)]
+    expected = [
+        0.0 if len(set(p.tolist())) == 1 or len(set(q.tolist())) == 1 else spearmanr(p, q)[0] for p, q in zip(a, b)
+    ]
     assert_close(rank_correlation(a, b).numpy(), np.array(expected))
 
 
@@ -662,9 +798,13 @@ def test_structural_similarity_against_loops():
     values = []
     for i in range(4):
         for j in range(3):
-            u, v = p[i:i + 7, j:j + 7].ravel(), q[i:i + 7, j:j + 7].ravel()
+            u, v = p[i : i + 7, j : j + 7].ravel(), q[i : i + 7, j : j + 7].ravel()
             c = np.cov(u, v)
-            values.append((2 * u.mean() * v.mean() + 1e-4) * (2 * c[0, 1] + 9e-4) / ((u.mean()**2 + v.mean()**2 + 1e-4) * (c[0, 0] + c[1, 1] + 9e-4)))
+            values.append(
+                (2 * u.mean() * v.mean() + 1e-4)
+                * (2 * c[0, 1] + 9e-4)
+                / ((u.mean() ** 2 + v.mean() ** 2 + 1e-4) * (c[0, 0] + c[1, 1] + 9e-4))
+            )
     assert_close(structural_similarity(a, b).item(), float(np.mean(values)))
     with pytest.raises(ValueError, match="window"):
         structural_similarity(a, b, 8)
@@ -673,11 +813,25 @@ def test_structural_similarity_against_loops():
 def test_cascade_goes_from_the_top_and_restores_every_bit():
     net, x = convolutional(), numbers(2, 3, 12, 12)
     before = {k: (v.clone(), v.data_ptr()) for k, v in net.state_dict(keep_vars=True).items()}
-    unchanged = lambda: all(torch.equal(v, before[k][0]) and v.data_ptr() == before[k][1] for k, v in net.state_dict(keep_vars=True).items())
+    unchanged = lambda: all(
+        torch.equal(v, before[k][0]) and v.data_ptr() == before[k][1] for k, v in net.state_dict(keep_vars=True).items()
+    )
     for weights in ("normal", "shuffle"):
         for cumulative in (True, False):
-            cascade = randomisation_cascade(net, Saliency(net).attribute, x, [0, 1], weights=weights, cumulative=cumulative, return_attributions=True)
-            assert cascade.layers == ["9", "4", "1", "0"] and cascade.similarity.shape == (4, 2) and cascade.attributions.shape == (5, 2, 3, 12, 12)
+            cascade = randomisation_cascade(
+                net,
+                Saliency(net).attribute,
+                x,
+                [0, 1],
+                weights=weights,
+                cumulative=cumulative,
+                return_attributions=True,
+            )
+            assert (
+                cascade.layers == ["9", "4", "1", "0"]
+                and cascade.similarity.shape == (4, 2)
+                and cascade.attributions.shape == (5, 2, 3, 12, 12)
+            )
             assert unchanged()
     again = [randomisation_cascade(net, Saliency(net).attribute, x, 0, seed=s).similarity for s in (3, 3, 4)]
     assert_close(again[0], again[1])
@@ -695,10 +849,19 @@ def test_cascade_goes_from_the_top_and_restores_every_bit():
     with pytest.raises(RuntimeError, match="stop"):
         randomisation_cascade(net, fails, x)
     assert unchanged()
-    assert_close(randomisation_cascade(net, lambda z: z + 0 * net(z).sum(), x, similarity=lambda a, b: (a - b).abs().flatten(1).sum(1)).similarity, torch.zeros(4, 2))
+    assert_close(
+        randomisation_cascade(
+            net, lambda z: z + 0 * net(z).sum(), x, similarity=lambda a, b: (a - b).abs().flatten(1).sum(1)
+        ).similarity,
+        torch.zeros(4, 2),
+    )
     chosen = randomisation_cascade(net, Saliency(net).attribute, x, 0, layers=["4"])
     assert chosen.layers == ["4"]
-    for wrong, match in ((dict(layers=["head"]), "head"), (dict(weights="zeros"), "weights"), (dict(similarity="mse"), "similarity")):
+    for wrong, match in (
+        (dict(layers=["head"]), "head"),
+        (dict(weights="zeros"), "weights"),
+        (dict(similarity="mse"), "similarity"),
+    ):
         with pytest.raises(ValueError, match=match):
             randomisation_cascade(net, Saliency(net).attribute, x, 0, **wrong)
     with pytest.raises(ValueError, match="no parameters"):
@@ -714,17 +877,22 @@ def test_cascade_goes_from_the_top_and_restores_every_bit():
 @given(n=st.integers(2, 40), seed=st.integers(0, 999))
 def test_purity_equals_plain_loops(n, seed):
     a, predicted = numbers(n, 2, seed=seed), torch.randint(0, 2, (n,), generator=torch.Generator().manual_seed(seed))
-    smallest = sorted(range(n), key=lambda i: a[i].abs().sum().item())[:n // 2]
+    smallest = sorted(range(n), key=lambda i: a[i].abs().sum().item())[: n // 2]
     assert purity(a, predicted) == pytest.approx(np.mean([predicted[i].item() for i in smallest]))
     assert purity(a.abs().sum(1), predicted) == purity(a, predicted)
 
 
 def test_purity_refuses_what_it_cannot_use():
-    for a, predicted in ((torch.ones(1, 2), torch.ones(1)), (torch.ones(3, 2), torch.ones(2)), (torch.ones(3), torch.tensor([0, 1, 2])), (torch.full((3,), float("nan")), torch.ones(3))):
+    for a, predicted in (
+        (torch.ones(1, 2), torch.ones(1)),
+        (torch.ones(3, 2), torch.ones(2)),
+        (torch.ones(3), torch.tensor([0, 1, 2])),
+        (torch.full((3,), float("nan")), torch.ones(3)),
+    ):
         with pytest.raises(ValueError):
             purity(a, predicted)
-    assert_close(purity_area(torch.tensor([[1., .5], [0., 1.]]), [.1, .3]), torch.tensor([.15, .1]).double())
-    for purities, levels in (([1., 1.], [.3, .1]), ([1.], [.1]), ([1., 1., 1.], [.1, .2])):
+    assert_close(purity_area(torch.tensor([[1.0, 0.5], [0.0, 1.0]]), [0.1, 0.3]), torch.tensor([0.15, 0.1]).double())
+    for purities, levels in (([1.0, 1.0], [0.3, 0.1]), ([1.0], [0.1]), ([1.0, 1.0, 1.0], [0.1, 0.2])):
         with pytest.raises(ValueError):
             purity_area(purities, levels)
 
@@ -738,8 +906,15 @@ def test_as_quantus_without_quantus():
     found = as_quantus(Saliency)(model=net, inputs=x.numpy(), targets=np.array([0, 1]), device="cpu")
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, plain)
-    np.testing.assert_array_equal(as_quantus(lambda model: Saliency(model), abs=True)(net, x, torch.tensor([0, 1])), plain)
-    assert as_quantus(lambda model, inputs, target: inputs[:, 0, ::2, ::2])(net, x.numpy(), None).shape == (2, 1, 12, 12)
+    np.testing.assert_array_equal(
+        as_quantus(lambda model: Saliency(model), abs=True)(net, x, torch.tensor([0, 1])), plain
+    )
+    assert as_quantus(lambda model, inputs, target: inputs[:, 0, ::2, ::2])(net, x.numpy(), None).shape == (
+        2,
+        1,
+        12,
+        12,
+    )
     assert (as_quantus(Saliency, abs=True)(net, x.numpy(), [0, 1], abs=False) < 0).any()
     for wrong in (Saliency(net), "Saliency", None):
         with pytest.raises(TypeError):
@@ -755,14 +930,31 @@ def test_quantus_calls_our_function_and_gets_equal_values():
     y = net(x).argmax(1).detach()
     a = Saliency(net).attribute(x.clone(), target=y).detach()
     flipping = lambda **kw: quantus.PixelFlipping(disable_warnings=True, **kw)
-    theirs = torch.tensor(np.array(flipping(features_in_step=1)(net, x.numpy(), y.numpy(), a.numpy(), device="cpu", softmax=True)), dtype=torch.float64)
+    theirs = torch.tensor(
+        np.array(flipping(features_in_step=1)(net, x.numpy(), y.numpy(), a.numpy(), device="cpu", softmax=True)),
+        dtype=torch.float64,
+    )
     preset = {k: v for k, v in PRESETS["Quantus PixelFlipping"].items() if k not in ("area", "start")}
-    assert_close(faithfulness_curves(net, x, a, y, curves="deletion", **preset).deletion[:, 1:], theirs, atol=1e-4, rtol=0)
-    assert_close(deletion(net, x, a, y, **PRESETS["Quantus PixelFlipping"]), torch.trapezoid(theirs, dx=1), atol=1e-4 * 128, rtol=0)
-    through = flipping(features_in_step=4)(net, x.numpy(), y.numpy(), None, explain_func=as_quantus(Saliency), device="cpu", softmax=True)
+    assert_close(
+        faithfulness_curves(net, x, a, y, curves="deletion", **preset).deletion[:, 1:], theirs, atol=1e-4, rtol=0
+    )
+    assert_close(
+        deletion(net, x, a, y, **PRESETS["Quantus PixelFlipping"]),
+        torch.trapezoid(theirs, dx=1),
+        atol=1e-4 * 128,
+        rtol=0,
+    )
+    through = flipping(features_in_step=4)(
+        net, x.numpy(), y.numpy(), None, explain_func=as_quantus(Saliency), device="cpu", softmax=True
+    )
     direct = flipping(features_in_step=4)(net, x.numpy(), y.numpy(), a.numpy(), device="cpu", softmax=True)
     np.testing.assert_allclose(np.array(through), np.array(direct), atol=1e-6)
-    assert_close(faithfulness_curves(net, x, a, y, curves="deletion", **preset | {"steps": 32}).deletion[:, 1:], torch.tensor(np.array(direct), dtype=torch.float64), atol=1e-4, rtol=0)
+    assert_close(
+        faithfulness_curves(net, x, a, y, curves="deletion", **preset | {"steps": 32}).deletion[:, 1:],
+        torch.tensor(np.array(direct), dtype=torch.float64),
+        atol=1e-4,
+        rtol=0,
+    )
 
 
 # Devices
@@ -771,7 +963,7 @@ def test_quantus_calls_our_function_and_gets_equal_values():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_equals_cpu_and_stays_there():
     net, x = convolutional(), numbers(3, 3, 12, 12)
-    a, masks = numbers(3, 3, 12, 12, seed=1), torch.rand(3, 12, 12) < .3
+    a, masks = numbers(3, 3, 12, 12, seed=1), torch.rand(3, 12, 12) < 0.3
     expected = {m: m(net, x, a, [0, 1, 2], unit=4, score="log_probability") for m in FAITHFULNESS}
     local = {m: m(a, masks) for m in LOCALISATION}
     floor = random_floor(net, x, [0, 1, 2], unit=4)
@@ -790,7 +982,7 @@ def test_cuda_equals_cpu_and_stays_there():
 def test_curve_counts_round_in_double_precision():
     from attrnb.measures import _curve_counts
 
-    for units, until, steps in ((18, .3, 6), (50176, .7, 224), (196, .3, 32)):
+    for units, until, steps in ((18, 0.3, 6), (50176, 0.7, 224), (196, 0.3, 32)):
         counts, _ = _curve_counts(torch.tensor([units]), steps, until)
         assert counts.flatten().tolist() == [round(k * (units * until) / steps) for k in range(steps + 1)]
 
@@ -805,14 +997,18 @@ class Corners(nn.Module):
         return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
 
 
-@pytest.mark.parametrize("level", [0., -1., 3.])
+@pytest.mark.parametrize("level", [0.0, -1.0, 3.0])
 @pytest.mark.parametrize("measure", [deletion, insertion], ids=lambda m: m.__name__)
 def test_a_constant_map_is_worth_a_random_order_wherever_the_evidence_lies(measure, level):
-    net, x, how = Corners().eval(), torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0)), dict(unit=8, steps=16)
+    net, x, how = (
+        Corners().eval(),
+        torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0)),
+        dict(unit=8, steps=16),
+    )
     with pytest.warns(UserWarning, match="same in every unit") as said:
         found = [measure(net, x, torch.full((32, 32, 32), level), t, **how).mean().item() for t in (0, 1)]
     floor = [random_floor(net, x, t, draws=8, measure=measure, **how).mean().item() for t in (0, 1)]
-    assert max(abs(f - c) for f, c in zip(found, floor)) < .8
+    assert max(abs(f - c) for f, c in zip(found, floor)) < 0.8
     assert len(said) == 2 and said[0].filename == __file__
 
 
@@ -824,19 +1020,28 @@ def test_lots_hang_on_the_example_alone():
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     assert_close(faithfulness_curves(net, x[order], a[order], 1, steps=16).deletion, together.deletion[order])
     for i in range(6):
-        assert_close(faithfulness_curves(net, x[i:i + 1], a[i:i + 1], 1, steps=16, internal_batch_size=3).insertion[0], together.insertion[i])
+        assert_close(
+            faithfulness_curves(net, x[i : i + 1], a[i : i + 1], 1, steps=16, internal_batch_size=3).insertion[0],
+            together.insertion[i],
+        )
     assert (together.order.sort(1).values == torch.arange(16)).all()
     ranked = unit_importance(a).gather(1, together.order.long())
     assert (ranked.diff(dim=1) <= 0).all()
     assert len({tuple(o) for o in faithfulness_curves(net, x, a * 0, 1).order.tolist()}) == 6
     assert torch.equal(faithfulness_curves(net, x, a * 0, 1).order, faithfulness_curves(net, x, a * 0 - 5, 1).order)
-    assert not torch.equal(faithfulness_curves(net, x, a * 0, 1, seed=1).order, faithfulness_curves(net, x, a * 0, 1).order)
+    assert not torch.equal(
+        faithfulness_curves(net, x, a * 0, 1, seed=1).order, faithfulness_curves(net, x, a * 0, 1).order
+    )
 
 
 def test_maps_without_ties_have_one_order():
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         x, a = numbers(3, 6, dtype=dtype), torch.rand(3, 6)
-        curves = [faithfulness_curves(lambda z: z.double().tanh(), x, a, 0, ties=ties, seed=seed) for ties in ("position", "random") for seed in (0, 7)]
+        curves = [
+            faithfulness_curves(lambda z: z.double().tanh(), x, a, 0, ties=ties, seed=seed)
+            for ties in ("position", "random")
+            for seed in (0, 7)
+        ]
         assert all(torch.equal(c.deletion, curves[0].deletion) and (c.tied == 0).all() for c in curves)
 
 
@@ -846,7 +1051,7 @@ def test_lots_are_fair():
         order = faithfulness_curves(lambda z: z, x, x * 0, 0, steps=1).order.long()
     for place in range(5):
         share = order[:, place].bincount(minlength=5) / 6000
-        assert (share - .2).abs().max() < .025
+        assert (share - 0.2).abs().max() < 0.025
     with pytest.warns(UserWarning, match="their position"):
         faithfulness_curves(lambda z: z, x, x * 0, 0, steps=1, ties="position")
 
@@ -865,10 +1070,12 @@ def test_only_constant_maps_of_several_units_are_announced(recwarn):
 
 def test_purity_shares_ties():
     for classes in ([1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]):
-        assert purity(torch.ones(4, 3), torch.tensor(classes)) == .5
+        assert purity(torch.ones(4, 3), torch.tensor(classes)) == 0.5
     # one below, three tied for the other place of the half: 1 + one third of their classes
-    assert purity(torch.tensor([1., 2., 2., 2., 9.]), torch.tensor([1, 1, 0, 0, 1])) == pytest.approx((1 + 1 / 3) / 2)
-    assert purity(torch.zeros(3), torch.tensor([True, True, True])) == 1.
+    assert purity(torch.tensor([1.0, 2.0, 2.0, 2.0, 9.0]), torch.tensor([1, 1, 0, 0, 1])) == pytest.approx(
+        (1 + 1 / 3) / 2
+    )
+    assert purity(torch.zeros(3), torch.tensor([True, True, True])) == 1.0
 
 
 # Volumes and series
@@ -885,13 +1092,26 @@ def slow_box(shape, sides):
     return of
 
 
-@pytest.mark.parametrize("shape, unit, sides", [
-    ((2, 3, 4, 5), 2, (-1, 2, 2, 2)), ((1, 4, 4, 4), 1, (-1, 1, 1, 1)), ((2, 2, 3, 4), (-1, 1, 2, -1), (-1, 1, 2, -1)), ((2, 3, 3), (1, 2, -1), (1, 2, -1)),
-    ((3, 8), (-1, 2), (-1, 2)), ((8, 3), (4, -1), (4, -1)), ((3, 8), (-1, -1), (-1, -1)), ((6,), (2,), (2,)), ((1, 2, 2, 2, 3), 2, (-1, 2, 2, 2, 2)),
-])
+@pytest.mark.parametrize(
+    "shape, unit, sides",
+    [
+        ((2, 3, 4, 5), 2, (-1, 2, 2, 2)),
+        ((1, 4, 4, 4), 1, (-1, 1, 1, 1)),
+        ((2, 2, 3, 4), (-1, 1, 2, -1), (-1, 1, 2, -1)),
+        ((2, 3, 3), (1, 2, -1), (1, 2, -1)),
+        ((3, 8), (-1, 2), (-1, 2)),
+        ((8, 3), (4, -1), (4, -1)),
+        ((3, 8), (-1, -1), (-1, -1)),
+        ((6,), (2,), (2,)),
+        ((1, 2, 2, 2, 3), 2, (-1, 2, 2, 2, 2)),
+    ],
+)
 def test_units_of_any_number_of_dimensions(shape, unit, sides):
     forward, x = network(*shape), torch.rand(2, *shape, dtype=torch.float64)
-    a, of = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), slow_box(shape, sides)
+    a, of = (
+        torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+        slow_box(shape, sides),
+    )
     number = unit_numbers(x, unit).expand(1, *shape)
     assert all(number[(0, *p)].item() == u for p, u in of.items())
     importance = torch.zeros(2, max(of.values()) + 1, dtype=torch.float64)
@@ -930,7 +1150,7 @@ def test_maps_with_one_channel_belong_to_volumes_and_series():
     assert_close(deletion(forward, series, steps, 0, unit=torch.arange(8).expand(2, 3, 8)), expected)
     with pytest.raises(ValueError, match="don't belong"):
         deletion(forward, series, steps[:, 0], 0, unit=(-1, 1))
-    for wrong in ((1,), (1, 2, 3), (0, 1), (2., 1), (True, 1), ("a", 1)):
+    for wrong in ((1,), (1, 2, 3), (0, 1), (2.0, 1), (True, 1), ("a", 1)):
         with pytest.raises(ValueError, match="one per dimension"):
             deletion(forward, series, series, 0, unit=wrong)
     with pytest.raises(ValueError, match="needs images"):
@@ -939,18 +1159,24 @@ def test_maps_with_one_channel_belong_to_volumes_and_series():
 
 
 @settings(max_examples=25, deadline=None)
-@given(sides=st.lists(st.integers(1, 4), min_size=1, max_size=3), seed=st.integers(0, 999), tolerance=st.sampled_from([0, 1, 1.5, 1.8, 2, 5]))
+@given(
+    sides=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    seed=st.integers(0, 999),
+    tolerance=st.sampled_from([0, 1, 1.5, 1.8, 2, 5]),
+)
 def test_localisation_in_any_number_of_dimensions(sides, seed, tolerance):
     generator = torch.Generator().manual_seed(seed)
     a = torch.randint(-2, 3, (2, 2, *sides), generator=generator).double()
-    masks = torch.rand(2, *sides, generator=generator) < .4
+    masks = torch.rand(2, *sides, generator=generator) < 0.4
     masks.flatten(1)[:, 0] = True
     for channels in (masks, masks[:, None]):
         hits, energies = pointing_game(a, channels, tolerance), energy_inside(a, channels)
         for i in range(2):
             m, on = a[i].sum(0).numpy(), [p for p in np.ndindex(*sides) if masks[(i, *p)]]
             top = [p for p in np.ndindex(*sides) if m[p] == m.max()]
-            assert hits[i].item() == pytest.approx(np.mean([min(sum((u - v)**2 for u, v in zip(p, s)) for s in on) <= tolerance**2 for p in top]))
+            assert hits[i].item() == pytest.approx(
+                np.mean([min(sum((u - v) ** 2 for u, v in zip(p, s)) for s in on) <= tolerance**2 for p in top])
+            )
             positive = np.maximum(m, 0) if (m > 0).any() else np.ones_like(m)
             assert energies[i].item() == pytest.approx(positive[masks[i].numpy()].sum() / positive.sum())
     assert torch.isfinite(intersection_over_union(a, masks)).all()
@@ -961,15 +1187,17 @@ def test_volumes_without_channels_and_masks_with_channels_are_refused():
     for masks in (torch.ones(2, 3, 4, 4), torch.ones(2, 3, 4), torch.ones(2, 4)):
         with pytest.raises(ValueError, match="must agree"):
             energy_inside(a, masks)
-    assert energy_inside(a[:, None], torch.ones(2, 3, 4, 4)).tolist() == pytest.approx([1., 1.])
-    assert centre_map(torch.rand(2, 1, 4, 6, 8)).shape == uniform_map(torch.rand(2, 1, 4, 6, 8)).shape == (2, 1, 4, 6, 8)
+    assert energy_inside(a[:, None], torch.ones(2, 3, 4, 4)).tolist() == pytest.approx([1.0, 1.0])
+    assert (
+        centre_map(torch.rand(2, 1, 4, 6, 8)).shape == uniform_map(torch.rand(2, 1, 4, 6, 8)).shape == (2, 1, 4, 6, 8)
+    )
 
 
 def test_reference_maps_of_integer_images_are_those_of_float_images():
     image = torch.randint(0, 256, (2, 3, 8, 9), dtype=torch.uint8)
     assert_close(centre_map(image), centre_map(image.float()))
     assert_close(uniform_map(image), torch.ones(2, 1, 8, 9))
-    assert centre_map(image.double()).dtype == torch.float64 and centre_map(image)[0, 0, 4, 4] > .9
+    assert centre_map(image.double()).dtype == torch.float64 and centre_map(image)[0, 0, 4, 4] > 0.9
 
 
 # What the outputs mean
@@ -980,7 +1208,7 @@ def test_outputs_that_are_probabilities_already(measure):
     net = nn.Linear(6, 4)
     with torch.no_grad():
         net.weight.copy_(6 * torch.eye(4, 6))
-    x, t = torch.tensor([[1., 0, 0, 0, .3, .2], [0, 1, 0, 0, .1, .4], [0, 0, 1, 0, .2, .1]]), [0, 1, 2]
+    x, t = torch.tensor([[1.0, 0, 0, 0, 0.3, 0.2], [0, 1, 0, 0, 0.1, 0.4], [0, 0, 1, 0, 0.2, 0.1]]), [0, 1, 2]
     model = nn.Sequential(net, nn.Softmax(1)).eval()
     log = measure in (log_odds, cross_entropy_after_masking)
     of = "log_probability" if log else "probability"
@@ -995,7 +1223,9 @@ def test_outputs_that_are_probabilities_already(measure):
         assert_close(measure(model, x, x, t, unit="element", score="output"), right, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("measure", FAITHFULNESS + [completeness_error, cancellation_gap, infidelity], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "measure", FAITHFULNESS + [completeness_error, cancellation_gap, infidelity], ids=lambda m: m.__name__
+)
 @pytest.mark.parametrize("score", ["probable", "softmax", "", 1, True, ["logit"]])
 def test_unknown_scores_are_refused(measure, score):
     with pytest.raises(ValueError, match="score"):
@@ -1013,14 +1243,24 @@ def test_labels_that_dont_exclude_each_other():
 def test_the_dimension_of_the_classes_is_said():
     weight = numbers(5, 4, seed=3)
     tagger = lambda z: z @ weight  # (rows, steps, 5) to (rows, steps, 4)
-    x, how = torch.rand(2, 7, 5), dict(unit=(1, -1), fraction=.5)
+    x, how = torch.rand(2, 7, 5), dict(unit=(1, -1), fraction=0.5)
     log = lambda z: tagger(z).log_softmax(-1)
     right = log_odds(log, x, x, (3, 1), **how)
     assert_close(log_odds(ClassScore(tagger, of="logit", dim=-1), x, x, (3, 1), **how), right, atol=1e-5, rtol=1e-4)
-    assert_close(log_odds(ClassScore(tagger, dim=-1), x, x, (3, 1), score="log_probability", **how), right, atol=1e-5, rtol=1e-4)
+    assert_close(
+        log_odds(ClassScore(tagger, dim=-1), x, x, (3, 1), score="log_probability", **how), right, atol=1e-5, rtol=1e-4
+    )
     for measure in (deletion, comprehensiveness, log_odds):
         with pytest.raises(ValueError, match="which dimension"):
-            measure(tagger, x, x, (3, 1), score="log_probability", unit=(1, -1), **(dict(fraction=.5) if measure is not deletion else {}))
+            measure(
+                tagger,
+                x,
+                x,
+                (3, 1),
+                score="log_probability",
+                unit=(1, -1),
+                **(dict(fraction=0.5) if measure is not deletion else {}),
+            )
     with pytest.raises(ValueError, match="which dimension"):
         accuracy_after_masking(tagger, x, x, (3, 1), **how)
     found = accuracy_after_masking(tagger, x, x, (3, 1), dim=-1, **how)
@@ -1039,31 +1279,45 @@ def test_classes_that_are_never_predicted_may_be_minus_infinity():
     net, x = mlp(), numbers(3, 6)
     masked = lambda z: torch.cat([net(z), torch.full((len(z), 1), -math.inf)], 1)
     assert_close(accuracy_after_masking(masked, x, x, 0), accuracy_after_masking(net, x, x, 0))
-    assert accuracy_after_masking(masked, x, x, 3).tolist() == [0., 0., 0.]
+    assert accuracy_after_masking(masked, x, x, 3).tolist() == [0.0, 0.0, 0.0]
 
 
 # Numbers that would be none
 
 
-@pytest.mark.parametrize("measure", FAITHFULNESS + [completeness_error, cancellation_gap, infidelity], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "measure", FAITHFULNESS + [completeness_error, cancellation_gap, infidelity], ids=lambda m: m.__name__
+)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_no_measure_passes_on_scores_that_are_not_finite(measure, value):
     with pytest.raises(ValueError, match=r"NaN|infinity|log-probabilities"):
-        measure(lambda z: z[:, :2] * value, torch.rand(4, 6) + .1, torch.rand(4, 6), 0)
+        measure(lambda z: z[:, :2] * value, torch.rand(4, 6) + 0.1, torch.rand(4, 6), 0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_no_measure_passes_on_attributions_that_are_not_finite(value):
     net, x = mlp(), numbers(3, 6)
-    broken = lambda z, target=None: z * torch.where(torch.arange(len(z)) == len(z) - 1, value, 1.)[:, None] + 0 * net(z).sum()
-    for call in (lambda: sensitivity_max(broken, x), lambda: batch_independence(broken, x), lambda: randomisation_cascade(net, broken, x)):
+    broken = lambda z, target=None: (
+        z * torch.where(torch.arange(len(z)) == len(z) - 1, value, 1.0)[:, None] + 0 * net(z).sum()
+    )
+    for call in (
+        lambda: sensitivity_max(broken, x),
+        lambda: batch_independence(broken, x),
+        lambda: randomisation_cascade(net, broken, x),
+    ):
         with pytest.raises(ValueError, match="NaN or infinity"):
             call()
     a = x.clone()
     a[1, 2] = value
     for call in (
-        lambda: completeness_error(net, x, a, 0), lambda: cancellation_gap(net, x, a, 0), lambda: infidelity(net, x, a, 0), lambda: purity(a, torch.ones(3)),
-        lambda: dummy_sensitivity(a, torch.ones(6, dtype=torch.bool)), lambda: rank_correlation(a, x), lambda: layer_conservation([a, x]), lambda: unit_importance(a),
+        lambda: completeness_error(net, x, a, 0),
+        lambda: cancellation_gap(net, x, a, 0),
+        lambda: infidelity(net, x, a, 0),
+        lambda: purity(a, torch.ones(3)),
+        lambda: dummy_sensitivity(a, torch.ones(6, dtype=torch.bool)),
+        lambda: rank_correlation(a, x),
+        lambda: layer_conservation([a, x]),
+        lambda: unit_importance(a),
     ):
         with pytest.raises(ValueError, match="NaN or infinity in example"):
             call()
@@ -1074,11 +1328,11 @@ def test_relative_to_no_change(recwarn):
     a = torch.zeros(3, 6)
     a[1, 0] = 2
     for measure in (completeness_error, cancellation_gap):
-        assert measure(net, x, 0 * a, baselines=x, relative=True).tolist() == [0., 0., 0.]
+        assert measure(net, x, 0 * a, baselines=x, relative=True).tolist() == [0.0, 0.0, 0.0]
         assert not recwarn.list
         with pytest.warns(UserWarning, match=r"\[1\] doesn't change"):
-            assert measure(net, x, a, baselines=x, relative=True).tolist() == [0., math.inf, 0.]
-        assert measure(net, x, a, baselines=x).tolist() == [0., 2., 0.]
+            assert measure(net, x, a, baselines=x, relative=True).tolist() == [0.0, math.inf, 0.0]
+        assert measure(net, x, a, baselines=x).tolist() == [0.0, 2.0, 0.0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -1099,14 +1353,14 @@ def test_what_removes_nothing_is_refused():
     net, x = mlp(), numbers(2, 6)
     for measure in (comprehensiveness, sufficiency, accuracy_after_masking):
         with pytest.raises(ValueError, match="less than one unit.*0.167"):
-            measure(net, x, x, 0, fraction=.1)
+            measure(net, x, x, 0, fraction=0.1)
         with pytest.raises(ValueError, match="less than one unit"):
-            measure(net, x, x, 0, fraction=(0, .1))
+            measure(net, x, x, 0, fraction=(0, 0.1))
         with pytest.warns(UserWarning, match="less than one unit"):
-            assert measure(net, x, x, 0, fraction=(.1, .5)).shape == (2, 2)
-        assert measure(net, x, x, 0, fraction=0.).shape == (2,)
+            assert measure(net, x, x, 0, fraction=(0.1, 0.5)).shape == (2, 2)
+        assert measure(net, x, x, 0, fraction=0.0).shape == (2,)
     with pytest.raises(ValueError, match="less than half a unit"):
-        deletion(net, x, x, 0, until=.05)
+        deletion(net, x, x, 0, until=0.05)
     for area in ("trapezoid", "steps"):
         for measure in (deletion, insertion, difference):
             with pytest.raises(ValueError, match="no area"):
@@ -1116,7 +1370,15 @@ def test_what_removes_nothing_is_refused():
 
 def test_wrong_areas_are_refused_before_any_forward_pass():
     counting = CountingForward(mlp())
-    for wrong in (dict(area="auc"), dict(steps=1, start=False), dict(steps="8"), dict(until="all"), dict(ties="first"), dict(rank="abs"), dict(curves="both")):
+    for wrong in (
+        dict(area="auc"),
+        dict(steps=1, start=False),
+        dict(steps="8"),
+        dict(until="all"),
+        dict(ties="first"),
+        dict(rank="abs"),
+        dict(curves="both"),
+    ):
         with pytest.raises((TypeError, ValueError)):
             deletion(counting, numbers(2, 6), numbers(2, 6), 0, **wrong)
     assert counting.rows == 0
@@ -1138,28 +1400,40 @@ def test_protocol_power_prints_no_nan():
 
 def test_every_form_of_target():
     x, near = numbers(2, 7, 4).abs(), dict(atol=1e-5, rtol=1e-4)
-    method = IntegratedGradients(lambda z: z.cumsum(1)**2)
+    method = IntegratedGradients(lambda z: z.cumsum(1) ** 2)
     forms = [[(3, 1), (5, 2)], (3, 1), lambda out: out[:, 3, 1]]
     for form in forms[:2]:
         found = sensitivity_max(method.attribute, x, form, samples=3)
         assert found.shape == (2,) and torch.isfinite(found).all()
         assert_close(found, sensitivity_max(method.attribute, x, form, samples=3, internal_batch_size=2), **near)
         assert batch_independence(method.attribute, x, form).max() < 1e-5
-    each = torch.cat([sensitivity_max(method.attribute, x[i:i + 1], t, samples=1, radius=0.) for i, t in enumerate(forms[0])])
+    each = torch.cat(
+        [sensitivity_max(method.attribute, x[i : i + 1], t, samples=1, radius=0.0) for i, t in enumerate(forms[0])]
+    )
     assert_close(each, torch.zeros(2).double())
     flat, y = IntegratedGradients(lambda z: z**2), numbers(3, 4).abs()
     right = sensitivity_max(flat.attribute, y, torch.tensor([1, 2, 0]))
-    for form in ([1, 2, 0], np.array([1, 2, 0]), np.array([1, 2, 0], dtype=np.int32), torch.tensor([1, 2, 0], dtype=torch.int32), [(1,), (2,), (0,)], [np.int64(1), 2, 0]):
+    for form in (
+        [1, 2, 0],
+        np.array([1, 2, 0]),
+        np.array([1, 2, 0], dtype=np.int32),
+        torch.tensor([1, 2, 0], dtype=torch.int32),
+        [(1,), (2,), (0,)],
+        [np.int64(1), 2, 0],
+    ):
         assert_close(sensitivity_max(flat.attribute, y, form), right, **near)
         assert batch_independence(flat.attribute, y, form).max() < 1e-5
     for form in (np.int64(1), torch.tensor(1), torch.tensor([1])):
         assert_close(sensitivity_max(flat.attribute, y, form), sensitivity_max(flat.attribute, y, 1), **near)
         assert batch_independence(flat.attribute, y, form).max() < 1e-5
-    ours = PathIntegratedGradients(lambda z: z.cumsum(1)**2)
+    ours = PathIntegratedGradients(lambda z: z.cumsum(1) ** 2)
     assert_close(sensitivity_max(ours.attribute, x, forms[2]), sensitivity_max(ours.attribute, x, (3, 1)), **near)
     assert batch_independence(ours.attribute, x, forms[2]).max() < 1e-5
     for wrong in ([1, 2], "1", 1.5, [[1], [2, 3], [0]], torch.zeros(3)):
-        for call in (lambda: sensitivity_max(flat.attribute, y, wrong), lambda: batch_independence(flat.attribute, y, wrong)):
+        for call in (
+            lambda: sensitivity_max(flat.attribute, y, wrong),
+            lambda: batch_independence(flat.attribute, y, wrong),
+        ):
             with pytest.raises((TypeError, ValueError), match="target"):
                 call()
 
@@ -1169,28 +1443,74 @@ def test_sensitivity_is_the_largest_change_over_the_same_draws_in_any_chunks():
     method = IntegratedGradients(mlp(smooth=True))
     whole = sensitivity_max(method.attribute, x, target, samples=5)
     for size in (1, 3, 6, 100):
-        assert_close(sensitivity_max(method.attribute, x, target, samples=5, internal_batch_size=size), whole, atol=1e-5, rtol=1e-4)
-    assert_close(sensitivity_max(method.attribute, x, target, samples=5, baselines=torch.zeros(3, 6)), whole, atol=1e-5, rtol=1e-4)
-    calls, generator, original = [], torch.Generator().manual_seed(0), method.attribute(x, target=torch.tensor(target)).detach()
+        assert_close(
+            sensitivity_max(method.attribute, x, target, samples=5, internal_batch_size=size),
+            whole,
+            atol=1e-5,
+            rtol=1e-4,
+        )
+    assert_close(
+        sensitivity_max(method.attribute, x, target, samples=5, baselines=torch.zeros(3, 6)),
+        whole,
+        atol=1e-5,
+        rtol=1e-4,
+    )
+    calls, generator, original = (
+        [],
+        torch.Generator().manual_seed(0),
+        method.attribute(x, target=torch.tensor(target)).detach(),
+    )
     for _ in range(5):
-        noise = .02 * (2 * torch.rand(x.shape, generator=generator, dtype=torch.float64).float() - 1)
-        calls.append((method.attribute(x + noise, target=torch.tensor(target)).detach() - original).norm(dim=1) / original.norm(dim=1))
+        noise = 0.02 * (2 * torch.rand(x.shape, generator=generator, dtype=torch.float64).float() - 1)
+        calls.append(
+            (method.attribute(x + noise, target=torch.tensor(target)).detach() - original).norm(dim=1)
+            / original.norm(dim=1)
+        )
     assert_close(whole.float(), torch.stack(calls).amax(0), atol=1e-5, rtol=1e-4)
 
 
 def test_further_arguments_of_methods_follow_or_are_shared():
-    x, scale = numbers(3, 4), torch.tensor([1., 2., 3.])
+    x, scale = numbers(3, 4), torch.tensor([1.0, 2.0, 3.0])
     own = PathIntegratedGradients(lambda z, s: (z**2).sum(1) * s)
     assert batch_independence(own.attribute, x, additional_forward_args=(scale,)).max() < 1e-5
     assert batch_independence(own.attribute, x, additional_forward_args=(per_example(scale),)).max() < 1e-5
-    assert batch_independence(IntegratedGradients(lambda z, s: (z**2).sum(1) * s).attribute, x, additional_forward_args=(scale,)).max() < 1e-5
-    rows = lambda z, m: (z @ m.T).pow(2).sum(1)  # m has as many rows as there are examples, and belongs to the call
+    assert (
+        batch_independence(
+            IntegratedGradients(lambda z, s: (z**2).sum(1) * s).attribute, x, additional_forward_args=(scale,)
+        ).max()
+        < 1e-5
+    )
+    # m has as many rows as there are examples, and belongs to the call
+    rows = lambda z, m: (z @ m.T).pow(2).sum(1)
     m = numbers(3, 4, seed=2)
-    assert batch_independence(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),)).max() < 1e-5
-    assert sensitivity_max(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), samples=2).max() < 1
+    assert (
+        batch_independence(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),)).max()
+        < 1e-5
+    )
+    assert (
+        sensitivity_max(
+            PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), samples=2
+        ).max()
+        < 1
+    )
     right = sensitivity_max(lambda z: PathIntegratedGradients(lambda y: rows(y, m)).attribute(z), x, samples=2)
-    assert_close(sensitivity_max(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), samples=2), right, atol=1e-5, rtol=1e-4)
-    assert_close(sensitivity_max(own.attribute, x, additional_forward_args=(scale,), samples=2), sensitivity_max(lambda z: 2 * z * torch.tensor([1., 2., 3.]).repeat(len(z) // 3)[:, None] * z / 2, x, samples=2, internal_batch_size=3), atol=1e-5, rtol=1e-3)
+    assert_close(
+        sensitivity_max(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), samples=2),
+        right,
+        atol=1e-5,
+        rtol=1e-4,
+    )
+    assert_close(
+        sensitivity_max(own.attribute, x, additional_forward_args=(scale,), samples=2),
+        sensitivity_max(
+            lambda z: 2 * z * torch.tensor([1.0, 2.0, 3.0]).repeat(len(z) // 3)[:, None] * z / 2,
+            x,
+            samples=2,
+            internal_batch_size=3,
+        ),
+        atol=1e-5,
+        rtol=1e-3,
+    )
 
 
 def test_shared_arguments_of_measures():
@@ -1198,7 +1518,12 @@ def test_shared_arguments_of_measures():
     rows = lambda z, m: (z @ m.T).pow(2).sum(1)
     for measure in (deletion, insertion, difference, completeness_error, cancellation_gap, infidelity):
         assert_close(measure(rows, x, a, None, (shared(m),)), measure(lambda z: rows(z, m), x, a), atol=1e-5, rtol=1e-4)
-        assert_close(measure(lambda z, s: z.sum(1) * s, x, a, None, (per_example(m[:, 0]),)), measure(lambda z, s: z.sum(1) * s, x, a, None, m[:, 0]), atol=1e-6, rtol=1e-5)
+        assert_close(
+            measure(lambda z, s: z.sum(1) * s, x, a, None, (per_example(m[:, 0]),)),
+            measure(lambda z, s: z.sum(1) * s, x, a, None, m[:, 0]),
+            atol=1e-6,
+            rtol=1e-5,
+        )
 
 
 def test_rows_that_influence_each_other_are_refused():
@@ -1210,7 +1535,11 @@ def test_rows_that_influence_each_other_are_refused():
 
 
 def test_models_that_write_into_their_inputs_leave_the_callers_alone():
-    net, x, a = seeded(lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 3))).eval(), numbers(3, 6), numbers(3, 6, seed=1)
+    net, x, a = (
+        seeded(lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 3))).eval(),
+        numbers(3, 6),
+        numbers(3, 6, seed=1),
+    )
     plain, before = seeded(lambda: nn.Sequential(nn.ReLU(), nn.Linear(6, 3))).eval(), x.clone()
     for measure in (*FAITHFULNESS, completeness_error, cancellation_gap, infidelity):
         log = dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}
@@ -1229,12 +1558,21 @@ def test_models_that_write_into_their_inputs_leave_the_callers_alone():
 def test_a_cascade_of_another_network_is_refused():
     net, x = convolutional(), numbers(2, 3, 12, 12)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    for method in (Saliency(copy.deepcopy(net)).attribute, lambda z, target: z, Saliency(nn.Sequential(copy.deepcopy(net))).attribute):
+    for method in (
+        Saliency(copy.deepcopy(net)).attribute,
+        lambda z, target: z,
+        Saliency(nn.Sequential(copy.deepcopy(net))).attribute,
+    ):
         with pytest.raises(ValueError, match="never calls this model"):
             randomisation_cascade(net, method, x, 0)
-    for inside in (Saliency(nn.Sequential(net, nn.Identity())), Saliency(lambda z: net(z)), Saliency(ClassScore(net, of="probability"))):
+    for inside in (
+        Saliency(nn.Sequential(net, nn.Identity())),
+        Saliency(lambda z: net(z)),
+        Saliency(ClassScore(net, of="probability")),
+    ):
         assert randomisation_cascade(net, inside.attribute, x, 0).similarity.shape == (4, 2)
-    weights = lambda z, target=None: z * net[9].weight.sum() + z.roll(1, 3) * net[9].weight.std()  # looks at the weights without calling the model
+    # looks at the weights without calling the model
+    weights = lambda z, target=None: z * net[9].weight.sum() + z.roll(1, 3) * net[9].weight.std()
     assert randomisation_cascade(net, weights, x).similarity.shape == (4, 2)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
@@ -1242,7 +1580,9 @@ def test_a_cascade_of_another_network_is_refused():
 def test_the_models_hooks_and_a_thread_beside():
     net, x = convolutional(), numbers(2, 3, 12, 12)
     randomisation_cascade(net, Saliency(net).attribute, x, 0)
-    assert not any(m._forward_pre_hooks for m in net.modules()) and not torch.nn.modules.module._global_forward_pre_hooks
+    assert (
+        not any(m._forward_pre_hooks for m in net.modules()) and not torch.nn.modules.module._global_forward_pre_hooks
+    )
 
 
 def test_global_random_numbers_are_not_touched():
@@ -1255,22 +1595,52 @@ def test_global_random_numbers_are_not_touched():
     infidelity(net, x, a, 0)
     sensitivity_max(Saliency(net).attribute, x, 0, samples=2)
     randomisation_cascade(net, Saliency(net).attribute, x, 0)
-    assert torch.equal(torch.get_rng_state(), states[0]) and np.random.get_state()[1].tolist() == states[1] and random.getstate() == states[2]
+    assert (
+        torch.equal(torch.get_rng_state(), states[0])
+        and np.random.get_state()[1].tolist() == states[1]
+        and random.getstate() == states[2]
+    )
 
 
 # A table of bad input: what is refused, and which word says so
 
 X, A, M, NET = numbers(2, 6), numbers(2, 6, seed=1), numbers(2, 3, 12, 12), lambda z: z[:, :2] * 3
 INSIDE = torch.ones(2, 12, 12, dtype=torch.bool)
-STRANGE = {"None": None, "str": "map", "dict": {}, "object": object(), "sparse": A.to_sparse(), "meta": A.to("meta"), "complex": A.to(torch.complex64), "quantised": torch.quantize_per_tensor(A, .1, 0, torch.qint8), "nested": torch.nested.nested_tensor([A[0], A[1]])}
+STRANGE = {
+    "None": None,
+    "str": "map",
+    "dict": {},
+    "object": object(),
+    "sparse": A.to_sparse(),
+    "meta": A.to("meta"),
+    "complex": A.to(torch.complex64),
+    "quantised": torch.quantize_per_tensor(A, 0.1, 0, torch.qint8),
+    "nested": torch.nested.nested_tensor([A[0], A[1]]),
+}
 FORWARD = [*FAITHFULNESS, completeness_error, cancellation_gap, infidelity]
 OF_MAPS = {
-    "pointing_game": lambda v: pointing_game(v, INSIDE), "energy_inside": lambda v: energy_inside(v, INSIDE), "outside_inside_ratio": lambda v: outside_inside_ratio(v, INSIDE),
-    "intersection_over_union": lambda v: intersection_over_union(v, INSIDE), "masks": lambda v: energy_inside(M, v), "unit_importance": unit_importance, "rank first": lambda v: rank_correlation(v, A),
-    "rank second": lambda v: rank_correlation(A, v), "structural": lambda v: structural_similarity(v, M), "dummies": lambda v: dummy_sensitivity(A, v), "dummy map": lambda v: dummy_sensitivity(v, torch.ones(6, dtype=torch.bool)),
-    "layers": lambda v: layer_conservation([v]), "purity": lambda v: purity(v, torch.ones(2)), "predicted": lambda v: purity(A, v), "purities": lambda v: purity_area(v, [0., 1.]),
-    "levels": lambda v: purity_area([0., 1.], v), "boxes": lambda v: box_masks([v, v], 4, 4),
-    "random_map": random_map, "unit_numbers": unit_numbers, "substrate_of": substrate_of, "centre_map": centre_map, "uniform_map": uniform_map,
+    "pointing_game": lambda v: pointing_game(v, INSIDE),
+    "energy_inside": lambda v: energy_inside(v, INSIDE),
+    "outside_inside_ratio": lambda v: outside_inside_ratio(v, INSIDE),
+    "intersection_over_union": lambda v: intersection_over_union(v, INSIDE),
+    "masks": lambda v: energy_inside(M, v),
+    "unit_importance": unit_importance,
+    "rank first": lambda v: rank_correlation(v, A),
+    "rank second": lambda v: rank_correlation(A, v),
+    "structural": lambda v: structural_similarity(v, M),
+    "dummies": lambda v: dummy_sensitivity(A, v),
+    "dummy map": lambda v: dummy_sensitivity(v, torch.ones(6, dtype=torch.bool)),
+    "layers": lambda v: layer_conservation([v]),
+    "purity": lambda v: purity(v, torch.ones(2)),
+    "predicted": lambda v: purity(A, v),
+    "purities": lambda v: purity_area(v, [0.0, 1.0]),
+    "levels": lambda v: purity_area([0.0, 1.0], v),
+    "boxes": lambda v: box_masks([v, v], 4, 4),
+    "random_map": random_map,
+    "unit_numbers": unit_numbers,
+    "substrate_of": substrate_of,
+    "centre_map": centre_map,
+    "uniform_map": uniform_map,
 }
 
 
@@ -1278,7 +1648,13 @@ OF_MAPS = {
 @pytest.mark.parametrize("measure", FORWARD, ids=lambda m: m.__name__)
 def test_strange_attributions(measure, kind):
     with pytest.raises(TypeError, match="attributions|map|tensor"):
-        measure(NET, X, STRANGE[kind], 0, **(dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}))
+        measure(
+            NET,
+            X,
+            STRANGE[kind],
+            0,
+            **(dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}),
+        )
 
 
 @pytest.mark.parametrize("kind", STRANGE)
@@ -1301,23 +1677,78 @@ ROWS = {
     "inputs without numbers": (lambda m: m(NET, X[:, :0], A[:, :0], 0), FORWARD, ValueError, "0"),
     "attributions of another size": (lambda m: m(NET, X, A[:, :3], 0), FORWARD, ValueError, "don't belong"),
     "attributions list": (lambda m: m(NET, X, A.tolist(), 0), FORWARD, TypeError, "list"),
-    "internal_batch_size str": (lambda m: m(NET, X, A, 0, internal_batch_size="4"), FORWARD, TypeError, "internal_batch_size"),
-    "internal_batch_size float": (lambda m: m(NET, X, A, 0, internal_batch_size=2.), FORWARD, TypeError, "internal_batch_size"),
-    "internal_batch_size 0": (lambda m: m(NET, X, A, 0, internal_batch_size=0), FORWARD, ValueError, "internal_batch_size"),
-    "seed 2**70": (lambda m: m(NET, X, A * 0, 0, seed=2**70), [deletion, comprehensiveness, infidelity], ValueError, "seed"),
+    "internal_batch_size str": (
+        lambda m: m(NET, X, A, 0, internal_batch_size="4"),
+        FORWARD,
+        TypeError,
+        "internal_batch_size",
+    ),
+    "internal_batch_size float": (
+        lambda m: m(NET, X, A, 0, internal_batch_size=2.0),
+        FORWARD,
+        TypeError,
+        "internal_batch_size",
+    ),
+    "internal_batch_size 0": (
+        lambda m: m(NET, X, A, 0, internal_batch_size=0),
+        FORWARD,
+        ValueError,
+        "internal_batch_size",
+    ),
+    "seed 2**70": (
+        lambda m: m(NET, X, A * 0, 0, seed=2**70),
+        [deletion, comprehensiveness, infidelity],
+        ValueError,
+        "seed",
+    ),
     "seed str": (lambda m: m(NET, X, A, 0, seed="0"), [deletion, comprehensiveness, infidelity], TypeError, "seed"),
-    "substrate nan": (lambda m: m(NET, X, A, 0, substrate=math.nan), [deletion, comprehensiveness, infidelity], ValueError, "substrate"),
-    "substrate inf": (lambda m: m(NET, X, A, 0, substrate=-math.inf), [deletion, comprehensiveness, infidelity], ValueError, "substrate"),
-    "substrate None": (lambda m: m(NET, X, A, 0, substrate=None), [deletion, comprehensiveness, infidelity], TypeError, "substrate"),
-    "substrate list": (lambda m: m(NET, X, A, 0, substrate=[0., 1.]), [deletion, comprehensiveness, infidelity], TypeError, "substrate"),
-    "baselines nan": (lambda m: m(NET, X, A, 0, baselines=math.nan), [completeness_error, cancellation_gap], ValueError, "baseline"),
-    "baselines str": (lambda m: m(NET, X, A, 0, baselines="black"), [completeness_error, cancellation_gap], TypeError, "baseline"),
+    "substrate nan": (
+        lambda m: m(NET, X, A, 0, substrate=math.nan),
+        [deletion, comprehensiveness, infidelity],
+        ValueError,
+        "substrate",
+    ),
+    "substrate inf": (
+        lambda m: m(NET, X, A, 0, substrate=-math.inf),
+        [deletion, comprehensiveness, infidelity],
+        ValueError,
+        "substrate",
+    ),
+    "substrate None": (
+        lambda m: m(NET, X, A, 0, substrate=None),
+        [deletion, comprehensiveness, infidelity],
+        TypeError,
+        "substrate",
+    ),
+    "substrate list": (
+        lambda m: m(NET, X, A, 0, substrate=[0.0, 1.0]),
+        [deletion, comprehensiveness, infidelity],
+        TypeError,
+        "substrate",
+    ),
+    "baselines nan": (
+        lambda m: m(NET, X, A, 0, baselines=math.nan),
+        [completeness_error, cancellation_gap],
+        ValueError,
+        "baseline",
+    ),
+    "baselines str": (
+        lambda m: m(NET, X, A, 0, baselines="black"),
+        [completeness_error, cancellation_gap],
+        TypeError,
+        "baseline",
+    ),
     "fraction None": (lambda m: m(NET, X, A, 0, fraction=None), FAITHFULNESS[3:], TypeError, "fraction"),
     "fraction bool": (lambda m: m(NET, X, A, 0, fraction=True), FAITHFULNESS[3:], TypeError, "fraction"),
     "fraction str": (lambda m: m(NET, X, A, 0, fraction=".2"), FAITHFULNESS[3:], TypeError, "fraction"),
     "fraction bools": (lambda m: m(NET, X, A, 0, fraction=[True, False]), FAITHFULNESS[3:], TypeError, "fraction"),
-    "fraction nan": (lambda m: m(NET, X, A, 0, fraction=[.5, math.nan]), FAITHFULNESS[3:], ValueError, "fraction"),
-    "steps None of units": (lambda m: m(NET, X, A, 0, unit=torch.tensor([[0] * 6, [0, 1] * 3]), steps=None), FAITHFULNESS[:3], ValueError, "different numbers"),
+    "fraction nan": (lambda m: m(NET, X, A, 0, fraction=[0.5, math.nan]), FAITHFULNESS[3:], ValueError, "fraction"),
+    "steps None of units": (
+        lambda m: m(NET, X, A, 0, unit=torch.tensor([[0] * 6, [0, 1] * 3]), steps=None),
+        FAITHFULNESS[:3],
+        ValueError,
+        "different numbers",
+    ),
     "until bool": (lambda m: m(NET, X, A, 0, until=True), FAITHFULNESS[:3], TypeError, "until"),
     "until None": (lambda m: m(NET, X, A, 0, until=None), FAITHFULNESS[:3], TypeError, "until"),
     "unit float tensor": (lambda m: m(NET, X, A, 0, unit=torch.rand(6)), FAITHFULNESS, TypeError, "integers"),
@@ -1326,12 +1757,16 @@ ROWS = {
     "share nan": (lambda m: m(NET, X, A, 0, share=math.nan), [infidelity], ValueError, "share"),
     "samples 0": (lambda m: m(NET, X, A, 0, samples=0), [infidelity], ValueError, "samples"),
     "samples -1": (lambda m: m(NET, X, A, 0, samples=-1), [infidelity], ValueError, "samples"),
-    "samples float": (lambda m: m(NET, X, A, 0, samples=2.), [infidelity], TypeError, "samples"),
+    "samples float": (lambda m: m(NET, X, A, 0, samples=2.0), [infidelity], TypeError, "samples"),
     "samples str": (lambda m: m(NET, X, A, 0, samples="2"), [infidelity], TypeError, "samples"),
 }
 
 
-@pytest.mark.parametrize("row, measure", [(r, m) for r, (_, measures, _, _) in ROWS.items() for m in measures], ids=lambda v: v if isinstance(v, str) else v.__name__)
+@pytest.mark.parametrize(
+    "row, measure",
+    [(r, m) for r, (_, measures, _, _) in ROWS.items() for m in measures],
+    ids=lambda v: v if isinstance(v, str) else v.__name__,
+)
 def test_bad_calls_of_measures(row, measure):
     call, _, error, words = ROWS[row]
     log = measure in (log_odds, cross_entropy_after_masking)
@@ -1351,7 +1786,7 @@ OTHERS = {
     "box_masks None example": (lambda: box_masks([None], 4, 4), TypeError, "boxes of an example"),
     "box_masks strings": (lambda: box_masks(["box"], 4, 4), TypeError, "boxes of an example"),
     "box_masks height 0": (lambda: box_masks([[0, 0, 1, 1]], 0, 4), ValueError, "height"),
-    "box_masks height float": (lambda: box_masks([[0, 0, 1, 1]], 4., 4), TypeError, "height"),
+    "box_masks height float": (lambda: box_masks([[0, 0, 1, 1]], 4.0, 4), TypeError, "height"),
     "box_masks width None": (lambda: box_masks([[0, 0, 1, 1]], 4, None), TypeError, "width"),
     "centre_map width": (lambda: centre_map(M, width="wide"), TypeError, "width"),
     "centre_map width nan": (lambda: centre_map(M, width=math.nan), ValueError, "width"),
@@ -1364,16 +1799,20 @@ OTHERS = {
     "expected shape": (lambda: layer_conservation([A, A], expected=torch.ones(3)), ValueError, "expected"),
     "expected str": (lambda: layer_conservation([A, A], expected="one"), TypeError, "expected"),
     "expected nan": (lambda: layer_conservation([A, A], expected=math.nan), ValueError, "expected"),
-    "purities nan": (lambda: purity_area([1., math.nan], [0., 1.]), ValueError, "NaN"),
-    "levels nan": (lambda: purity_area([1., 1.], [0., math.nan]), ValueError, "rising"),
-    "window float": (lambda: structural_similarity(M, M, 7.), TypeError, "window"),
+    "purities nan": (lambda: purity_area([1.0, math.nan], [0.0, 1.0]), ValueError, "NaN"),
+    "levels nan": (lambda: purity_area([1.0, 1.0], [0.0, math.nan]), ValueError, "rising"),
+    "window float": (lambda: structural_similarity(M, M, 7.0), TypeError, "window"),
     "window str": (lambda: structural_similarity(M, M, "7"), TypeError, "window"),
     "structural volume": (lambda: structural_similarity(M[:, None], M[:, None]), ValueError, "accepted"),
     "rank tuple": (lambda: rank_correlation((A, A, A), A), ValueError, "shapes differ"),
     "batch_independence not callable": (lambda: batch_independence(3, X), TypeError, "function"),
     "batch_independence None": (lambda: batch_independence(lambda z, target: None, X), TypeError, "returned NoneType"),
     "batch_independence tuple": (lambda: batch_independence(lambda z, target: (z,), X), TypeError, "returned tuple"),
-    "batch_independence wrong batch": (lambda: batch_independence(lambda z, target: z[:1], X), ValueError, "one map per example"),
+    "batch_independence wrong batch": (
+        lambda: batch_independence(lambda z, target: z[:1], X),
+        ValueError,
+        "one map per example",
+    ),
     "sensitivity not callable": (lambda: sensitivity_max(3, X), TypeError, "function"),
     "sensitivity None": (lambda: sensitivity_max(lambda z: None, X), TypeError, "returned NoneType"),
     "sensitivity wrong batch": (lambda: sensitivity_max(lambda z: z.sum(), X), ValueError, "one map per example"),
@@ -1384,18 +1823,50 @@ OTHERS = {
     "samples 0": (lambda: sensitivity_max(lambda z: z, X, samples=0), ValueError, "samples"),
     "samples -1": (lambda: sensitivity_max(lambda z: z, X, samples=-1), ValueError, "samples"),
     "samples None": (lambda: sensitivity_max(lambda z: z, X, samples=None), TypeError, "samples"),
-    "sensitivity internal_batch_size": (lambda: sensitivity_max(lambda z: z, X, internal_batch_size="4"), TypeError, "internal_batch_size"),
+    "sensitivity internal_batch_size": (
+        lambda: sensitivity_max(lambda z: z, X, internal_batch_size="4"),
+        TypeError,
+        "internal_batch_size",
+    ),
     "greedy rounds": (lambda: greedy_order(NET, X, 0, unit=1, rounds=1.5), TypeError, "rounds"),
     "floor draws": (lambda: random_floor(NET, X, 0, draws=None), TypeError, "draws"),
-    "cascade no layers": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers=[]), ValueError, "empty"),
-    "cascade layer str": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers="0"), TypeError, "list"),
-    "cascade without parameters": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers=["1"]), ValueError, "no parameters"),
+    "cascade no layers": (
+        lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers=[]),
+        ValueError,
+        "empty",
+    ),
+    "cascade layer str": (
+        lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers="0"),
+        TypeError,
+        "list",
+    ),
+    "cascade without parameters": (
+        lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers=["1"]),
+        ValueError,
+        "no parameters",
+    ),
     "cascade tuple": (lambda: randomisation_cascade(SMALL, lambda z, target: (z,), X, 0), TypeError, "returned tuple"),
     "cascade not callable": (lambda: randomisation_cascade(SMALL, None, X, 0), TypeError, "function"),
-    "cascade scalar": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, similarity=lambda a, b: 1.), TypeError, "similarity"),
-    "cascade wrong shape": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, similarity=lambda a, b: a), TypeError, "similarity"),
-    "cascade list": (lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X.tolist(), 0), TypeError, "Tensor"),
-    "cascade lazy": (lambda: randomisation_cascade(nn.Sequential(nn.LazyLinear(2)), lambda z: z, X), ValueError, "lazy"),
+    "cascade scalar": (
+        lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, similarity=lambda a, b: 1.0),
+        TypeError,
+        "similarity",
+    ),
+    "cascade wrong shape": (
+        lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, similarity=lambda a, b: a),
+        TypeError,
+        "similarity",
+    ),
+    "cascade list": (
+        lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X.tolist(), 0),
+        TypeError,
+        "Tensor",
+    ),
+    "cascade lazy": (
+        lambda: randomisation_cascade(nn.Sequential(nn.LazyLinear(2)), lambda z: z, X),
+        ValueError,
+        "lazy",
+    ),
 }
 SMALL = seeded(lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))).eval()
 
@@ -1418,30 +1889,43 @@ def test_the_greedy_search_for_insertion_ranks_last_what_is_missed_least():
     def score(x):  # either of the first two will do
         return 2 * x[:, :2].amax(1) + 1.5 * x[:, 2]
 
-    orders = {towards: greedy_order(score, torch.ones(1, 3), towards=towards, rounds=3, unit="element")[0].argsort(descending=True).tolist() for towards in ("deletion", "insertion")}
+    orders = {
+        towards: (
+            greedy_order(score, torch.ones(1, 3), towards=towards, rounds=3, unit="element")[0]
+            .argsort(descending=True)
+            .tolist()
+        )
+        for towards in ("deletion", "insertion")
+    }
     assert orders == {"deletion": [2, 0, 1], "insertion": [1, 2, 0]}
 
 
 def test_the_share_of_the_way_is_a_ratio_of_means():
-    power = ProtocolPower(torch.tensor([1., 3.]), torch.tensor([[0., 1.]]), torch.tensor([2., 4.]), "difference")
+    power = ProtocolPower(torch.tensor([1.0, 3.0]), torch.tensor([[0.0, 1.0]]), torch.tensor([2.0, 4.0]), "difference")
     assert power.share == pytest.approx(1.5 / 2.5)
 
 
 def test_a_fraction_of_a_hundred_units_is_that_many():
     x = torch.ones(1, 100)
-    for fraction in (.07, .14, .28, .29, .55, .57, .58):  # 0.29 * 100 < 29
-        assert comprehensiveness(lambda x: x.sum(1), x, torch.arange(100.)[None], fraction=fraction, unit="element").item() == pytest.approx(100 * fraction)
+    for fraction in (0.07, 0.14, 0.28, 0.29, 0.55, 0.57, 0.58):  # 0.29 * 100 < 29
+        assert comprehensiveness(
+            lambda x: x.sum(1), x, torch.arange(100.0)[None], fraction=fraction, unit="element"
+        ).item() == pytest.approx(100 * fraction)
 
 
 def test_classes_that_tie_share_the_prediction():
     x = torch.ones(2, 4)
-    assert accuracy_after_masking(lambda x: torch.zeros(len(x), 5), x, torch.arange(8.).view(2, 4), 1, fraction=.5, unit="element").tolist() == pytest.approx([.2, .2])
+    assert accuracy_after_masking(
+        lambda x: torch.zeros(len(x), 5), x, torch.arange(8.0).view(2, 4), 1, fraction=0.5, unit="element"
+    ).tolist() == pytest.approx([0.2, 0.2])
 
 
 def test_gradients_are_faithful_to_a_linear_score_whatever_the_substrate():
     x, weights = numbers(2, 6), numbers(6, seed=1)
-    for substrate in ("black", .7, numbers(1, 6, seed=2)):
-        found = infidelity(lambda x: x @ weights, x, weights.expand(2, -1), substrate=substrate, unit="element", contributions=False)
+    for substrate in ("black", 0.7, numbers(1, 6, seed=2)):
+        found = infidelity(
+            lambda x: x @ weights, x, weights.expand(2, -1), substrate=substrate, unit="element", contributions=False
+        )
         assert_close(found, torch.zeros(2, dtype=torch.float64), atol=1e-9, rtol=0)
 
 
@@ -1452,5 +1936,7 @@ def test_the_noise_substrate_has_its_seed():
 
 
 def test_every_draw_of_the_floor_is_another_order():
-    values = random_floor(convolutional(), torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)), 1, 4, unit=3, steps=6)
+    values = random_floor(
+        convolutional(), torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)), 1, 4, unit=3, steps=6
+    )
     assert len(values[:, 0].unique()) == len(values[:, 1].unique()) == 4

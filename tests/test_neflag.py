@@ -1,10 +1,12 @@
 "NeFLAG: closed forms, axioms, batching, and wrong calls"
+
 import math
 import warnings
 
 import pytest
 import torch
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded
 from torch.testing import assert_close
 
@@ -14,50 +16,73 @@ from attrnb.neflag import NeFLAG
 
 @settings(max_examples=30, deadline=None)
 @given(
-    features=st.integers(1, 30), batch=st.integers(1, 4), n_points=st.integers(1, 6), m=st.integers(1, 5), seed=st.integers(0, 1000),
-    radius=st.floats(1e-3, 10), unit=st.sampled_from(["l2", "rms"]), double=st.booleans(), chunk=st.integers(1, 50),
+    features=st.integers(1, 30),
+    batch=st.integers(1, 4),
+    n_points=st.integers(1, 6),
+    m=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+    radius=st.floats(1e-3, 10),
+    unit=st.sampled_from(["l2", "rms"]),
+    double=st.booleans(),
+    chunk=st.integers(1, 50),
 )
 def test_linear_score_in_closed_form(features, batch, n_points, m, seed, radius, unit, double, chunk):
     dtype = torch.float64 if double else torch.float32
     w = numbers(features, seed=seed + 1, dtype=dtype)
     length = radius * (math.sqrt(features) if unit == "rms" else 1)
     x = numbers(batch, features, seed=seed, dtype=dtype)
-    settings = dict(n_points=n_points, search_steps=m, radius=radius, radius_unit=unit, seed=seed, internal_batch_size=chunk)
+    settings = dict(
+        n_points=n_points, search_steps=m, radius=radius, radius_unit=unit, seed=seed, internal_batch_size=chunk
+    )
     feature = NeFLAG(lambda y: y @ w).attribute(x, **settings)
     vector = NeFLAG(lambda y: y @ w).attribute(x, aggregate="vector", **settings)
     tolerance = 1e-10 if double else 1e-5
-    assert_close(feature, (length * w**2 / w.norm()).expand(batch, features), rtol=tolerance, atol=tolerance * length * 1e-3)
+    assert_close(
+        feature, (length * w**2 / w.norm()).expand(batch, features), rtol=tolerance, atol=tolerance * length * 1e-3
+    )
     assert_close(vector, w.expand(batch, features), rtol=tolerance, atol=tolerance * 1e-2)
 
 
 def test_quadratic_maximum_goes_to_the_steepest_direction():
-    H = torch.diag(torch.tensor([-9., -2., -1.], dtype=torch.float64))
-    attribution, found = NeFLAG(lambda y: .5 * ((y @ H) * y).sum(1)).attribute(torch.zeros(1, 3, dtype=torch.float64), n_points=50, radius=.5, return_flux=True)
+    H = torch.diag(torch.tensor([-9.0, -2.0, -1.0], dtype=torch.float64))
+    attribution, found = NeFLAG(lambda y: 0.5 * ((y @ H) * y).sum(1)).attribute(
+        torch.zeros(1, 3, dtype=torch.float64), n_points=50, radius=0.5, return_flux=True
+    )
     assert bool(found.negative.all()) and (found.steps == 1).all()
     assert attribution[0].argmax() == 0
-    u = found.points[0] / .5
-    assert_close(attribution[0], (-.25 * (u @ H) * u).mean(0))
+    u = found.points[0] / 0.5
+    assert_close(attribution[0], (-0.25 * (u @ H) * u).mean(0))
 
 
 def test_unsearched_mean_is_the_surface_integral():
-    H = torch.diag(torch.tensor([-4., -2., -1.], dtype=torch.float64))
-    attribution = NeFLAG(lambda y: .5 * ((y @ H) * y).sum(1)).attribute(torch.zeros(1, 3, dtype=torch.float64), n_points=20_000, search_steps=0, radius=.3)
-    assert_close(attribution[0], -.09 * H.diagonal() / 3, rtol=.03, atol=0)
+    H = torch.diag(torch.tensor([-4.0, -2.0, -1.0], dtype=torch.float64))
+    attribution = NeFLAG(lambda y: 0.5 * ((y @ H) * y).sum(1)).attribute(
+        torch.zeros(1, 3, dtype=torch.float64), n_points=20_000, search_steps=0, radius=0.3
+    )
+    assert_close(attribution[0], -0.09 * H.diagonal() / 3, rtol=0.03, atol=0)
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), features=st.integers(2, 6))
 def test_small_sphere_with_one_step_sees_curvature_along_the_gradient(seed, features):
-    def draw(*shape, k): return numbers(*shape, seed=seed + k, dtype=torch.float64)
+    def draw(*shape, k):
+        return numbers(*shape, seed=seed + k, dtype=torch.float64)
+
     M, bias, x, u = draw(8, features, k=0), draw(8, k=1), draw(1, features, k=2), draw(200, features, k=3)
-    def f(y): return (y @ M.T + bias).tanh().sum(1) + 3 * y[:, 0]
+
+    def f(y):
+        return (y @ M.T + bias).tanh().sum(1) + 3 * y[:, 0]
+
     g = torch.func.grad(lambda q: f(q[None])[0])(x[0])
     Hg = torch.func.hessian(lambda q: f(q[None])[0])(x[0]) @ g
-    assume(g.norm() > .5)
+    assume(g.norm() > 0.5)
     errors = []
     for radius in (1e-2, 1e-3):  # opposite starts, whose odd terms cancel
-        A = NeFLAG(f).attribute(x, n_points=400, directions=torch.cat([u, -u]), search_steps=1, radius=radius)[0] / radius
-        errors.append((A - g**2 / g.norm() + radius * g * Hg / g.norm()**2).abs().max().item())
+        A = (
+            NeFLAG(f).attribute(x, n_points=400, directions=torch.cat([u, -u]), search_steps=1, radius=radius)[0]
+            / radius
+        )
+        errors.append((A - g**2 / g.norm() + radius * g * Hg / g.norm() ** 2).abs().max().item())
     assert errors[1] < errors[0] / 20 + 1e-9  # a first-order error would give 10
 
 
@@ -79,16 +104,25 @@ def test_permutation():
     net, x, order = mlp(smooth=True).double(), numbers(2, 6, dtype=torch.float64), torch.tensor([5, 2, 0, 1, 4, 3])
     starts = numbers(7, 6, seed=2, dtype=torch.float64)
     plain = NeFLAG(net).attribute(x, target=0, n_points=7, directions=starts)
-    permuted = NeFLAG(lambda y: net(y[:, order.argsort()])).attribute(x[:, order], target=0, n_points=7, directions=starts[:, order])
+    permuted = NeFLAG(lambda y: net(y[:, order.argsort()])).attribute(
+        x[:, order], target=0, n_points=7, directions=starts[:, order]
+    )
     assert_close(permuted, plain[:, order])
 
 
 @settings(max_examples=20, deadline=None)
-@given(batch=st.integers(1, 5), n_points=st.integers(1, 5), chunk=st.integers(1, 30), seed=st.integers(0, 50), aggregate=st.sampled_from(["feature", "vector"]), m=st.integers(0, 4))
+@given(
+    batch=st.integers(1, 5),
+    n_points=st.integers(1, 5),
+    chunk=st.integers(1, 30),
+    seed=st.integers(0, 50),
+    aggregate=st.sampled_from(["feature", "vector"]),
+    m=st.integers(0, 4),
+)
 def test_same_seed_same_map_on_any_chunk_and_batch(batch, n_points, chunk, seed, aggregate, m):
     net = CountingForward(mlp(seed=seed % 4).double())
     x, target = numbers(batch, 6, seed=seed, dtype=torch.float64), [i % 3 for i in range(batch)]
-    settings = dict(n_points=n_points, seed=seed, aggregate=aggregate, search_steps=m, radius=.5)
+    settings = dict(n_points=n_points, seed=seed, aggregate=aggregate, search_steps=m, radius=0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole, found = NeFLAG(net).attribute(x, target=target, return_flux=True, **settings)
@@ -98,7 +132,7 @@ def test_same_seed_same_map_on_any_chunk_and_batch(batch, n_points, chunk, seed,
         assert net.largest_batch <= chunk
         assert net.gradient_rows == found.gradient_evaluations
         assert net.calls == -(-net.gradient_rows // chunk) or net.calls <= -(-net.gradient_rows // chunk) + m + 1
-        single = torch.cat([NeFLAG(net).attribute(x[i:i + 1], target=t, **settings) for i, t in enumerate(target)])
+        single = torch.cat([NeFLAG(net).attribute(x[i : i + 1], target=t, **settings) for i, t in enumerate(target)])
     assert_close(chunked, whole)
     assert_close(single, whole)
 
@@ -112,23 +146,29 @@ def test_more_points_keep_the_first_ones():
 
 def test_flux_points_explain_the_attribution():
     net, x = mlp(smooth=True).double(), numbers(3, 6, dtype=torch.float64)
-    attribution, found = NeFLAG(net).attribute(x, target=[0, 1, 2], n_points=4, radius=.3, return_flux=True)
+    attribution, found = NeFLAG(net).attribute(x, target=[0, 1, 2], n_points=4, radius=0.3, return_flux=True)
     assert found.points.shape == (3, 4, 6) and found.flux.shape == (3, 4) and found.hits.tolist() == [4, 4, 4]
-    assert_close(attribution.sum(1), -.3 * found.flux.mean(1))
-    assert_close((found.points - x[:, None]).norm(dim=2), torch.full((3, 4), .3, dtype=torch.float64))
+    assert_close(attribution.sum(1), -0.3 * found.flux.mean(1))
+    assert_close((found.points - x[:, None]).norm(dim=2), torch.full((3, 4), 0.3, dtype=torch.float64))
 
 
 def test_tuple_of_inputs():
     model = seeded(TwoInputs).double()
-    a, b, scale = numbers(3, 4, dtype=torch.float64), numbers(3, 2, 3, dtype=torch.float64), torch.tensor([1., 2., 3.], dtype=torch.float64)
+    a, b, scale = (
+        numbers(3, 4, dtype=torch.float64),
+        numbers(3, 2, 3, dtype=torch.float64),
+        torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),
+    )
     (part_a, part_b), found = NeFLAG(model).attribute((a, b), 1, scale, n_points=5, return_flux=True)
-    flat = NeFLAG(lambda y, s: model(y[:, :4], y[:, 4:].reshape(-1, 2, 3), s)).attribute(torch.cat([a, b.flatten(1)], 1), 1, scale, n_points=5)
+    flat = NeFLAG(lambda y, s: model(y[:, :4], y[:, 4:].reshape(-1, 2, 3), s)).attribute(
+        torch.cat([a, b.flatten(1)], 1), 1, scale, n_points=5
+    )
     assert_close(torch.cat([part_a, part_b.flatten(1)], 1), flat)
     assert found.points[0].shape == (3, 5, 4) and found.points[1].shape == (3, 5, 2, 3)
 
 
 def test_minimum_gives_zeros_and_one_warning():
-    x = torch.tensor([[0., 0.], [3., 0.], [0., 0.]])
+    x = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 0.0]])
     with pytest.warns(UserWarning) as caught:
         attribution = NeFLAG(lambda y: (y**2).sum(1)).attribute(x)
     ours = [w for w in caught if "negative flux" in str(w.message)]
@@ -138,7 +178,9 @@ def test_minimum_gives_zeros_and_one_warning():
 
 @pytest.mark.parametrize("of", ["probability", "log_probability"])
 def test_saturation_is_named_in_the_warning_and_the_logit_helps(of):
-    def network(x): return torch.stack([x.sum(1) * 1e4, -x.sum(1) * 1e4], 1)
+    def network(x):
+        return torch.stack([x.sum(1) * 1e4, -x.sum(1) * 1e4], 1)
+
     with pytest.warns(UserWarning, match="saturated probability; explain the logit"):
         attribution = NeFLAG(ClassScore(network, of=of)).attribute(torch.ones(1, 4), target=0)
     assert attribution.abs().max() == 0
@@ -147,24 +189,52 @@ def test_saturation_is_named_in_the_warning_and_the_logit_helps(of):
 
 def test_clamp_keeps_points_in_range():
     net, x = convolutional(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    _, found = NeFLAG(net).attribute(x, target=0, n_points=3, radius=.2, radius_unit="rms", clamp=(0, 1), return_flux=True)
+    _, found = NeFLAG(net).attribute(
+        x, target=0, n_points=3, radius=0.2, radius_unit="rms", clamp=(0, 1), return_flux=True
+    )
     assert found.points.min() >= 0 and found.points.max() <= 1
-    assert ((found.points - x[:, None]).flatten(2).norm(dim=2) <= .2 * math.sqrt(192) * (1 + 1e-5)).all()
+    assert ((found.points - x[:, None]).flatten(2).norm(dim=2) <= 0.2 * math.sqrt(192) * (1 + 1e-5)).all()
 
 
-@pytest.mark.parametrize("settings, error, words", [
-    (dict(radius=0), ValueError, "radius"), (dict(radius=-1), ValueError, "radius"), (dict(radius=float("nan")), ValueError, "radius"), (dict(radius=float("inf")), ValueError, "radius"),
-    (dict(n_points=0), ValueError, "at least 1"), (dict(n_points=2.5), TypeError, "int"), (dict(search_steps=-1), ValueError, "at least 0"),
-    (dict(radius_unit="linf"), ValueError, "rms"), (dict(aggregate="sum"), ValueError, "vector"), (dict(clamp=(1, 0)), ValueError, "clamp"), (dict(clamp=(0, .1)), ValueError, "inside"),
-    (dict(directions=torch.zeros(3, 6)), ValueError, "(20, 6)"), (dict(seed="a"), TypeError, "seed"),
-    (dict(radius="0.1"), TypeError, "radius"), (dict(radius=None), TypeError, "radius"), (dict(radius=True), TypeError, "radius"),
-    (dict(clamp=1), TypeError, "two numbers"), (dict(clamp=(0, 1, 2)), TypeError, "two numbers"), (dict(clamp="ab"), TypeError, "two numbers"),
-    (dict(clamp=(torch.zeros(2), torch.ones(2))), TypeError, "clamp"), (dict(clamp=(float("nan"), 2)), ValueError, "clamp"), (dict(clamp=(0, None)), TypeError, "clamp"),
-    (dict(n_points=2, directions=torch.eye(6)[:2] * 0), ValueError, "directions [0, 1] are zero"), (dict(n_points=2, directions="up"), TypeError, "directions"),
-    (dict(n_points=2, directions=torch.stack([torch.ones(6), torch.zeros(6)])), ValueError, "directions [1] are zero"),
-    (dict(n_points=1, directions=torch.full((1, 6), float("nan"))), ValueError, "directions"), (dict(n_points=1, directions=[[0.] * 6]), ValueError, "directions [0]"),
-    (dict(search_steps=1.), TypeError, "search_steps"), (dict(seed=1.5), TypeError, "seed"), (dict(seed=2**70), ValueError, "seed"),
-])
+@pytest.mark.parametrize(
+    "settings, error, words",
+    [
+        (dict(radius=0), ValueError, "radius"),
+        (dict(radius=-1), ValueError, "radius"),
+        (dict(radius=float("nan")), ValueError, "radius"),
+        (dict(radius=float("inf")), ValueError, "radius"),
+        (dict(n_points=0), ValueError, "at least 1"),
+        (dict(n_points=2.5), TypeError, "int"),
+        (dict(search_steps=-1), ValueError, "at least 0"),
+        (dict(radius_unit="linf"), ValueError, "rms"),
+        (dict(aggregate="sum"), ValueError, "vector"),
+        (dict(clamp=(1, 0)), ValueError, "clamp"),
+        (dict(clamp=(0, 0.1)), ValueError, "inside"),
+        (dict(directions=torch.zeros(3, 6)), ValueError, "(20, 6)"),
+        (dict(seed="a"), TypeError, "seed"),
+        (dict(radius="0.1"), TypeError, "radius"),
+        (dict(radius=None), TypeError, "radius"),
+        (dict(radius=True), TypeError, "radius"),
+        (dict(clamp=1), TypeError, "two numbers"),
+        (dict(clamp=(0, 1, 2)), TypeError, "two numbers"),
+        (dict(clamp="ab"), TypeError, "two numbers"),
+        (dict(clamp=(torch.zeros(2), torch.ones(2))), TypeError, "clamp"),
+        (dict(clamp=(float("nan"), 2)), ValueError, "clamp"),
+        (dict(clamp=(0, None)), TypeError, "clamp"),
+        (dict(n_points=2, directions=torch.eye(6)[:2] * 0), ValueError, "directions [0, 1] are zero"),
+        (dict(n_points=2, directions="up"), TypeError, "directions"),
+        (
+            dict(n_points=2, directions=torch.stack([torch.ones(6), torch.zeros(6)])),
+            ValueError,
+            "directions [1] are zero",
+        ),
+        (dict(n_points=1, directions=torch.full((1, 6), float("nan"))), ValueError, "directions"),
+        (dict(n_points=1, directions=[[0.0] * 6]), ValueError, "directions [0]"),
+        (dict(search_steps=1.0), TypeError, "search_steps"),
+        (dict(seed=1.5), TypeError, "seed"),
+        (dict(seed=2**70), ValueError, "seed"),
+    ],
+)
 def test_wrong_settings(settings, error, words):
     with pytest.raises(error) as caught:
         NeFLAG(mlp()).attribute(torch.ones(2, 6), target=0, **settings)
@@ -184,27 +254,27 @@ def test_breast_cancer_table():
     y = torch.tensor(data.target)
     net = mlp(30, 2)
     net.train()
-    optimiser = torch.optim.Adam(net.parameters(), .01)
+    optimiser = torch.optim.Adam(net.parameters(), 0.01)
     for _ in range(60):
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(net(x), y).backward()
         optimiser.step()
     net.eval()
-    assert (net(x).argmax(1) == y).float().mean() > .95
+    assert (net(x).argmax(1) == y).float().mean() > 0.95
     attribution = NeFLAG(net).attribute(x[:50], target=y[:50])
     assert attribution.shape == (50, 30) and torch.isfinite(attribution).all() and (attribution.sum(1) > 0).all()
 
 
 def test_directions_as_a_list_of_numbers():
     net, x = mlp(), numbers(2, 6)
-    given = NeFLAG(net).attribute(x, target=0, n_points=2, directions=[[1., 0, 0, 0, 0, 0], [0., 2, 0, 0, 0, 0]])
+    given = NeFLAG(net).attribute(x, target=0, n_points=2, directions=[[1.0, 0, 0, 0, 0, 0], [0.0, 2, 0, 0, 0, 0]])
     assert torch.equal(given, NeFLAG(net).attribute(x, target=0, n_points=2, directions=torch.eye(6)[:2]))
 
 
 @pytest.mark.parametrize("dtype, told", [(torch.bfloat16, True), (torch.float32, False)])
 def test_points_that_round_back_are_said(dtype, told):
     "0.1 spread over 3 x 32 x 32 pixels is 0.002 each, less than bfloat16 can add to 0.7"
-    net, x = convolutional().to(dtype), torch.full((2, 3, 32, 32), .7, dtype=dtype)
+    net, x = convolutional().to(dtype), torch.full((2, 3, 32, 32), 0.7, dtype=dtype)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         NeFLAG(net).attribute(x, target=0, n_points=2)
@@ -219,7 +289,9 @@ def test_points_that_round_back_far_from_zero_are_said():
 
 @pytest.mark.parametrize("chunk", [None, 1, 3])
 def test_a_class_that_is_ruled_out_is_said(chunk):
-    def sure(x): return torch.stack([10 + x[:, 0], x[:, 1], x.sum(1)], 1)
+    def sure(x):
+        return torch.stack([10 + x[:, 0], x[:, 1], x.sum(1)], 1)
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         NeFLAG(sure).attribute(numbers(5, 6), target=[0, 0, 1, 0, 2], n_points=3, internal_batch_size=chunk)
@@ -228,7 +300,7 @@ def test_a_class_that_is_ruled_out_is_said(chunk):
 
 def test_attributions_that_overflow_are_refused():
     with pytest.raises(ValueError, match="attribution.* NaN or infinity"):
-        NeFLAG(lambda y: 300 * (200 * y).sin().sum(1)).attribute(torch.ones(1, 4, dtype=torch.float16), radius=10.)
+        NeFLAG(lambda y: 300 * (200 * y).sin().sum(1)).attribute(torch.ones(1, 4, dtype=torch.float16), radius=10.0)
 
 
 def test_in_place_operations_on_the_input():
@@ -240,8 +312,8 @@ def test_in_place_operations_on_the_input():
 
 
 def test_a_clamped_point_counts_with_the_way_that_is_left():
-    x, weights = torch.ones(1, 4), torch.tensor([1., -1., 2., -2.])
-    way = (x - .1 * weights / weights.norm()).clamp(0, 1) - x  # nothing is left above 1
-    found = NeFLAG(lambda x: x @ weights).attribute(x, n_points=3, radius=.1, clamp=(0., 1.))
+    x, weights = torch.ones(1, 4), torch.tensor([1.0, -1.0, 2.0, -2.0])
+    way = (x - 0.1 * weights / weights.norm()).clamp(0, 1) - x  # nothing is left above 1
+    found = NeFLAG(lambda x: x @ weights).attribute(x, n_points=3, radius=0.1, clamp=(0.0, 1.0))
     assert_close(found, -weights * way)
     assert found[0, 1] == found[0, 3] == 0

@@ -1,4 +1,5 @@
 "The table of planted faults stays true: every text is where it should be, and the outcome is in CONTRIBUTING.md"
+
 import importlib.util
 import re
 import sys
@@ -27,7 +28,10 @@ def _is_there(test):
 
 @pytest.mark.parametrize("fault", planted.FAULTS, ids=lambda f: f.id)
 def test_a_fault_can_be_planted(fault):
-    assert planted.occurrences(fault) == (1, 1), "the text must stand once in the module, and once in the exported cells of its notebook"
+    assert planted.occurrences(fault) == (
+        1,
+        1,
+    ), "the text must stand once in the module, and once in the exported cells of its notebook"
     module = (ROOT / f"attrnb/{fault.module}.py").read_text(encoding="utf-8")
     compile(module.replace(fault.old, fault.new), fault.id, "exec")
     assert fault.new != fault.old and fault.what and all(_is_there(t) for t in fault.selection)
@@ -44,7 +48,7 @@ def test_the_outcome_is_told():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split(planted.BEGIN)[1].split(planted.END)[0]
     told = dict(re.findall(r"^\| `([\w-]+)` \|.*\| ([^|]+) \|$", text, re.MULTILINE))
     assert list(told) == [f.id for f in planted.FAULTS], "run scripts/plant_faults.py --write"
-    assert sum(by != "**survives**" for by in told.values()) >= .95 * len(told)
+    assert sum(by != "**survives**" for by in told.values()) >= 0.95 * len(told)
 
 
 def test_planting_changes_the_copy_only(tmp_path):

@@ -1,4 +1,7 @@
-"Pictures: every function for batches, dtypes, zeros, NaN, given axes, and wrong calls; and what is drawn is what was given"
+"""Pictures: every function for batches, dtypes, zeros, NaN, given axes, and wrong calls; and what is drawn is what
+was given
+"""
+
 import base64
 import html.parser
 import io
@@ -11,6 +14,13 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+from torch import nn
+from torch.testing import assert_close
+
 from attrnb import plots
 from attrnb.plots import (
     AttributionFigure,
@@ -31,12 +41,6 @@ from attrnb.plots import (
     vector_field,
     volume_slice,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image
-from torch import nn
-from torch.testing import assert_close
 
 DTYPES = [torch.float64, torch.bfloat16]
 
@@ -49,12 +53,16 @@ def some_curves(batch=3, points=9, dtype=torch.float32):
     generator = torch.Generator().manual_seed(batch)
     x = torch.linspace(0, 1, points, dtype=torch.float64)
     return SimpleNamespace(
-        fractions=x, deletion=torch.rand(batch, points, generator=generator).to(dtype), insertion=torch.rand(batch, points, generator=generator).to(dtype)
+        fractions=x,
+        deletion=torch.rand(batch, points, generator=generator).to(dtype),
+        insertion=torch.rand(batch, points, generator=generator).to(dtype),
     )
 
 
 def every_picture(batch=2, dtype=torch.float32, device="cpu", value=None, ax=None):
-    "Name -> a call that draws with each function; `value` replaces all numbers; `ax` is given on where one panel is drawn"
+    """Name -> a call that draws with each function; `value` replaces all numbers; `ax` is given on where one panel
+    is drawn
+    """
     generator = torch.Generator().manual_seed(0)
 
     def numbers(*shape):
@@ -62,7 +70,9 @@ def every_picture(batch=2, dtype=torch.float32, device="cpu", value=None, ax=Non
         return made.to(device, dtype).requires_grad_()
 
     images = torch.rand(batch, 3, 6, 7, generator=generator).to(device, dtype)
-    found = dict(fractions=torch.linspace(0, 1, 5, device=device), deletion=numbers(batch, 5), insertion=numbers(batch, 5))
+    found = dict(
+        fractions=torch.linspace(0, 1, 5, device=device), deletion=numbers(batch, 5), insertion=numbers(batch, 5)
+    )
     places = torch.rand(batch, 2, generator=generator).to(device, dtype)
     return {
         "heatmap": lambda: heatmap(numbers(batch, 3, 6, 7), ax=ax),
@@ -70,16 +80,20 @@ def every_picture(batch=2, dtype=torch.float32, device="cpu", value=None, ax=Non
         "overlay": lambda: overlay(images, numbers(batch, 3, 6, 7), ax=ax),
         "compare": lambda: compare(images, {"a": numbers(batch, 3, 6, 7)}, outlines=torch.zeros(batch, 6, 7)),
         "curve_band": lambda: curve_band(torch.linspace(0, 1, 5, device=device), numbers(batch, 5), ax=ax),
-        "curves": lambda: curves(found, floor=found, at=.4, ax=ax),
+        "curves": lambda: curves(found, floor=found, at=0.4, ax=ax),
         "difference": lambda: curves(found, "difference", average=batch == 1, ax=ax),
         "compare_curves": lambda: compare_curves({"a": found, "b": found}, floor=found, ax=ax),
         "path_landscape": lambda: path_landscape(bumps, numbers(batch, 4, 2), resolution=12, ax=ax),
-        "steepness": lambda: path_landscape(bumps, {"straight": numbers(batch, 4, 2)}, show="steepness", resolution=12, scatter=places, ax=ax),
+        "steepness": lambda: path_landscape(
+            bumps, {"straight": numbers(batch, 4, 2)}, show="steepness", resolution=12, scatter=places, ax=ax
+        ),
         "grid": lambda: path_landscape(numbers(4, 5), places[:, None], limits=(0, 1, 0, 1), ax=ax),
-        "vector_field": lambda: vector_field(bumps, places, .3, ax=ax),
-        "flux": lambda: vector_field(bumps, places, .3, points=numbers(batch, 6, 2), flux=numbers(batch, 6), ax=ax),
+        "vector_field": lambda: vector_field(bumps, places, 0.3, ax=ax),
+        "flux": lambda: vector_field(bumps, places, 0.3, points=numbers(batch, 6, 2), flux=numbers(batch, 6), ax=ax),
         "flux_points": lambda: flux_points(images, numbers(batch, 5, 3, 6, 7), numbers(batch, 5), ax=ax),
-        "relevance_balance": lambda: relevance_balance({"a": numbers(batch, 3, 4, 4), "b": (numbers(batch), -numbers(batch))}, average=batch > 1, ax=ax),
+        "relevance_balance": lambda: relevance_balance(
+            {"a": numbers(batch, 3, 4, 4), "b": (numbers(batch), -numbers(batch))}, average=batch > 1, ax=ax
+        ),
         "feature_bars": lambda: feature_bars(numbers(batch, 11), values=numbers(batch, 11), ax=ax),
     }
 
@@ -93,44 +107,48 @@ def drawn(fig):
     return buffer.getvalue()
 
 
-# --- maps ----------------------------------------------------------------------------------------------------------
+# --- maps
+# ----------------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 4), st.booleans(), st.booleans())
 @settings(max_examples=12, deadline=None)
 def test_a_shared_scale_is_shared(batch, overlaid, shared_scale):
     generator = torch.Generator().manual_seed(batch)
-    images, maps = torch.rand(batch, 3, 5, 6, generator=generator), torch.rand(batch, 5, 6, generator=generator) - .5
+    images, maps = torch.rand(batch, 3, 5, 6, generator=generator), torch.rand(batch, 5, 6, generator=generator) - 0.5
     fig = compare(images, {"one": maps, "ten": 10 * maps}, overlaid=overlaid, shared_scale=shared_scale)
     ends = torch.tensor([ax.images[-1].get_clim()[1] for ax in fig.axes]).view(batch, 3)[:, 1:]
-    assert_close(ends[:, 1] / ends[:, 0], torch.full((batch,), 1. if shared_scale else 10.))
+    assert_close(ends[:, 1] / ends[:, 0], torch.full((batch,), 1.0 if shared_scale else 10.0))
 
 
 def test_an_overlay_is_as_opaque_as_asked_where_it_is_strongest():
     values = torch.linspace(0, 1, 30).view(1, 5, 6)
-    for opacity in (.3, 1.):
-        shown = overlay(torch.rand(1, 3, 5, 6), values, "magnitude", 100., opacity).axes[0].images[1].get_alpha()
+    for opacity in (0.3, 1.0):
+        shown = overlay(torch.rand(1, 3, 5, 6), values, "magnitude", 100.0, opacity).axes[0].images[1].get_alpha()
         assert_close(shown, opacity * values[0].double().numpy(), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("shared_scale", [False, True])
 def test_heat_maps_share_a_scale_when_asked(shared_scale):
     one = torch.linspace(-1, 1, 30).view(1, 1, 5, 6)
-    ends = [ax.images[0].get_clim() for ax in heatmap(torch.cat([one, 10 * one]), "signed", 100., shared_scale=shared_scale, colorbar=False).axes]
+    ends = [
+        ax.images[0].get_clim()
+        for ax in heatmap(torch.cat([one, 10 * one]), "signed", 100.0, shared_scale=shared_scale, colorbar=False).axes
+    ]
     assert ends[1] == pytest.approx((-10, 10)) and ends[0] == pytest.approx((-10, 10) if shared_scale else (-1, 1))
 
 
 def test_an_overlay_may_be_given_the_end_of_its_scale():
     images, maps = torch.rand(2, 3, 5, 6), torch.rand(2, 5, 6)
-    assert [ax.images[1].get_clim() for ax in overlay(images, maps, "magnitude", limit=7.).axes] == [(0, 7)] * 2
+    assert [ax.images[1].get_clim() for ax in overlay(images, maps, "magnitude", limit=7.0).axes] == [(0, 7)] * 2
     with pytest.raises(ValueError, match="limit is 0"):
-        overlay(images, maps, limit=0.)
+        overlay(images, maps, limit=0.0)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
 @pytest.mark.parametrize("shape", [(5, 6), (1, 5, 6), (3, 5, 6)])
 def test_every_image_has_its_own_map(batch, shape):
-    images, maps = torch.rand(batch, 3, 5, 6), torch.rand(batch, *shape) - .4
+    images, maps = torch.rand(batch, 3, 5, 6), torch.rand(batch, *shape) - 0.4
     expected = maps if maps.ndim == 3 else maps.sum(1)
     for fig in (overlay(images, maps), compare(images, {"m": maps})):
         shown = [ax.images[-1].get_array() for ax in fig.axes if ax.images[-1].get_array().ndim == 2]
@@ -143,10 +161,18 @@ def test_a_batch_of_maps_is_one_whatever_its_number():
     assert len(heatmap(torch.rand(3, 8, 8)[None], colorbar=False).axes) == 1
 
 
-@pytest.mark.parametrize("values, kind, extend", [
-    ([9., 0.], "signed", "max"), ([-9., 0.], "signed", "min"), ([9., -9.], "signed", "both"), ([0., 0.], "signed", "neither"),
-    ([9., 0.], "magnitude", "max"), ([0., 0.], "magnitude", "neither"), ([float("nan"), 0.], "signed", "neither"),
-])
+@pytest.mark.parametrize(
+    "values, kind, extend",
+    [
+        ([9.0, 0.0], "signed", "max"),
+        ([-9.0, 0.0], "signed", "min"),
+        ([9.0, -9.0], "signed", "both"),
+        ([0.0, 0.0], "signed", "neither"),
+        ([9.0, 0.0], "magnitude", "max"),
+        ([0.0, 0.0], "magnitude", "neither"),
+        ([float("nan"), 0.0], "signed", "neither"),
+    ],
+)
 def test_arrows_stand_where_the_scale_is_exceeded(values, kind, extend):
     a_map = torch.ones(40, 40)
     a_map[0, :2] = torch.tensor(values)
@@ -154,54 +180,94 @@ def test_arrows_stand_where_the_scale_is_exceeded(values, kind, extend):
 
 
 def test_the_scale_can_be_fixed():
-    maps = torch.rand(2, 5, 6) - .5
-    assert [ax.images[0].get_clim() for ax in heatmap(maps, limit=2., colorbar=False).axes] == [(-2, 2)] * 2
+    maps = torch.rand(2, 5, 6) - 0.5
+    assert [ax.images[0].get_clim() for ax in heatmap(maps, limit=2.0, colorbar=False).axes] == [(-2, 2)] * 2
     fig = compare(torch.rand(2, 3, 5, 6), {"a": maps, "b": 9 * maps}, kind={"b": "magnitude"}, limit=3)
     assert [ax.images[-1].get_clim() for ax in fig.axes if ax.images[-1].get_array().ndim == 2] == [(-3, 3), (0, 3)] * 2
-    assert heatmap(maps[0], limit=.1).axes[0].images[0].colorbar.extend == "both"
+    assert heatmap(maps[0], limit=0.1).axes[0].images[0].colorbar.extend == "both"
 
 
 def test_pictures_of_nothing():
     "Zeros, one outlier, tiny numbers and NaN have a scale that shows them"
     outlier = torch.randn(1, 1, 50, 50, generator=torch.Generator().manual_seed(0)) * 1e-3
     outlier[0, 0, 0, 0] = 1e6
-    assert plots.color_limit(pixel_map(outlier)) < .01
+    assert plots.color_limit(pixel_map(outlier)) < 0.01
     assert 0 < plots.color_limit(pixel_map(torch.rand(1, 1, 8, 8) * 1e-30)) < 1e-29
     assert plots.color_limit(pixel_map(torch.zeros(1, 3, 8, 8))) == 1
     assert "64 NaN" in heatmap(torch.full((1, 1, 8, 8), float("nan"))).axes[0].texts[0].get_text()
     compare(torch.rand(2, 1, 8, 8), {"a": torch.zeros(2, 1, 8, 8)}, outlines=torch.zeros(2, 8, 8))
 
 
-# --- what a picture may be -----------------------------------------------------------------------------------------
+# --- what a picture may be
+# -----------------------------------------------------------------------------------------
 
 RAMP = torch.linspace(0, 1, 3 * 4 * 5).reshape(1, 3, 4, 5)
 BYTES = (RAMP * 255).round().to(torch.uint8)
-MEAN, STD = (.485, .456, .406), (.229, .224, .225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NORMALISED = (RAMP - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
-@pytest.mark.parametrize("given, atol", [
-    (RAMP, 1e-7), (RAMP.half(), 1e-3), (RAMP.numpy(), 1e-7), (RAMP.tolist(), 1e-7), (BYTES, 2e-3), (BYTES.numpy(), 2e-3), (BYTES.int(), 2e-3),
-    ((RAMP * 65535).round().numpy().astype(np.uint16), 1e-5), (Image.fromarray(BYTES[0].permute(1, 2, 0).numpy()), 2e-3),
-    ([Image.fromarray(BYTES[0].permute(1, 2, 0).numpy())], 2e-3), (RAMP * 1.005, 6e-3), (RAMP[0], 1e-7),
-], ids=["float", "half", "array", "list", "bytes", "array of bytes", "int", "16 bits", "PIL", "list of PIL", "rounding", "one"])
+@pytest.mark.parametrize(
+    "given, atol",
+    [
+        (RAMP, 1e-7),
+        (RAMP.half(), 1e-3),
+        (RAMP.numpy(), 1e-7),
+        (RAMP.tolist(), 1e-7),
+        (BYTES, 2e-3),
+        (BYTES.numpy(), 2e-3),
+        (BYTES.int(), 2e-3),
+        ((RAMP * 65535).round().numpy().astype(np.uint16), 1e-5),
+        (Image.fromarray(BYTES[0].permute(1, 2, 0).numpy()), 2e-3),
+        ([Image.fromarray(BYTES[0].permute(1, 2, 0).numpy())], 2e-3),
+        (RAMP * 1.005, 6e-3),
+        (RAMP[0], 1e-7),
+    ],
+    ids=[
+        "float",
+        "half",
+        "array",
+        "list",
+        "bytes",
+        "array of bytes",
+        "int",
+        "16 bits",
+        "PIL",
+        "list of PIL",
+        "rounding",
+        "one",
+    ],
+)
 def test_a_picture_is_read_on_its_scale(given, atol):
     assert_close(torch.from_numpy(image_array(given)), RAMP.permute(0, 2, 3, 1).double(), atol=atol, rtol=0)
 
 
 def test_bytes_are_no_white_picture():
     x = (torch.rand(1, 3, 16, 16) * 255).to(torch.uint8)
-    assert (image_array(x) == 1).mean() < .05
+    assert (image_array(x) == 1).mean() < 0.05
     fig = compare(x, {"a": torch.rand(1, 3, 16, 16)})
     assert_close(fig.axes[0].images[0].get_array(), x[0].permute(1, 2, 0).double().numpy() / 255)
 
 
-@pytest.mark.parametrize("numbers", [dict(mean=MEAN, std=STD), dict(mean=torch.tensor(MEAN), std=np.array(STD)), dict(mean=list(MEAN), std=list(STD))])
+@pytest.mark.parametrize(
+    "numbers",
+    [dict(mean=MEAN, std=STD), dict(mean=torch.tensor(MEAN), std=np.array(STD)), dict(mean=list(MEAN), std=list(STD))],
+)
 def test_a_normalisation_is_undone(numbers):
     a_map = torch.rand(1, 4, 5)
     assert_close(image_array(NORMALISED, **numbers), RAMP.permute(0, 2, 3, 1).double().numpy(), atol=1e-6, rtol=0)
-    assert_close(overlay(NORMALISED, a_map, **numbers).axes[0].images[0].get_array(), overlay(RAMP, a_map).axes[0].images[0].get_array(), atol=1e-6, rtol=0)
-    assert_close(compare(NORMALISED, {"a": a_map}, **numbers).axes[0].images[0].get_array(), RAMP[0].permute(1, 2, 0).double().numpy(), atol=1e-6, rtol=0)
+    assert_close(
+        overlay(NORMALISED, a_map, **numbers).axes[0].images[0].get_array(),
+        overlay(RAMP, a_map).axes[0].images[0].get_array(),
+        atol=1e-6,
+        rtol=0,
+    )
+    assert_close(
+        compare(NORMALISED, {"a": a_map}, **numbers).axes[0].images[0].get_array(),
+        RAMP[0].permute(1, 2, 0).double().numpy(),
+        atol=1e-6,
+        rtol=0,
+    )
 
 
 def test_numbers_beyond_the_scale_are_stretched_or_cut_off_when_asked():
@@ -210,7 +276,7 @@ def test_numbers_beyond_the_scale_are_stretched_or_cut_off_when_asked():
     for one in (stretched[0], stretched[1], cut[0]):
         assert_close(one, RAMP[0].permute(1, 2, 0).double().numpy(), atol=1e-6, rtol=0)
     assert_close(cut[1], two[1].clamp(0, 1).permute(1, 2, 0).double().numpy())
-    assert_close(image_array(torch.full((1, 1, 2, 2), 7.), outside="stretch"), np.zeros((1, 2, 2, 3)))
+    assert_close(image_array(torch.full((1, 1, 2, 2), 7.0), outside="stretch"), np.zeros((1, 2, 2, 3)))
 
 
 def test_bytes_that_look_like_a_mask_are_announced_at_the_callers_line():
@@ -224,28 +290,31 @@ def test_bytes_that_look_like_a_mask_are_announced_at_the_callers_line():
         image_array(torch.zeros(4, 4, dtype=torch.uint8))
 
 
-@pytest.mark.parametrize("images, settings, error, text", [
-    (NORMALISED, {}, ValueError, "mean= and std="),
-    (RAMP * 255, {}, ValueError, "images / 255"),
-    (NORMALISED, dict(mean=MEAN), ValueError, "after mean and std are undone"),
-    (NORMALISED, dict(mean=MEAN, std=(1, 2)), ValueError, "3 channels"),
-    (NORMALISED, dict(mean=MEAN, std=0.), ValueError, "above zero"),
-    (BYTES, dict(mean=MEAN, std=STD), ValueError, "normalised images are floats"),
-    (torch.full((1, 1, 2, 2), 300), {}, ValueError, "from 300 to 300"),
-    (torch.full((1, 1, 2, 2), -5, dtype=torch.int8), {}, ValueError, "from -5"),
-    (RAMP.log(), {}, ValueError, "NaN or infinite"),
-    (RAMP + 0j, {}, TypeError, "complex"),
-    (RAMP, dict(outside="warn"), ValueError, "'stretch'"),
-    (RAMP.permute(0, 2, 3, 1), {}, ValueError, "permute(0, 3, 1, 2)"),
-    (RAMP[0].permute(1, 2, 0), {}, ValueError, "permute(2, 0, 1)"),
-    (RAMP[:, :2], {}, ValueError, "3 or 1"),
-    (RAMP[:0], {}, ValueError, "nothing to draw"),
-    (RAMP[:, :, None], {}, ValueError, "volume_slice"),
-    ([Image.new("L", (3, 4)), Image.new("L", (4, 3))], {}, ValueError, "different sizes"),
-    (Image.new("F", (3, 4)), {}, ValueError, "to_rgb"),
-    ("photo.jpg", {}, TypeError, "images must be"),
-    (None, {}, TypeError, "images must be"),
-])
+@pytest.mark.parametrize(
+    "images, settings, error, text",
+    [
+        (NORMALISED, {}, ValueError, "mean= and std="),
+        (RAMP * 255, {}, ValueError, "images / 255"),
+        (NORMALISED, dict(mean=MEAN), ValueError, "after mean and std are undone"),
+        (NORMALISED, dict(mean=MEAN, std=(1, 2)), ValueError, "3 channels"),
+        (NORMALISED, dict(mean=MEAN, std=0.0), ValueError, "above zero"),
+        (BYTES, dict(mean=MEAN, std=STD), ValueError, "normalised images are floats"),
+        (torch.full((1, 1, 2, 2), 300), {}, ValueError, "from 300 to 300"),
+        (torch.full((1, 1, 2, 2), -5, dtype=torch.int8), {}, ValueError, "from -5"),
+        (RAMP.log(), {}, ValueError, "NaN or infinite"),
+        (RAMP + 0j, {}, TypeError, "complex"),
+        (RAMP, dict(outside="warn"), ValueError, "'stretch'"),
+        (RAMP.permute(0, 2, 3, 1), {}, ValueError, "permute(0, 3, 1, 2)"),
+        (RAMP[0].permute(1, 2, 0), {}, ValueError, "permute(2, 0, 1)"),
+        (RAMP[:, :2], {}, ValueError, "3 or 1"),
+        (RAMP[:0], {}, ValueError, "nothing to draw"),
+        (RAMP[:, :, None], {}, ValueError, "volume_slice"),
+        ([Image.new("L", (3, 4)), Image.new("L", (4, 3))], {}, ValueError, "different sizes"),
+        (Image.new("F", (3, 4)), {}, ValueError, "to_rgb"),
+        ("photo.jpg", {}, TypeError, "images must be"),
+        (None, {}, TypeError, "images must be"),
+    ],
+)
 def test_what_is_no_picture(images, settings, error, text):
     with pytest.raises(error) as e:
         image_array(images, **settings)
@@ -253,24 +322,55 @@ def test_what_is_no_picture(images, settings, error, text):
 
 
 MAPS = {
-    "heatmap": heatmap, "overlay": lambda m: overlay(torch.rand(64, 1, 64, 3), m), "compare": lambda m: compare(torch.rand(2, 3, 64, 64), {"a": m}),
-    "pixel_map": pixel_map, "outlines": lambda m: compare(torch.rand(1, 3, 8, 8), {"a": torch.zeros(1, 8, 8)}, outlines=m),
+    "heatmap": heatmap,
+    "overlay": lambda m: overlay(torch.rand(64, 1, 64, 3), m),
+    "compare": lambda m: compare(torch.rand(2, 3, 64, 64), {"a": m}),
+    "pixel_map": pixel_map,
+    "outlines": lambda m: compare(torch.rand(1, 3, 8, 8), {"a": torch.zeros(1, 8, 8)}, outlines=m),
 }
 
 
 @pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize("given, error, text", [
-    (torch.rand(64, 64, 3), ValueError, "permute(2, 0, 1)"), (torch.rand(64, 64, 1), ValueError, "permute(2, 0, 1)"),
-    (torch.rand(2, 64, 64, 3), ValueError, "permute(0, 3, 1, 2)"), (torch.rand(2, 1, 5, 6, 7), ValueError, "volume_slice"),
-    (torch.rand(8, 8) + 1j, TypeError, "complex"), (torch.zeros(2, 3, 0, 4), ValueError, "nothing to draw"), (torch.zeros(7), ValueError, "(7,)"),
-    ((torch.rand(2, 8, 8), torch.rand(2, 8, 8)), TypeError, "one by one"), ("abc", TypeError, "must be"), (None, TypeError, "must be"),
-    (torch.eye(8).to_sparse(), TypeError, "dense"), (torch.zeros(8, 8, device="meta"), TypeError, "meta"),
-], ids=["channels last", "one channel last", "batch with channels last", "volumes", "complex", "no pixels", "one dimension", "tuple", "text", "None", "sparse", "meta"])
+@pytest.mark.parametrize(
+    "given, error, text",
+    [
+        (torch.rand(64, 64, 3), ValueError, "permute(2, 0, 1)"),
+        (torch.rand(64, 64, 1), ValueError, "permute(2, 0, 1)"),
+        (torch.rand(2, 64, 64, 3), ValueError, "permute(0, 3, 1, 2)"),
+        (torch.rand(2, 1, 5, 6, 7), ValueError, "volume_slice"),
+        (torch.rand(8, 8) + 1j, TypeError, "complex"),
+        (torch.zeros(2, 3, 0, 4), ValueError, "nothing to draw"),
+        (torch.zeros(7), ValueError, "(7,)"),
+        ((torch.rand(2, 8, 8), torch.rand(2, 8, 8)), TypeError, "one by one"),
+        ("abc", TypeError, "must be"),
+        (None, TypeError, "must be"),
+        (torch.eye(8).to_sparse(), TypeError, "dense"),
+        (torch.zeros(8, 8, device="meta"), TypeError, "meta"),
+    ],
+    ids=[
+        "channels last",
+        "one channel last",
+        "batch with channels last",
+        "volumes",
+        "complex",
+        "no pixels",
+        "one dimension",
+        "tuple",
+        "text",
+        "None",
+        "sparse",
+        "meta",
+    ],
+)
 def test_maps_mean_the_same_everywhere(name, given, error, text):
     if name == "outlines":
         if given is None:
             return
-        text = {ValueError: "outlines have shape", TypeError: "outlines"}[error] if not isinstance(given, tuple) else "outlines"
+        text = (
+            {ValueError: "outlines have shape", TypeError: "outlines"}[error]
+            if not isinstance(given, tuple)
+            else "outlines"
+        )
         error = (TypeError, ValueError)
     with pytest.raises(error) as e:
         MAPS[name](given)
@@ -291,20 +391,36 @@ def test_a_slice_of_a_volume_is_a_picture(axis):
     for at in (0, 1, -1, np.int64(2)):
         assert_close(volume_slice(scan, at, axis), scan.select(axis, at))
     assert_close(volume_slice(scan, axis=axis), scan.select(axis, scan.shape[axis] // 2))
-    overlay(volume_slice(scan, 1, axis), volume_slice(scan, 1, axis) - .5)
+    overlay(volume_slice(scan, 1, axis), volume_slice(scan, 1, axis) - 0.5)
 
 
-@pytest.mark.parametrize("arguments, error, text", [
-    ((torch.rand(4, 5, 6),), ValueError, "volume[None, None]"), ((torch.rand(1, 1, 4, 5, 6), 4), ValueError, "from 0 to 3"), ((torch.rand(1, 1, 4, 5, 6), -5), ValueError, "at is -5"),
-    ((torch.rand(1, 1, 4, 5, 6), 1.5), TypeError, "at must be an int"), ((torch.rand(1, 1, 4, 5, 6), 0, 1), ValueError, "axis is 1"), (("scan",), TypeError, "volumes"),
-])
+@pytest.mark.parametrize(
+    "arguments, error, text",
+    [
+        ((torch.rand(4, 5, 6),), ValueError, "volume[None, None]"),
+        ((torch.rand(1, 1, 4, 5, 6), 4), ValueError, "from 0 to 3"),
+        ((torch.rand(1, 1, 4, 5, 6), -5), ValueError, "at is -5"),
+        ((torch.rand(1, 1, 4, 5, 6), 1.5), TypeError, "at must be an int"),
+        ((torch.rand(1, 1, 4, 5, 6), 0, 1), ValueError, "axis is 1"),
+        (("scan",), TypeError, "volumes"),
+    ],
+)
 def test_wrong_slices(arguments, error, text):
     with pytest.raises(error) as e:
         volume_slice(*arguments)
     assert text in str(e.value)
 
 
-@pytest.mark.parametrize("outlines", [torch.zeros(2, 6, 6), torch.zeros(1, 5, 6), torch.zeros(5, 6), torch.zeros(2, 3, 5, 6), torch.full((2, 5, 6), float("nan"))])
+@pytest.mark.parametrize(
+    "outlines",
+    [
+        torch.zeros(2, 6, 6),
+        torch.zeros(1, 5, 6),
+        torch.zeros(5, 6),
+        torch.zeros(2, 3, 5, 6),
+        torch.full((2, 5, 6), float("nan")),
+    ],
+)
 def test_outlines_fit_the_images(outlines):
     with pytest.raises(ValueError, match="outlines"):
         compare(torch.rand(2, 3, 5, 6), {"a": torch.rand(2, 5, 6)}, outlines=outlines)
@@ -313,11 +429,15 @@ def test_outlines_fit_the_images(outlines):
 def test_outlines_of_every_form_are_drawn():
     mask = torch.zeros(1, 5, 6)
     mask[:, 1:3, 2:4] = 1
-    drawn_lines = [len(compare(torch.rand(1, 3, 5, 6), {"a": mask}, outlines=o).axes[0].collections) for o in (mask, mask[0], mask[:, None], mask.bool(), 255 * mask)]
+    drawn_lines = [
+        len(compare(torch.rand(1, 3, 5, 6), {"a": mask}, outlines=o).axes[0].collections)
+        for o in (mask, mask[0], mask[:, None], mask.bool(), 255 * mask)
+    ]
     assert drawn_lines == [1] * 5
 
 
-# --- all of them ---------------------------------------------------------------------------------------------------
+# --- all of them
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("error")
@@ -332,7 +452,7 @@ def test_every_dtype_is_drawn_without_a_warning(name, dtype):
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_zeros_are_drawn(name, batch):
-    drawn(every_picture(batch, value=0.)[name]())
+    drawn(every_picture(batch, value=0.0)[name]())
 
 
 @pytest.mark.filterwarnings("error")
@@ -345,7 +465,24 @@ def test_given_axes_are_drawn_on(name):
     drawn(fig)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("compare", "curve_band", "curves", "compare_curves", "path_landscape", "steepness", "grid", "relevance_balance")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in NAMES
+        if n
+        not in (
+            "compare",
+            "curve_band",
+            "curves",
+            "compare_curves",
+            "path_landscape",
+            "steepness",
+            "grid",
+            "relevance_balance",
+        )
+    ],
+)
 def test_one_axes_does_not_fit_a_batch(name):
     with pytest.raises(ValueError, match="one ax for 2 panels"):
         every_picture(2, ax=AttributionFigure().subplots())[name]()
@@ -360,7 +497,7 @@ def test_what_is_not_finite_is_refused_or_marked(name, value):
         drawn(fig)
     elif name == "vector_field":  # has no other numbers than the score's
         with pytest.raises(ValueError, match="NaN"):
-            vector_field(bumps, torch.full((1, 2), value), .1)
+            vector_field(bumps, torch.full((1, 2), value), 0.1)
     else:
         with pytest.raises(ValueError, match="NaN or infinite"):
             every_picture(value=value)[name]()
@@ -387,11 +524,12 @@ def test_a_batch_of_nothing_is_an_error(name):
         every_picture(0)[name]()
 
 
-# --- means and curves ----------------------------------------------------------------------------------------------
+# --- means and curves
+# ----------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 20), st.integers(1, 5), st.floats(.5, .99))
+@given(st.integers(1, 20), st.integers(1, 5), st.floats(0.5, 0.99))
 def test_the_interval_holds_the_mean_and_grows_with_the_level(batch, points, level):
     values = torch.randn(batch, points, generator=torch.Generator().manual_seed(batch))
     mean, low, high = mean_interval(values, level)
@@ -407,7 +545,9 @@ def test_areas_are_those_of_the_measures():
 
     one = some_curves(4)
     found = FaithfulnessCurves(one.fractions, one.deletion, one.insertion)
-    texts = [t.get_text() for t in curves(found, ("deletion", "insertion", "difference")).axes[0].get_legend().get_texts()]
+    texts = [
+        t.get_text() for t in curves(found, ("deletion", "insertion", "difference")).axes[0].get_legend().get_texts()
+    ]
     for text, kind in zip(texts, ("deletion", "insertion", "difference")):
         assert text.startswith(f"{kind} {getattr(found, kind + '_score').mean():.2f} [")
     line = curves(found, "difference").axes[0].lines[0]
@@ -429,22 +569,30 @@ def test_a_difference_needs_the_whole_curves():
 def test_the_difference_of_uneven_fractions_keeps_the_areas(steps, seed):
     x = torch.tensor([0, *steps]).cumsum(0).double() / sum(steps)
     generator = torch.Generator().manual_seed(seed)
-    found = dict(fractions=x, deletion=torch.rand(2, len(x), generator=generator), insertion=torch.rand(2, len(x), generator=generator))
+    found = dict(
+        fractions=x,
+        deletion=torch.rand(2, len(x), generator=generator),
+        insertion=torch.rand(2, len(x), generator=generator),
+    )
     q, read = plots._read_curves(found, ["deletion", "insertion", "difference"])
     area = {kind: plots._area(q, values) for kind, values in read.items()}
     assert_close(area["difference"], area["insertion"] - area["deletion"])
     for kind in ("deletion", "insertion"):
         assert_close(area[kind], torch.trapezoid(found[kind].double(), x, dim=1).numpy())
-    back = np.interp(1 - q, x.numpy(), found["insertion"][0].double().numpy()) - np.interp(q, x.numpy(), found["deletion"][0].double().numpy())
+    back = np.interp(1 - q, x.numpy(), found["insertion"][0].double().numpy()) - np.interp(
+        q, x.numpy(), found["deletion"][0].double().numpy()
+    )
     assert_close(read["difference"][0], back)
 
 
 def test_one_panel_per_example_and_a_marked_fraction():
     found = some_curves(3)
-    fig = curves(found, average=False, at=.5, titles=["a", "b", "c"])
+    fig = curves(found, average=False, at=0.5, titles=["a", "b", "c"])
     assert [ax.get_title() for ax in fig.axes] == ["a", "b", "c"]
     dots = [line for line in fig.axes[1].lines if line.get_marker() == "o"]
-    assert_close([float(np.ravel(d.get_ydata())[0]) for d in dots], [found.deletion[1, 4].item(), found.insertion[1, 4].item()])
+    assert_close(
+        [float(np.ravel(d.get_ydata())[0]) for d in dots], [found.deletion[1, 4].item(), found.insertion[1, 4].item()]
+    )
     assert not curves(found, average=False).axes[0].lines[0].get_label().count("[")
 
 
@@ -454,7 +602,12 @@ def test_one_panel_per_example_and_a_marked_fraction():
         (some_curves(), ("deletion", "area"), ValueError, "choose some of"),
         (some_curves(), (), ValueError, "choose some of"),
         (torch.zeros(3), "deletion", TypeError, "fractions"),
-        (dict(fractions=torch.zeros(4), deletion=torch.zeros(2, 5)), "deletion", ValueError, "(points,) and (batch, points)"),
+        (
+            dict(fractions=torch.zeros(4), deletion=torch.zeros(2, 5)),
+            "deletion",
+            ValueError,
+            "(points,) and (batch, points)",
+        ),
         (dict(fractions=torch.zeros(4), deletion=torch.zeros(2, 4)), "difference", ValueError, "no insertion"),
     ],
 )
@@ -468,10 +621,11 @@ def test_wrong_fraction_and_level():
     with pytest.raises(ValueError, match="at is 1.5"):
         curves(some_curves(), at=1.5)
     with pytest.raises(ValueError, match="level is 1"):
-        mean_interval(torch.zeros(2, 2), 1.)
+        mean_interval(torch.zeros(2, 2), 1.0)
 
 
-# --- paths and flux ------------------------------------------------------------------------------------------------
+# --- paths and flux
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_landscape_runs_along_its_axes(monkeypatch):
@@ -483,14 +637,14 @@ def test_a_landscape_runs_along_its_axes(monkeypatch):
 
     monkeypatch.setattr(matplotlib.axes.Axes, "contourf", noted)
     path_landscape(lambda p: p[:, 0] + 10 * p[:, 1], torch.rand(1, 3, 2), limits=(0, 1, 2, 4), resolution=5)
-    (x, y, z), = drawn
+    ((x, y, z),) = drawn
     assert (x[0], x[-1], y[0], y[-1]) == (0, 1, 2, 4)
     assert_close(z, x[None] + 10 * y[:, None], rtol=1e-5, atol=1e-5)
 
 
 def test_the_landscape_is_the_score_of_the_target():
     model = nn.Linear(2, 3).eval()
-    paths = [torch.tensor([[0., 0.], [1., 1.]]), torch.tensor([[0., 1.], [.2, .3], [1., 0.]])]
+    paths = [torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 1.0], [0.2, 0.3], [1.0, 0.0]])]
     seen = []
 
     def forward(p):
@@ -517,7 +671,7 @@ def test_the_first_row_of_a_grid_is_at_the_bottom():
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
     for ax, bright_at in zip(fig.axes, ("bottom", "top")):
         box = ax.get_window_extent()
-        part = pixels[::-1][int(box.y0) + 2:int(box.y1) - 2, int(box.x0) + 2:int(box.x1) - 2]
+        part = pixels[::-1][int(box.y0) + 2 : int(box.y1) - 2, int(box.x0) + 2 : int(box.x1) - 2]
         assert (part[:3].mean() > part[-3:].mean()) == (bright_at == "bottom")
 
 
@@ -529,8 +683,8 @@ def test_wrong_landscapes():
         (lambda: path_landscape(torch.zeros(3), [], limits=(0, 1, 0, 1)), "(rows, columns)"),
         (lambda: path_landscape(bumps, [], limits=(1, 0, 0, 1)), "left < right"),
         (lambda: path_landscape(bumps, [], limits=(0, 1, 0, 1), show="height"), "'steepness'"),
-        (lambda: path_landscape(bumps, torch.tensor([[0., 0.], [float("nan"), 1.]])), "NaN"),
-        (lambda: vector_field(bumps, torch.zeros(3), .1), "(2,)"),
+        (lambda: path_landscape(bumps, torch.tensor([[0.0, 0.0], [float("nan"), 1.0]])), "NaN"),
+        (lambda: vector_field(bumps, torch.zeros(3), 0.1), "(2,)"),
         (lambda: vector_field(bumps, torch.zeros(1, 2), -1), "radius is"),
         (lambda: vector_field(bumps, torch.zeros(1, 2), float("nan")), "radius is"),
         (lambda: vector_field(bumps, torch.zeros(2, 2), 1, points=torch.zeros(1, 3, 2)), "(batch, n, 2)"),
@@ -542,21 +696,21 @@ def test_wrong_landscapes():
 
 
 def test_the_flux_is_gradient_times_normal():
-    w = torch.tensor([3., 4.])
-    fig = vector_field(lambda p: p @ w, torch.tensor([[.5, .5]]), .2)
+    w = torch.tensor([3.0, 4.0])
+    fig = vector_field(lambda p: p @ w, torch.tensor([[0.5, 0.5]]), 0.2)
     flux = fig.axes[0].collections[-1].get_array()
-    assert_close(float(flux.max()), 5., atol=.02, rtol=0)
-    assert_close(float(flux.mean()), 0., atol=1e-5, rtol=0)
+    assert_close(float(flux.max()), 5.0, atol=0.02, rtol=0)
+    assert_close(float(flux.mean()), 0.0, atol=1e-5, rtol=0)
 
 
 def test_every_centre_has_its_own_target():
     def two(p):
         return torch.stack([p[:, 0], -p[:, 0]], 1)
 
-    fig = vector_field(two, torch.zeros(2, 2), 1., target=[0, 1])
+    fig = vector_field(two, torch.zeros(2, 2), 1.0, target=[0, 1])
     first, second = (fig.axes[i].collections[-1].get_array() for i in (0, 1))
     assert_close(np.asarray(first), -np.asarray(second))
-    assert first.max() > .9
+    assert first.max() > 0.9
 
 
 def test_points_of_neflag_are_drawn_as_found():
@@ -564,7 +718,7 @@ def test_points_of_neflag_are_drawn_as_found():
 
     net = nn.Sequential(nn.Linear(6, 8), nn.Softplus(), nn.Linear(8, 2)).eval()
     x = torch.rand(2, 6)
-    _, found = NeFLAG(net).attribute(x, target=1, radius=.2, n_points=7, return_flux=True)
+    _, found = NeFLAG(net).attribute(x, target=1, radius=0.2, n_points=7, return_flux=True)
     fig = flux_points(x, found.points, found.flux)
     for i in range(2):
         dots = fig.axes[i].collections[0]
@@ -572,7 +726,8 @@ def test_points_of_neflag_are_drawn_as_found():
         assert (np.linalg.norm(dots.get_offsets(), axis=1) <= 1 + 1e-6).all()
 
 
-# --- layers and bars -----------------------------------------------------------------------------------------------
+# --- layers and bars
+# -----------------------------------------------------------------------------------------------
 
 
 def test_bars_are_the_masses_of_equilibrium():
@@ -580,7 +735,9 @@ def test_bars_are_the_masses_of_equilibrium():
     from attrnb.samples import sample_model, shape_images
 
     samples = shape_images(2, seed=1)
-    _, layers = AttributionEquilibrium(sample_model()).attribute(samples.images, target=samples.targets, return_layers=True)
+    _, layers = AttributionEquilibrium(sample_model()).attribute(
+        samples.images, target=samples.targets, return_layers=True
+    )
     fig = relevance_balance(layers)
     ax = fig.axes[0]
     widths = [bar.get_width() for bar in ax.patches]
@@ -604,7 +761,7 @@ def test_bars_with_the_rest_are_the_whole_attribution(features, k, rest):
     ax = feature_bars(a, k=k, rest=rest).axes[0]
     widths = [bar.get_width() for bar in ax.patches]
     assert len(widths) == min(k, features) + (rest and k < features)
-    shown = widths[:min(k, features)]
+    shown = widths[: min(k, features)]
     assert [abs(w) for w in shown] == sorted((abs(w) for w in shown), reverse=True)
     if rest or k >= features:
         assert_close(sum(widths), a.double().sum().item())
@@ -616,7 +773,7 @@ def test_wrong_bars():
         (lambda: feature_bars(torch.zeros(2, 3, 4)), "heatmap"),
         (lambda: feature_bars(torch.zeros(3), k=0), "at least 1"),
         (lambda: feature_bars(torch.zeros(3), values=torch.zeros(4)), "must agree"),
-        (lambda: relevance_balance({"a": (torch.tensor([-1.]), torch.tensor([1.]))}), "not below zero"),
+        (lambda: relevance_balance({"a": (torch.tensor([-1.0]), torch.tensor([1.0]))}), "not below zero"),
         (lambda: relevance_balance({}), "at least one layer"),
     ):
         with pytest.raises(ValueError) as e:
@@ -625,52 +782,133 @@ def test_wrong_bars():
 
 
 def test_colours_of_roles_differ_also_in_grey():
-    "Positive against negative is red against blue of like lightness on purpose; curves of one figure differ in lightness or line style"
+    """Positive against negative is red against blue of like lightness on purpose; curves of one figure differ in
+    lightness or line style
+    """
     assert len(set(plots.ROLE_COLORS.values())) >= 8
     fig = curves(some_curves())
     styles = [line.get_linestyle() for line in fig.axes[0].lines[:2]]
     assert styles[0] != styles[1]
 
 
-# --- arguments -----------------------------------------------------------------------------------------------------
+# --- arguments
+# -----------------------------------------------------------------------------------------------------
 
 A_MAP, PICTURES = torch.rand(2, 3, 6, 7), torch.rand(2, 3, 6, 7)
 CALLS = {
-    "heatmap": lambda **k: heatmap(A_MAP, **k), "overlay": lambda **k: overlay(PICTURES, A_MAP, **k), "compare": lambda **k: compare(PICTURES, {"a": A_MAP}, **k),
-    "mean_interval": lambda **k: mean_interval(torch.rand(3, 4), **k), "curve_band": lambda **k: curve_band(torch.arange(4), torch.rand(2, 4), **k),
-    "curves": lambda **k: curves(some_curves(), **k), "compare_curves": lambda **k: compare_curves({"a": some_curves()}, **k),
-    "path_landscape": lambda **k: path_landscape(bumps, torch.rand(1, 3, 2), **k), "vector_field": lambda radius=.3, **k: vector_field(bumps, torch.rand(2, 2), radius, **k),
+    "heatmap": lambda **k: heatmap(A_MAP, **k),
+    "overlay": lambda **k: overlay(PICTURES, A_MAP, **k),
+    "compare": lambda **k: compare(PICTURES, {"a": A_MAP}, **k),
+    "mean_interval": lambda **k: mean_interval(torch.rand(3, 4), **k),
+    "curve_band": lambda **k: curve_band(torch.arange(4), torch.rand(2, 4), **k),
+    "curves": lambda **k: curves(some_curves(), **k),
+    "compare_curves": lambda **k: compare_curves({"a": some_curves()}, **k),
+    "path_landscape": lambda **k: path_landscape(bumps, torch.rand(1, 3, 2), **k),
+    "vector_field": lambda radius=0.3, **k: vector_field(bumps, torch.rand(2, 2), radius, **k),
     "flux_points": lambda **k: flux_points(torch.rand(2, 4), torch.rand(2, 5, 4), torch.rand(2, 5), **k),
     "relevance_balance": lambda layers={"a": torch.rand(2, 3)}, **k: relevance_balance(layers, **k),
-    "feature_bars": lambda **k: feature_bars(torch.rand(2, 5), **k), "live": lambda **k: live(**dict(dict(frames=some_frames(2), description="k", alt="x"), **k)),
+    "feature_bars": lambda **k: feature_bars(torch.rand(2, 5), **k),
+    "live": lambda **k: live(**dict(dict(frames=some_frames(2), description="k", alt="x"), **k)),
     "color_limit": lambda **k: plots.color_limit(**dict(dict(values=np.ones(3)), **k)),
 }
 WRONG = {
-    "percentile": ([0, -1, 101, float("nan")], ["x", None, True, [1]], ["heatmap", "overlay", "compare", "flux_points", "color_limit"]),
-    "size": ([0, -1, 10**9, float("nan")], ["x", None], ["heatmap", "overlay", "compare", "curves", "compare_curves", "path_landscape", "vector_field", "flux_points", "relevance_balance", "feature_bars"]),
-    "columns": ([0, -1], [1.5, "x", None], ["heatmap", "overlay", "curves", "vector_field", "flux_points", "relevance_balance", "feature_bars"]),
+    "percentile": (
+        [0, -1, 101, float("nan")],
+        ["x", None, True, [1]],
+        ["heatmap", "overlay", "compare", "flux_points", "color_limit"],
+    ),
+    "size": (
+        [0, -1, 10**9, float("nan")],
+        ["x", None],
+        [
+            "heatmap",
+            "overlay",
+            "compare",
+            "curves",
+            "compare_curves",
+            "path_landscape",
+            "vector_field",
+            "flux_points",
+            "relevance_balance",
+            "feature_bars",
+        ],
+    ),
+    "columns": (
+        [0, -1],
+        [1.5, "x", None],
+        ["heatmap", "overlay", "curves", "vector_field", "flux_points", "relevance_balance", "feature_bars"],
+    ),
     "limit": ([0, -1, float("inf")], ["x", [1]], ["heatmap", "overlay", "compare"]),
-    "opacity": ([-.1, 2, float("nan")], ["x", None], ["overlay"]),
-    "level": ([0, 1, float("nan")], ["x", None], ["mean_interval", "curve_band", "curves", "compare_curves", "relevance_balance"]),
+    "opacity": ([-0.1, 2, float("nan")], ["x", None], ["overlay"]),
+    "level": (
+        [0, 1, float("nan")],
+        ["x", None],
+        ["mean_interval", "curve_band", "curves", "compare_curves", "relevance_balance"],
+    ),
     "draws": ([0], [1.5, None], ["mean_interval"]),
-    "titles": ([["a", "b", "c"], "one"], [5], ["heatmap", "overlay", "compare", "vector_field", "flux_points", "feature_bars"]),
-    "ax": ([], ["x", 1], ["heatmap", "overlay", "curves", "compare_curves", "path_landscape", "vector_field", "flux_points", "relevance_balance", "feature_bars"]),
-    "kind": (["x"], [5], ["compare"]), "outlines": ([], ["x", 1j], ["compare"]),
-    "shared_scale": ([], ["x", None, 1], ["heatmap", "compare"]), "overlaid": ([], ["x", None], ["compare"]),
-    "colorbar": ([], ["no", None], ["heatmap", "vector_field", "flux_points"]), "average": ([], ["x", None], ["curves", "relevance_balance"]), "rest": ([], ["x"], ["feature_bars"]),
-    "role": (["nocolour", 7], [], ["curve_band"]), "style": (["@@", 7], [], ["curve_band"]),
-    "at": ([-1, 2, float("nan")], ["x"], ["curves"]), "kinds": (["x", []], [5, [5]], ["curves"]), "floor": ([], ["x", 5], ["curves", "compare_curves"]),
-    "resolution": ([0, 1, -3], [1.5, "x", None], ["path_landscape"]), "feature_names": (["x", ["a"], ["a", "b", "c"], 5], [], ["path_landscape", "vector_field"]),
-    "limits": ([(1, 0, 0, 1), (0, 1)], ["x", 5, (0, 1, 0, "x")], ["path_landscape", "vector_field"]), "scatter": ([torch.rand(3)], ["x"], ["path_landscape"]),
-    "show": (["x"], [], ["path_landscape"]), "radius": ([0, -1, float("inf")], ["x", None], ["vector_field"]), "arrows": ([0, 1], [1.5, None], ["vector_field"]),
-    "points": ([torch.rand(3, 3, 2)], ["x"], ["vector_field"]), "flux": ([torch.rand(10), torch.rand(2, 9)], ["x"], ["vector_field"]),
+    "titles": (
+        [["a", "b", "c"], "one"],
+        [5],
+        ["heatmap", "overlay", "compare", "vector_field", "flux_points", "feature_bars"],
+    ),
+    "ax": (
+        [],
+        ["x", 1],
+        [
+            "heatmap",
+            "overlay",
+            "curves",
+            "compare_curves",
+            "path_landscape",
+            "vector_field",
+            "flux_points",
+            "relevance_balance",
+            "feature_bars",
+        ],
+    ),
+    "kind": (["x"], [5], ["compare"]),
+    "outlines": ([], ["x", 1j], ["compare"]),
+    "shared_scale": ([], ["x", None, 1], ["heatmap", "compare"]),
+    "overlaid": ([], ["x", None], ["compare"]),
+    "colorbar": ([], ["no", None], ["heatmap", "vector_field", "flux_points"]),
+    "average": ([], ["x", None], ["curves", "relevance_balance"]),
+    "rest": ([], ["x"], ["feature_bars"]),
+    "role": (["nocolour", 7], [], ["curve_band"]),
+    "style": (["@@", 7], [], ["curve_band"]),
+    "at": ([-1, 2, float("nan")], ["x"], ["curves"]),
+    "kinds": (["x", []], [5, [5]], ["curves"]),
+    "floor": ([], ["x", 5], ["curves", "compare_curves"]),
+    "resolution": ([0, 1, -3], [1.5, "x", None], ["path_landscape"]),
+    "feature_names": (["x", ["a"], ["a", "b", "c"], 5], [], ["path_landscape", "vector_field"]),
+    "limits": ([(1, 0, 0, 1), (0, 1)], ["x", 5, (0, 1, 0, "x")], ["path_landscape", "vector_field"]),
+    "scatter": ([torch.rand(3)], ["x"], ["path_landscape"]),
+    "show": (["x"], [], ["path_landscape"]),
+    "radius": ([0, -1, float("inf")], ["x", None], ["vector_field"]),
+    "arrows": ([0, 1], [1.5, None], ["vector_field"]),
+    "points": ([torch.rand(3, 3, 2)], ["x"], ["vector_field"]),
+    "flux": ([torch.rand(10), torch.rand(2, 9)], ["x"], ["vector_field"]),
     "layers": ([{}, {"a": (1, 2, 3)}], [[torch.rand(2)], None, {"a": None}], ["relevance_balance"]),
-    "names": ([["a"]], ["abcde", 5], ["feature_bars"]), "k": ([0], [1.5, "x"], ["feature_bars"]), "values": ([], ["x"], ["feature_bars", "color_limit"]),
-    "frames": ([{}, {"a": b"<svg/>"}, {"a": PICTURES}, {"a": Image.new("F", (3, 3))}], [[1], None, {"a": "b.jpg"}], ["live"]),
-    "start": ([9, -9], [1.5, "x", None], ["live"]), "quality": ([0, 200], ["x", 7.5], ["live"]), "max_kilobytes": ([0, float("nan")], ["x"], ["live"]),
-    "description": ([], [5, None], ["live"]), "alt": ([], [5], ["live"]),
+    "names": ([["a"]], ["abcde", 5], ["feature_bars"]),
+    "k": ([0], [1.5, "x"], ["feature_bars"]),
+    "values": ([], ["x"], ["feature_bars", "color_limit"]),
+    "frames": (
+        [{}, {"a": b"<svg/>"}, {"a": PICTURES}, {"a": Image.new("F", (3, 3))}],
+        [[1], None, {"a": "b.jpg"}],
+        ["live"],
+    ),
+    "start": ([9, -9], [1.5, "x", None], ["live"]),
+    "quality": ([0, 200], ["x", 7.5], ["live"]),
+    "max_kilobytes": ([0, float("nan")], ["x"], ["live"]),
+    "description": ([], [5, None], ["live"]),
+    "alt": ([], [5], ["live"]),
 }
-ROWS = [(function, name, value, error) for name, (values, kinds, functions) in WRONG.items() for function in functions for error, some in ((ValueError, values), (TypeError, kinds)) for value in some]
+ROWS = [
+    (function, name, value, error)
+    for name, (values, kinds, functions) in WRONG.items()
+    for function in functions
+    for error, some in ((ValueError, values), (TypeError, kinds))
+    for value in some
+]
 
 
 @pytest.mark.parametrize("function, name, value, error", ROWS, ids=[f"{f}-{n}-{str(v)[:12]}" for f, n, v, _ in ROWS])
@@ -680,7 +918,9 @@ def test_a_wrong_argument_is_named(function, name, value, error):
         CALLS[function](**{name: value})
     where = e.traceback[-1].path
     assert "attrnb" in where.parts, f"from below: {e.value}"
-    assert name.rstrip("s") in str(e.value) or any(word in str(e.value) for word in ("accepted", "choose", "give", "must")), str(e.value)
+    assert name.rstrip("s") in str(e.value) or any(
+        word in str(e.value) for word in ("accepted", "choose", "give", "must")
+    ), str(e.value)
 
 
 def test_a_cut_file_is_no_frame():
@@ -690,7 +930,8 @@ def test_a_cut_file_is_no_frame():
         live({"a": buffer.getvalue()[:900]}, "k", "x")
 
 
-# --- the picture with a slider -------------------------------------------------------------------------------------
+# --- the picture with a slider
+# -------------------------------------------------------------------------------------
 
 
 class Parts(html.parser.HTMLParser):
@@ -724,9 +965,11 @@ def test_the_slider_is_self_contained_and_labelled():
     parts = Parts(shown._repr_html_())
     assert {tag for tag, _ in parts.tags} == {"div", "label", "span", "input", "output", "img"}
     assert all(a["src"].startswith(("data:image/jpeg;base64,", "data:image/png;base64,")) for a in parts.all("img"))
-    assert not any("http" in value or "//" in value for tag, attrs in parts.tags for key, value in attrs.items() if key != "src")
+    assert not any(
+        "http" in value or "//" in value for tag, attrs in parts.tags for key, value in attrs.items() if key != "src"
+    )
     assert not any("id" in attrs for _, attrs in parts.tags), "an id would be there twice when a cell is copied"
-    slider, = parts.all("input")
+    (slider,) = parts.all("input")
     assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "3", "2")
     assert slider["aria-valuetext"] == '<2> & "k"'
     assert slider["data-lm-suppress-shortcuts"] == "true", "JupyterLab would take the arrow keys"
@@ -750,8 +993,16 @@ def test_the_smaller_format_is_taken():
     generator = torch.Generator().manual_seed(0)
     noise, lines = torch.rand(3, 64, 64, generator=generator), torch.ones(3, 64, 64)
     lines[:, ::9] = 0
-    assert set(live({"a": noise, "b": lines}, "k", "x")._repr_mimebundle_()) == {"text/html", "image/jpeg", "text/plain"}
-    assert set(live({"a": noise, "b": lines}, "k", "x", start=1)._repr_mimebundle_()) == {"text/html", "image/png", "text/plain"}
+    assert set(live({"a": noise, "b": lines}, "k", "x")._repr_mimebundle_()) == {
+        "text/html",
+        "image/jpeg",
+        "text/plain",
+    }
+    assert set(live({"a": noise, "b": lines}, "k", "x", start=1)._repr_mimebundle_()) == {
+        "text/html",
+        "image/png",
+        "text/plain",
+    }
 
 
 def test_the_same_frames_give_the_same_page():
@@ -763,7 +1014,17 @@ def test_frames_of_every_kind():
     buffer = io.BytesIO()
     picture.save(buffer, format="jpeg")
     figure = AttributionFigure(figsize=(1, 1), dpi=80)
-    shown = live({"figure": figure, "pil": picture, "bytes": buffer.getvalue(), "grey": torch.zeros(1, 80, 80), "array": np.zeros((80, 80))}, "kind", "black")
+    shown = live(
+        {
+            "figure": figure,
+            "pil": picture,
+            "bytes": buffer.getvalue(),
+            "grey": torch.zeros(1, 80, 80),
+            "array": np.zeros((80, 80)),
+        },
+        "kind",
+        "black",
+    )
     assert shown.size == (80, 80) and len(shown.frames) == 5
 
 

@@ -1,5 +1,6 @@
 """The site is in order, checked without Quarto: settings, navigation, links, labels, citations, figures, mathematics,
 spelling. What stands here is what Quarto and nbdev would warn about, or pass over in silence."""
+
 import copy
 import json
 import re
@@ -60,7 +61,10 @@ def prose(path):
 SETTINGS = {
     "": "project website bibliography link-citations format format-links crossref",
     "project": "type output-dir resources",
-    "website": "title description site-url repo-url repo-branch repo-subdir repo-actions favicon open-graph twitter-card search page-navigation back-to-top-navigation navbar sidebar page-footer",
+    "website": (
+        "title description site-url repo-url repo-branch repo-subdir repo-actions favicon open-graph twitter-card"
+        " search page-navigation back-to-top-navigation navbar sidebar page-footer"
+    ),
     "website.open-graph": "image image-alt",
     "website.twitter-card": "card-style image image-alt",
     "website.search": "location type",
@@ -100,13 +104,24 @@ def test_settings_hold_known_keys():
 
 
 def test_settings_agree_with_the_package():
-    urls = dict(re.findall(r'^(Repository|Documentation) = "(.*?)/?"', (ROOT / "pyproject.toml").read_text(), flags=re.M))
-    assert settings()["website"]["repo-url"] == urls["Repository"] and settings()["website"]["site-url"] == urls["Documentation"]
+    urls = dict(
+        re.findall(r'^(Repository|Documentation) = "(.*?)/?"', (ROOT / "pyproject.toml").read_text(), flags=re.M)
+    )
+    assert (
+        settings()["website"]["repo-url"] == urls["Repository"]
+        and settings()["website"]["site-url"] == urls["Documentation"]
+    )
 
 
 def test_files_of_the_settings_exist():
     website, html = settings()["website"], settings()["format"]["html"]
-    files = [website["favicon"], website["open-graph"]["image"], website["twitter-card"]["image"], website["navbar"]["logo"], settings()["bibliography"]]
+    files = [
+        website["favicon"],
+        website["open-graph"]["image"],
+        website["twitter-card"]["image"],
+        website["navbar"]["logo"],
+        settings()["bibliography"],
+    ]
     files += [html["theme"][mode][1] for mode in ("light", "dark")]
     for file in files:
         assert (NBS / file).is_file(), file
@@ -122,7 +137,9 @@ def test_the_navigation_bar_leads_to_pages():
     bar = settings()["website"]["navbar"]
     for text, href in hrefs(bar["left"]):
         assert (NBS / href).is_file(), (text, href)
-    assert [i["text"] for i in bar["left"]] == "Home|Get started|Methods|Measure|Explore|Benchmark|Tutorials|Reference|About".split("|")
+    assert [
+        i["text"] for i in bar["left"]
+    ] == "Home|Get started|Methods|Measure|Explore|Benchmark|Tutorials|Reference|About".split("|")
 
 
 def test_llms_txt_lists_every_page(readme):
@@ -133,10 +150,13 @@ def test_llms_txt_lists_every_page(readme):
     links = re.findall(r"^- \[[^\]]+\]\((.+?)\): .+$", text, flags=re.M)
     from nbdev.config import nbpath2html
 
-    assert sorted(links) == sorted(f"{settings()['website']['site-url']}/{nbpath2html(p.relative_to(NBS)).as_posix()}.md" for p in PAGES)
+    assert sorted(links) == sorted(
+        f"{settings()['website']['site-url']}/{nbpath2html(p.relative_to(NBS)).as_posix()}.md" for p in PAGES
+    )
 
 
 # Pages
+
 
 @pages
 def test_title_stands_alone(path):
@@ -175,8 +195,13 @@ def test_headings_hold_no_mathematics(path):
             assert "$" not in heading, heading
 
 
-KNOWN_OPTIONS = set("label fig-cap fig-alt fig-subcap layout-ncol tbl-cap code-fold code-summary code-overflow echo output eval include warning".split())
-NBDEV_OPTIONS = set("default_exp export exporti exports exportd hide slow gpu exec_doc notest hide_line filter_stream cuda eval".split())
+KNOWN_OPTIONS = set(
+    "label fig-cap fig-alt fig-subcap layout-ncol tbl-cap code-fold code-summary code-overflow echo output eval include"
+    " warning".split()
+)
+NBDEV_OPTIONS = set(
+    "default_exp export exporti exports exportd hide slow gpu exec_doc notest hide_line filter_stream cuda eval".split()
+)
 
 
 @pages
@@ -189,8 +214,10 @@ def test_cell_options_are_known(path):
                 assert re.match(r"[\w-]+: \S", line), line
         for key in ("fig-cap", "fig-alt", "label", "tbl-cap"):
             assert isinstance(quarto_options(source).get(key, ""), str), source
-        rest = source.splitlines()[len(options(source)):]
-        assert not any(re.match(r"\s*#\| *(label|fig-|code-fold|hide$|slow$)", line) for line in rest), f"options below the head of the cell:\n{source}"
+        rest = source.splitlines()[len(options(source)) :]
+        assert not any(re.match(r"\s*#\| *(label|fig-|code-fold|hide$|slow$)", line) for line in rest), (
+            f"options below the head of the cell:\n{source}"
+        )
 
 
 def has_picture(cell):
@@ -225,7 +252,9 @@ def labels(path):
 def test_labels_are_unique_and_references_resolve(path):
     found = labels(path)
     assert len(found) == len(set(found)), sorted(k for k in found if found.count(k) > 1)
-    texts = prose(path) + [str(quarto_options(s).get(k, "")) for _, s in cells(path, "code") for k in ("fig-cap", "fig-alt")]
+    texts = prose(path) + [
+        str(quarto_options(s).get(k, "")) for _, s in cells(path, "code") for k in ("fig-cap", "fig-alt")
+    ]
     for text in texts:
         for key in re.findall(r"(?<![\w@/.])-?@((?:[Ee]q|[Ff]ig|[Tt]bl|[Ss]ec|[Ll]st|[Tt]hm)-[\w-]+)", text):
             assert key[0].lower() + key[1:] in found, f"@{key} is not on this page"
@@ -241,7 +270,11 @@ def citations(path):
     keys = []
     for text in prose(path):
         text = re.sub(r"\]\([^)]*\)|<https?:[^>]*>|https?://\S+", "]", text)
-        keys += [k for k in re.findall(r"(?<![\w.])@([A-Za-z0-9_][\w:.#$%&+?<>~/-]*)", text) if not re.match(r"(?i)(eq|fig|tbl|sec|lst|thm)-", k)]
+        keys += [
+            k
+            for k in re.findall(r"(?<![\w.])@([A-Za-z0-9_][\w:.#$%&+?<>~/-]*)", text)
+            if not re.match(r"(?i)(eq|fig|tbl|sec|lst|thm)-", k)
+        ]
     return [k.rstrip(".:,;?/") for k in keys]
 
 
@@ -261,7 +294,9 @@ def test_citations_exist(path):
         assert key in keys, f"@{key} is not in references.bib"
     assert not any("**References.**" in s for _, s in cells(path, "markdown")), "references are cited, not written out"
     if citations(path):
-        assert sum("::: {#refs}\n:::" in s for _, s in cells(path, "markdown")) == 1, "a page that cites has one place for its references"
+        assert sum("::: {#refs}\n:::" in s for _, s in cells(path, "markdown")) == 1, (
+            "a page that cites has one place for its references"
+        )
 
 
 def test_every_reference_is_cited():
@@ -294,9 +329,13 @@ def test_links_and_their_anchors_exist(path):
         for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)]*))?\)", text):
             page = path if not target else (path.parent / target).resolve()
             assert page.exists(), f"{path.name} links to {target}"
-            assert not target.endswith((".html", ".md", ".qmd")), f"{path.name} links to {target}; pages are linked by their notebook"
+            assert not target.endswith((".html", ".md", ".qmd")), (
+                f"{path.name} links to {target}; pages are linked by their notebook"
+            )
             if anchor and page.suffix == ".ipynb":
-                assert anchor in anchors(page), f"{path.name}: no heading #{anchor} in {page.name}; there are {anchors(page)}"
+                assert anchor in anchors(page), (
+                    f"{path.name}: no heading #{anchor} in {page.name}; there are {anchors(page)}"
+                )
 
 
 @pages
@@ -320,7 +359,9 @@ def test_fenced_blocks_are_closed(path):
                 depth += 1 if opens else -1
                 assert depth >= 0, source
                 if opens:
-                    assert k == 0 or not lines[k - 1].strip() or lines[k - 1].startswith(":::"), f"no blank line before {line}"
+                    assert k == 0 or not lines[k - 1].strip() or lines[k - 1].startswith(":::"), (
+                        f"no blank line before {line}"
+                    )
         assert depth == 0, f"an open fenced block:\n{source}"
 
 
@@ -332,13 +373,16 @@ def test_tables_and_lists_are_seen_as_such(path):
         for before, line in zip(["", *lines], lines):
             starts = re.match(r"([-*]|\d+\.) ", line)
             if starts or line.startswith("|"):
-                assert not before.strip() or before.startswith((" ", "|", ":::")) or re.match(r"([-*]|\d+\.) ", before), f"no blank line before {line!r}"
+                assert (
+                    not before.strip() or before.startswith((" ", "|", ":::")) or re.match(r"([-*]|\d+\.) ", before)
+                ), f"no blank line before {line!r}"
         for table in re.findall(r"(?:^\|.*\n?)+", "\n".join(lines), flags=re.M):
             bars = [len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().splitlines()]
             assert len(set(bars)) == 1, f"rows of different length (a bar inside of code or mathematics?):\n{table}"
 
 
 # Mathematics
+
 
 @pages
 def test_mathematics_parses(path):
@@ -350,8 +394,13 @@ def test_mathematics_parses(path):
             assert formula, source
             assert "\n\n" not in formula, f"a blank line in the formula {formula}"
             assert formula.count("{") - formula.count(r"\{") == formula.count("}") - formula.count(r"\}"), formula
-            assert len(re.findall(r"\\left(?![a-z])", formula)) == len(re.findall(r"\\right(?![a-z])", formula)), formula
-            assert re.findall(r"\\begin\{(.*?)\}", formula) == re.findall(r"\\end\{(.*?)\}", formula)[::-1] or "\\begin" in formula
+            assert len(re.findall(r"\\left(?![a-z])", formula)) == len(re.findall(r"\\right(?![a-z])", formula)), (
+                formula
+            )
+            assert (
+                re.findall(r"\\begin\{(.*?)\}", formula) == re.findall(r"\\end\{(.*?)\}", formula)[::-1]
+                or "\\begin" in formula
+            )
             mathml = converter.convert(formula)
             unknown = set(re.findall(r"\\[A-Za-z]+", mathml)) - MATHJAX_ONLY
             assert not unknown, f"{unknown} in {formula}"
@@ -359,7 +408,8 @@ def test_mathematics_parses(path):
         assert not re.search(r"(?<!\\)\$", rest), f"a dollar sign that opens or closes nothing:\n{source}"
 
 
-MATHJAX_ONLY = {r"\arg", r"\lvert", r"\rvert", r"\lVert", r"\rVert"}  # commands that MathJax knows and the parser doesn't
+# commands that MathJax knows and the parser doesn't
+MATHJAX_ONLY = {r"\arg", r"\lvert", r"\rvert", r"\lVert", r"\rVert"}
 
 
 @pages
@@ -369,12 +419,13 @@ def test_labelled_equations_are_blocks(path):
         for found in re.finditer(r"\$\$(.*?)\$\$([^\n]*)", text, flags=re.S):
             assert re.fullmatch(r"( \{#eq-[\w-]+\})?", found[2]), f"after $$ stands {found[2]!r}"
             if found[2]:
-                before, after = text[:found.start()], text[found.end():]
+                before, after = text[: found.start()], text[found.end() :]
                 assert not before.strip() or before.endswith("\n\n"), f"no blank line before {found[0]}"
                 assert not after.strip() or after.startswith("\n\n"), f"no blank line after {found[0]}"
 
 
 # The reference
+
 
 @pytest.mark.parametrize("path", [p for p in PAGES if re.match(r"\d\d_", p.name)], ids=lambda p: p.stem)
 def test_every_public_name_is_documented(path):
@@ -383,7 +434,12 @@ def test_every_public_name_is_documented(path):
 
     module = importlib.import_module("attrnb." + re.sub(r"^\d+_", "", path.stem))
     exported = [s for _, s in cells(path, "code") if "export" in options(s) and "hide" not in options(s)]
-    shown = {m for _, s in cells(path, "code") if "hide" not in options(s) for m in re.findall(r"^show_doc\(([\w.]+)\)", s, flags=re.M)}
+    shown = {
+        m
+        for _, s in cells(path, "code")
+        if "hide" not in options(s)
+        for m in re.findall(r"^show_doc\(([\w.]+)\)", s, flags=re.M)
+    }
     for name in module.__all__:
         thing = getattr(module, name)
         if inspect.isclass(thing) or inspect.isfunction(thing):
@@ -394,7 +450,9 @@ def test_every_public_name_is_documented(path):
         if inspect.isclass(thing):
             for method in vars(thing):
                 if method == "attribute":
-                    assert f"{name}.{method}" in shown, f"{name}.{method} has no show_doc (a hidden one is left out of the page)"
+                    assert f"{name}.{method}" in shown, (
+                        f"{name}.{method} has no show_doc (a hidden one is left out of the page)"
+                    )
 
 
 @pages
@@ -414,15 +472,26 @@ def test_annotations_are_known_where_they_are_shown(path):
             elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 known.add(node.name)
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-                known |= {n.id for t in (node.targets if isinstance(node, ast.Assign) else [node.target]) for n in ast.walk(t) if isinstance(n, ast.Name)}
+                known |= {
+                    n.id
+                    for t in (node.targets if isinstance(node, ast.Assign) else [node.target])
+                    for n in ast.walk(t)
+                    if isinstance(n, ast.Name)
+                }
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or not node.name.startswith("_")):
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 for annotation in [node.returns, *(a.annotation for a in arguments)]:
                     for part in ast.walk(annotation) if annotation else ():
                         text = part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else ""
-                        names = {n.id for n in ast.walk(ast.parse(text, mode="eval")) if isinstance(n, ast.Name)} if text else set()
-                        assert not names - known, f"{node.name}: {names - known} is defined below; leave the annotation out or move the cell"
+                        names = (
+                            {n.id for n in ast.walk(ast.parse(text, mode="eval")) if isinstance(n, ast.Name)}
+                            if text
+                            else set()
+                        )
+                        assert not names - known, (
+                            f"{node.name}: {names - known} is defined below; leave the annotation out or move the cell"
+                        )
 
 
 @pages
@@ -438,12 +507,15 @@ def test_cells_import_or_work(path):
             continue
         tree = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M))
         if any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree)):
-            assert all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body), f"imports belong in a cell of their own:\n{source}"
+            assert all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body), (
+                f"imports belong in a cell of their own:\n{source}"
+            )
 
 
 # Words
 
-WORDS = "docments,nam,blurr,fo,caf,lable,probabilty,wite,poin,probabilit"  # names that codespell takes for mistakes, and mistakes that tests make on purpose
+# names that codespell takes for mistakes, and mistakes that tests make on purpose
+WORDS = "docments,nam,blurr,fo,caf,lable,probabilty,wite,poin,probabilit"
 
 
 def test_spelling(tmp_path):
@@ -455,6 +527,20 @@ def test_spelling(tmp_path):
         parts += ["".join(o["text"]) for c, _ in cells(path, "code") for o in c["outputs"] if "text" in o]
         target.write_text("\n\n".join(parts), encoding="utf-8")
         files.append(str(target))
-    files += [str(p) for p in [*ROOT.glob("*.md"), *ROOT.glob("*.toml"), *ROOT.glob("*.yml"), *(ROOT / "tests").glob("*.py"), *(ROOT / "scripts").glob("*.py"), *(ROOT / "attrnb").glob("*.py"), NBS / "llms.txt"] if p.name != "_modidx.py" and p.exists()]
-    done = subprocess.run([sys.executable, "-m", "codespell_lib", "--ignore-words-list", WORDS, *files], capture_output=True, text=True)
+    files += [
+        str(p)
+        for p in [
+            *ROOT.glob("*.md"),
+            *ROOT.glob("*.toml"),
+            *ROOT.glob("*.yml"),
+            *(ROOT / "tests").glob("*.py"),
+            *(ROOT / "scripts").glob("*.py"),
+            *(ROOT / "attrnb").glob("*.py"),
+            NBS / "llms.txt",
+        ]
+        if p.name != "_modidx.py" and p.exists()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "codespell_lib", "--ignore-words-list", WORDS, *files], capture_output=True, text=True
+    )
     assert done.returncode == 0 and not done.stdout.strip(), done.stdout + done.stderr

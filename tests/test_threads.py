@@ -2,6 +2,7 @@
 
 What is done at the same time must be bit for bit what is done alone, and leave model and process as they were.
 """
+
 import contextlib
 import copy
 import random
@@ -13,6 +14,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from models import numbers, seeded
+from torch import nn
+
 from attrnb import measures
 from attrnb.core import ClassScore, gradients
 from attrnb.equilibrium import AttributionEquilibrium
@@ -20,8 +24,6 @@ from attrnb.explore import explore
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
-from models import numbers, seeded
-from torch import nn
 
 
 @pytest.fixture(autouse=True)
@@ -39,22 +41,34 @@ def many_switches():
 
 def network(seed=0):
     "A small network with everything that training mode changes"
+
     def make():
         return nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(.5), nn.MaxPool2d(2),
-            nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(.3), nn.Linear(6, 3),
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(6, 3),
         )
+
     made = seeded(make, seed)
     with torch.no_grad():
         for k, b in enumerate(m for m in made if isinstance(m, nn.BatchNorm2d)):
             b.running_mean.copy_(numbers(6, seed=k) / 4)
-            b.running_var.copy_(.5 + numbers(6, seed=k + 9).abs())
+            b.running_var.copy_(0.5 + numbers(6, seed=k + 9).abs())
     made[0].weight.requires_grad_(False)
     return made
 
 
 X, TARGETS = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(3)), [0, 1, 2]
-A, MASKS = numbers(3, 3, 8, 8, seed=4), torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(5)) < .4
+A, MASKS = numbers(3, 3, 8, 8, seed=4), torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(5)) < 0.4
 POOL = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(6))
 
 
@@ -68,15 +82,39 @@ def _measure(name, *before, **settings):
 
 METHODS = {
     "gradients": lambda net: gradients(net, X, TARGETS, internal_batch_size=1),
-    "integrated gradients": lambda net: PathIntegratedGradients(ClassScore(net, of="probability")).attribute(X, target=TARGETS, n_steps=6, internal_batch_size=9),
+    "integrated gradients": (
+        lambda net: PathIntegratedGradients(ClassScore(net, of="probability")).attribute(
+            X, target=TARGETS, n_steps=6, internal_batch_size=9
+        )
+    ),
     "flux": lambda net: NeFLAG(net).attribute(X, target=TARGETS, n_points=3, internal_batch_size=4),
-    "graph": lambda net: GeodesicIGKNN(net, POOL, n_neighbors=3).attribute(X, target=TARGETS, n_steps=2, tolerance=None),
-    "variational": lambda net: GeodesicIGSVI(net).attribute(X, target=TARGETS, n_steps=3, rounds=1, n_points=6, max_iterations=2, integral_tolerance=None),
+    "graph": (
+        lambda net: GeodesicIGKNN(net, POOL, n_neighbors=3).attribute(X, target=TARGETS, n_steps=2, tolerance=None)
+    ),
+    "variational": (
+        lambda net: GeodesicIGSVI(net).attribute(
+            X, target=TARGETS, n_steps=3, rounds=1, n_points=6, max_iterations=2, integral_tolerance=None
+        )
+    ),
     "equilibrium": lambda net: AttributionEquilibrium(net).attribute(X, target=TARGETS, internal_batch_size=2),
 }
 MEASURES = {
-    **{name: _measure(name, A, unit=2) for name in ("deletion", "insertion", "difference", "comprehensiveness", "sufficiency", "accuracy_after_masking", "infidelity")},
-    **{name: _measure(name, A, unit=2, score="log_probability", ties="random") for name in ("log_odds", "cross_entropy_after_masking")},
+    **{
+        name: _measure(name, A, unit=2)
+        for name in (
+            "deletion",
+            "insertion",
+            "difference",
+            "comprehensiveness",
+            "sufficiency",
+            "accuracy_after_masking",
+            "infidelity",
+        )
+    },
+    **{
+        name: _measure(name, A, unit=2, score="log_probability", ties="random")
+        for name in ("log_odds", "cross_entropy_after_masking")
+    },
     **{name: _measure(name, A) for name in ("completeness_error", "cancellation_gap")},
     "random_floor": _measure("random_floor", unit=4, steps=3),
     "greedy_ceiling": _measure("greedy_ceiling", unit=4, steps=3, rounds=2),
@@ -236,7 +274,7 @@ def _drawn(n=60):
     found = []
     for _ in range(n):
         found += [torch.rand(1).item(), np.random.rand(), random.random()]
-        time.sleep(.0004)
+        time.sleep(0.0004)
     return found
 
 
@@ -249,7 +287,11 @@ def test_the_global_generators_are_left_alone(name):
     assert same, "other numbers were drawn in the main thread"
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     first = work(net)
-    assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1] and np.random.get_state()[1].tolist() == states[2]
+    assert (
+        torch.equal(torch.get_rng_state(), states[0])
+        and random.getstate() == states[1]
+        and np.random.get_state()[1].tolist() == states[2]
+    )
     torch.manual_seed(5), np.random.seed(5), random.seed(5)
     assert torch.equal(work(net), first)
 
@@ -262,7 +304,7 @@ def trained(steps=25):
     torch.manual_seed(2)
     net = network(7).train()
     net[0].weight.requires_grad_(True)
-    optimiser, losses = torch.optim.Adam(net.parameters(), .01), []
+    optimiser, losses = torch.optim.Adam(net.parameters(), 0.01), []
     for _ in range(steps):
         x = torch.rand(6, 3, 8, 8)
         loss = nn.functional.cross_entropy(net(x), torch.randint(3, (6,)))
@@ -287,7 +329,7 @@ def test_a_training_loop_beside_the_explorer():
     alone = trained()
     explorer = explore(network(), X, methods={"flux": (NeFLAG, dict(n_points=4)), "balance": AttributionEquilibrium})
     try:
-        explorer.debounce = 0.
+        explorer.debounce = 0.0
         for k in range(4):
             explorer.index = k % 3
             explorer.panels[0].method = ("flux", "balance")[k % 2]

@@ -3,6 +3,7 @@
 A row is (id, call, expected). `expected` is one or more of the outcomes below; the row is `ok` when one of them fits.
 It is `ugly` when the call ends in an error from below, `silent` when a value comes back that none of them accepts.
 """
+
 import dis
 import numbers
 import re
@@ -91,28 +92,37 @@ def refused(*words, error=(TypeError, ValueError)) -> Expected:
     "An error in the package's own words, which name what was given (regular expressions)"
     return Expected(
         lambda o: isinstance(o.error, error) and raised_here(o.error) and _has(" ".join(str(o.error).split()), words),
-        f"{_names(error)} raised by attrnb, saying {words}")
+        f"{_names(error)} raised by attrnb, saying {words}",
+    )
 
 
 def unreadable(*words) -> Expected:
     "A file that isn't there or can't be read: the package's own words, or the system's with the file's name"
     return Expected(
-        lambda o: isinstance(o.error, (OSError, ValueError, TypeError))
-        and (raised_here(o.error) or getattr(o.error, "filename", None)) and _has(str(o.error), words),
-        f"OSError or ValueError saying {words}")
+        lambda o: (
+            isinstance(o.error, (OSError, ValueError, TypeError))
+            and (raised_here(o.error) or getattr(o.error, "filename", None))
+            and _has(str(o.error), words)
+        ),
+        f"OSError or ValueError saying {words}",
+    )
 
 
 def unknown_argument(*words) -> Expected:
     "Python's own complaint about a call that doesn't fit the signature"
-    return Expected(lambda o: isinstance(o.error, TypeError) and "argument" in str(o.error)
-        and _has(str(o.error), words), f"TypeError about an argument {words}")
+    return Expected(
+        lambda o: isinstance(o.error, TypeError) and "argument" in str(o.error) and _has(str(o.error), words),
+        f"TypeError about an argument {words}",
+    )
 
 
 def passed_on(error, *note) -> Expected:
     "The model's own error, unchanged, with one note: which method called it with rows of which shape and dtype"
+
     def fits(o):
         notes = [n for n in getattr(o.error, "__notes__", ()) if _has(n, note)]
         return isinstance(o.error, error) and not raised_here(o.error) and len(notes) == 1
+
     return Expected(fits, f"the model's {_names(error)} with one note saying {note}")
 
 
@@ -164,7 +174,9 @@ class Table(list):
         self.append(Row(id, call, expected, module or self.module, excuse))
 
     def settings(self, id, call, name, values, module=None, words=None, **odd):
-        "One row per value of one setting, all refused by the setting's name; `odd` holds values that have another outcome"
+        """One row per value of one setting, all refused by the setting's name; `odd` holds values that have another
+        outcome
+        """
         for label, value in values.items():
             expected = odd.pop(label, None) or refused(words or name)
             if expected is not SKIP:
@@ -176,9 +188,9 @@ SKIP = object()
 NAN, INF = float("nan"), float("inf")
 # values that no setting of the kind accepts
 WHOLE = dict(none=None, zero=0, negative=-1, half=1.5, text="3", boolean=True, nan=NAN, list=[3], tensor=torch.ones(2))
-REAL = dict(none=None, text="0.1", boolean=True, nan=NAN, inf=INF, list=[.1], tensor=torch.ones(2), complex=1j)
-POSITIVE = REAL | dict(zero=0., negative=-1.)
-SHARE = REAL | dict(negative=-.1, above=1.5)
+REAL = dict(none=None, text="0.1", boolean=True, nan=NAN, inf=INF, list=[0.1], tensor=torch.ones(2), complex=1j)
+POSITIVE = REAL | dict(zero=0.0, negative=-1.0)
+SHARE = REAL | dict(negative=-0.1, above=1.5)
 CHOICE = dict(none=None, unknown="no such thing", number=5, list=["a"], empty="")
 SEED = dict(text="a", half=1.5, list=[1], tensor=torch.ones(2), huge=2**70, boolean=True)
 THING = dict(none=None, text="map", number=5, dict={}, object=object())
