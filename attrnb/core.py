@@ -37,11 +37,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import attrnb
 
 # %% auto #0
-__all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'heard_warnings', 'warn_user', 'whole_number', 'real_number', 'read_tensor',
-           'class_scores', 'ClassScore', 'check_inputs', 'refuse_not_finite', 'check_baselines', 'select_target',
-           'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices', 'shared', 'per_example',
-           'keywords', 'without_probe', 'TargetScore', 'gradients', 'CountingForward', 'FeatureAttribution',
-           'sum_features', 'bootstrap_interval', 'flatten_features', 'unflatten_features']
+__all__ = ['TensorOrTuple', 'SCORES', 'TargetType', 'heard_warnings', 'warn_user', 'renamed', 'whole_number', 'real_number',
+           'read_tensor', 'class_scores', 'ClassScore', 'check_inputs', 'refuse_not_finite', 'check_baselines',
+           'select_target', 'modules_of', 'leave_as_found', 'random_generator', 'normal_noise', 'chunk_slices',
+           'shared', 'per_example', 'keywords', 'without_probe', 'TargetScore', 'gradients', 'CountingForward',
+           'FeatureAttribution', 'sum_features', 'bootstrap_interval', 'flatten_features', 'unflatten_features']
 
 # %% ../nbs/00_core.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
@@ -87,6 +87,32 @@ def warn_user(
     while level < len(files) - 1 and files[level].startswith(_INSIDE):
         level += 1
     warnings.warn(message, category, stacklevel=level + 2)
+
+# %% ../nbs/00_core.ipynb #7ad41b02
+def renamed(
+    **new_names: str,  # old name = "new name" of a keyword of the decorated function
+) -> Callable:
+    """Decorator: the keywords' old names are accepted, with a DeprecationWarning, and passed on under the new ones.
+
+    The signature shows the new ones only. Raises TypeError, at the call, for an old name beside its new one.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def call(*arguments, **keywords):
+            for old, new in new_names.items():
+                if old not in keywords:
+                    continue
+                if new in keywords:
+                    raise TypeError(f"{function.__name__}() got {new} and {old}, which is the old name of {new}")
+                message = f"{old} of {function.__name__}() is now called {new}; the old name goes with the next version"
+                warn_user(message, DeprecationWarning)
+                keywords[new] = keywords.pop(old)
+            return function(*arguments, **keywords)
+
+        return call
+
+    return decorate
 
 # %% ../nbs/00_core.ipynb #fbfceb9c
 def whole_number(

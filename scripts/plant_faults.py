@@ -12,6 +12,7 @@ Needs an operating system that forks processes: they share a torch that was load
 
 import argparse
 import contextlib
+import functools
 import importlib
 import json
 import multiprocessing
@@ -53,24 +54,18 @@ LOADED = (
 _ordinary = multiprocessing.get_context
 _fork = _ordinary("fork")
 
-NOTEBOOKS = {
-    name: f"nbs/{number:02d}_{name}.ipynb"
-    for number, name in enumerate(
-        (
-            "core",
-            "samples",
-            "plots",
-            "paths",
-            "neflag",
-            "geodesic",
-            "equilibrium",
-            "measures",
-            "benchmark",
-            "explore",
-            "cli",
-        )
-    )
-}
+
+def wing_files(wing: str, root: Path = ROOT) -> tuple[list[Path], list[Path]]:
+    "The modules of a wing (attrnb/WING.py or attrnb/WING/*.py), and the notebooks that they are made from"
+    modules = [p for p in (root / f"attrnb/{wing}.py", *sorted((root / f"attrnb/{wing}").rglob("*.py"))) if p.is_file()]
+    notebooks = [p for p in sorted((root / "nbs").rglob("*.ipynb")) if _exports_to(p).split(".")[0] == wing]
+    return modules, notebooks
+
+
+@functools.lru_cache(maxsize=None)
+def _exports_to(notebook: Path) -> str:
+    found = re.search(r'"#\|\s*default_exp ([\w.]+)', notebook.read_text(encoding="utf-8"))
+    return found.group(1) if found else ""
 
 
 @dataclass(frozen=True)
@@ -91,8 +86,9 @@ class Fault:
     def selection(self) -> tuple[str, ...]:
         "What pytest runs, until the first failure"
         file = f"tests/test_{self.module}.py"
+        pages = [p.relative_to(ROOT).as_posix() for p in wing_files(self.module)[1] if _stands_in_page(self, p)]
         first = (self.first if "/" in self.first else f"{file}::{self.first}",) if self.first else ()
-        return (*first, *(t for t in (file, NOTEBOOKS[self.module]) if t not in first))
+        return (*first, *(t for t in (file, *pages) if t not in first))
 
 
 FAULTS = [
@@ -1136,30 +1132,38 @@ def exported_cells(notebook: dict) -> list[dict]:
     return [
         c
         for c in notebook["cells"]
-        if c["cell_type"] == "code" and re.search(r"^#\|\s*exporti?\b", "".join(c["source"]), re.MULTILINE)
+        if c["cell_type"] == "code" and re.search(r"^#\|\s*export[is]?\b", "".join(c["source"]), re.MULTILINE)
     ]
 
 
+def _stands_in_page(fault: Fault, page: Path) -> int:
+    "How often the text stands in the exported cells of a notebook"
+    cells = exported_cells(json.loads(page.read_text(encoding="utf-8")))
+    return sum(("".join(c["source"]) + "\n\n").count(fault.old) for c in cells)
+
+
 def occurrences(fault: Fault, root: Path = ROOT) -> tuple[int, int]:
-    "How often the text of a fault stands in the module and in the exported cells of its notebook"
-    module = (root / f"attrnb/{fault.module}.py").read_text(encoding="utf-8")
-    cells = exported_cells(json.loads((root / NOTEBOOKS[fault.module]).read_text(encoding="utf-8")))
-    return module.count(fault.old), sum(("".join(c["source"]) + "\n\n").count(fault.old) for c in cells)
+    "How often the text of a fault stands in the modules of its wing, and in the exported cells of their notebooks"
+    modules, pages = wing_files(fault.module, root)
+    in_modules = sum(p.read_text(encoding="utf-8").count(fault.old) for p in modules)
+    return in_modules, sum(_stands_in_page(fault, p) for p in pages)
 
 
 def plant(fault: Fault, root: Path):
     "Write the fault into module and notebook"
-    path, notebook_path = root / f"attrnb/{fault.module}.py", root / NOTEBOOKS[fault.module]
-    notebook = json.loads(notebook_path.read_text(encoding="utf-8"))
     if occurrences(fault, root) != (1, 1):
         raise ValueError(
             f"{fault.id}: the text occurs {occurrences(fault, root)} times in module and notebook, not once in each"
         )
+    modules, pages = wing_files(fault.module, root)
+    path = next(p for p in modules if fault.old in p.read_text(encoding="utf-8"))
+    page = next(p for p in pages if _stands_in_page(fault, p))
     path.write_text(path.read_text(encoding="utf-8").replace(fault.old, fault.new), encoding="utf-8")
+    notebook = json.loads(page.read_text(encoding="utf-8"))
     for cell in exported_cells(notebook):
         source = ("".join(cell["source"]) + "\n\n").replace(fault.old, fault.new).rstrip("\n")
         cell["source"] = source.splitlines(keepends=True)
-    notebook_path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    page.write_text(json.dumps(notebook, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 # Copies of the repository
@@ -1184,9 +1188,10 @@ def copy_repository(target: Path):
 
 
 def put_back(root: Path, module: str, source: Path = ROOT):
-    "Module and notebook as they are in another copy"
-    for name in (f"attrnb/{module}.py", NOTEBOOKS[module]):
-        shutil.copy2(source / name, root / name)
+    "Modules and notebooks of a wing as they are in another copy"
+    for files in wing_files(module, source):
+        for path in files:
+            shutil.copy2(path, root / path.relative_to(source))
 
 
 def _start(root: Path, selection: tuple[str, ...], out: Path) -> int:

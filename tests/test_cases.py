@@ -24,6 +24,7 @@ from models import convolutional, mlp, numbers, seeded
 from PIL import Image
 from scipy.special import roots_legendre
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
@@ -1005,7 +1006,7 @@ CHANGES = dict(
     one_weight=lambda net: net[2].weight.data[1, 0].add_(1),
     numpy=lambda net: net[0].weight.detach().numpy().__imul__(1.5),
     state=lambda net: net.load_state_dict({k: 1.5 * v for k, v in net.state_dict().items()}, assign=True),
-    pruned=lambda net: torch.nn.utils.prune.l1_unstructured(net[0], "weight", amount=0.5),
+    pruned=lambda net: prune.l1_unstructured(net[0], "weight", amount=0.5),
 )
 
 

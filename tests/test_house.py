@@ -6,15 +6,22 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted(
-    p for p in (ROOT / "nbs").rglob("*.ipynb") if not any(part[0] in "._" for part in p.relative_to(ROOT).parts)
+from house import (
+    FLOORS,
+    NOTEBOOKS,
+    ROOT,
+    is_exported,
+    lines_of,
+    longest_stretch,
+    module_file,
+    rooms,
+    sources,
 )
-MODULES = sorted(p for p in (ROOT / "attrnb").glob("*.py") if p.name[0] != "_")
+
+ROOMS = rooms()
+every_room = pytest.mark.parametrize("name", ROOMS)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -32,15 +39,61 @@ def test_notebook_is_small_clean_and_ran_to_the_end(path):
             )
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
-def test_module_imports_only_lower_numbers(path):
-    order = {re.sub(r"^\d+_", "", p.stem): p.stem[:2] for p in (ROOT / "nbs").glob("[0-9]*_*.ipynb")}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            assert not any(a.name == "*" for a in node.names), f"import * in {path.name}"
-            module = f"attrnb.{node.module}" if node.level else node.module
-            if module.startswith("attrnb."):
-                assert order[module.split(".")[1]] < order[path.stem], f"{path.name} imports {module}"
+def test_every_module_is_made_from_a_notebook():
+    by_hand = {"_rooms"}  # what hands the names of the rooms on
+    there = {
+        p.relative_to(ROOT / "attrnb").with_suffix("").as_posix().replace("/", ".")
+        for p in (ROOT / "attrnb").rglob("*.py")
+        if p.name not in ("__init__.py", "_modidx.py")
+    }
+    assert there == set(ROOMS) | by_hand
+
+
+@every_room
+def test_room_imports_only_from_below(name):
+    position = list(ROOMS).index(name)
+    for node in ast.walk(ast.parse(module_file(name).read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        assert not any(a.name == "*" for a in node.names), f"import * in {name}"
+        package = ["attrnb", *name.split(".")][: -node.level] if node.level else []
+        module = ".".join([*package, *filter(None, [node.module])])
+        if not module.startswith("attrnb."):
+            continue
+        used = module.removeprefix("attrnb.")
+        if used in ROOMS:
+            assert list(ROOMS).index(used) < position, f"{name} imports {module}"
+        else:  # a wing
+            assert FLOORS.index(used) < FLOORS.index(name.split(".")[0]), f"{name} imports {module}"
+
+
+# Rooms of a size to live in
+
+
+MOST_LINES, MOST_IN_A_CELL, MOST_BETWEEN_RUNS = 450, 60, 120
+NOT_YET = {  # what is still larger, and why
+    "equilibrium": "its capture is rewritten next, and then keeps the budgets",
+    "core": "to be cut",
+    "samples": "to be cut",
+    "plots": "to be cut",
+    "geodesic": "to be cut",
+    "measures": "to be cut",
+    "benchmark": "to be cut",
+    "explore": "to be cut",
+    "cli": "to be cut",
+    "paths": "to be cut",
+    "neflag": "to be cut",
+}
+
+
+@every_room
+def test_a_room_is_of_a_size_to_live_in(name):
+    if name in NOT_YET:
+        pytest.skip(NOT_YET[name])
+    assert len(module_file(name).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    longest = max((s for s in sources(ROOMS[name]) if is_exported(s)), key=lines_of)
+    assert lines_of(longest) <= MOST_IN_A_CELL, longest
+    assert longest_stretch(ROOMS[name]) <= MOST_BETWEEN_RUNS, "lines of code on end with nothing run between"
 
 
 def test_every_public_parameter_is_explained():
@@ -50,8 +103,8 @@ def test_every_public_parameter_is_explained():
     from fastcore.docments import docments
 
     silent = []
-    for path in MODULES:
-        module = importlib.import_module(f"attrnb.{path.stem}")
+    for room in ROOMS:
+        module = importlib.import_module(f"attrnb.{room}")
         for name in module.__all__:
             thing = getattr(module, name)
             if name.startswith("_") or not (inspect.isfunction(thing) or inspect.isclass(thing)):
@@ -67,7 +120,7 @@ def test_every_public_parameter_is_explained():
                 ]
                 if hasattr(thing, "__dataclass_fields__"):
                     functions = [f for f in functions if f.__name__ != "__init__"]
-            assert inspect.getdoc(thing), f"{path.stem}.{name} has no docstring"
+            assert inspect.getdoc(thing), f"{room}.{name} has no docstring"
             for f in functions:
                 f = inspect.unwrap(f)
                 named = {
@@ -77,7 +130,7 @@ def test_every_public_parameter_is_explained():
                 }
                 comments = {p: c for p, c in docments(f, returns=False).items() if p in named}
                 silent += [
-                    f"{path.stem}.{name}.{f.__name__}({p})"
+                    f"{room}.{name}.{f.__name__}({p})"
                     for p, c in comments.items()
                     if p not in ("self", "cls")
                     and not c
@@ -97,8 +150,8 @@ filters, options, state = list(warnings.filters), numpy.get_printoptions(), torc
 import captum.attr, sklearn.neighbors, torchvision
 filters, random_state = list(warnings.filters), random.getstate()
 import importlib, pkgutil, attrnb
-for m in pkgutil.iter_modules(attrnb.__path__):
-    importlib.import_module('attrnb.' + m.name)
+for m in pkgutil.walk_packages(attrnb.__path__, 'attrnb.'):
+    importlib.import_module(m.name)
 assert numpy.get_printoptions() == options and torch.equal(torch.get_rng_state(), state) and random.getstate() == random_state
 assert [f for f in warnings.filters if f not in filters] == []
 """

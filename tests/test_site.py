@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from house import rooms
 
 ROOT = Path(__file__).parents[1]
 NBS = ROOT / "nbs"
@@ -427,12 +428,12 @@ def test_labelled_equations_are_blocks(path):
 # The reference
 
 
-@pytest.mark.parametrize("path", [p for p in PAGES if re.match(r"\d\d_", p.name)], ids=lambda p: p.stem)
-def test_every_public_name_is_documented(path):
+@pytest.mark.parametrize("room", rooms())
+def test_every_public_name_is_documented(room):
     import importlib
     import inspect
 
-    module = importlib.import_module("attrnb." + re.sub(r"^\d+_", "", path.stem))
+    path, module = rooms()[room], importlib.import_module(f"attrnb.{room}")
     exported = [s for _, s in cells(path, "code") if "export" in options(s) and "hide" not in options(s)]
     shown = {
         m
@@ -535,7 +536,7 @@ def test_spelling(tmp_path):
             *ROOT.glob("*.yml"),
             *(ROOT / "tests").glob("*.py"),
             *(ROOT / "scripts").glob("*.py"),
-            *(ROOT / "attrnb").glob("*.py"),
+            *(ROOT / "attrnb").rglob("*.py"),
             NBS / "llms.txt",
         ]
         if p.name != "_modidx.py" and p.exists()
