@@ -386,7 +386,7 @@ def test_numbers_of_numpy_are_numbers():
 
 def test_another_version_is_refused(monkeypatch):
     small()
-    monkeypatch.setattr(module, "_versions", lambda: dict(attrnb="99"))
+    monkeypatch.setattr("attrnb.benchmark.run._versions", lambda: dict(attrnb="99"))
     with pytest.raises(ValueError, match='versions.attrnb.* there, "99" now'):
         small()
 
@@ -443,7 +443,10 @@ def test_seeds_belong_to_examples():
 
 def test_curves_are_evaluated_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(module, "faithfulness_curves", lambda *a, **k: calls.append(k) or faithfulness_curves(*a, **k))
+    monkeypatch.setattr(
+        "attrnb.benchmark.measures.faithfulness_curves",
+        lambda *a, **k: calls.append(k) or faithfulness_curves(*a, **k),
+    )
     small(methods=["saliency"], measures=["deletion", "insertion", "difference", "insertion(unit=4)"])
     assert len(calls) == (3 + 1) * 2, "three blocks and the stand-in, two settings"
 

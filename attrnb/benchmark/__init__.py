@@ -1,0 +1,14 @@
+"Methods times measures times images, in a run folder that can be killed and goes on"
+
+from attrnb._rooms import names_behind
+from attrnb.benchmark.data import *
+from attrnb.benchmark.folder import *
+from attrnb.benchmark.identity import *
+from attrnb.benchmark.measures import *
+from attrnb.benchmark.methods import *
+from attrnb.benchmark.plan import *
+from attrnb.benchmark.report import *
+from attrnb.benchmark.run import *
+from attrnb.benchmark.units import *
+
+__getattr__ = names_behind(__name__)
