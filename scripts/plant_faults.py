@@ -141,7 +141,7 @@ FAULTS = [
         "gradient evaluations counted by chunk",
         "self.gradient_evaluations += len(scores)",
         "self.gradient_evaluations += 1",
-        "nbs/00_core.ipynb",
+        "nbs/core/90_target_score.ipynb",
     ),
     Fault(
         "core-negative-target",
@@ -163,13 +163,6 @@ FAULTS = [
         "return sum_features(parts) - change",
         "return sum_features(parts) + change",
         "tests/test_paths.py::test_convergence_delta_of_other_attributions",
-    ),
-    Fault(
-        "core-interval",
-        "a 95 % interval that holds 90 %",
-        "[(1 - level) / 2, (1 + level) / 2]",
-        "[1 - level, level]",
-        "test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column",
     ),
     Fault(
         "core-inputs-swapped",
@@ -221,7 +214,7 @@ FAULTS = [
         "core-alone",
         "rows that influence each other are not noticed",
         "    if not change > tolerance:\n",
-        "    if not change > tolerance * math.inf:\n",
+        "    if not change > tolerance * float('inf'):\n",
     ),
     Fault(
         "core-not-finite",
@@ -241,6 +234,21 @@ FAULTS = [
         "    watches = _watches.get(threading.get_ident())\n",
         "    watches = sum(_watches.values(), [])\n",
         "tests/test_threads.py",
+    ),
+    # statistics
+    Fault(
+        "statistics-interval",
+        "a 95 % interval that holds 90 %",
+        "[(1 - level) / 2, (1 + level) / 2]",
+        "[1 - level, level]",
+        "test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column",
+    ),
+    Fault(
+        "statistics-drawn",
+        "the last example is never drawn",
+        "torch.randint(len(values), (whole",
+        "torch.randint(len(values) - 1, (whole",
+        "test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column",
     ),
     # samples
     Fault(

@@ -24,7 +24,6 @@ from attrnb.core import (
     ClassScore,
     CountingForward,
     TargetScore,
-    bootstrap_interval,
     check_baselines,
     check_inputs,
     class_scores,
@@ -403,32 +402,6 @@ def test_cuda_agrees_with_cpu(method):
     result = method(net.cuda()).attribute(x.cuda(), target=1)
     assert result.is_cuda
     assert_close(result.cpu(), expected)
-
-
-def test_bootstrap_interval_refuses_too_little():
-    for values, level in ((torch.ones(1), 0.95), (torch.ones(5), 1.0)):
-        with pytest.raises(ValueError):
-            bootstrap_interval(values, level)
-    assert bootstrap_interval(torch.ones(5)) == (1.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="draws"):
-        bootstrap_interval(torch.ones(5), draws=0)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(2, 12), st.integers(0, 5), st.floats(0.5, 0.99))
-def test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column(n, seed, level):
-    values = numbers(n, 2, 3, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    index = torch.randint(n, (200, n), generator=generator)
-    means = torch.stack([torch.stack([values[i] for i in drawn]).double().mean(0) for drawn in index])
-    mean, low, high = bootstrap_interval(values, level, draws=200, seed=seed)
-    assert_close(mean, values.double().mean(0))
-    assert_close(low, means.quantile((1 - level) / 2, dim=0))
-    assert_close(high, means.quantile((1 + level) / 2, dim=0))
-    assert_close(
-        bootstrap_interval(values[:, 1, 2], level, draws=200, seed=seed),
-        (mean[1, 2].item(), low[1, 2].item(), high[1, 2].item()),
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,15 @@
+"What is explained, and how its gradient is taken; written by hand"
+
+from attrnb._rooms import names_behind
+from attrnb.core.messages import *
+from attrnb.core.checks import *
+from attrnb.core.features import *
+from attrnb.core.randomness import *
+from attrnb.core.scores import *
+from attrnb.core.targets import *
+from attrnb.core.model_state import *
+from attrnb.core.arguments import *
+from attrnb.core.target_score import *
+from attrnb.core.attribution import *
+
+__getattr__ = names_behind(__name__, bootstrap_interval="attrnb.statistics")
