@@ -67,7 +67,7 @@ def llms() -> str:
 
     def entry(item):
         first = "".join(json.loads((ROOT / "nbs" / item["href"]).read_text(encoding="utf-8"))["cells"][0]["source"])
-        title, description = re.fullmatch(r"# (.+)\n\n> (.+)", first).groups()
+        title, description = re.match(r"# (.+)\n\n> (.+)", first).groups()
         description = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", description)
         return f"- [{title}]({SITE}/{page(item['href'].removesuffix('.ipynb'))}.html.md): {description}"
 

@@ -1480,7 +1480,7 @@ def test_the_spread_is_that_around_its_own_mean(monkeypatch):
             self.attributions = torch.full((1, 3), value)
 
     found = iter([Found(0.0), Found(5.0), Found(5.0), Found(5.0)])
-    monkeypatch.setattr(geodesic, "_fit_family", lambda score, bends, *rest: (bends.zeros(), bends.zeros()))
+    monkeypatch.setattr(geodesic.path, "_fit_family", lambda score, bends, *rest: (bends.zeros(), bends.zeros()))
     *_, spread = GeodesicIGSVI(lambda x: x.sum(1))._sample(
         None, torch.zeros(1, 3, 3), lambda path: Bends(), lambda path, **settings: next(found), 0.1, 1.0, 3, 0
     )

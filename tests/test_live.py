@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-METHOD_PAGES = ("03_paths", "04_neflag", "05_geodesic", "06_equilibrium")
+METHOD_PAGES = ("03_paths", "04_neflag", "50_knn", "06_equilibrium")
 
 
 class Controls(html.parser.HTMLParser):

@@ -164,7 +164,7 @@ def test_title_stands_alone(path):
     "nbdev turns the cell with the title into front matter, and drops whatever else it holds"
     title = cells(path, "markdown")[0][1]
     assert notebook(path)["cells"][0]["cell_type"] == "markdown"
-    assert re.fullmatch(r"# [^\n]+\n\n> [^\n]+", title), title
+    assert re.fullmatch(r"# [^\n]+\n\n> [^\n]+(\n\n- aliases: \[/[\w.]+\.html\])?", title), title
     assert "$" not in title.splitlines()[0]
     for _, source in cells(path, "markdown")[1:]:
         assert not re.search(r"^# ", without_code(source), flags=re.M), "a second title"
