@@ -1411,7 +1411,7 @@ def test_a_strangers_file_is_not_overwritten(opened, tmp_path, ending):
 
 
 def test_saving_writes_all_or_nothing(opened, tmp_path, monkeypatch):
-    import attrnb.explore
+    import attrnb.explore.saving
 
     explorer = opened(mlp(), numbers(1, 6), methods=["NeFLAG"])
     explorer.wait()
@@ -1422,7 +1422,7 @@ def test_saving_writes_all_or_nothing(opened, tmp_path, monkeypatch):
 
     for name in ("save_file", "_script"):
         with monkeypatch.context() as patch:
-            patch.setattr(attrnb.explore, name, full)
+            patch.setattr(attrnb.explore.saving, name, full)
             explorer.panels[0].save_button.click()
         assert "No space left" in explorer.panels[0].saved.value and not list(tmp_path.iterdir())
     taken, link = [], os.link
@@ -1710,7 +1710,7 @@ def test_a_server_that_does_not_start_says_why_and_leaves_nothing(monkeypatch):
     import attrnb.explore
 
     monkeypatch.setattr(
-        attrnb.explore, "_LAUNCHER", "import sys; sys.stdin.readline(); print('no such thing'); sys.exit(3)"
+        attrnb.explore.server, "_LAUNCHER", "import sys; sys.stdin.readline(); print('no such thing'); sys.exit(3)"
     )
     before = left_in_temporary_folder()
     with pytest.raises(RuntimeError, match="did not start: no such thing"):

@@ -1,0 +1,17 @@
+"Look, compare, ask, with the mouse: an application inside a notebook, and on localhost"
+
+from attrnb._rooms import names_behind
+from attrnb.explore.app import *
+from attrnb.explore.choosers import *
+from attrnb.explore.controls import *
+from attrnb.explore.findings import *
+from attrnb.explore.inputs import *
+from attrnb.explore.jobs import *
+from attrnb.explore.methods import *
+from attrnb.explore.panel import *
+from attrnb.explore.pictures import *
+from attrnb.explore.saving import *
+from attrnb.explore.server import *
+from attrnb.explore.state import *
+
+__getattr__ = names_behind(__name__)
