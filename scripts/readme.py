@@ -71,11 +71,15 @@ def llms() -> str:
         description = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", description)
         return f"- [{title}]({SITE}/{page(item['href'].removesuffix('.ipynb'))}.html.md): {description}"
 
+    def entries(items):
+        for item in items:
+            yield from entries(item["contents"]) if "section" in item else [entry(item)]
+
     website = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]
     blocks, pages = [f"# {website['title']}", f"> {website['description']}"], []
     for item in website["sidebar"]["contents"]:
         if "section" in item:
-            blocks += ["\n".join([f"## {item['section']}", "", *map(entry, item["contents"])])]
+            blocks += ["\n".join([f"## {item['section']}", "", *entries(item["contents"])])]
         else:
             pages.append(entry(item))
     blocks.insert(2, "\n".join(pages))
