@@ -62,7 +62,7 @@ def wing_files(wing: str, root: Path = ROOT) -> tuple[list[Path], list[Path]]:
     return modules, notebooks
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _exports_to(notebook: Path) -> str:
     found = re.search(r'"#\|\s*default_exp ([\w.]+)', notebook.read_text(encoding="utf-8"))
     return found.group(1) if found else ""

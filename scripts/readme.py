@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = re.search(r'Documentation = "(.*?)/?"', (ROOT / "pyproject.toml").read_text()).group(1)
+PICTURES = "https://raw.githubusercontent.com/attrnb/attrnb/main"  # a package index has the README without its files
 HIDDEN = re.compile(r"^#\|\s*(hide|default_exp|export|exporti)\b", re.M)
 
 
@@ -30,7 +31,7 @@ def readable(markdown: str) -> str:
         lambda m: f"]({SITE}/{page(m[1])}.html{m[2] or ''})",
         markdown,
     )
-    markdown = re.sub(r"\]\((images/[^)]+)\)(\{[^}]*\})?", r"](nbs/\1)", markdown)
+    markdown = re.sub(r"\]\((images/[^)]+)\)(\{[^}]*\})?", rf"]({PICTURES}/nbs/\1)", markdown)
     markdown = re.sub(r"^:::.*\n", "", markdown, flags=re.M)
     return markdown.strip()
 

@@ -6,8 +6,10 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
+import yaml
 from house import (
     FLOORS,
     NOTEBOOKS,
@@ -177,7 +179,8 @@ filters, random_state = list(warnings.filters), random.getstate()
 import importlib, pkgutil, attrnb
 for m in pkgutil.walk_packages(attrnb.__path__, 'attrnb.'):
     importlib.import_module(m.name)
-assert numpy.get_printoptions() == options and torch.equal(torch.get_rng_state(), state) and random.getstate() == random_state
+assert numpy.get_printoptions() == options
+assert torch.equal(torch.get_rng_state(), state) and random.getstate() == random_state
 assert [f for f in warnings.filters if f not in filters] == []
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -187,8 +190,6 @@ assert [f for f in warnings.filters if f not in filters] == []
 def test_metadata_is_said_once():
     ini = configparser.ConfigParser(delimiters=["="])
     ini.read(ROOT / "settings.ini", encoding="utf-8")
-    from importlib.metadata import version
-
     import attrnb
 
     assert attrnb.__version__ == version("attrnb") == ini["DEFAULT"]["version"]
@@ -202,5 +203,45 @@ def test_readme_follows_the_index(readme):
         "main": "pip install -e . && attrnb explain",
         "tests": "pip install -e '.[dev]' && pytest",
     }
-    for picture in re.findall(r"!\[[^\]]*\]\((?!http)([^)]+)\)", text):
-        assert (ROOT / picture).exists(), picture
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
+        assert (ROOT / picture.removeprefix(f"{readme.PICTURES}/")).is_file(), picture
+    assert not re.findall(r"\]\((?!https://)[^)]*\)", text), "a link that a package index can't follow"
+
+
+def test_citation_has_the_version_of_the_package():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    assert cited["version"] == version("attrnb")
+    about = (ROOT / "nbs" / "about.ipynb").read_text(encoding="utf-8")
+    assert cited["title"] in about and cited["repository-code"] in about and cited["authors"][0]["name"] in about
+
+
+def test_workflows_and_forms_are_read_by_yaml():
+    files = [*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"]
+    for file in files:
+        assert isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), dict), file
+    for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"):
+        assert {"name", "description", "body"} <= set(yaml.safe_load(form.read_text(encoding="utf-8"))), form
+
+
+def test_what_is_built_is_the_package(tmp_path):
+    "A fast stand-in for the wheel: what setup.py would put into it"
+    listed = subprocess.run(
+        [
+            sys.executable,
+            "setup.py",
+            "--quiet",
+            "build",
+            "--build-base",
+            str(tmp_path),
+            "--build-lib",
+            f"{tmp_path}/lib",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert listed.returncode == 0 and "ignored" not in listed.stderr, listed.stderr
+    built = {p.relative_to(tmp_path / "lib").as_posix() for p in (tmp_path / "lib").rglob("*") if p.is_file()}
+    there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "attrnb").rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    assert built == there and "attrnb/py.typed" in built
