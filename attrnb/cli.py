@@ -26,6 +26,7 @@ from fastcore.docments import docments
 from torch import Tensor
 
 import attrnb
+from ._rooms import tell_parameters
 from attrnb.benchmark import (
     DEFAULT_METHODS,
     MEASURES,
@@ -523,5 +524,7 @@ def main(
     return 0
 
 # %% ../nbs/10_cli.ipynb #65f4c5dd
+tell_parameters(__name__)
+
 if __name__ == "__main__":
     sys.exit(main())

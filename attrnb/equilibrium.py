@@ -32,6 +32,7 @@ from torch.nn.grad import conv2d_input
 from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils import _pytree as pytree
 
+from ._rooms import tell_parameters
 from attrnb.core import (
     ClassScore,
     FeatureAttribution,
@@ -1956,3 +1957,6 @@ class AttributionEquilibrium(FeatureAttribution):
                 "the model's output for the first example depends on the other examples of the batch; explain the"
                 " examples one by one (internal_batch_size=1)"
             )
+
+# %% ../nbs/06_equilibrium.ipynb #b3ffa07f
+tell_parameters(__name__)

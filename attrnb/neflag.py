@@ -17,6 +17,7 @@ from captum.log import log_usage
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ._rooms import tell_parameters
 from attrnb.core import (
     FeatureAttribution,
     TargetScore,
@@ -260,3 +261,6 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     outputs = torch.cat(outputs) if outputs else center[:0]
     probability = target_probability(outputs, score.target, score.forward) if len(outputs) == batch else None
     return total, found, probability, lost
+
+# %% ../nbs/04_neflag.ipynb #be67b874
+tell_parameters(__name__)

@@ -22,6 +22,7 @@ from scipy.special import roots_legendre
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ._rooms import tell_parameters
 from attrnb.core import (
     ClassScore,
     FeatureAttribution,
@@ -427,3 +428,6 @@ def _check_path(path: TensorOrTuple | None, inputs: tuple[Tensor, ...], baseline
             )
         result.append(q)
     return tuple(result)
+
+# %% ../nbs/03_paths.ipynb #e87b5752
+tell_parameters(__name__)

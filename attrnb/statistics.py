@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._rooms import tell_parameters
 from .core.checks import read_tensor, real_number, refuse_not_finite, whole_number
 from .core.randomness import random_generator
 
@@ -45,3 +46,6 @@ def bootstrap_interval(
     low, high = torch.from_numpy(ends).view(2, *values.shape[1:])
     found = values.mean(0), low, high
     return found if values.ndim > 1 else tuple(v.item() for v in found)
+
+# %% ../nbs/00_statistics.ipynb #e6006be2
+tell_parameters(__name__)

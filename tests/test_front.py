@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 import pytest
-from house import ROOT
+from house import ROOT, rooms
 
 import attrnb
 
@@ -53,3 +53,72 @@ def test_every_name_is_the_one_of_its_room():
 
 def test_rooms_can_be_had_by_a_dot():
     run("import attrnb; attrnb.neflag.NeFLAG; import sys; assert 'attrnb.explore' not in sys.modules")
+
+
+def offered():
+    "Every public function and method, and every dataclass, of every room"
+    for room in rooms():
+        module = __import__(f"attrnb.{room}", fromlist=["_"])
+        for thing in (getattr(module, name) for name in module.__all__):
+            for member in [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]:
+                named = getattr(member, "__name__", "_")
+                if getattr(member, "__module__", "") == module.__name__ and (named == "__init__" or named[0] != "_"):
+                    if inspect.isfunction(member) or hasattr(member, "__dataclass_fields__"):
+                        yield room, member
+
+
+def test_help_tells_every_parameter():
+    from fastcore.docments import docments
+
+    silent = []
+    for room, member in offered():
+        try:
+            comments = docments(inspect.unwrap(member), returns=False)
+        except OSError:  # a method that dataclass made
+            continue
+        said = member.__doc__ or ""
+        silent += [
+            f"{room}.{member.__qualname__}({name})"
+            for name, comment in comments.items()
+            if comment and f"    {name}: {' '.join(comment.split())}" not in said
+        ]
+    assert not silent, silent
+
+
+ORDERS = [
+    "from attrnb import explore; import attrnb.explore",
+    "import attrnb.explore; from attrnb import explore",
+    "from attrnb.explore import Explorer; from attrnb import explore",
+    "import attrnb; explore = attrnb.explore",
+    "from attrnb.explore import explore",
+    "import attrnb.cli; from attrnb import *",
+    "from attrnb.explore.app import explore",
+    "import attrnb.explore as explore",
+]
+
+
+def test_two_wings_are_called_as_functions_whatever_was_imported_before():
+    run(f"""
+import inspect, pickle, pydoc, sys
+import captum.attr, matplotlib.pyplot, torchvision
+for order in {ORDERS}:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "attrnb"]:
+        del sys.modules[name]
+    names = {{}}
+    exec(order, names)
+    explore = names["explore"]
+    import attrnb.explore, attrnb.benchmark
+    assert attrnb.explore.Explorer and attrnb.explore.app.explore is attrnb.explore.explore
+    main = attrnb.explore.explore
+    assert callable(explore) and inspect.signature(explore) == inspect.signature(main), order
+    assert explore is main or explore is attrnb.explore
+    assert pickle.loads(pickle.dumps(explore)) is explore
+    for part in (explore, attrnb.benchmark):
+        assert "Parameters:" in pydoc.render_doc(part) and "methods" in inspect.getdoc(part)
+    try:
+        explore(3)
+    except TypeError as error:
+        assert "explore()" in str(error), error
+    else:
+        raise AssertionError("the function was not called")
+""")

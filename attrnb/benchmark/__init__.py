@@ -1,6 +1,6 @@
 "Methods times measures times images, in a run folder that can be killed and goes on"
 
-from attrnb._rooms import names_behind
+from attrnb._rooms import make_callable, names_behind
 from attrnb.benchmark.data import *
 from attrnb.benchmark.folder import *
 from attrnb.benchmark.identity import *
@@ -12,3 +12,4 @@ from attrnb.benchmark.run import *
 from attrnb.benchmark.units import *
 
 __getattr__ = names_behind(__name__)
+make_callable(__name__)

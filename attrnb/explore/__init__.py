@@ -1,6 +1,6 @@
 "Look, compare, ask, with the mouse: an application inside a notebook, and on localhost"
 
-from attrnb._rooms import names_behind
+from attrnb._rooms import make_callable, names_behind
 from attrnb.explore.app import *
 from attrnb.explore.choosers import *
 from attrnb.explore.controls import *
@@ -15,3 +15,4 @@ from attrnb.explore.server import *
 from attrnb.explore.state import *
 
 __getattr__ = names_behind(__name__)
+make_callable(__name__)
