@@ -21,8 +21,8 @@ def test_bootstrap_interval_refuses_too_little():
         with pytest.raises(ValueError):
             bootstrap_interval(values, level)
     assert bootstrap_interval(torch.ones(5)) == (1.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="draws"):
-        bootstrap_interval(torch.ones(5), draws=0)
+    with pytest.raises(ValueError, match="n_resamples"):
+        bootstrap_interval(torch.ones(5), n_resamples=0)
 
 
 @settings(max_examples=20, deadline=None)
@@ -32,11 +32,17 @@ def test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column(n, se
     generator = torch.Generator().manual_seed(seed)
     index = torch.randint(n, (200, n), generator=generator)
     means = torch.stack([torch.stack([values[i] for i in drawn]).double().mean(0) for drawn in index])
-    mean, low, high = bootstrap_interval(values, level, draws=200, seed=seed)
+    mean, low, high = bootstrap_interval(values, level, n_resamples=200, seed=seed)
     assert_close(mean, values.double().mean(0))
     assert_close(low, means.quantile((1 - level) / 2, dim=0))
     assert_close(high, means.quantile((1 + level) / 2, dim=0))
     assert_close(
-        bootstrap_interval(values[:, 1, 2], level, draws=200, seed=seed),
+        bootstrap_interval(values[:, 1, 2], level, n_resamples=200, seed=seed),
         (mean[1, 2].item(), low[1, 2].item(), high[1, 2].item()),
     )
+
+
+def test_the_old_word_for_resamples_still_works():
+    values = numbers(6)
+    with pytest.warns(DeprecationWarning, match="draws of bootstrap_interval.* is now called n_resamples"):
+        assert bootstrap_interval(values, draws=50) == bootstrap_interval(values, n_resamples=50)

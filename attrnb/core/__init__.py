@@ -8,6 +8,7 @@ from attrnb.core.randomness import *
 from attrnb.core.scores import *
 from attrnb.core.targets import *
 from attrnb.core.model_state import *
+from attrnb.core.probes import *
 from attrnb.core.arguments import *
 from attrnb.core.target_score import *
 from attrnb.core.attribution import *

@@ -7,9 +7,6 @@ Docs: https://attrnb.github.io/attrnb/core/arguments.html.md"""
 # %% ../../nbs/core/80_arguments.ipynb #96fff827
 from __future__ import annotations
 
-import contextvars
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +14,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['shared', 'per_example', 'keywords', 'without_probe']
+__all__ = ['shared', 'per_example', 'keywords']
 
 # %% ../../nbs/core/80_arguments.ipynb #ffdf7361
 @dataclass(frozen=True, eq=False)
@@ -67,42 +64,6 @@ def keywords(
     marker.
     """
     return _Keywords(values)
-
-# %% ../../nbs/core/80_arguments.ipynb #83553902
-_probe_is_on = contextvars.ContextVar("attrnb_probe", default=True)
-
-
-@contextmanager
-def without_probe() -> Iterator[None]:
-    """Runs the body, in this thread, without the rows by which forward functions are checked.
-
-    Further arguments that aren't marked then follow their examples when their first dimension is the number of
-    examples.
-    """
-    token = _probe_is_on.set(False)
-    try:
-        yield
-    finally:
-        _probe_is_on.reset(token)
-
-
-_TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
-
-
-def _differs(a: Tensor, b: Tensor, scale: Tensor | float = 0.0) -> float:
-    "The largest difference between two outputs as a share of their scale, zero where rounding explains it"
-    a, b = a.detach().double(), b.detach().double()
-    scale = torch.maximum(
-        torch.maximum(a.abs().max(), b.abs().max()), torch.as_tensor(scale, dtype=a.dtype, device=a.device)
-    )
-    return ((a - b).abs().max() / scale.clamp(min=torch.finfo(torch.float32).tiny)).item()
-
-
-def _tolerance(t: Tensor) -> float:
-    "What rounding may change of an output when the batch has another size"
-    if torch.is_autocast_enabled(t.device.type):
-        return 5e-2
-    return _TOLERANCES.get(t.dtype, 5e-2) * (1 if t.device.type == "cpu" else 10)
 
 # %% ../../nbs/core/80_arguments.ipynb #68857fe6
 def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:

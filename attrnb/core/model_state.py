@@ -27,7 +27,7 @@ from .messages import warn_user
 from .scores import ClassScore
 
 # %% auto #0
-__all__ = ['modules_of', 'leave_as_found']
+__all__ = ['leave_as_found']
 
 # %% ../../nbs/core/70_model_state.ipynb #6978e6ff
 def _named_globals(code, scope: dict) -> Iterator[object]:
@@ -51,7 +51,7 @@ def _parts(o: object) -> Iterator[object]:
     elif inspect.ismethod(o):
         yield from (o.__self__, o.__func__)
     elif inspect.isfunction(o):
-        yield from (getattr(cell, "cell_contents", None) for cell in o.__closure__ or () if _filled(cell))
+        yield from (cell.cell_contents for cell in o.__closure__ or () if _filled(cell))
         yield from (
             *(o.__defaults__ or ()),
             *(o.__kwdefaults__ or {}).values(),
@@ -72,12 +72,11 @@ def _parts(o: object) -> Iterator[object]:
 
 def _filled(cell) -> bool:
     try:
-        cell.cell_contents
+        return cell.cell_contents is not cell
     except ValueError:
         return False
-    return True
 
-
+# %% ../../nbs/core/70_model_state.ipynb #3ab3ede5
 def modules_of(
     forward: Callable,  # a module or any function that calls one
     depth: int = 8,  # how many wrappers deep to look
@@ -158,55 +157,6 @@ def _release(module: nn.Module):
         elif held.training and not module.training:
             module.training = True
 
-# %% ../../nbs/core/70_model_state.ipynb #4404c82a
-class _Watch:
-    "The modules that run in one thread while a body is executed, and how they were before"
-
-    def __init__(self, forward: Callable, warn: bool, restore_gradients: bool):
-        self.forward, self.warn, self.restore_gradients, self.candidates = forward, warn, restore_gradients, None
-        self.roots, self.seen, self.states, self.modules = [], set(), [], []
-        self.replaced, self.ordinary = [], {}
-
-    def see(self, module: nn.Module):
-        "A module is about to run: hold it, all that it contains, and what contains it"
-        if id(module) in self.seen:
-            return
-        tree = list(module.modules())
-        if self.candidates is None:
-            self.candidates = [m for m in modules_of(self.forward) if id(m) not in self.seen]
-        owners, outermost = [], module
-        if not any(root is module for root in self.candidates):
-            owners = [
-                m for root in self.candidates for m in root.modules() if any(inner is module for inner in m.modules())
-            ]
-            outermost = next((root for root in self.candidates if any(m is root for m in owners)), module)
-        if not any(outermost is root for root in self.roots):
-            inside = {id(m) for m in outermost.modules()}
-            self.roots[:] = [root for root in self.roots if id(root) not in inside] + [outermost]
-        new = [m for m in {id(m): m for m in (*owners, *tree)}.values() if id(m) not in self.seen]
-        self.seen.update(map(id, new))
-        changed = False
-        for m in new:
-            self.replaced += _replace_inference_tensors(m, self.ordinary)
-            self.states.append(_state(m, self.restore_gradients))
-            held = _hold(m)
-            if held is not None:
-                self.modules.append(m)
-            changed |= bool(held) and not isinstance(m, ClassScore)
-        if changed and self.warn:
-            self.warn = False
-            warn_user(
-                "the model was in training mode; it is explained in evaluation mode (call model.eval() to silence this)"
-            )
-
-    def restore(self):
-        for state in reversed(self.states):
-            _put_back(*state)
-        for m, name, tensor in self.replaced:
-            setattr(m, name, tensor)
-        for m in reversed(self.modules):  # a wrapper may pass its mode on
-            _release(m)
-
 # %% ../../nbs/core/70_model_state.ipynb #40bebdb4
 def _replace_inference_tensors(m: nn.Module, ordinary: dict) -> Iterator[tuple]:
     """Tensors made under torch.inference_mode can't take part in a gradient; ordinary ones of the same values take
@@ -263,6 +213,55 @@ def _put_back(m: nn.Module, hooks: list, parameters: list, buffers: dict, restor
             with torch.inference_mode(False), torch.no_grad():
                 buffer.copy_(copy)
 
+# %% ../../nbs/core/70_model_state.ipynb #4404c82a
+class _Watch:
+    "The modules that run in one thread while a body is executed, and how they were before"
+
+    def __init__(self, forward: Callable, warn: bool, restore_gradients: bool):
+        self.forward, self.warn, self.restore_gradients, self.candidates = forward, warn, restore_gradients, None
+        self.roots, self.seen, self.states, self.modules = [], set(), [], []
+        self.replaced, self.ordinary = [], {}
+
+    def see(self, module: nn.Module):
+        "A module is about to run: hold it, all that it contains, and what contains it"
+        if id(module) in self.seen:
+            return
+        tree = list(module.modules())
+        if self.candidates is None:
+            self.candidates = [m for m in modules_of(self.forward) if id(m) not in self.seen]
+        owners, outermost = [], module
+        if not any(root is module for root in self.candidates):
+            owners = [
+                m for root in self.candidates for m in root.modules() if any(inner is module for inner in m.modules())
+            ]
+            outermost = next((root for root in self.candidates if any(m is root for m in owners)), module)
+        if not any(outermost is root for root in self.roots):
+            inside = {id(m) for m in outermost.modules()}
+            self.roots[:] = [root for root in self.roots if id(root) not in inside] + [outermost]
+        new = [m for m in {id(m): m for m in (*owners, *tree)}.values() if id(m) not in self.seen]
+        self.seen.update(map(id, new))
+        changed = False
+        for m in new:
+            self.replaced += _replace_inference_tensors(m, self.ordinary)
+            self.states.append(_state(m, self.restore_gradients))
+            held = _hold(m)
+            if held is not None:
+                self.modules.append(m)
+            changed |= bool(held) and not isinstance(m, ClassScore)
+        if changed and self.warn:
+            self.warn = False
+            warn_user(
+                "the model was in training mode; it is explained in evaluation mode (call model.eval() to silence this)"
+            )
+
+    def restore(self):
+        for state in reversed(self.states):
+            _put_back(*state)
+        for m, name, tensor in self.replaced:
+            setattr(m, name, tensor)
+        for m in reversed(self.modules):  # a wrapper may pass its mode on
+            _release(m)
+
 # %% ../../nbs/core/70_model_state.ipynb #1b2107b7
 def _see(module: nn.Module, inputs):
     if torch.compiler.is_compiling():
@@ -298,7 +297,7 @@ def _compiled(forward: Callable) -> list[nn.Module]:
     )
     return roots if made else []
 
-
+# %% ../../nbs/core/70_model_state.ipynb #70dd74eb
 @contextmanager
 def leave_as_found(
     forward: Callable,  # the module or forward function that will be called

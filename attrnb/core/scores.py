@@ -167,7 +167,7 @@ class ClassScore(nn.Module):
             return self.sigmoid(outputs)
         return _link(outputs, self.of, self.dim)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         name = (
             type(self.model).__name__
             if isinstance(self.model, nn.Module)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from .arguments import _arguments, _differs, _Keywords, _Marked, _probe_is_on, _roles, _tolerance
+from .arguments import _arguments, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite, whole_number
 from .messages import _INSIDE, warn_user
 from .model_state import _compiled, leave_as_found
+from .probes import _differs, _Draws, _middle_row, _tolerance, judge_row, probe_is_on
 from .targets import TargetType, _columns, _normalise_target, _pick, _rows_of, _select
 
 # %% auto #0
@@ -194,7 +194,7 @@ def _decide(self: TargetScore):
     open_ = [entry for entry in self._roles if entry[1] is None]
     for entry in open_:
         entry[1] = True
-    if not open_ or not _probe_is_on.get():
+    if not open_ or not probe_is_on():
         return
     whole = [self._alone(known + [p for p, _ in open_ if p is not part]) for part, _ in open_]
     if len(open_) > 1 or whole[0] is not None:
@@ -218,7 +218,7 @@ def _decide(self: TargetScore):
         ):
             self._decide_together(known, open_)
 
-
+# %% ../../nbs/core/90_target_score.ipynb #ed1ac809
 @patch
 def _decide_together(self: TargetScore, known: list, open_: list):
     "The smallest set of shared arguments with which the first example can be scored alone, or a refusal"
@@ -240,27 +240,6 @@ def _decide_together(self: TargetScore, known: list, open_: list):
         " attrnb.core)"
     )
 
-# %% ../../nbs/core/90_target_score.ipynb #82e465d0
-class _Draws(TorchDispatchMode):
-    "Notes the names of the operations that draw random numbers, in this thread"
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        if torch.Tag.nondeterministic_seeded in operation.tags:
-            self.names.add(operation.name().split("::")[-1].split(".")[0].rstrip("_"))
-        return operation(*args, **(kwargs or {}))
-
-
-def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
-    "The place (1,) of a row of middling size among at most 64 rows that are spread over the chunk"
-    n = len(points[0])
-    some = torch.linspace(0, n - 1, min(n, 64), device=points[0].device).round().long()
-    size = sum(p[some].detach().float().square().reshape(len(some), -1).sum(1) for p in points)
-    return some[size.median(0).indices.reshape(1)]
-
 # %% ../../nbs/core/90_target_score.ipynb #c077de05
 @patch
 def check_rows(
@@ -268,38 +247,27 @@ def check_rows(
     points: tuple[Tensor, ...],  # the first chunk of points, (rows, ...) per input
     examples: Tensor,  # (rows,) int64, which example each row belongs to
     scores: Tensor,  # (rows,) the scores that came of them
-):
+) -> None:
     """Compare a row's score with its score alone, once per object; costs one forward row, two when they differ.
 
     Warns (UserWarning) of a forward function that draws random numbers or keeps a state; raises ValueError for
-    rows that influence each other or can't be scored alone. Returns None.
+    rows that influence each other or can't be scored alone.
     """
-    if self._rows_checked or not _probe_is_on.get():
+    if self._rows_checked or not probe_is_on():
         return
     ends_alike = len(scores) > 1 and bool(torch.stack([(p[0] == p[-1]).all() for p in points]).all())
     if ends_alike and all((p == p[-1:]).all() for p in points):
         return  # rows that are all the same, a baseline, can't show that they influence each other
     self._rows_checked = True
-    scores = scores.detach()
-    row = _middle_row(points)
-    one, example, among = (
-        tuple(p[row].detach().clone() for p in points),
-        examples[row.to(examples.device)],
-        scores[row.to(scores.device)],
-    )
     if not scores.is_floating_point():
         return
-    scale, tolerance, n = scores.abs().max(), _tolerance(scores), len(scores)
+    scores, n, row, drawn = scores.detach(), len(scores), _middle_row(points), _Draws()
+    one, example = tuple(p[row].detach().clone() for p in points), examples[row.to(examples.device)]
 
-    drawn = _Draws()
-
-    def look():
+    def look() -> Tensor:
         self.probe_rows += 1
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-            contextlib.nullcontext() if _compiled(self.forward) else drawn,
-        ):
+        noted = contextlib.nullcontext() if _compiled(self.forward) else drawn
+        with torch.inference_mode(False), torch.no_grad(), noted:
             return self(tuple(p.clone() for p in one), example)
 
     try:
@@ -313,46 +281,9 @@ def check_rows(
             " example (x[None], with a forward function that takes the batch dimension off); a model that needs a"
             " fixed number of rows can be explained under attrnb.core.without_probe()"
         ) from error
-    change = _differs(alone, among, scale)
-    if not change > tolerance:
-        if drawn.names:
-            warn_user(
-                f"the forward function draws random numbers ({', '.join(sorted(drawn.names))}; dropout or stochastic"
-                " depth that stays on in evaluation mode?), so it is no function: the result belongs to one draw"
-            )
-        return
-    again = look()
-    values = (
-        f"{among.item():.4g} {'among ' + str(n) + ' rows' if n > 1 else 'at first'}, {alone.item():.4g}"
-        f" {'alone' if n > 1 else 'then'}"
-    )
-    if _differs(again, alone, scale) > tolerance or n == 1 or drawn.names:
-        warn_user(
-            f"the forward function is no function: the same row has the score {values}, and {again.item():.4g} when"
-            " asked again. It draws random numbers (dropout without training=self.training?) or keeps a state between"
-            " calls; the result belongs to one draw or state"
-        )
-    elif change < 0.05:
-        warn_user(
-            f"rows influence each other: a row has the score {values}. The result depends on what else is in the batch"
-            " and on internal_batch_size"
-        )
-    else:
-        raise ValueError(
-            f"rows influence each other: a row has the score {values}, so the result would depend on what else is in"
-            " the batch. Batch statistics in evaluation mode (track_running_stats=False)? Nodes of a graph given as"
-            " rows? A further argument that belongs to the examples or to the call: mark it by per_example(tensor) or"
-            " shared(tensor) (from attrnb.core)? If it is meant to be so: internal_batch_size=1, or"
-            " attrnb.core.without_probe()"
-        )
+    judge_row(scores[row.to(scores.device)], alone, look, scores.abs().max(), n, drawn.names)
 
 # %% ../../nbs/core/90_target_score.ipynb #971bf0a7
-_NO_PATH = (
-    "the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, torch.no_grad or a"
-    " quantised layer inside the forward function? an argument that it doesn't use?)"
-)
-
-
 @patch
 def __call__(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
     """Scores (rows,) of one chunk of points that belong to `examples` (rows,); a model that writes into its inputs
@@ -376,7 +307,31 @@ def __call__(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) ->
     self._writes = bool(self._writes) or any(c._version for c in copies)
     return scores
 
+# %% ../../nbs/core/90_target_score.ipynb #8febb1f2
+_NO_PATH = (
+    "the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, torch.no_grad or a"
+    " quantised layer inside the forward function? an argument that it doesn't use?)"
+)
 
+
+@patch
+def check_dependence(
+    self: TargetScore,
+    found: Sequence[Tensor | None],  # gradients with respect to the inputs, None where there is no path
+) -> None:
+    """Raise ValueError when no input has a gradient, warn (UserWarning) once per object when one of several has none."""
+    missing = [k for k, g in enumerate(found) if g is None]
+    if len(missing) == len(found):
+        raise ValueError(_NO_PATH)
+    if missing and not self._dependence_checked:
+        names = f"input{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
+        warn_user(
+            f"the score doesn't depend on {names} of {len(found)} through differentiable operations; the attribution"
+            " there is zero"
+        )
+    self._dependence_checked = True
+
+# %% ../../nbs/core/90_target_score.ipynb #d26fd24d
 @patch
 def gradient(
     self: TargetScore,
@@ -411,28 +366,7 @@ def gradient(
     self.check_rows(points, examples, scores)
     return gradients, scores.detach()
 
-# %% ../../nbs/core/90_target_score.ipynb #8febb1f2
-@patch
-def check_dependence(
-    self: TargetScore,
-    found: Sequence[Tensor | None],  # gradients with respect to the inputs, None where there is no path
-):
-    """Raise ValueError when no input has a gradient, warn (UserWarning) once per object when one of several has none.
-
-    Returns None.
-    """
-    missing = [k for k, g in enumerate(found) if g is None]
-    if len(missing) == len(found):
-        raise ValueError(_NO_PATH)
-    if missing and not self._dependence_checked:
-        names = f"input{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
-        warn_user(
-            f"the score doesn't depend on {names} of {len(found)} through differentiable operations; the attribution"
-            " there is zero"
-        )
-    self._dependence_checked = True
-
-
+# %% ../../nbs/core/90_target_score.ipynb #985b601c
 @patch
 def scores(
     self: TargetScore,

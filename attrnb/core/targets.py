@@ -31,29 +31,20 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
     "None, a function, or a LongTensor (1 or n_examples, output dimensions) on the CPU"
     if target is None or (callable(target) and not isinstance(target, Tensor)):
         return target
-    if isinstance(target, (list, np.ndarray)):
-        entries = target.tolist() if isinstance(target, np.ndarray) else list(target)
-        if not isinstance(entries, list):
-            entries = [entries]
-            per_example = False
-        else:
-            per_example = True
-    elif isinstance(target, Tensor):
+    if isinstance(target, Tensor):
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise TypeError(f"target has dtype {target.dtype}; it must hold integers. {_TARGET_FORMS}")
         if target.ndim > 1:
             raise ValueError(f"target has shape {tuple(target.shape)}; {_TARGET_FORMS}")
-        per_example = target.numel() != 1
-        entries = target.flatten().tolist()
+        entries = target.item() if target.numel() == 1 else target.tolist()
     else:
-        per_example, entries = False, [target]
+        entries = target.tolist() if isinstance(target, np.ndarray) else target
+    one_each = isinstance(entries, list)
     rows = []
-    for entry in entries:
-        row = (
-            tuple(entry)
-            if isinstance(entry, (tuple, list))
-            else (entry.item() if isinstance(entry, Tensor) and entry.numel() == 1 else entry,)
-        )
+    for entry in entries if one_each else [entries]:
+        if isinstance(entry, Tensor) and entry.numel() == 1:
+            entry = entry.item()
+        row = tuple(entry) if isinstance(entry, (tuple, list)) else (entry,)
         if any(isinstance(i, (bool, np.bool_)) or not isinstance(i, (int, np.integer)) for i in row):
             raise TypeError(f"target {target!r} is not understood; {_TARGET_FORMS}")
         if any(abs(int(i)) >= 2**62 for i in row):
@@ -61,61 +52,13 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
         rows.append(tuple(int(i) for i in row))
     if not rows:
         raise ValueError(f"target {target!r} is empty; {_TARGET_FORMS}")
-    if per_example and len(rows) != n_examples:
+    if one_each and len(rows) != n_examples:
         raise ValueError(f"{len(rows)} targets for {n_examples} examples; {_TARGET_FORMS}")
     if len({len(row) for row in rows}) > 1:
         raise ValueError(f"the targets have different lengths; {_TARGET_FORMS}")
     return torch.tensor(rows, dtype=torch.long)
 
-# %% ../../nbs/core/60_targets.ipynb #436289f9
-def select_target(
-    output: Tensor,  # what the forward function returned, (rows, ...)
-    target: TargetType,  # in any of the forms of the table above
-    rows: int | None = None,  # how many rows went in; default: believe the output
-) -> Tensor:  # (rows,)
-    """One score per row, shape (rows,), dtype of the output.
-
-    Raises TypeError or ValueError with the output's shape when the target doesn't select exactly one number per
-    row.
-    """
-    output = _one_tensor(output)
-    rows = (output.shape[0] if output.ndim else 0) if rows is None else rows
-    return _select(output, _normalise_target(target, rows), rows)
-
-
-def _target_score(target: Callable, output: Tensor) -> object:
-    "What a target function makes of an output; an error inside it is passed on with a note"
-    try:
-        return target(output)
-    except Exception as error:
-        if hasattr(error, "add_note"):
-            error.add_note(
-                f"raised inside the target function, which was called with an output of shape {tuple(output.shape)},"
-                f" {output.dtype}; it must take the output and return one number per row"
-            )
-        raise
-
-
-def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tensor:
-    "`select_target` for a target already normalised, with one row or `rows` rows"
-    output = _rows_of(output, rows)
-    if target is None:
-        if output.numel() != rows:
-            raise ValueError(
-                f"target=None, but the forward function returns {output.numel() // rows} numbers per row (shape"
-                f" {tuple(output.shape)} for the {rows} rows of one pass): say which of them is explained."
-                f" {_TARGET_FORMS}"
-            )
-        return output.reshape(rows)
-    if callable(target) and not isinstance(target, Tensor):
-        score = _target_score(target, output)
-        if not isinstance(score, Tensor) or score.numel() != rows:
-            given = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-            raise ValueError(f"the target function returned {given} for {rows} rows; it must return one number per row")
-        return score.reshape(rows)
-    return _pick(output, _columns(target, tuple(output.shape)).to(output.device, non_blocking=True))
-
-
+# %% ../../nbs/core/60_targets.ipynb #4b7ec6c9
 def _rows_of(output: object, rows: int) -> Tensor:
     "What the forward function returned, (rows, ...); TypeError or ValueError for anything else"
     output = _one_tensor(output)
@@ -151,3 +94,51 @@ def _pick(output: Tensor, columns: Tensor) -> Tensor:
     "One number of each row, (rows,); columns (1 or rows, output dimensions) on the output's device"
     row = torch.arange(len(output), device=output.device)
     return output[(row, *(c.expand(len(output)) for c in columns.unbind(1)))]
+
+# %% ../../nbs/core/60_targets.ipynb #436289f9
+def _target_score(target: Callable, output: Tensor) -> object:
+    "What a target function makes of an output; an error inside it is passed on with a note"
+    try:
+        return target(output)
+    except Exception as error:
+        if hasattr(error, "add_note"):
+            error.add_note(
+                f"raised inside the target function, which was called with an output of shape {tuple(output.shape)},"
+                f" {output.dtype}; it must take the output and return one number per row"
+            )
+        raise
+
+
+def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tensor:
+    "`select_target` for a target already normalised, with one row or `rows` rows"
+    output = _rows_of(output, rows)
+    if target is None:
+        if output.numel() != rows:
+            raise ValueError(
+                f"target=None, but the forward function returns {output.numel() // rows} numbers per row (shape"
+                f" {tuple(output.shape)} for the {rows} rows of one pass): say which of them is explained."
+                f" {_TARGET_FORMS}"
+            )
+        return output.reshape(rows)
+    if callable(target) and not isinstance(target, Tensor):
+        score = _target_score(target, output)
+        if not isinstance(score, Tensor) or score.numel() != rows:
+            given = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise ValueError(f"the target function returned {given} for {rows} rows; it must return one number per row")
+        return score.reshape(rows)
+    return _pick(output, _columns(target, tuple(output.shape)).to(output.device, non_blocking=True))
+
+
+def select_target(
+    output: Tensor,  # what the forward function returned, (rows, ...)
+    target: TargetType,  # in any of the forms of the table above
+    rows: int | None = None,  # how many rows went in; default: believe the output
+) -> Tensor:  # (rows,)
+    """One score per row, shape (rows,), dtype of the output.
+
+    Raises TypeError or ValueError with the output's shape when the target doesn't select exactly one number per
+    row.
+    """
+    output = _one_tensor(output)
+    rows = (output.shape[0] if output.ndim else 0) if rows is None else rows
+    return _select(output, _normalise_target(target, rows), rows)
