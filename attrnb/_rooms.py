@@ -9,11 +9,12 @@ from functools import cache
 from importlib import import_module
 from itertools import takewhile
 from types import FunctionType, ModuleType
+from typing import Any
 
 from fastcore.docments import docments
 
 
-def names_behind(wing: str, **moved: str) -> Callable[[str], object]:
+def names_behind(wing: str, **moved: str) -> Callable[[str], Any]:
     """The `__getattr__` of a wing, for names that its rooms hold without offering them: they could be imported from
     the wing when it was one file, and still can. Looks into the rooms that are loaded; nothing is imported but the
     modules of names that moved out of the wing (name="module").

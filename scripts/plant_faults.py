@@ -246,8 +246,8 @@ FAULTS = [
     Fault(
         "statistics-drawn",
         "the last example is never drawn",
-        "torch.randint(len(values), (whole",
-        "torch.randint(len(values) - 1, (whole",
+        "torch.randint(n, (n_resamples, n)",
+        "torch.randint(n - 1, (n_resamples, n)",
         "test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column",
     ),
     # samples

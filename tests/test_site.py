@@ -434,7 +434,7 @@ def test_every_public_name_is_documented(room):
     import inspect
 
     path, module = rooms()[room], importlib.import_module(f"attrnb.{room}")
-    exported = [s for _, s in cells(path, "code") if "export" in options(s) and "hide" not in options(s)]
+    exported = [s for _, s in cells(path, "code") if {"export", "exports"} & {*options(s)} and "hide" not in options(s)]
     shown = {
         m
         for _, s in cells(path, "code")

@@ -39,11 +39,11 @@ class CountingForward:
         self.forward = forward
         self.reset()
 
-    def reset(self):
-        "Set all counts to zero; returns None."
+    def reset(self) -> None:
+        "Set all counts to zero."
         self.rows = self.gradient_rows = self.calls = self.largest_batch = 0
 
-    def __call__(self, *args, **named):
+    def __call__(self, *args, **named) -> object:
         n = args[0].shape[0]
         self.calls += 1
         self.rows += n

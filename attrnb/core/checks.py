@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['TensorOrTuple', 'whole_number', 'real_number', 'read_tensor', 'check_inputs', 'refuse_not_finite', 'check_baselines']
+__all__ = ['TensorOrTuple', 'check_inputs', 'check_baselines']
 
 # %% ../../nbs/core/20_checks.ipynb #79f11ea2
 TensorOrTuple = Tensor | tuple[Tensor, ...]
@@ -171,8 +171,8 @@ def refuse_not_finite(
     t: Tensor,  # (rows, ...)
     label: str,  # what the tensor is, for the message
     examples: Tensor | None = None,  # (rows,) the examples that the rows belong to; default: row r is example r
-):
-    "Raise ValueError naming the examples of `t` that hold NaN or infinity; returns None."
+) -> None:
+    "Raise ValueError naming the examples of `t` that hold NaN or infinity."
     t = t.detach()
     if torch.isfinite(t.sum(dtype=torch.promote_types(t.dtype, torch.float32))) or torch.isfinite(t).all():
         return  # a finite sum has finite terms; one pass less than looking at every number
@@ -205,7 +205,7 @@ def check_baselines(
     if len(many) != len(inputs):
         raise ValueError(f"{len(inputs)} inputs but {len(many)} baselines; give one baseline per input, in a tuple")
     result = []
-    for k, (baseline, x) in enumerate(zip(many, inputs)):
+    for k, (baseline, x) in enumerate(zip(many, inputs, strict=True)):
         if baseline is None:
             baseline = 0
         if isinstance(baseline, Tensor):

@@ -71,4 +71,4 @@ def unflatten_features(
             f"rows has shape {tuple(rows.shape)}, the inputs have {sum(sizes)} features; accepted: (rows, {sum(sizes)})"
         )
     parts = rows.split(sizes, 1)
-    return tuple(p.reshape(len(rows), *t.shape[1:]).to(t.dtype) for p, t in zip(parts, like))
+    return tuple(p.reshape(len(rows), *t.shape[1:]).to(t.dtype) for p, t in zip(parts, like, strict=True))

@@ -22,7 +22,7 @@ import torch
 import attrnb
 
 # %% auto #0
-__all__ = ['heard_warnings', 'warn_user', 'renamed']
+__all__ = []
 
 # %% ../../nbs/core/10_messages.ipynb #7ad41ae2
 _INSIDE = tuple(os.path.dirname(m.__file__) + os.sep for m in (attrnb, torch, captum)) + (
@@ -39,10 +39,10 @@ def heard_warnings() -> Iterator[list[str]]:  # the messages, filled while the b
     """In the body the warnings of attrnb, in this thread, go into a list instead of to Python's filters, which
     belong to all threads.
     """
-    said = []
-    token = _heard.set(said)
+    messages = []
+    token = _heard.set(messages)
     try:
-        yield said
+        yield messages
     finally:
         _heard.reset(token)
 
@@ -50,9 +50,9 @@ def heard_warnings() -> Iterator[list[str]]:  # the messages, filled while the b
 def warn_user(
     message: str,  # what may be wrong, and the mend
     category: type[Warning] = UserWarning,  # the kind of warning
-):
+) -> None:
     """Issue a warning at the line that called the library: the caller of the outermost function of attrnb on the
-    stack, which may be a cell, a script or a test; returns None. Inside heard_warnings the message goes there.
+    stack, which may be a cell, a script or a test. Inside heard_warnings the message goes there.
     """
     if _heard.get() is not None:
         _heard.get().append(str(message))

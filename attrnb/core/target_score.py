@@ -25,7 +25,7 @@ from .probes import _differs, _Draws, _middle_row, _tolerance, judge_row, probe_
 from .targets import TargetType, _columns, _normalise_target, _pick, _rows_of, _select
 
 # %% auto #0
-__all__ = ['chunk_slices', 'TargetScore', 'gradients']
+__all__ = ['TargetScore', 'gradients']
 
 # %% ../../nbs/core/90_target_score.ipynb #d3191db2
 def chunk_slices(
@@ -199,7 +199,7 @@ def _decide(self: TargetScore):
     whole = [self._alone(known + [p for p, _ in open_ if p is not part]) for part, _ in open_]
     if len(open_) > 1 or whole[0] is not None:
         gathered = self._alone(known + [p for p, _ in open_])
-        for entry, output in zip(open_, whole):
+        for entry, output in zip(open_, whole, strict=True):
             if output is None:
                 continue
             if gathered is None or output.shape != gathered.shape or _differs(output, gathered) > _tolerance(output):
@@ -319,7 +319,7 @@ def check_dependence(
     self: TargetScore,
     found: Sequence[Tensor | None],  # gradients with respect to the inputs, None where there is no path
 ) -> None:
-    """Raise ValueError when no input has a gradient, warn (UserWarning) once per object when one of several has none."""
+    """Raise ValueError when no input has a gradient, warn (UserWarning) once when one of several has none."""
     missing = [k for k, g in enumerate(found) if g is None]
     if len(missing) == len(found):
         raise ValueError(_NO_PATH)
@@ -353,7 +353,7 @@ def gradient(
             else [None] * len(points)
         )
     self.check_dependence(found)
-    gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, found))
+    gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, found, strict=True))
     self.gradient_evaluations += len(scores)
     total = sum(
         (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),

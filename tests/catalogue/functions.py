@@ -298,7 +298,7 @@ rows.add(
 rows.settings(
     "bootstrap_interval", lambda **k: bootstrap_interval(x[:, 0], **k), "level", SHARE | dict(zero=0.0, one=1.0)
 )
-rows.settings("bootstrap_interval", lambda **k: bootstrap_interval(x[:, 0], **k), "draws", WHOLE)
+rows.settings("bootstrap_interval", lambda **k: bootstrap_interval(x[:, 0], **k), "n_resamples", WHOLE)
 rows.settings("bootstrap_interval", lambda **k: bootstrap_interval(x[:, 0], **k), "seed", SEED)
 for kind, thing in dict(none=None, text="a", tensor=x, list_of_text=["a"], empty=(), number=1.0).items():
     rows.add(
