@@ -39,10 +39,10 @@ from attrnb.core import (
     TargetScore,
     TargetType,
     TensorOrTuple,
-    _probe_is_on,
     check_inputs,
     class_scores,
     leave_as_found,
+    probe_is_on,
     real_number,
     warn_user,
 )
@@ -1857,7 +1857,7 @@ class AttributionEquilibrium(FeatureAttribution):
         """With the first example: does the graph compute what the model computes, where are the start layers, does
         nothing go round them?
         """
-        probe, named = _probe_is_on.get(), self.layer is not None
+        probe, named = probe_is_on(), self.layer is not None
         if probe:
             state.expected = self._first(state, score, None)
             score.probe_rows += 1

@@ -13,23 +13,25 @@ from torch import Tensor
 
 from ._rooms import tell_parameters
 from .core.checks import read_tensor, real_number, refuse_not_finite, whole_number
+from .core.messages import renamed
 from .core.randomness import random_generator
 
 # %% auto #0
 __all__ = ['bootstrap_interval']
 
 # %% ../nbs/00_statistics.ipynb #da0a8c78
+@renamed(draws="n_resamples")
 def bootstrap_interval(
     # (examples,) one value per example; for a comparison, the difference of two methods. Or (examples, ...),
     # each column for itself
     values: Tensor,
     level: float = 0.95,  # coverage of the interval
-    draws: int = 10_000,  # resamples
+    n_resamples: int = 10_000,  # how often as many examples are drawn
     seed: int = 0,  # of the resampling
 ) -> tuple:  # mean, lower end, upper end: floats, or tensors (...)
     """Mean and percentile bootstrap interval over examples: three floats for (examples,), otherwise three float64
     tensors (...). Raises ValueError for fewer than two values or a level outside (0, 1), NaN or infinity,
-    TypeError or ValueError for the number of draws.
+    TypeError or ValueError for the number of resamples.
     """
     values = read_tensor(values, "values").detach().double().cpu()
     if values.ndim == 0 or len(values) < 2:
@@ -38,14 +40,15 @@ def bootstrap_interval(
         )
     refuse_not_finite(values, "values")
     real_number(level, "level", 0, 1, open_low=True, open_high=True)
-    index = torch.randint(len(values), (whole_number(draws, "draws"), len(values)), generator=random_generator(seed))
+    n, n_resamples = len(values), whole_number(n_resamples, "n_resamples")
+    index = torch.randint(n, (n_resamples, n), generator=random_generator(seed))
     counts = torch.zeros(index.shape, dtype=torch.float64)  # how often each resample drew each example
     counts.scatter_add_(1, index, counts.new_ones(()).expand(index.shape))
-    means = counts @ values.reshape(len(values), -1) / len(values)
+    means = counts @ values.reshape(n, -1) / n
     ends = np.quantile(means.numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0)
     low, high = torch.from_numpy(ends).view(2, *values.shape[1:])
-    found = values.mean(0), low, high
-    return found if values.ndim > 1 else tuple(v.item() for v in found)
+    interval = values.mean(0), low, high
+    return interval if values.ndim > 1 else tuple(v.item() for v in interval)
 
 # %% ../nbs/00_statistics.ipynb #e6006be2
 tell_parameters(__name__)
