@@ -1,25 +1,24 @@
 """Written by hand, as every __init__.py: what the wings and the front door need, without torch."""
 
-import ast
 import inspect
+import itertools
+import linecache
 import re
 import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from itertools import takewhile
 from types import FunctionType, ModuleType
 from typing import Any
-
-from fastcore.docments import docments
 
 
 def names_behind(wing: str, **moved: str) -> Callable[[str], Any]:
     """The `__getattr__` of a wing, for names that its rooms hold without offering them: they could be imported from
     the wing when it was one file, and still can. Looks into the rooms that are loaded; nothing is imported but the
-    modules of names that moved out of the wing (name="module").
+    modules of names that moved out of the wing (name="module"). The wing offers what its rooms offer.
     """
-    for room in [key for key in sys.modules if key.startswith(wing + ".")]:
+    rooms = [key for key in sys.modules if key.startswith(wing + ".")]
+    vars(sys.modules[wing])["__all__"] = [n for room in rooms for n in getattr(sys.modules[room], "__all__", ())]
+    for room in rooms:
         tell_parameters(room)
 
     def look(name: str):
@@ -52,13 +51,10 @@ def tell_parameters(room: str) -> None:
 
 def _append_comments(thing: type | FunctionType) -> None:
     "Extend the docstring of a function by its parameters and result, of a dataclass by its fields"
-    lines, definitions = _definitions(thing.__module__)
-    head = "Fields" if isinstance(thing, type) else "Parameters"
-    node = definitions.get(thing.__name__ if head == "Fields" else inspect.unwrap(thing).__code__.co_firstlineno)
-    if node is None:  # made by dataclass, not written
-        return
-    found = docments(thing) if hasattr(thing, "__delwrap__") else _comments(node, lines)
-    comments = {name: " ".join(comment.split()) for name, comment in found.items() if comment}
+    if isinstance(thing, type):
+        head, comments = "Fields", _comments_of_fields(thing)
+    else:
+        head, comments = "Parameters", _comments_of_parameters(thing)
     blocks = [inspect.cleandoc(thing.__doc__)] if thing.__doc__ else []
     result = comments.pop("return", None)
     if comments:
@@ -68,34 +64,52 @@ def _append_comments(thing: type | FunctionType) -> None:
     thing.__doc__ = "\n\n".join(blocks) or None
 
 
-@cache
-def _definitions(room: str) -> tuple[list[str], dict[int | str, ast.AST]]:
-    "The lines of a room; its functions by the number of their first line, and its classes by name"
-    lines, nodes = inspect.findsource(sys.modules[room])[0], {}
-    for node in ast.walk(ast.parse("".join(lines))):
-        if isinstance(node, ast.FunctionDef):
-            nodes[min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])] = node
-        elif isinstance(node, ast.ClassDef):
-            nodes[node.name] = node
-    return lines, nodes
+# fastcore's docments finds comments too, but parses a file anew for every function: too slow for an import. Lines are
+# enough, since the formatter gives a parameter that has a comment a line of its own.
 
 
-def _comments(node: ast.FunctionDef | ast.ClassDef, lines: list[str]) -> dict[str, str]:
-    """The comments of a function's parameters and result, or of a dataclass's fields. fastcore's docments finds
-    them too, but reads the file anew for every function and class: too slow for an import.
-    """
-    if isinstance(node, ast.ClassDef):
-        places = {field.lineno: field.target.id for field in node.body if isinstance(field, ast.AnnAssign)}
-    else:
-        arguments = [*node.args.posonlyargs, *node.args.args, node.args.vararg, *node.args.kwonlyargs, node.args.kwarg]
-        places = {argument.lineno: argument.arg for argument in arguments if argument}
-        places |= {node.returns.lineno: "return"} if node.returns else {}
-    comments = {}
-    for number, name in places.items():
-        above = takewhile(lambda line: line.lstrip().startswith("#"), reversed(lines[: number - 1]))
-        behind = re.search(r"  # (.*)", lines[number - 1])
-        comments[name] = behind[1] if behind else " ".join(reversed([line.strip(" #\n") for line in above]))
+def _comments_of_parameters(function: FunctionType) -> dict[str, str]:
+    "The comments of the lines between a function's name and its body, and of those that it delegates to"
+    code = inspect.unwrap(function).__code__
+    lines = itertools.islice(linecache.getlines(code.co_filename), code.co_firstlineno - 1, None)
+    head = next((line for line in lines if line.lstrip().startswith("def ")), "")
+    margin = head[: -len(head.lstrip())] + "    "
+    comments = _comments(lines if head.rstrip().endswith("(") else [head.lstrip()], margin)
+    if delegate := getattr(function, "__delwrap__", None):
+        names = inspect.signature(function).parameters
+        comments = {k: v for k, v in _comments_of_parameters(delegate).items() if k in names} | comments
     return comments
+
+
+def _comments_of_fields(dataclass: type) -> dict[str, str]:
+    lines = iter(linecache.getlines(sys.modules[dataclass.__module__].__file__))
+    any(line.startswith((f"class {dataclass.__name__}:", f"class {dataclass.__name__}(")) for line in lines)
+    return {k: v for k, v in _comments(lines, "    ").items() if k in dataclass.__dataclass_fields__}
+
+
+def _comments(lines: Iterable[str], margin: str) -> dict[str, str]:
+    "Name -> the comment behind it or above it, of the lines that begin at a margin, until one begins before it"
+    comments, above = {}, []
+    for line in lines:
+        code, _, behind = line.partition("  # ")
+        if not line.startswith(margin) and line.strip():
+            comments["return"] = behind.strip()
+            break
+        name = re.match(r"\*{0,2}(\w+)", code[len(margin) :])
+        if line.startswith(margin + "#"):
+            above.append(line.strip(" #\n"))
+        elif name:
+            comments[name[1]], above = behind.strip() or " ".join(above), []
+    return {name: comment for name, comment in comments.items() if comment}
+
+
+def show_doc_renderer(sym: object, **how) -> object:
+    "nbdev's renderer, which pyproject.toml names: on the site, comments stand in the signature and not below it again"
+    from nbdev.showdoc import BasicMarkdownRenderer
+
+    renderer = BasicMarkdownRenderer(sym, **how)
+    renderer.docs = re.split(r"(?:^|\n\n)(?:Parameters:\n|Fields:\n|Returns: )", renderer.docs or "")[0]
+    return renderer
 
 
 class CallableWing(ModuleType):

@@ -85,6 +85,37 @@ def test_help_tells_every_parameter():
     assert not silent, silent
 
 
+def test_a_page_tells_a_comment_once():
+    from nbdev.showdoc import show_doc
+
+    from attrnb.core import class_scores
+
+    assert class_scores.__doc__.count("one of SCORES") == str(show_doc(class_scores)).count("one of SCORES") == 1
+
+
+def test_the_cost_of_help_is_small():
+    run("""
+import time, torch, torchvision, captum.attr, matplotlib.pyplot
+import attrnb._rooms as rooms
+tell, spent, start = rooms.tell_parameters, [], time.process_time()
+def timed(room):
+    before = time.process_time()
+    tell(room)
+    spent.append(time.process_time() - before)
+rooms.tell_parameters = timed
+import importlib, pkgutil, attrnb
+for m in pkgutil.walk_packages(attrnb.__path__, "attrnb."):
+    importlib.import_module(m.name)
+assert len(spent) > 10 and sum(spent) < 0.1, sum(spent)
+""")
+
+
+def test_a_wing_offers_what_its_rooms_offer():
+    names = {}
+    exec("from attrnb.core import *", names)
+    assert {"gradients", "TargetScore", "SCORES"} < set(names) and not {"whole_number", "checks", "torch"} & set(names)
+
+
 ORDERS = [
     "from attrnb import explore; import attrnb.explore",
     "import attrnb.explore; from attrnb import explore",
