@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from captum.log import log_usage
+from fastcore.basics import patch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -30,12 +31,11 @@ from attrnb.core import (
     random_generator,
     read_tensor,
     real_number,
-    refuse_not_finite,
     unflatten_features,
     warn_user,
     whole_number,
 )
-from .paths import named_examples, outputs_seen, target_probability, warn_if_unlikely
+from .paths import checked_attributions, named_examples, outputs_seen, target_probability, warn_if_unlikely
 
 # %% ../nbs/04_neflag.ipynb #7d839564
 @dataclass
@@ -56,108 +56,12 @@ def _unit_directions(n: int, like: Tensor, seed) -> Tensor:
     directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])
     return directions / directions.norm(dim=1, keepdim=True)
 
-# %% ../nbs/04_neflag.ipynb #bd2c4acf
-class NeFLAG(FeatureAttribution):
-    "Negative flux aggregation (Li, Pan, Li, Qiang and Zhu, IJCAI 2023, Algorithm 1, in the reading of this page)"
 
-    def __init__(
-        self,
-        # a module or forward function; ClassScore(model, of="probability") is what the paper's relatives
-        # explain
-        forward_func: Callable,
-    ):
-        "Raises TypeError if `forward_func` can't be called."
-        super().__init__(forward_func)
-
-    @property
-    def multiplies_by_inputs(self):
-        """True: the gradient is multiplied by a displacement, so the attribution is in units of the score
-        (per-feature aggregate; the vector one has the gradient's unit).
-        """
-        return True
-
-    @log_usage()
-    def attribute(
-        self,
-        # (batch, ...), or a tuple: the sphere then lies in the space of all inputs together
-        inputs: TensorOrTuple,
-        target: TargetType = None,  # which output is explained
-        # passed on to the forward function; tensors (batch, ...) follow their examples
-        additional_forward_args: object = None,
-        *,
-        n_points: int = 20,  # points per example; NeFLAG-1, -10 and -20 of the paper
-        radius: float = 0.1,  # of the sphere, the paper's 0.1; its unit is the next argument
-        # "l2": Euclidean length; "rms": per feature, so the length is radius times sqrt(features)
-        radius_unit: str = "l2",
-        # cap on the search per point; it stops at the first negative flux after one step; 0: random points
-        search_steps: int = 20,
-        aggregate: str = "feature",  # "feature": flux of each feature; "vector": flux times normal
-        # keep points in this range (0, 1 for pixels); None keeps the sphere round
-        clamp: tuple[float, float] | None = None,
-        seed: int | torch.Generator | None = 0,  # of the random starts, see random_generator
-        # (n_points, ...) own starts in the inputs' form, instead of random ones
-        directions: TensorOrTuple | None = None,
-        # rows per forward pass at most; None: rows of about a million input numbers together, eight million
-        # on a GPU
-        internal_batch_size: int | None = None,
-        return_flux: bool = False,  # also return the FluxPoints
-        show_progress: bool = False,  # progress bar over points
-    ):
-        """Attributions in the inputs' form, shape, dtype and device; with `return_flux` also a FluxPoints.
-
-        Warns (UserWarning, one of a kind per call) and gives zeros for examples without negative flux; warns of
-        points that round back to the input and of a class that the model rules out. Raises TypeError or
-        ValueError for wrong calls and for NaN or infinity in inputs, directions, gradients or attributions.
-        Equations: search, aggregates.
-        """
-        tensors, is_tuple = check_inputs(inputs)
-        whole_number(n_points, "n_points")
-        whole_number(search_steps, "search_steps", least=0)
-        radius = real_number(radius, "radius", low=0, open_low=True)
-        if radius_unit not in ("l2", "rms"):
-            raise ValueError(f"radius_unit={radius_unit!r} is not known; choose 'l2' or 'rms'")
-        if aggregate not in ("feature", "vector"):
-            raise ValueError(f"aggregate={aggregate!r} is not known; choose 'feature' or 'vector'")
-        clamp = _check_clamp(clamp, tensors)
-        score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
-        precision = torch.promote_types(tensors[0].dtype, torch.float32)
-        center = flatten_features(tuple(x.detach() for x in tensors), precision)
-        if directions is None:
-            starts = _unit_directions(n_points, center, seed)
-        else:
-            starts = _check_directions(directions, n_points, tensors, precision).to(center.device)
-        length = radius * (math.sqrt(center.shape[1]) if radius_unit == "rms" else 1)
-        with leave_as_found(self.forward_func):
-            total, found, probability, lost = _walk_the_sphere(
-                score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress
-            )
-        attributions = unflatten_features(total / n_points, tensors)
-        for k, part in enumerate(attributions):
-            refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
-        missed = (found.hits == 0).nonzero().flatten().tolist()
-        if missed:
-            warn_user(
-                f"no negative flux within {search_steps} steps for example{'s' if len(missed) > 1 else ''}"
-                f" {missed[:8]}{' and more' if len(missed) > 8 else ''}: the score is at a minimum on this scale, or"
-                " its gradient is zero (a saturated probability; explain the logit). The attribution is zero there."
-            )
-        if (rounded := (lost > 0.5).nonzero().flatten()).numel():
-            warn_user(
-                f"in {' and '.join(sorted({str(x.dtype) for x in tensors}))} most coordinates of the points on the"
-                f" sphere round back to the input for {named_examples(rounded, len(lost))} ({lost.max().item():.0%} of"
-                " them at worst), so the gradients are taken at other places than asked for. Give the inputs (and the"
-                f" model) in a finer dtype, or a larger radius, now {radius:g} ({radius_unit})."
-            )
-        warn_if_unlikely(probability)
-        attributions = attributions if is_tuple else attributions[0]
-        if not return_flux:
-            return attributions
-        places = tuple(
-            p.reshape(len(center), n_points, *x.shape[1:])
-            for p, x in zip(unflatten_features(found.points, tensors), tensors)
-        )
-        found.points = places if is_tuple else places[0]
-        return attributions, found
+def _length(radius: float, unit: str, features: int) -> float:
+    "The sphere's radius as a Euclidean length"
+    if unit not in ("l2", "rms"):
+        raise ValueError(f"radius_unit={unit!r} is not known; choose 'l2' or 'rms'")
+    return real_number(radius, "radius", low=0, open_low=True) * (math.sqrt(features) if unit == "rms" else 1)
 
 
 def _check_clamp(clamp, inputs: tuple[Tensor, ...]) -> tuple[float, float] | None:
@@ -172,25 +76,44 @@ def _check_clamp(clamp, inputs: tuple[Tensor, ...]) -> tuple[float, float] | Non
     return low, high
 
 
-def _check_directions(directions, n_points: int, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
-    "Own starts as unit vectors (n_points, features); a row of zeros has no direction and is refused"
+def _starts(directions, n_points: int, center: Tensor, seed, inputs: tuple[Tensor, ...]) -> Tensor:
+    "Unit vectors (n_points, features): random, or one's own; a row of zeros has no direction and is refused"
+    if directions is None:
+        return _unit_directions(n_points, center, seed)
     many = isinstance(directions, (tuple, list)) and all(isinstance(p, Tensor) for p in directions)
     parts = tuple(directions) if many else (read_tensor(directions, "directions"),)
-    wanted = [(n_points, *x.shape[1:]) for x in inputs]
-    if [tuple(p.shape) for p in parts] != wanted:
-        raise ValueError(f"directions have shapes {[tuple(p.shape) for p in parts]}; accepted: {wanted}")
-    starts = flatten_features(parts, dtype)
+    shapes = [(n_points, *x.shape[1:]) for x in inputs]
+    if [tuple(p.shape) for p in parts] != shapes:
+        raise ValueError(f"directions have shapes {[tuple(p.shape) for p in parts]}; accepted: {shapes}")
+    starts = flatten_features(parts, center.dtype)
     size = starts.norm(dim=1, keepdim=True)
-    if not bool((size.isfinite() & (size > 0)).all()):
-        bad = (~(size.isfinite() & (size > 0))).flatten().nonzero().flatten().tolist()
+    usable = (size.isfinite() & (size > 0)).flatten()
+    if not usable.all():
+        bad = (~usable).nonzero().flatten().tolist()
         raise ValueError(f"directions {bad[:8]} are zero or not finite; every start needs a direction")
-    return starts / size
+    return (starts / size).to(center.device)
+
+# %% ../nbs/04_neflag.ipynb #36358532
+def _flux_and_terms(F: Tensor, displacement: Tensor, aggregate: str) -> tuple[Tensor, Tensor]:
+    "Flux density (rows,) of the field (rows, features), and what a row adds where its flux is negative"
+    distance = displacement.norm(dim=1).clamp(min=torch.finfo(F.dtype).tiny)
+    flux = (F * displacement).sum(1) / distance
+    if aggregate == "feature":
+        terms = -F * displacement
+    else:
+        terms = (flux / distance)[:, None] * displacement
+    return flux, terms
+
+
+def _rounded_back(points: tuple[Tensor, ...], here: Tensor, displacement: Tensor) -> Tensor:
+    "The share of coordinates (rows,) that are displaced, and yet those of the input in the points' dtype"
+    moved = displacement != 0
+    return (moved & (flatten_features(points, here.dtype) == here)).sum(1) / moved.sum(1).clamp(min=1)
 
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, keep_points, show_progress):
-    """Sum of the aggregates (batch, features), FluxPoints with flat points (batch * n_points, features), the
-    target's probability at each example's first point (batch,) or None, and the share of coordinates that round
-    back to the input (batch,)
+    """Sum of the aggregates (batch, features), FluxPoints with flat points, the target's probability at each
+    example's first point (batch,) or None, and the share of coordinates that round back to the input (batch,)
     """
     device, batch, n_points = center.device, len(center), len(starts)
     n_rows = batch * n_points
@@ -200,11 +123,10 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     negative = torch.zeros(n_rows, dtype=torch.bool, device=device)
     steps_taken = torch.zeros(n_rows, dtype=torch.long, device=device)
     places = torch.empty(n_rows, center.shape[1], dtype=center.dtype, device=device) if keep_points else None
-    first_allowed = min(1, search_steps)
     lost, outputs = torch.zeros(batch, device=device), []  # looked at where each example's first point starts
-    pending = 0
-    row = torch.empty(0, dtype=torch.long, device=device)  # row = example * n_points + point
-    step, u = row, center[:0]
+    pending, first_allowed = 0, min(1, search_steps)
+    row = step = torch.empty(0, dtype=torch.long, device=device)  # row = example * n_points + point
+    u = center[:0]
     with tqdm(total=n_rows, desc="points on the sphere", leave=False, disable=not show_progress) as bar:
         while pending < n_rows or len(row):
             taken = min(window - len(row), n_rows - pending)
@@ -217,8 +139,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
                 row, step = torch.cat([row, new]), torch.cat([step, torch.zeros_like(new)])
                 u = torch.cat([u, starts[new % n_points]]) if len(u) else starts[new % n_points]
             example = row // n_points
-            here = center[example]
-            displacement = length * u
+            here, displacement = center[example], length * u
             y = here + displacement
             if clamp is not None:
                 y = y.clamp(*clamp)
@@ -227,40 +148,126 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
             with outputs_seen(score) as seen:
                 gradient, _ = score.gradient(points, example)
             if begun:
-                moved = displacement[seats] != 0
-                back = moved & (flatten_features(tuple(p[seats] for p in points), center.dtype) == here[seats])
-                lost[begun.start : begun.stop] = back.sum(1) / moved.sum(1).clamp(min=1)
+                firsts = tuple(p[seats] for p in points)
+                lost[begun.start : begun.stop] = _rounded_back(firsts, here[seats], displacement[seats])
                 outputs += [seen[0][seats]] if seen and len(seen[0]) == len(row) else []
             F = flatten_features(gradient, center.dtype)
-            distance, slope = displacement.norm(dim=1), F.norm(dim=1)
-            flux = (F * displacement).sum(1) / distance.clamp(min=torch.finfo(center.dtype).tiny)
+            slope = F.norm(dim=1)
+            flux, terms = _flux_and_terms(F, displacement, aggregate)
             hit = (flux < 0) & (step >= first_allowed)
             done = hit | (step >= search_steps) | (slope == 0)
             flux_found[row], negative[row], steps_taken[row] = flux, hit, step
             if keep_points:
                 places[row] = y
-            if aggregate == "feature":
-                terms = -F * displacement
-            else:
-                terms = (flux / distance.clamp(min=torch.finfo(center.dtype).tiny))[:, None] * displacement
             total.index_add_(0, example, torch.where(hit[:, None], terms, 0.0))
             go_on = (~done).nonzero().flatten()  # the one time in a chunk that the host waits for the search
             bar.update(len(row) - len(go_on))
             row, step = row[go_on], step[go_on] + 1
             u = -F[go_on] / slope[go_on, None]
-    shape = (batch, n_points)
-    hits = negative.view(shape).sum(1)
-    found = FluxPoints(
-        places,
-        flux_found.view(shape).to(score.inputs[0].dtype),
-        negative.view(shape),
-        steps_taken.view(shape),
-        hits,
-        score.gradient_evaluations,
-    )
+    negative = negative.view(batch, n_points)
+    flux_found = flux_found.view(batch, n_points).to(score.inputs[0].dtype)
+    steps_taken = steps_taken.view(batch, n_points)
+    found = FluxPoints(places, flux_found, negative, steps_taken, negative.sum(1), score.gradient_evaluations)
     outputs = torch.cat(outputs) if outputs else center[:0]
     probability = target_probability(outputs, score.target, score.forward) if len(outputs) == batch else None
     return total, found, probability, lost
+
+# %% ../nbs/04_neflag.ipynb #bd2c4acf
+class NeFLAG(FeatureAttribution):
+    "Negative flux aggregation (Li, Pan, Li, Qiang and Zhu, IJCAI 2023, Algorithm 1, in the reading of this page)"
+
+    def __init__(
+        self,
+        # a module or forward function; ClassScore(model, of="probability") is what the paper's relatives
+        # explain
+        forward_func: Callable,
+    ):
+        "Raises TypeError if `forward_func` can't be called."
+        super().__init__(forward_func)
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """True: the gradient is multiplied by a displacement, so the attribution is in units of the score
+        (per-feature aggregate; the vector one has the gradient's unit).
+        """
+        return True
+
+# %% ../nbs/04_neflag.ipynb #ecc3a1c8
+def _warn_of_points(hits: Tensor, lost: Tensor, steps: str, inputs: tuple[Tensor, ...], radius: str) -> None:
+    "Warnings of examples (batch,) without negative flux, and of those whose points round back to the input"
+    missed = (hits == 0).nonzero().flatten().tolist()
+    if missed:
+        warn_user(
+            f"no negative flux within {steps} for example{'s' if len(missed) > 1 else ''}"
+            f" {missed[:8]}{' and more' if len(missed) > 8 else ''}: the score is at a minimum on this scale, or"
+            " its gradient is zero (a saturated probability; explain the logit). The attribution is zero there."
+        )
+    if (rounded := (lost > 0.5).nonzero().flatten()).numel():
+        warn_user(
+            f"in {' and '.join(sorted({str(x.dtype) for x in inputs}))} most coordinates of the points on the"
+            f" sphere round back to the input for {named_examples(rounded, len(lost))} ({lost.max().item():.0%} of"
+            " them at worst), so the gradients are taken at other places than asked for. Give the inputs (and the"
+            f" model) in a finer dtype, or a larger radius, now {radius}."
+        )
+
+# %% ../nbs/04_neflag.ipynb #3abd726a
+@patch
+@log_usage()
+def attribute(
+    self: NeFLAG,
+    # (batch, ...), or a tuple: the sphere then lies in the space of all inputs together
+    inputs: TensorOrTuple,
+    target: TargetType = None,  # which output is explained
+    # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,
+    *,
+    n_points: int = 20,  # points per example; NeFLAG-1, -10 and -20 of the paper
+    radius: float = 0.1,  # of the sphere, the paper's 0.1; its unit is the next argument
+    # "l2": Euclidean length; "rms": per feature, so the length is radius times sqrt(features)
+    radius_unit: str = "l2",
+    # cap on the search per point; it stops at the first negative flux after one step; 0: random points
+    search_steps: int = 20,
+    aggregate: str = "feature",  # "feature": flux of each feature; "vector": flux times normal
+    # keep points in this range (0, 1 for pixels); None keeps the sphere round
+    clamp: tuple[float, float] | None = None,
+    seed: int | torch.Generator | None = 0,  # of the random starts, see random_generator
+    # (n_points, ...) own starts in the inputs' form, instead of random ones
+    directions: TensorOrTuple | None = None,
+    # rows per forward pass at most; None: rows of about a million input numbers together, eight million
+    # on a GPU
+    internal_batch_size: int | None = None,
+    return_flux: bool = False,  # also return the FluxPoints
+    show_progress: bool = False,  # progress bar over points
+) -> TensorOrTuple | tuple[TensorOrTuple, FluxPoints]:
+    """Attributions in the inputs' form, shape, dtype and device; with `return_flux` also a FluxPoints.
+
+    Warns (UserWarning, one of a kind per call) and gives zeros for examples without negative flux; warns of
+    points that round back to the input and of a class that the model rules out. Raises TypeError or
+    ValueError for wrong calls and for NaN or infinity in inputs, directions, gradients or attributions.
+    Equations: search, aggregates.
+    """
+    tensors, is_tuple = check_inputs(inputs)
+    n_points, search_steps = whole_number(n_points, "n_points"), whole_number(search_steps, "search_steps", least=0)
+    if aggregate not in ("feature", "vector"):
+        raise ValueError(f"aggregate={aggregate!r} is not known; choose 'feature' or 'vector'")
+    clamp = _check_clamp(clamp, tensors)
+    score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
+    center = flatten_features(tensors, torch.promote_types(tensors[0].dtype, torch.float32))
+    starts = _starts(directions, n_points, center, seed, tensors)
+    length = _length(radius, radius_unit, center.shape[1])
+    with leave_as_found(self.forward_func):
+        total, found, probability, lost = _walk_the_sphere(
+            score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress
+        )
+    attributions = checked_attributions(unflatten_features(total / n_points, tensors), is_tuple)
+    _warn_of_points(found.hits, lost, f"{search_steps} steps", tensors, f"{radius:g} ({radius_unit})")
+    warn_if_unlikely(probability)
+    if not return_flux:
+        return attributions
+    places = unflatten_features(found.points, tensors)
+    places = tuple(p.reshape(len(center), n_points, *x.shape[1:]) for p, x in zip(places, tensors, strict=True))
+    found.points = places if is_tuple else places[0]
+    return attributions, found
 
 # %% ../nbs/04_neflag.ipynb #be67b874
 tell_parameters(__name__)

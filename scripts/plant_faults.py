@@ -484,14 +484,14 @@ FAULTS = [
     Fault(
         "neflag-mean",
         "divided by the points that count",
-        "attributions = unflatten_features(total / n_points, tensors)",
-        "attributions = unflatten_features(total / found.hits.clamp(min=1)[:, None], tensors)",
+        "checked_attributions(unflatten_features(total / n_points, tensors)",
+        "checked_attributions(unflatten_features(total / found.hits.clamp(min=1)[:, None], tensors)",
     ),
     Fault(
         "neflag-rms",
         "a radius per feature grows with the number of features",
-        'math.sqrt(center.shape[1]) if radius_unit == "rms"',
-        'center.shape[1] if radius_unit == "rms"',
+        'math.sqrt(features) if unit == "rms"',
+        'features if unit == "rms"',
     ),
     Fault(
         "neflag-seed",
@@ -517,13 +517,13 @@ FAULTS = [
         "neflag-note",
         "examples without negative flux are not announced",
         "if missed:",
-        "if missed and search_steps < 0:",
+        "if missed and not steps:",
         "test_minimum_gives_zeros_and_one_warning",
     ),
     Fault(
         "neflag-vector",
         "flux times displacement instead of flux times normal",
-        "terms = (flux / distance.clamp(min=torch.finfo(center.dtype).tiny))[:, None] * displacement",
+        "terms = (flux / distance)[:, None] * displacement",
         "terms = flux[:, None] * displacement",
     ),
     # geodesic

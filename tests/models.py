@@ -1,5 +1,7 @@
 "Small models and inputs that many tests share"
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -52,3 +54,12 @@ class TwoInputs(nn.Module):
 
 def numbers(*shape, seed=0, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def value_and_warnings(call):
+    "What the call returns, and the warnings that it gives"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value = call()
+    assert all(issubclass(w.category, UserWarning) for w in caught)
+    return value, [str(w.message) for w in caught]

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from models import value_and_warnings
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import nn
@@ -827,15 +827,6 @@ def test_copies(copied):
 # --- incomplete is said
 
 
-def said(call):
-    "What the call returns, and the warnings it gives"
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        value = call()
-    assert all(issubclass(w.category, UserWarning) for w in caught)
-    return value, [str(w.message) for w in caught]
-
-
 def slope_of(steepness):
     return lambda x: (steepness * (x.sum(1) - 0.37)).sigmoid()
 
@@ -846,7 +837,7 @@ def slope_of(steepness):
 )
 def test_steep_scores_are_resolved(steepness, make):
     x = torch.rand(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.2
-    (attribution, delta, paths), messages = said(
+    (attribution, delta, paths), messages = value_and_warnings(
         lambda: make(slope_of(steepness)).attribute(x, return_convergence_delta=True, return_paths=True)
     )
     assert delta.abs().max() < 0.01 and not [m for m in messages if "add up" in m]
@@ -860,20 +851,22 @@ def test_a_jump_is_given_up_and_said():
         return (x[:, 0] > 0.3).to(x) + 0.01 * x.sum(1)
 
     x = torch.rand(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
-    (_, delta), messages = said(lambda: GeodesicIGKNN(jump, cloud(20)).attribute(x, return_convergence_delta=True))
+    (_, delta), messages = value_and_warnings(
+        lambda: GeodesicIGKNN(jump, cloud(20)).attribute(x, return_convergence_delta=True)
+    )
     assert (delta.abs() > 0.9).all()
     told = [m for m in messages if "add up" in m]
     assert len(told) == 1 and "3 of 3 examples (0, 1, 2)" in told[0] and "steeper than its edges can be cut" in told[0]
 
 
 def test_without_a_tolerance_the_cure_is_a_tolerance():
-    _, messages = said(
+    _, messages = value_and_warnings(
         lambda: GeodesicIGKNN(slope_of(400), cloud(20, 4).abs()).attribute(
             torch.ones(2, 4, dtype=torch.float64), tolerance=None
         )
     )
     assert ["Give a tolerance, now None" in m for m in messages] == [True]
-    _, messages = said(
+    _, messages = value_and_warnings(
         lambda: GeodesicIGSVI(slope_of(400)).attribute(
             torch.ones(2, 4, dtype=torch.float64), rounds=0, max_iterations=0, integral_tolerance=None
         )
@@ -882,7 +875,7 @@ def test_without_a_tolerance_the_cure_is_a_tolerance():
 
 
 def test_the_published_variant_says_that_it_is_incomplete():
-    (_, delta), messages = said(
+    (_, delta), messages = value_and_warnings(
         lambda: GeodesicIGSVI(network()).attribute(
             cloud(3), -0.5, 1, published=True, num_iterations=3, return_convergence_delta=True
         )
@@ -892,7 +885,9 @@ def test_the_published_variant_says_that_it_is_incomplete():
 
 def test_zero_maps_are_said():
     for method in (GeodesicIGKNN(network(), cloud(20)), GeodesicIGSVI(network())):
-        attribution, messages = said(lambda: method.attribute(torch.zeros(1, 2, dtype=torch.float64), 0, 1))
+        attribution, messages = value_and_warnings(
+            lambda: method.attribute(torch.zeros(1, 2, dtype=torch.float64), 0, 1)
+        )
         assert (attribution == 0).all() and ["zero everywhere for 1 of 1 example (0)" in m for m in messages] == [True]
 
 
@@ -904,7 +899,7 @@ def ring(x):
 def test_a_path_that_stays_straight_is_said():
     x, start = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.tensor([[-1.0, 0.0]], dtype=torch.float64)
     far = cloud(20) * 0.1 + torch.tensor([0.0, 30.0])
-    (attribution, paths), messages = said(
+    (attribution, paths), messages = value_and_warnings(
         lambda: GeodesicIGKNN(lambda y: ring(y) + y[:, 1] ** 2, far).attribute(x, start, return_paths=True)
     )
     assert paths.hops.tolist() == [1] and len(messages) == 0, "nothing cancels on one feature's way"
@@ -912,16 +907,20 @@ def test_a_path_that_stays_straight_is_said():
     def crossing(y):
         return 3 * y[:, 0] - 2 * y[:, 1]
 
-    _, messages = said(lambda: GeodesicIGKNN(crossing).attribute(torch.tensor([[1.0, 1.0]], dtype=torch.float64)))
+    _, messages = value_and_warnings(
+        lambda: GeodesicIGKNN(crossing).attribute(torch.tensor([[1.0, 1.0]], dtype=torch.float64))
+    )
     assert (
         len(messages) == 1
         and "1 of 1 example (0)" in messages[0]
         and "magnitudes of 5 for a change of 1" in messages[0]
         and "the inputs of this call" in messages[0]
     )
-    _, messages = said(lambda: GeodesicIGSVI(crossing).attribute(torch.tensor([[1.0, 1.0]], dtype=torch.float64)))
+    _, messages = value_and_warnings(
+        lambda: GeodesicIGSVI(crossing).attribute(torch.tensor([[1.0, 1.0]], dtype=torch.float64))
+    )
     assert len(messages) == 1 and "found no path shorter than the one it started with" in messages[0]
-    _, messages = said(
+    _, messages = value_and_warnings(
         lambda: GeodesicIGSVI(crossing).attribute(
             torch.tensor([[1.0, 1.0]], dtype=torch.float64), rounds=0, max_iterations=0
         )
@@ -938,7 +937,9 @@ def test_a_class_that_is_ruled_out_is_said(make):
     def sure(x):
         return torch.stack([10 + x[:, 0], x[:, 1].sin(), x.sum(1).cos()], 1)
 
-    _, messages = said(lambda: make(sure).attribute(cloud(4, seed=1), 0, [0, 1, 0, 2], internal_batch_size=8))
+    _, messages = value_and_warnings(
+        lambda: make(sure).attribute(cloud(4, seed=1), 0, [0, 1, 0, 2], internal_batch_size=8)
+    )
     told = [m for m in messages if "below 1 %" in m]
     assert len(told) == 1 and "2 of 4 examples (1, 3)" in told[0]
 

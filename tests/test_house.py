@@ -116,8 +116,6 @@ NOT_YET = {  # what is still larger, and why
     "benchmark.run": "to be cut",
     "explore": "to be cut",
     "cli": "to be cut",
-    "paths": "to be cut",
-    "neflag": "to be cut",
 }
 
 

@@ -68,7 +68,8 @@ def test_a_stored_control_is_self_contained_and_small(text):
 
 @pytest.mark.parametrize("page", METHOD_PAGES)
 def test_a_picture_stands_for_it_where_html_is_not_shown(page):
-    cells = json.loads((ROOT / "nbs" / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
+    (path,) = [p for p in (ROOT / "nbs").rglob(f"{page}.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     data = [
         o["data"]
         for c in cells

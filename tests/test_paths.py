@@ -7,9 +7,8 @@ import warnings
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from models import TwoInputs, convolutional, mlp, numbers, seeded
+from hypothesis import given, settings, strategies as st
+from models import TwoInputs, convolutional, mlp, numbers, seeded, value_and_warnings
 from scipy.special import roots_legendre
 from torch import nn
 from torch.testing import assert_close
@@ -220,15 +219,6 @@ def test_no_cancellation_gap_checks_its_input():
 # --- what a call says by itself
 
 
-def said(call):
-    "What the call returns, and the warnings it gives"
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        value = call()
-    assert all(issubclass(w.category, UserWarning) for w in caught)
-    return value, [str(w.message) for w in caught]
-
-
 def step(x):
     "Climbs by one within 0.01, in the middle of the way"
     return (400 * (x.sum(1) - 2.9)).sigmoid()
@@ -236,7 +226,7 @@ def step(x):
 
 def test_an_incomplete_sum_is_one_warning_with_the_examples_and_the_cure():
     x = torch.tensor([[1.0, 2.0, 3.0], [0.1, 0.2, 0.3], [2.0, 2.0, 2.0]])
-    (attribution, delta), messages = said(
+    (attribution, delta), messages = value_and_warnings(
         lambda: PathIntegratedGradients(step).attribute(x, n_steps=7, return_convergence_delta=True)
     )
     assert (delta.abs() > 0.05).tolist() == [True, False, True]
@@ -246,7 +236,7 @@ def test_an_incomplete_sum_is_one_warning_with_the_examples_and_the_cure():
         and "Raise n_steps, now 7" in messages[0]
         and "score changes by 1 " in messages[0]
     )
-    _, messages = said(lambda: PathIntegratedGradients(step).attribute(x[[0, 2]], n_steps=2000))
+    _, messages = value_and_warnings(lambda: PathIntegratedGradients(step).attribute(x[[0, 2]], n_steps=2000))
     assert messages == []
 
 
@@ -256,7 +246,7 @@ def test_an_incomplete_sum_is_one_warning_with_the_examples_and_the_cure():
 )
 def test_complete_within_five_per_cent(missing, complete):
     attribution, end, start = torch.tensor([[0.5, 0.5 + missing]]), torch.tensor([3.0]), torch.tensor([2.0])
-    found, messages = said(lambda: warn_if_incomplete((attribution,), end, start, "Mend it."))
+    found, messages = value_and_warnings(lambda: warn_if_incomplete((attribution,), end, start, "Mend it."))
     assert found.tolist() == [complete] and len(messages) == 1 - complete and all("Mend it." in m for m in messages)
 
 
@@ -264,13 +254,13 @@ def test_cancelling_attributions_are_measured_by_their_size():
     "A change of 0.001 between attributions of 10 and -10 may be missed by two per cent of 20, not by more"
     start, end = torch.zeros(2), torch.full((2,), 0.001)
     attributions = torch.tensor([[10.0, -9.61], [10.0, -9.59]])
-    assert said(lambda: warn_if_incomplete((attributions,), end, start, ""))[0].tolist() == [True, False]
+    assert value_and_warnings(lambda: warn_if_incomplete((attributions,), end, start, ""))[0].tolist() == [True, False]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_rounding_is_no_incompleteness(dtype):
     net = mlp(smooth=True).to(dtype)
-    _, messages = said(
+    _, messages = value_and_warnings(
         lambda: PathIntegratedGradients(lambda x: net(x) + 100).attribute(
             numbers(4, 6, dtype=dtype), target=[0, 1, 2, 1]
         )
@@ -279,7 +269,9 @@ def test_rounding_is_no_incompleteness(dtype):
 
 
 def test_infinite_change_is_said():
-    _, messages = said(lambda: PathIntegratedGradients(lambda x: x.sum(1).log()).attribute(torch.ones(1, 3)))
+    _, messages = value_and_warnings(
+        lambda: PathIntegratedGradients(lambda x: x.sum(1).log()).attribute(torch.ones(1, 3))
+    )
     assert len(messages) == 1 and "inf" in messages[0]
 
 
@@ -291,7 +283,9 @@ def test_looking_costs_two_forward_rows_per_example_and_the_probe():
 
 def test_zero_maps_are_said():
     x = torch.tensor([[0.0, 0.0], [1.0, 2.0], [-1.0, -2.0]])
-    attribution, messages = said(lambda: PathIntegratedGradients(lambda y: y.clamp(min=0).sum(1)).attribute(x))
+    attribution, messages = value_and_warnings(
+        lambda: PathIntegratedGradients(lambda y: y.clamp(min=0).sum(1)).attribute(x)
+    )
     assert (attribution == 0).all(1).tolist() == [True, False, True]
     assert len(messages) == 1 and "zero everywhere for 2 of 3 examples (0, 2)" in messages[0]
 
@@ -305,24 +299,27 @@ def sure(x):
 @pytest.mark.parametrize("wrap", [lambda f: f, CountingForward])
 def test_a_class_that_is_ruled_out_is_said(of, wrap):
     method, x = PathIntegratedGradients(wrap(ClassScore(sure, of=of))), 0.1 * numbers(4, 2)
-    _, messages = said(lambda: method.attribute(x, target=[0, 1, 0, 2], n_steps=300))
+    _, messages = value_and_warnings(lambda: method.attribute(x, target=[0, 1, 0, 2], n_steps=300))
     assert len(messages) == 1 and "below 1 % for 2 of 4 examples (1, 3)" in messages[0]
-    assert said(lambda: method.attribute(x, target=0, n_steps=300))[1] == []
-    assert said(lambda: method.attribute(x, target=-3, n_steps=300))[1] == []
-    assert said(lambda: method.attribute(x, target=lambda output: output[:, 1], n_steps=300))[1] == []
+    assert value_and_warnings(lambda: method.attribute(x, target=0, n_steps=300))[1] == []
+    assert value_and_warnings(lambda: method.attribute(x, target=-3, n_steps=300))[1] == []
+    assert value_and_warnings(lambda: method.attribute(x, target=lambda output: output[:, 1], n_steps=300))[1] == []
 
 
 def test_a_target_that_is_merely_not_the_first_is_not_said():
     x = 0.1 * numbers(4, 2)
-    assert said(lambda: PathIntegratedGradients(lambda y: sure(y) / 4).attribute(x, target=1))[1] == []
-    assert said(lambda: PathIntegratedGradients(lambda y: y.sum(1, keepdim=True)).attribute(x, target=0))[1] == []
+    assert value_and_warnings(lambda: PathIntegratedGradients(lambda y: sure(y) / 4).attribute(x, target=1))[1] == []
+    assert (
+        value_and_warnings(lambda: PathIntegratedGradients(lambda y: y.sum(1, keepdim=True)).attribute(x, target=0))[1]
+        == []
+    )
     dense = PathIntegratedGradients(lambda y: torch.stack([sure(y)] * 2, 2))
-    assert said(lambda: dense.attribute(x, target=(1, 0)))[1] == []
+    assert value_and_warnings(lambda: dense.attribute(x, target=(1, 0)))[1] == []
 
 
 def test_targets_of_chunks_are_those_of_their_examples():
     x = 0.1 * numbers(7, 2)
-    _, messages = said(
+    _, messages = value_and_warnings(
         lambda: PathIntegratedGradients(sure).attribute(x, target=[0, 0, 0, 0, 0, 1, 0], internal_batch_size=3)
     )
     assert len(messages) == 1 and "1 of 7 examples (5)" in messages[0]
