@@ -415,9 +415,7 @@ class PathIntegratedGradients(PathAttribution):
         additional_forward_args: object = None,
         n_steps: int = 50,  # nodes per path, spread evenly over its segments (at least 1 each); 50 as in Captum
         method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        # rows per forward pass at most; None: rows of about a million input numbers together, eight million
-        # on a GPU
-        internal_batch_size: int | None = None,
+        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million numbers
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
         *,
@@ -441,9 +439,8 @@ class PathIntegratedGradients(PathAttribution):
             end, probability, row = scores_and_probability(score, tensors)
             start = score.scores(tuple(q[:, 0] for q in corners))
         attributions = checked_attributions(parts, is_tuple)
-        complete = warn_if_incomplete(
-            parts, end, start, f"Raise n_steps, now {n_steps}, or explain a smoother score.", row
-        )
+        cure = f"Raise n_steps, now {n_steps}, or explain a smoother score."
+        complete = warn_if_incomplete(parts, end, start, cure, row)
         warn_if_zero(parts, "the input is its own baseline there, or the score has no slope on the path", complete)
         warn_if_unlikely(probability)
         return (attributions, sum_features(parts) - (end - start)) if return_convergence_delta else attributions
