@@ -451,7 +451,8 @@ def test_every_public_name_is_documented(room):
         if inspect.isclass(thing):
             for method in vars(thing):
                 if method == "attribute":
-                    assert f"{name}.{method}" in shown, (
+                    patched = any(re.search(rf"^def {method}\(\s*self: {name}\b", s, flags=re.M) for s in exported)
+                    assert patched or f"{name}.{method}" in shown, (
                         f"{name}.{method} has no show_doc (a hidden one is left out of the page)"
                     )
 
