@@ -951,6 +951,49 @@ FAULTS = [
         "return departure if per_layer else departure.mean(1)",
         "test_dummies_and_conservation",
     ),
+    # methods
+    Fault(
+        "methods-link",
+        "the model that is explained gives logits, whatever the score",
+        "            return self.link(outputs)\n",
+        "            return outputs\n",
+        "test_the_model_that_is_explained_gives_the_score",
+    ),
+    Fault(
+        "methods-spelling",
+        "capital letters count in names",
+        "text.lower())\n",
+        "text)\n",
+        "test_names_in_any_spelling",
+    ),
+    Fault(
+        "methods-order",
+        "settings of the method come before those of the call",
+        "{**chosen, **self.settings, **settings}",
+        "{**chosen, **settings, **self.settings}",
+        "test_settings_of_the_call_come_before_those_of_the_method",
+    ),
+    Fault(
+        "methods-seed",
+        "the seed doesn't reach the method",
+        "wanted = dict(seed=seed)",
+        "wanted = dict(seed=0)",
+        "test_the_seed_reaches_the_method_or_the_global_generators",
+    ),
+    Fault(
+        "methods-count",
+        "rows without a gradient count as gradients",
+        "rows * torch.is_grad_enabled()",
+        "rows",
+        "test_the_model_that_is_explained_gives_the_score",
+    ),
+    Fault(
+        "methods-flags",
+        "what is found on the way is not asked for",
+        "dict.fromkeys(method.flags if findings else (), True)",
+        "{}",
+        "test_what_is_found_on_the_way_answers_the_protocol_or_nothing",
+    ),
     # benchmark
     Fault(
         "benchmark-seed",

@@ -18,7 +18,7 @@ from models import TwoInputs, convolutional, mlp, numbers
 from torch.testing import assert_close
 from torch.utils import _pytree as pytree
 
-from attrnb import measures
+from attrnb import measures, methods
 from attrnb.core import ClassScore, gradients
 from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.explore import explore
@@ -409,7 +409,7 @@ MEASURES = {
     ),
     "as_quantus": (
         lambda device, net, x: torch.from_numpy(
-            measures.as_quantus(captum.attr.Saliency)(net, x.cpu().numpy(), BALANCED, device=device)
+            methods.as_quantus(captum.attr.Saliency)(net, x.cpu().numpy(), BALANCED, device=device)
         ),
         (NET, IMAGES),
         4,

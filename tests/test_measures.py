@@ -916,9 +916,12 @@ def test_as_quantus_without_quantus():
         12,
     )
     assert (as_quantus(Saliency, abs=True)(net, x.numpy(), [0, 1], abs=False) < 0).any()
-    for wrong in (Saliency(net), "Saliency", None):
+    for wrong in (Saliency(net), 3, None):
         with pytest.raises(TypeError):
             as_quantus(wrong)
+    np.testing.assert_array_equal(as_quantus("Saliency")(net, x, [0, 1]), plain)  # by name, in any spelling
+    with pytest.raises(ValueError, match="did you mean saliency"):
+        as_quantus("Salience")
     with pytest.raises(TypeError, match="one tensor"):
         as_quantus(lambda model, inputs, target: (inputs,))(net, x.numpy(), None)
 

@@ -12,5 +12,6 @@ from attrnb.core.probes import *
 from attrnb.core.arguments import *
 from attrnb.core.target_score import *
 from attrnb.core.attribution import *
+from attrnb.core.findings import *
 
 __getattr__ = names_behind(__name__, bootstrap_interval="attrnb.statistics")

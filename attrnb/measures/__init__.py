@@ -8,9 +8,8 @@ from attrnb.measures.fractions import *
 from attrnb.measures.localisation import *
 from attrnb.measures.masking import *
 from attrnb.measures.half_moons import *
-from attrnb.measures.quantus import *
 from attrnb.measures.randomisation import *
 from attrnb.measures.robustness import *
 from attrnb.measures.units import *
 
-__getattr__ = names_behind(__name__)
+__getattr__ = names_behind(__name__, as_quantus="attrnb.methods")

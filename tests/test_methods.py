@@ -1,0 +1,260 @@
+"One meaning of a method: names, classes, instances, functions, registered ones and those of installed packages"
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from attrnb.core import SCORES, ClassScore, Findings
+from attrnb.geodesic import GeodesicIGSVI
+from attrnb.methods import (
+    METHODS,
+    Method,
+    ScoredModel,
+    as_quantus,
+    attribute,
+    attribute_by_name,
+    method_of,
+    methods_table,
+    parse_names,
+    read_methods,
+    register_method,
+)
+from attrnb.neflag import FluxPoints, NeFLAG
+from attrnb.paths import PathIntegratedGradients
+
+
+def network(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5)
+        ).eval()
+
+
+def pictures(n=2, side=12):
+    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def registered():
+    "Registers methods for one test"
+    names = []
+
+    def register(what, name, **about):
+        names.append(name)
+        return register_method(what, name, **about)
+
+    yield register
+    for name in names:
+        METHODS.pop(name, None)
+
+
+# What is explained
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("outputs", [5, 1])
+def test_the_model_that_is_explained_gives_the_score(score, outputs):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, outputs)).eval()
+    x = pictures(3, 2)
+    scored = ScoredModel(model, score)
+    assert_close(scored(x), ClassScore(model, of=score)(x), rtol=0, atol=0)
+    assert isinstance(scored, ClassScore) and scored.model is model and scored.rows == scored.gradient_rows == 3
+    with torch.no_grad():
+        scored(x)
+    assert (scored.rows, scored.gradient_rows) == (6, 3)
+
+
+def test_a_function_is_given_score_inputs_and_classes():
+    seen = []
+
+    def look(model, inputs, target, power=1):
+        seen.append((type(model), model(inputs).detach(), inputs, target, power))
+        return inputs
+
+    model, x = network(), pictures()
+    attribute(look, model, x, 3)
+    attribute((look, dict(power=2)), model, x, [3, 3], "probability")
+    attribute(look, model, x, torch.tensor([3, 3]), "logit", settings=dict(power=3))
+    as_quantus(look, "probability", power=4)(model, x.numpy(), np.array([3, 3]))
+    assert [s[-1] for s in seen] == [1, 2, 3, 4]
+    for kind, outputs, inputs, target, power in seen:
+        assert kind is ScoredModel and torch.equal(inputs, x) and not inputs.requires_grad
+        assert target.dtype == torch.int64 and target.tolist() == [3, 3]
+        assert_close(outputs, model(x) if power == 3 else model(x).softmax(1))
+
+
+@pytest.mark.parametrize("name", [m for m in METHODS if METHODS[m].group == "captum"])
+def test_captum_methods_are_captums(name):
+    model, x, target = network(), pictures(), torch.tensor([0, 4])
+    direct = {
+        "captum_integrated_gradients": lambda f, x: captum.attr.IntegratedGradients(f).attribute(x, target=target),
+        "saliency": lambda f, x: captum.attr.Saliency(f).attribute(x, target=target),
+        "input_x_gradient": lambda f, x: captum.attr.InputXGradient(f).attribute(x, target=target),
+        "deep_lift": lambda f, x: captum.attr.DeepLift(nn.Sequential(model, nn.Softmax(1))).attribute(x, target=target),
+        "guided_backprop": lambda f, x: captum.attr.GuidedBackprop(model).attribute(x, target=target),
+        "occlusion": lambda f, x: captum.attr.Occlusion(f).attribute(
+            x, target=target, sliding_window_shapes=(3, 1, 1), strides=(3, 1, 1)
+        ),
+    }
+    result = attribute(name, model, x, target)
+    assert result.attributions.shape in (x.shape, x[:, :1].shape) and result.rows >= 2
+    if name in direct:
+        expected = direct[name](ClassScore(model, of="probability"), x.clone().requires_grad_())
+        assert_close(result.attributions, expected.detach())
+
+
+# Anything that makes attributions
+
+
+def test_names_in_any_spelling():
+    for name, method in METHODS.items():
+        for spelling in (
+            name,
+            method.title,
+            method.title.swapcase(),
+            name.upper(),
+            name.replace("_", "-"),
+            method.title.replace(" ", ""),
+        ):
+            assert METHODS[spelling] is method and method_of(spelling) is method
+        assert list(parse_names(method.title)) == [name], "and in text"
+    assert "salience" not in METHODS and 3 not in METHODS
+    with pytest.raises(ValueError, match="did you mean saliency"):
+        method_of("salience")
+    with pytest.raises(KeyError):
+        METHODS["salience"]
+
+
+def test_classes_instances_functions_and_names_with_settings_agree():
+    model, x = network(), pictures()
+    scored = ClassScore(model, of="log_probability")
+    expected = NeFLAG(scored).attribute(x, target=2, n_points=3, seed=5)
+    forms = [
+        "neflag(n_points=3)",
+        ("NeFLAG", dict(n_points=3)),
+        (NeFLAG, dict(n_points=3)),
+        (NeFLAG(scored), dict(n_points=3)),
+        lambda model, x, target, *, seed: NeFLAG(model).attribute(x, target=target, n_points=3, seed=seed),
+        Method(NeFLAG, settings=dict(n_points=3)),
+    ]
+    for form in forms:
+        found = attribute(form, model, x, 2, "log_probability", seed=5).attributions
+        assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_settings_of_the_call_come_before_those_of_the_method():
+    method = Method(
+        lambda model, x, target, a=0, b=0, c=0: x * (100 * a + 10 * b + c),
+        settings=dict(b=2, c=2),
+        from_inputs=lambda x: dict(a=1, b=1, c=1),
+    )
+    x = torch.ones(1, 2)
+    assert method.arguments(x, dict(c=3)) == dict(a=1, b=2, c=3)
+    assert (attribute(method, lambda x: x, x, 0, "logit", settings=dict(c=3)).attributions == 123).all()
+    assert method_of((method, dict(b=5))).arguments(x) == dict(a=1, b=5, c=2)
+
+
+def test_a_class_brings_what_is_known_but_not_the_settings():
+    plain, named = method_of(GeodesicIGSVI), method_of("geodesic")
+    assert plain.complete and plain.random and plain.settings == {} and named.settings
+    assert plain.title == "GeodesicIGSVI" and named.title == "Geodesic IG"
+    assert method_of(captum.attr.Saliency).seeded and not method_of(captum.attr.GradientShap).seeded
+
+
+@pytest.mark.parametrize(
+    "given, error, words",
+    [
+        (3, TypeError, "a class or an instance with `attribute`"),
+        (dict, TypeError, "the class dict, which has no `attribute`"),
+        ((NeFLAG, 3), TypeError, "a pair"),
+        ((NeFLAG,), TypeError, "a pair"),
+        ((NeFLAG, dict(n_pointz=3)), ValueError, "did you mean n_points"),
+        ((NeFLAG, {3: 3}), TypeError, "must have names"),
+        ("neflag(n_pointz=3)", ValueError, "did you mean n_points"),
+        (captum.attr.Occlusion, ValueError, "needs a value for sliding_window_shapes"),
+        (lambda model, inputs: inputs, ValueError, "can't be called as function"),
+        (lambda model, inputs, target, layer: inputs, ValueError, "needs a value for layer"),
+        (type("A", (), {"attribute": lambda self, inputs: 0, "__init__": lambda self, f: None}), ValueError, "target"),
+        (max, ValueError, "can't be read"),
+    ],
+)
+def test_what_can_not_be_applied_is_refused_at_the_door(given, error, words):
+    with pytest.raises(error, match=words):
+        method_of(given)
+    with pytest.raises(error, match=words):
+        as_quantus(given)
+
+
+def test_labels():
+    chosen = read_methods([NeFLAG, (NeFLAG, dict(n_points=2)), "Geodesic IG, saliency", captum.attr.Saliency])
+    assert list(chosen) == ["NeFLAG", "NeFLAG 2", "geodesic", "saliency", "Saliency"]
+    assert [m.title for m in read_methods({"mine": NeFLAG, "neflag": None}).values()] == ["mine", "neflag"]
+
+
+# Random numbers, costs, and what is found on the way
+
+
+def test_the_seed_reaches_the_method_or_the_global_generators():
+    model, x = network(), pictures()
+    state = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    draws = lambda model, x, target: torch.rand_like(x) + np.random.rand()
+    for method in ("neflag", "gradient_shap", "random", draws):
+        a, b, c = (attribute(method, model, x, 0, seed=seed).attributions for seed in (1, 1, 2))
+        assert torch.equal(a, b) and not torch.equal(a, c)
+    assert torch.equal(torch.get_rng_state(), state[0]) and np.random.get_state()[1].tolist() == state[1]
+    given = attribute(NeFLAG, model, x, 0, seed=1, settings=dict(seed=2)).attributions
+    assert torch.equal(given, attribute(NeFLAG, model, x, 0, seed=2).attributions), "a setting comes first"
+
+
+def test_beside_other_threads_random_tensors_are_the_same_and_the_global_generators_untouched(monkeypatch):
+    model, x = network(), pictures()
+    draws = lambda model, x, target: torch.rand_like(x)
+    expected = attribute(draws, model, x, 0, seed=4).attributions
+    monkeypatch.setattr(torch, "manual_seed", None)
+    assert torch.equal(attribute(draws, model, x, 0, seed=4, beside=True).attributions, expected)
+
+
+def test_costs_are_counted_where_they_can_be_seen():
+    model, x = network(), pictures()
+    assert attribute("integrated_gradients(n_steps=8)", model, x, 0)[2:] == (16, 16)
+    assert attribute("equilibrium", model, x, 0)[2:] == (2, 2)
+    assert attribute("centre", model, x, 0)[2:] == (0, 0)
+    assert attribute(captum.attr.Saliency(model), model, x, 0)[2:] == (2, 2)
+    assert attribute(captum.attr.Saliency(network()), model, x, 0)[2:] == (None, None)
+    assert attribute(lambda m, x, t: x * float(m.model(x).sum()), model, x, 0)[2:] == (2, 2)
+    assert not model._forward_pre_hooks
+
+
+def test_what_is_found_on_the_way_answers_the_protocol_or_nothing():
+    model, x = network(), pictures(1)
+    assert isinstance(attribute("neflag", model, x, 0, findings=True).findings, FluxPoints)
+    assert attribute("neflag", model, x, 0).findings is None
+    path = attribute(PathIntegratedGradients, model, x, 0, findings=True, settings=dict(baselines="white")).findings
+    assert isinstance(path, Findings)
+    steps = path.as_steps(x, lambda points: points.flatten(1).sum(1))
+    assert_close(steps.frames[0].float(), torch.ones(3, 12, 12), atol=1e-3, rtol=0)
+    assert_close(float(steps.values[-1]), float(x.double().sum()), rtol=1e-5, atol=0)
+
+
+def test_by_name_is_the_same():
+    model, x = network(), pictures()
+    found, cost = attribute_by_name("neflag", model, x, [0, 1], n_points=2)
+    assert_close(found, attribute("neflag", model, x, [0, 1], settings=dict(n_points=2)).attributions)
+    assert cost["rows"] == cost["gradient_rows"] > 0
+
+
+# One's own, and those of installed packages
+
+
+def test_a_registered_method_has_a_name(registered):
+    method = registered(lambda model, x, target, power=2: x**power, "power_of_x", title="Power of x", complete=True)
+    assert method_of("Power of x") is method and "| `power_of_x` | Power of x |" in methods_table()
+    assert (attribute("power-of-x(power=3)", network(), pictures(), 0).attributions == pictures() ** 3).all()
+    registered(lambda model, x, target: x, "power_of_x")  # the cell was run again
+    for what, name in ((NeFLAG, "saliency"), (NeFLAG, "Geodesic IG"), (NeFLAG, "grad cam")):
+        with pytest.raises(ValueError, match="already|small letters"):
+            register_method(what, name)
