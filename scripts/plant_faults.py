@@ -327,7 +327,7 @@ FAULTS = [
     Fault(
         "plots-magnitude",
         "magnitudes keep their sign",
-        'return (t.abs() if kind == "magnitude" else t).numpy()',
+        'return (t.abs() if sign == "magnitude" else t).numpy()',
         "return t.numpy()",
     ),
     Fault(
@@ -353,22 +353,22 @@ FAULTS = [
     Fault(
         "plots-area",
         "the area under a curve by its right ends",
-        "return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(x)).sum(1)",
-        "return (values[:, 1:] * np.diff(x)).sum(1)",
+        "torch.trapezoid(_double(values), _double(x), dim=1), level",
+        "(_double(values)[:, 1:] * _double(x).diff()).sum(1), level",
         "test_areas_are_those_of_the_measures",
     ),
     Fault(
         "plots-order",
         "features ordered by value instead of magnitude",
-        'order = np.argsort(-np.abs(array[i]), kind="stable")',
-        'order = np.argsort(-array[i], kind="stable")',
+        'order = np.argsort(-np.abs(attribution), kind="stable")',
+        'order = np.argsort(-attribution, kind="stable")',
         "test_bars_with_the_rest_are_the_whole_attribution",
     ),
     Fault(
         "plots-rest",
         "the bar of the rest leaves one feature out",
-        "shown.append(array[i, order[k:]].sum())",
-        "shown.append(array[i, order[k + 1:]].sum())",
+        "shown.append(attribution[order[k:]].sum())",
+        "shown.append(attribution[order[k + 1:]].sum())",
         "test_bars_with_the_rest_are_the_whole_attribution",
     ),
     Fault(
@@ -396,7 +396,7 @@ FAULTS = [
         "plots-frame",
         "the slider shows another frame's label",
         'data-label="{html.escape(label)}"',
-        'data-label="{html.escape(self.labels[0])}"',
+        'data-label="{html.escape(alt)}"',
         "test_the_slider_is_self_contained_and_labelled",
     ),
     # paths

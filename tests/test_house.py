@@ -77,16 +77,6 @@ def test_room_imports_only_from_below(name):
 MOST_LINES, MOST_IN_A_CELL, MOST_BETWEEN_RUNS = 450, 60, 120
 NOT_YET = {  # what is still larger, and why
     "equilibrium": "its capture is rewritten next, and then keeps the budgets",
-    "samples.shapes": "to be cut",
-    "samples.network": "to be cut",
-    "photographs.pictures": "to be cut",
-    "photographs.models": "to be cut",
-    "plots.figures": "to be cut",
-    "plots.images": "to be cut",
-    "plots.lines": "to be cut",
-    "plots.landscapes": "to be cut",
-    "plots.bars": "to be cut",
-    "plots.slider": "to be cut",
     "geodesic.integrals": "to be cut",
     "geodesic.graph": "to be cut",
     "geodesic.pool": "to be cut",

@@ -162,7 +162,7 @@ def test_a_batch_of_maps_is_one_whatever_its_number():
 
 
 @pytest.mark.parametrize(
-    "values, kind, extend",
+    "values, sign, extend",
     [
         ([9.0, 0.0], "signed", "max"),
         ([-9.0, 0.0], "signed", "min"),
@@ -173,16 +173,16 @@ def test_a_batch_of_maps_is_one_whatever_its_number():
         ([float("nan"), 0.0], "signed", "neither"),
     ],
 )
-def test_arrows_stand_where_the_scale_is_exceeded(values, kind, extend):
+def test_arrows_stand_where_the_scale_is_exceeded(values, sign, extend):
     a_map = torch.ones(40, 40)
     a_map[0, :2] = torch.tensor(values)
-    assert heatmap(a_map, kind).axes[0].images[0].colorbar.extend == extend
+    assert heatmap(a_map, sign).axes[0].images[0].colorbar.extend == extend
 
 
 def test_the_scale_can_be_fixed():
     maps = torch.rand(2, 5, 6) - 0.5
     assert [ax.images[0].get_clim() for ax in heatmap(maps, limit=2.0, colorbar=False).axes] == [(-2, 2)] * 2
-    fig = compare(torch.rand(2, 3, 5, 6), {"a": maps, "b": 9 * maps}, kind={"b": "magnitude"}, limit=3)
+    fig = compare(torch.rand(2, 3, 5, 6), {"a": maps, "b": 9 * maps}, sign={"b": "magnitude"}, limit=3)
     assert [ax.images[-1].get_clim() for ax in fig.axes if ax.images[-1].get_array().ndim == 2] == [(-3, 3), (0, 3)] * 2
     assert heatmap(maps[0], limit=0.1).axes[0].images[0].colorbar.extend == "both"
 
@@ -575,7 +575,7 @@ def test_the_difference_of_uneven_fractions_keeps_the_areas(steps, seed):
         insertion=torch.rand(2, len(x), generator=generator),
     )
     q, read = plots._read_curves(found, ["deletion", "insertion", "difference"])
-    area = {kind: plots._area(q, values) for kind, values in read.items()}
+    area = {kind: np.trapezoid(values, q, axis=1) for kind, values in read.items()}
     assert_close(area["difference"], area["insertion"] - area["deletion"])
     for kind in ("deletion", "insertion"):
         assert_close(area[kind], torch.trapezoid(found[kind].double(), x, dim=1).numpy())
@@ -791,6 +791,14 @@ def test_colours_of_roles_differ_also_in_grey():
     assert styles[0] != styles[1]
 
 
+def test_old_words_still_work():
+    with pytest.warns(DeprecationWarning, match="kind of heatmap.* is now called sign"):
+        fig = heatmap(-A_MAP, kind="magnitude")
+    assert fig.axes[0].images[0].get_clim()[0] == 0
+    with pytest.warns(DeprecationWarning, match="draws of mean_interval"):
+        mean_interval(torch.rand(3, 4), draws=10)
+
+
 # --- arguments
 # -----------------------------------------------------------------------------------------------------
 
@@ -845,7 +853,7 @@ WRONG = {
         ["x", None],
         ["mean_interval", "curve_band", "curves", "compare_curves", "relevance_balance"],
     ),
-    "draws": ([0], [1.5, None], ["mean_interval"]),
+    "n_resamples": ([0], [1.5, None], ["mean_interval"]),
     "titles": (
         [["a", "b", "c"], "one"],
         [5],
@@ -866,7 +874,7 @@ WRONG = {
             "feature_bars",
         ],
     ),
-    "kind": (["x"], [5], ["compare"]),
+    "sign": (["x"], [5], ["compare"]),
     "outlines": ([], ["x", 1j], ["compare"]),
     "shared_scale": ([], ["x", None, 1], ["heatmap", "compare"]),
     "overlaid": ([], ["x", None], ["compare"]),

@@ -1,8 +1,7 @@
-"Photographs, files of weights, and classifiers that take pixels in [0, 1]"
+"Photographs, and classifiers that take pixels in [0, 1]"
 
 from attrnb._rooms import names_behind
 from attrnb.photographs.models import *
 from attrnb.photographs.pictures import *
-from attrnb.photographs.states import *
 
 __getattr__ = names_behind(__name__)

@@ -36,7 +36,7 @@ class _Residual(nn.Module):
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
         self.relu = nn.ReLU()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.relu(x + self.second(self.first(x)))
 
 # %% ../../nbs/samples/20_network.ipynb #d9bbac6e
@@ -71,7 +71,7 @@ class ShapesNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, classes)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(self.pool(self.features(x)), 1))
 
 # %% ../../nbs/samples/20_network.ipynb #9463939e

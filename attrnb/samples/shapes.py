@@ -9,6 +9,7 @@ __all__ = ['SHAPE_CLASSES', 'ShapeImages', 'shape_images']
 
 # %% ../../nbs/samples/10_shapes.ipynb #76ec4779
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -190,13 +191,13 @@ class ShapeImages:
     distractors: torch.Tensor  # (n, size, size) bool, visible pixels of the other shapes and of the decoy marker
     marker: torch.Tensor  # (n, size, size) bool, pixels of the marker that counts
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> "ShapeImages":
         return ShapeImages(*(getattr(self, o)[index] for o in self.__dataclass_fields__))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator["ShapeImages"]:
         return (self[i] for i in range(len(self)))
 
 # %% ../../nbs/samples/10_shapes.ipynb #f4c0f234
@@ -235,7 +236,7 @@ def _images(n, seed, size):
         block = slice(i, min(i + 64, n))
         noise = torch.rand(block.stop - i, size, size, generator=noise_random)
         blocks.append(_render(*(o[block] for o in slots), [o[block] for o in look], ground[block], noise))
-    images, evidence, distractors, marker = (torch.cat(o) for o in zip(*blocks))
+    images, evidence, distractors, marker = (torch.cat(o) for o in zip(*blocks, strict=True))
     return ShapeImages(images, torch.arange(n) % 6, evidence, distractors, marker)
 
 # %% ../../nbs/samples/10_shapes.ipynb #eda435cf

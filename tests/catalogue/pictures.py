@@ -160,7 +160,7 @@ rows.settings(
     nan=refused("outline") | drawn(),
     wrong_batch=refused("outline") | drawn(),
 )
-rows.add("compare.kind.of_unknown_method", lambda: comp(kind={"b": "signed"}), refused("kind|b") | drawn())
+rows.add("compare.sign.of_unknown_method", lambda: comp(sign={"b": "signed"}), refused("sign|b") | drawn())
 rows.settings("color_limit", lambda **k: p.color_limit(a.numpy(), **k), "percentile", POSITIVE | dict(above=101.0))
 for kind, given in dict(
     none=None, text="a", dict={}, list_of_text=["a"], complex=a.numpy() + 0j, object=object()
@@ -195,7 +195,7 @@ for kind, given in dict(
 rows.settings(
     "mean_interval", lambda **k: p.mean_interval(numbers(4, 5), **k), "level", SHARE | dict(zero=0.0, one=1.0)
 )
-rows.settings("mean_interval", lambda **k: p.mean_interval(numbers(4, 5), **k), "draws", WHOLE)
+rows.settings("mean_interval", lambda **k: p.mean_interval(numbers(4, 5), **k), "n_resamples", WHOLE)
 network = seeded(
     lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
 )
