@@ -3,12 +3,11 @@
 import html.parser
 import json
 import shutil
-from pathlib import Path
 
 import pytest
+from house import NOTEBOOKS, module_of
 
-ROOT = Path(__file__).parents[1]
-METHOD_PAGES = ("03_paths", "04_neflag", "50_knn", "06_equilibrium")
+METHODS = ("paths", "neflag", "geodesic", "equilibrium")
 
 
 class Controls(html.parser.HTMLParser):
@@ -24,28 +23,22 @@ class Controls(html.parser.HTMLParser):
 
 
 def stored_controls():
-    "(page, HTML of the output) for every control in the pages"
+    "(page, data of the output) for every control in the pages"
     found = []
-    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
-        if any(part[0] in "._" for part in path.relative_to(ROOT).parts):
-            continue
+    for path in NOTEBOOKS:
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for output in cell.get("outputs", []):
-                text = "".join(output.get("data", {}).get("text/html", ""))
-                if 'class="attrnb-live"' in text:
-                    found.append((path.stem, text))
+                if 'class="attrnb-live"' in "".join(output.get("data", {}).get("text/html", "")):
+                    found.append((path, output["data"]))
     return found
 
 
 CONTROLS = stored_controls()
-NAMES = [f"{page}-{k}" for k, (page, _) in enumerate(CONTROLS)]
+TEXTS = ["".join(data["text/html"]) for _, data in CONTROLS]
+NAMES = [f"{path.stem}-{k}" for k, (path, _) in enumerate(CONTROLS)]
 
 
-def test_every_method_page_has_one():
-    assert set(METHOD_PAGES) <= {page for page, _ in CONTROLS}
-
-
-@pytest.mark.parametrize("text", [t for _, t in CONTROLS], ids=NAMES)
+@pytest.mark.parametrize("text", TEXTS, ids=NAMES)
 def test_a_stored_control_is_self_contained_and_small(text):
     assert len(text) < 320_000
     tags = Controls(text).tags
@@ -66,17 +59,10 @@ def test_a_stored_control_is_self_contained_and_small(text):
         assert name != "img" or attributes["alt"].strip()
 
 
-@pytest.mark.parametrize("page", METHOD_PAGES)
-def test_a_picture_stands_for_it_where_html_is_not_shown(page):
-    (path,) = [p for p in (ROOT / "nbs").rglob(f"{page}.ipynb") if ".ipynb_checkpoints" not in p.parts]
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    data = [
-        o["data"]
-        for c in cells
-        for o in c.get("outputs", [])
-        if "attrnb-live" in "".join(o.get("data", {}).get("text/html", ""))
-    ]
-    assert data and all("text/plain" in d and ({"image/jpeg", "image/png"} & set(d)) for d in data)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_one_and_a_picture_where_html_is_not_shown(method):
+    of_method = [data for path, data in CONTROLS if (module_of(path) or "").split(".")[0] == method]
+    assert of_method and all("text/plain" in d and ({"image/jpeg", "image/png"} & set(d)) for d in of_method)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +104,7 @@ def shown(box):
     )
 
 
-@pytest.mark.parametrize("text", [t for _, t in CONTROLS], ids=NAMES)
+@pytest.mark.parametrize("text", TEXTS, ids=NAMES)
 def test_a_stored_control_moves_without_a_kernel(browser, tmp_path, text):
     pictures = [a for name, a in Controls(text).tags if name == "img"]
     start = next(int(a["value"]) for name, a in Controls(text).tags if name == "input")
@@ -146,7 +132,7 @@ def test_a_stored_control_moves_without_a_kernel(browser, tmp_path, text):
 
 
 def test_two_controls_on_a_page_do_not_disturb_each_other(browser, tmp_path):
-    (_, first), (_, second) = CONTROLS[0], CONTROLS[-1]
+    first, second = TEXTS[0], TEXTS[-1]
     page = opened(browser, tmp_path, first, first, second)
     boxes = [page.locator(".attrnb-live").nth(i) for i in range(3)]
     before = [shown(box) for box in boxes]
@@ -158,7 +144,7 @@ def test_two_controls_on_a_page_do_not_disturb_each_other(browser, tmp_path):
 
 
 def test_its_name_is_read_out_and_it_fits_a_telephone(browser, tmp_path):
-    page = opened(browser, tmp_path, *(text for _, text in CONTROLS), viewport=dict(width=360, height=700))
+    page = opened(browser, tmp_path, *TEXTS, viewport=dict(width=360, height=700))
     for slider in page.get_by_role("slider").all():
         name = slider.evaluate("s => s.labels[0].querySelector('span').textContent")
         assert name and page.get_by_role("slider", name=name).count() >= 1
@@ -167,7 +153,7 @@ def test_its_name_is_read_out_and_it_fits_a_telephone(browser, tmp_path):
 
 
 def test_without_scripts_the_first_picture_is_there(browser, tmp_path):
-    page = opened(browser, tmp_path, CONTROLS[0][1], java_script_enabled=False)
+    page = opened(browser, tmp_path, TEXTS[0], java_script_enabled=False)
     visible = [picture.is_visible() for picture in page.locator("img").all()]
     assert sum(visible) == 1
     page.context.close()
