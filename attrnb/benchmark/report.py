@@ -364,7 +364,7 @@ def _interval(values: list[float], level: float) -> tuple:
     if len(values) < 2:
         return values[0], None, None
     return bootstrap_interval(
-        torch.tensor(values, dtype=torch.float64), level, draws=max(500, min(10_000, 20_000_000 // len(values)))
+        torch.tensor(values, dtype=torch.float64), level, n_resamples=max(500, min(10_000, 20_000_000 // len(values)))
     )
 
 

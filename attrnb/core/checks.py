@@ -78,31 +78,35 @@ def real_number(
 _EIGHT_BITS = {getattr(torch, n) for n in dir(torch) if n.startswith("float8") or n.startswith("float4")}
 
 
+_STRANGE = (  # what is no plain array of real numbers, and what to do
+    (
+        lambda t: t.is_nested,
+        "is a nested tensor, whose examples have different shapes; pad them to one shape (t.to_padded_tensor(0.)) or"
+        " explain them one by one",
+    ),
+    (lambda t: t.is_quantized, "is a quantised tensor; give real numbers: t.dequantize()"),
+    (lambda t: t.layout is not torch.strided, "has the layout {t.layout}; give a dense tensor: t.to_dense()"),
+    (
+        lambda t: t.device.type == "meta",
+        "is on the meta device, where tensors have shapes but no numbers; give it on a real device",
+    ),
+    (
+        lambda t: t.is_complex(),
+        "is complex ({t.dtype}); give real and imaginary part as two channels (torch.view_as_real(t), joined again"
+        " inside the forward function by torch.view_as_complex)",
+    ),
+    (
+        lambda t: t.dtype in _EIGHT_BITS,
+        "has dtype {t.dtype}, which is for storage; compute in another precision: t.float() or t.bfloat16()",
+    ),
+)
+
+
 def _refuse_strange(t: Tensor, label: str):
     "Raise TypeError for tensors that are not plain arrays of real numbers"
-    if t.is_nested:
-        raise TypeError(
-            f"{label} is a nested tensor, whose examples have different shapes; pad them to one shape"
-            " (t.to_padded_tensor(0.)) or explain them one by one"
-        )
-    if t.is_quantized:
-        raise TypeError(f"{label} is a quantised tensor; give real numbers: t.dequantize()")
-    if t.layout is not torch.strided:
-        raise TypeError(f"{label} has the layout {t.layout}; give a dense tensor: t.to_dense()")
-    if t.device.type == "meta":
-        raise TypeError(
-            f"{label} is on the meta device, where tensors have shapes but no numbers; give it on a real device"
-        )
-    if t.is_complex():
-        raise TypeError(
-            f"{label} is complex ({t.dtype}); give real and imaginary part as two channels (torch.view_as_real(t),"
-            " joined again inside the forward function by torch.view_as_complex)"
-        )
-    if t.dtype in _EIGHT_BITS:
-        raise TypeError(
-            f"{label} has dtype {t.dtype}, which is for storage; compute in another precision: t.float() or"
-            " t.bfloat16()"
-        )
+    for is_strange, words in _STRANGE:
+        if is_strange(t):
+            raise TypeError(f"{label} {words.format(t=t)}")
 
 
 def read_tensor(
