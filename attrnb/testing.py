@@ -165,7 +165,7 @@ def _seeds(trial: Trial):
         torch.manual_seed(1)
         trial.compare(trial.attribute(), first, "a second time")
 
-
+# %% ../nbs/testing.ipynb #bfcb056e
 @_clause
 def _targets(trial: Trial):
     "int, list and tensors are forms of the same target; a class that there isn't is refused"
@@ -198,7 +198,7 @@ def _training_mode(trial: Trial):
     "a model in training mode is explained in evaluation mode"
     trial.compare(trial.attribute(model=copy.deepcopy(trial.model).train()), trial.attribute(), "in training mode")
 
-# %% ../nbs/testing.ipynb #0c474ff4
+# %% ../nbs/testing.ipynb #9ffa2752
 def state_of(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, list]:
     "What must be the same after a call as before"
     parameters, modules = list(model.parameters()), list(model.modules())
@@ -231,7 +231,7 @@ def unchanged(before: dict[str, list], after: dict[str, list]):
         ]
         hold(all(same), f"{what} changed")
 
-# %% ../nbs/testing.ipynb #a0fdf1eb
+# %% ../nbs/testing.ipynb #95619827
 class FailingHook:
     "A hook that counts its calls and raises at one of them"
 
@@ -243,7 +243,7 @@ class FailingHook:
         if self.calls == self.at:
             raise RuntimeError("the model failed")
 
-# %% ../nbs/testing.ipynb #d22611eb
+# %% ../nbs/testing.ipynb #b316c347
 @_clause
 def _left_as_found(trial: Trial):
     "model, inputs and random states are after a call as they were before; after an error of the model, too"
@@ -297,7 +297,7 @@ def _growth(trial: Trial):
         counts.append(sum(issubclass(type(thing), Tensor) for thing in gc.get_objects()))
     hold(counts[1] <= counts[0], f"{counts[1] - counts[0]} tensors more after six calls than after three")
 
-# %% ../nbs/testing.ipynb #abdca929
+# %% ../nbs/testing.ipynb #03519aaa
 def check_method(
     make: Callable,  # model -> method with `attribute(inputs, target=...)`: a class will do, or a function
     inputs: TensorOrTuple,  # (batch, ...), two examples or more; a tuple for a method that reads several
@@ -334,5 +334,5 @@ def check_method(
             raise AssertionError(f"{name}: {CLAUSES[name].__doc__}. Here: {found}") from error
     return names
 
-# %% ../nbs/testing.ipynb #4f183785
+# %% ../nbs/testing.ipynb #6d96d22d
 tell_parameters(__name__)
