@@ -88,7 +88,8 @@ class Fault:
         file = f"tests/test_{self.module}.py"
         pages = [p.relative_to(ROOT).as_posix() for p in wing_files(self.module)[1] if _stands_in_page(self, p)]
         first = (self.first if "/" in self.first else f"{file}::{self.first}",) if self.first else ()
-        return (*first, *(t for t in (file, *pages) if t not in first))
+        files = [file] if (ROOT / file).is_file() else []
+        return (*first, *(t for t in (*files, *pages) if t not in first))
 
 
 FAULTS = [
@@ -993,6 +994,41 @@ FAULTS = [
         "dict.fromkeys(method.flags if findings else (), True)",
         "{}",
         "test_what_is_found_on_the_way_answers_the_protocol_or_nothing",
+    # testing
+    Fault(
+        "testing-gap",
+        "a difference of any size is rounding",
+        "hold(gap <= self.rtol * largest,",
+        "hold(gap <= largest / self.rtol,",
+        "tests/test_contract.py::test_a_broken_method_is_caught_by_its_clause",
+    ),
+    Fault(
+        "testing-hooks",
+        "hooks of the modules are not looked at",
+        "list(getattr(m, kind)) for m in modules",
+        "[] for m in modules",
+        "tests/test_contract.py::test_a_broken_method_is_caught_by_its_clause",
+    ),
+    Fault(
+        "testing-seed",
+        "nothing is drawn between two calls",
+        "torch.manual_seed(1)",
+        "torch.manual_seed(torch.initial_seed())",
+        "tests/test_contract.py::test_a_broken_method_is_caught_by_its_clause",
+    ),
+    Fault(
+        "testing-growth",
+        "any growth is let pass",
+        "hold(counts[1] <= counts[0],",
+        "hold(counts[1] >= counts[0],",
+        "tests/test_contract.py::test_a_broken_method_is_caught_by_its_clause",
+    ),
+    Fault(
+        "testing-copy",
+        "the caller's model is used, not a copy",
+        "else copy.deepcopy(model)",
+        "else model",
+        "tests/test_contract.py::test_a_score_without_classes_and_the_callers_model_are_left_alone",
     ),
     # benchmark
     Fault(
