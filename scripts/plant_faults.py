@@ -994,6 +994,7 @@ FAULTS = [
         "dict.fromkeys(method.flags if findings else (), True)",
         "{}",
         "test_what_is_found_on_the_way_answers_the_protocol_or_nothing",
+    ),
     # testing
     Fault(
         "testing-gap",
