@@ -84,7 +84,7 @@ def run(words):
         annotations=words.annotations,
         images=some(40),
         target="predicted",
-        steps=steps,
+        masking_steps=steps,
         **common,
     )
     by_size = {name: (name, dict(unit=PATCH, rank="magnitude")) for name in ("deletion", "insertion", "difference")}
@@ -98,7 +98,7 @@ def run(words):
         annotations=words.annotations,
         images=some(40),
         target="predicted",
-        steps=steps,
+        masking_steps=steps,
         **common,
     )
     for truth, photographs, annotations in (

@@ -458,7 +458,9 @@ def test_the_benchmark_is_the_same_on_the_device(tmp_path, monkeypatch):
         "centre",
         "uniform",
     ]
-    wanted = dict(methods=methods, measures=list(test_benchmark.MEASURES), steps=4, data=test_benchmark.Squares(3))
+    wanted = dict(
+        methods=methods, measures=list(test_benchmark.MEASURES), masking_steps=4, data=test_benchmark.Squares(3)
+    )
     model = convolutional()
     model[2].inplace = model[5].inplace = False  # DeepLift
     expected = test_benchmark.small("cpu", model=model, **wanted)

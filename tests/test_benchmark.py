@@ -2,8 +2,10 @@
 
 import contextlib
 import csv
+import dataclasses
 import errno
 import functools
+import inspect
 import io
 import json
 import os
@@ -48,6 +50,7 @@ from attrnb.benchmark import (
     weights_hash,
     write_atomically,
 )
+from attrnb.benchmark.plan import Plan
 from attrnb.core import ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.measures import HIGHER_IS_BETTER, box_masks, energy_inside, faithfulness_curves
@@ -95,7 +98,7 @@ class Squares(torch.utils.data.Dataset):
 DRAW = BenchmarkRun.figure
 SMALL = dict(
     methods=["saliency", "neflag(n_points=2)", "gradient_shap(n_samples=3)", "random"],
-    steps=4,
+    masking_steps=4,
     batch_size=2,
     show_progress=False,
 )
@@ -329,6 +332,17 @@ def test_a_run_in_use_is_refused():
     small()
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_used_without(monkeypatch, number):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuses(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    assert small().missing == small().missing == 0
+
+
 def test_write_atomically_keeps_the_old_file_when_it_fails(monkeypatch):
     write_atomically("a.txt", b"old")
 
@@ -344,12 +358,28 @@ def test_write_atomically_keeps_the_old_file_when_it_fails(monkeypatch):
 # One configuration
 
 
+def test_the_arguments_are_the_fields_of_the_plan():
+    arguments = {name: p.default for name, p in inspect.signature(benchmark).parameters.items()}
+    fields = {f.name: f.default for f in dataclasses.fields(Plan)}
+    assert arguments.items() <= fields.items()
+    assert fields.keys() - arguments.keys() == {"team", "names", "about_model", "unseen"}
+    plan = Plan()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.seed = 1
+
+
+def test_old_words_work_for_a_version():
+    with pytest.warns(DeprecationWarning, match="masking_steps"):
+        old = benchmark(methods=["saliency"], folder="old", images=2, steps=2, show_progress=False)
+    assert old.manifest["configuration"]["measures"]["deletion"]["settings"]["steps"] == 2
+
+
 @pytest.mark.parametrize(
     "changes, said",
     [
         (dict(score="logit"), 'score: "probability" there, "logit" now'),
         (dict(seed=3), "seed: 0 there, 3 now"),
-        (dict(steps=5), "steps: 4 there, 5 now"),
+        (dict(masking_steps=5), "steps: 4 there, 5 now"),
         (dict(measures=["deletion"]), "measures.insertion"),
         (dict(target="predicted"), "target"),
         (dict(keep="float16"), "keep"),
@@ -376,17 +406,17 @@ def test_another_configuration_is_refused(changes, said):
 
 
 def test_numbers_of_numpy_are_numbers():
-    run = small(steps=np.int64(4), batch_size=np.int64(2), methods={"neflag": dict(n_points=np.int64(2))})
+    run = small(masking_steps=np.int64(4), batch_size=np.int64(2), methods={"neflag": dict(n_points=np.int64(2))})
     assert not run.failures
     with pytest.raises(ValueError, match="steps: 4 there, 5 now"):
-        small(steps=np.int64(5), methods={"neflag": dict(n_points=np.int64(2))})
+        small(masking_steps=np.int64(5), methods={"neflag": dict(n_points=np.int64(2))})
     with pytest.raises(ValueError, match="n_points: 2 there, 3 now"):
         small(methods={"neflag": dict(n_points=np.int64(3))})
 
 
 def test_another_version_is_refused(monkeypatch):
     small()
-    monkeypatch.setattr("attrnb.benchmark.run._versions", lambda: dict(attrnb="99"))
+    monkeypatch.setattr("attrnb.benchmark.plan._versions", lambda: dict(attrnb="99"))
     with pytest.raises(ValueError, match='versions.attrnb.* there, "99" now'):
         small()
 
@@ -680,7 +710,7 @@ def test_labels_out_of_range_and_images_that_hold_nan():
         (dict(methods={"a": 3}), TypeError, "a method must be"),
         (dict(measures=["delition"]), ValueError, "did you mean deletion"),
         (dict(score="loss"), ValueError, "logit"),
-        (dict(steps=0), ValueError, "steps"),
+        (dict(masking_steps=0), ValueError, "masking_steps"),
         (dict(batch_size=0), ValueError, "batch_size"),
         (dict(images=0), ValueError, "images"),
         (dict(keep="int8"), ValueError, "float16"),
@@ -751,8 +781,8 @@ class Counting(nn.Module):
         (dict(substrate=float("nan")), ValueError, "nan|NaN|finite"),
         (dict(unit=0), ValueError, "unit"),
         (dict(unit=float("nan"), measures=["energy_inside"]), ValueError, "unit"),
-        (dict(rank="abs", measures=["energy_inside"]), ValueError, "rank"),
-        (dict(rank="abs"), ValueError, "rank"),
+        (dict(sign="abs", measures=["energy_inside"]), ValueError, "rank"),
+        (dict(sign="abs"), ValueError, "rank"),
         (dict(target=1.5), TypeError, "class number"),
         (dict(target=True), TypeError, "class number"),
         (dict(target=-1), ValueError, "counted from 0"),
@@ -1088,7 +1118,9 @@ class Corners(nn.Module):
 
 def test_the_constant_map_does_not_know_where_the_evidence_is():
     data = [(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(i)), 0) for i in range(12)]
-    how = dict(model=Corners(), data=data, methods=["uniform"], measures=["deletion"], unit=4, steps=16, score="logit")
+    how = dict(
+        model=Corners(), data=data, methods=["uniform"], measures=["deletion"], unit=4, masking_steps=16, score="logit"
+    )
     first, second = (small(f"corner{t}", target=t, **how).summary()[0]["mean"] for t in (0, 1))
     assert abs(first - second) < 0.6 and 1.9 < first < 3.1, (first, second)  # by position 0.2 and 4.9
 
@@ -1451,9 +1483,13 @@ def test_file_names_that_are_no_valid_text():
     os.makedirs(b"photos")
     Image.effect_noise((120, 120), 60).convert("RGB").save("a.png")
     os.rename(b"a.png", b"photos/caf\xe9.png")
-    run = benchmark(load_model("shapes"), "photos", ["centre"], ["deletion"], "run", steps=2, show_progress=False)
+    run = benchmark(
+        load_model("shapes"), "photos", ["centre"], ["deletion"], "run", masking_steps=2, show_progress=False
+    )
     assert not run.failures
-    again = benchmark(load_model("shapes"), "photos", ["centre"], ["deletion"], "run", steps=2, show_progress=False)
+    again = benchmark(
+        load_model("shapes"), "photos", ["centre"], ["deletion"], "run", masking_steps=2, show_progress=False
+    )
     assert values_of(again) == values_of(run)
 
 
@@ -1533,7 +1569,7 @@ def test_corrupt_images_are_reported_and_counted_and_the_rest_goes_on(photograph
         ["saliency", "centre"],
         folder="run",
         annotations="boxes.json",
-        steps=4,
+        masking_steps=4,
         show_progress=False,
     )
     assert run.missing == 0
@@ -1573,7 +1609,7 @@ def test_boxes_polygons_and_masks_go_the_way_of_the_photograph(photographs):
 def test_photographs_without_annotations_explain_the_predicted_class(photographs):
     for name in ("bad.jpg", "cut.jpg"):
         os.remove(f"photos/{name}")
-    run = benchmark(load_model("shapes"), photographs, ["saliency"], folder="run", steps=4, show_progress=False)
+    run = benchmark(load_model("shapes"), photographs, ["saliency"], folder="run", masking_steps=4, show_progress=False)
     assert run.measures == ["deletion", "insertion", "difference"]
     assert all(r["target"] == r["predicted"] for r in run.rows) and not run.failures
 
@@ -1649,7 +1685,7 @@ def test_a_mask_in_a_format_that_is_run_is_refused(photographs):
         ["centre"],
         folder="run",
         annotations={"a.jpg": dict(label=1, mask="../mask.png"), "sub/b.png": dict(label=1)},
-        steps=2,
+        masking_steps=2,
         show_progress=False,
     )
     assert [r["example"] for r in run.failures] == ["a.jpg"] and "cannot identify image" in run.failures[0]["error"]

@@ -9,6 +9,8 @@ from attrnb.benchmark.methods import *
 from attrnb.benchmark.plan import *
 from attrnb.benchmark.report import *
 from attrnb.benchmark.run import *
+from attrnb.benchmark.team import *
+from attrnb.benchmark.trial import *
 from attrnb.benchmark.units import *
 
 __getattr__ = names_behind(__name__)

@@ -255,6 +255,13 @@ class _Shapes(Dataset):
         )
 
 
+def _finite(values: Tensor, holder: str) -> Tensor:
+    "The values; ValueError, which names their holder, when NaN or infinity is among them"
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{holder} NaN or infinity")
+    return values
+
+
 class _NotAnImage(TypeError):
     "An item of a dataset whose kind can't be used, which goes for all of them"
 
@@ -301,9 +308,7 @@ def _read_mask(mask, image: Tensor) -> Tensor:
         ) from None
     if mask.shape[-2:] != image.shape[-2:] or mask.shape[:-2].numel() != 1:
         raise ValueError(f"the mask is {tuple(mask.shape)}, the image {tuple(image.shape[-2:])}")
-    if mask.is_floating_point() and not torch.isfinite(mask).all():
-        raise ValueError("the mask holds NaN or infinity")
-    return mask.detach().bool().reshape(image.shape[-2:])
+    return _finite(mask, "the mask holds").detach().bool().reshape(image.shape[-2:])
 
 
 def _read_label(label) -> int:

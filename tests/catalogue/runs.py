@@ -53,7 +53,7 @@ def bench(model=net, data=data, methods=("centre", "uniform"), measures=("deleti
     with mock.patch.object(b.BenchmarkRun, "figure", undrawn):
         shutil.rmtree(folder, ignore_errors=True) if isinstance(folder, str) and folder == "run" else None
         return b.benchmark(
-            model, data, methods, measures, folder, **(dict(steps=2, unit=4, show_progress=False) | settings)
+            model, data, methods, measures, folder, **(dict(masking_steps=2, unit=4, show_progress=False) | settings)
         )
 
 
@@ -139,7 +139,7 @@ for kind, target in dict(
         right(lambda v: set(v) == {2}) | refused("target"),
     )
 rows.settings("bench", bench, "score", CHOICE, words="score|of=")
-rows.settings("bench", bench, "steps", WHOLE)
+rows.settings("bench", bench, "masking_steps", WHOLE)
 rows.settings(
     "bench",
     bench,
@@ -151,7 +151,7 @@ rows.settings(
 rows.settings(
     "bench", bench, "unit", dict(zero=0, negative=-1, half=1.5, text="pixel", none=None, boolean=True, list=[1])
 )
-rows.settings("bench", bench, "rank", CHOICE | dict(abs="abs"))
+rows.settings("bench", bench, "sign", CHOICE | dict(abs="abs"), words="sign|rank")
 rows.settings("bench", bench, "seed", {k: v for k, v in SEED.items() if k != "huge"} | dict(none=None))
 rows.settings("bench", bench, "batch_size", WHOLE)
 rows.settings("bench", bench, "internal_batch_size", {k: v for k, v in WHOLE.items() if k != "none"})
@@ -559,7 +559,7 @@ def rows_without(key):
 
 USES = dict(
     go_on=lambda: b.benchmark(
-        net, data, ("centre", "uniform"), ("deletion",), "damaged", steps=2, unit=4, show_progress=False
+        net, data, ("centre", "uniform"), ("deletion",), "damaged", masking_steps=2, unit=4, show_progress=False
     ),
     read=lambda: b.BenchmarkRun("damaged").table(),
     attributions=lambda: b.BenchmarkRun("damaged").attributions("centre"),
