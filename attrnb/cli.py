@@ -353,7 +353,7 @@ def bench(
         score=score,
         annotations=annotations,
         images=6 if images is None and photographs is None else images,
-        steps=steps,
+        masking_steps=steps,
         substrate=_number(substrate),
         unit=_number(unit),
         seed=seed,
