@@ -142,7 +142,7 @@ def _as_attributions(result, inputs: Tensor) -> Tensor:
         )
     return result if result.is_floating_point() else result.to(inputs.dtype)
 
-
+# %% ../../nbs/benchmark/70_units.ipynb #b506d4fc
 class ReadyMethod:
     "A method of the plan, ready to be called, on a network that counts its rows"
 
