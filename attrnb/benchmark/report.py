@@ -8,19 +8,21 @@ Docs: https://attrnb.github.io/attrnb/benchmark/report.html.md"""
 __all__ = ['BenchmarkRun']
 
 # %% ../../nbs/benchmark/80_report.ipynb #a4b0377a
-import csv
 import io
 import math
 import re
+from collections.abc import Iterable, Sequence
+from csv import writer as csv_writer
 from pathlib import Path
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 from .folder import _UNIT, _path, _read_manifest, _read_shard, _results, _unit_name, write_atomically
 from .methods import _known, visible_text
-from ..core import bootstrap_interval
 from ..plots import AttributionFigure
+from ..statistics import bootstrap_interval
 
 # %% ../../nbs/benchmark/80_report.ipynb #7c4cadc2
 class BenchmarkRun:
@@ -39,9 +41,8 @@ class BenchmarkRun:
             raise ValueError(f"{folder} holds no run (no manifest.json)")
         self.manifest = _read_manifest(self.folder)
         order = {m: k for k, m in enumerate(self.methods)}
-        self.rows = sorted(
-            (r for r in _results(self.folder) if r["method"] in order), key=lambda r: (r["index"], order[r["method"]])
-        )
+        rows = [r for r in _results(self.folder) if r["method"] in order]
+        self.rows = sorted(rows, key=lambda r: (r["index"], order[r["method"]]))
 
     @property
     def methods(self) -> list[str]:
@@ -75,305 +76,89 @@ class BenchmarkRun:
             f" methods, {len(self.measures)} measures, {len(self.failures)} failed, {self.missing} missing)"
         )
 
-    def values(
-        self,
-        method: str,  # label of a method
-        measure: str,  # label of a measure
-    ) -> dict[str, float]:
-        "Example -> value, where there is one. Raises ValueError for an unknown label."
-        _known(method, dict.fromkeys(self.methods), "method")
-        _known(measure, dict.fromkeys(self.measures), "measure")
-        return {
-            r["example"]: r["values"][measure]
-            for r in self.rows
-            if r["method"] == method and r["values"][measure] is not None
-        }
+# %% ../../nbs/benchmark/80_report.ipynb #5781248d
+@patch
+def values(
+    self: BenchmarkRun,
+    method: str,  # label of a method
+    measure: str,  # label of a measure
+) -> dict[str, float]:
+    "Example -> value, where there is one. Raises ValueError for an unknown label."
+    _known(method, dict.fromkeys(self.methods), "method")
+    _known(measure, dict.fromkeys(self.measures), "measure")
+    rows = [r for r in self.rows if r["method"] == method]
+    return {r["example"]: r["values"][measure] for r in rows if r["values"][measure] is not None}
 
-    def attributions(
-        self,
-        method: str,  # label of a method
-    ) -> dict[str, Tensor]:
-        """Example -> attributions (channels or 1, H, W) as kept.
 
-        Raises ValueError for an unknown label, files that are damaged or gone, and when none were kept
-        (keep=None).
-        """
-        _known(method, dict.fromkeys(self.methods), "method")
-        names, keep = self.manifest["examples"], self.manifest["configuration"].get("keep")
-        if keep is None:
-            raise ValueError(
-                "no attributions were kept in this run (keep=None); they take a run of their own, in another folder"
-            )
-        tail = _unit_name(0, method)[6:]
-        shards = [
-            p
-            for p in (self.folder / "attributions").glob("*.safetensors")
-            if _UNIT.fullmatch(p.name) and p.stem.endswith(tail)
-        ]
-        found = {
-            k: v
-            for path in sorted(shards, key=lambda p: (p.stat().st_mtime_ns, p.name))
-            for k, v in _read_shard(path, len(names)).items()
-        }
-        gone = [r["example"] for r in self.rows if r["method"] == method and not r["error"] and r["index"] not in found]
-        if gone:
-            raise ValueError(
-                f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'}"
-                f" ({', '.join(map(visible_text, gone[:3]))}{', ...' if len(gone) > 3 else ''}); remove their files in"
-                " results to have them done again"
-            )
-        return {names[i]: found[i] for i in sorted(found)}
+@patch
+def attributions(
+    self: BenchmarkRun,
+    method: str,  # label of a method
+) -> dict[str, Tensor]:
+    """Example -> attributions (channels or 1, H, W) as kept.
 
-    def summary(
-        self,
-        reference: str | None = None,  # method that the others are compared with; default the first
-        level: float = 0.95,  # of the intervals
-    ) -> list[dict]:
-        """One dictionary per method and measure: examples, mean, low, high, and the paired difference to the
-        reference with its own low and high (None for the reference itself). Raises ValueError for an unknown
-        reference.
-        """
-        reference = self.methods[0] if reference is None else reference
-        _known(reference, dict.fromkeys(self.methods), "method")
-        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-            raise ValueError(f"level is {level!r}; it must be a number between 0 and 1")
-        rows = []
-        for measure in self.measures:
-            base = self.values(reference, measure)
-            for method in self.methods:
-                values = self.values(method, measure)
-                mean, low, high = _interval(list(values.values()), level)
-                row = dict(
-                    method=method,
-                    measure=measure,
-                    examples=len(values),
-                    mean=mean,
-                    low=low,
-                    high=high,
-                    pairs=None,
-                    difference=None,
-                    difference_low=None,
-                    difference_high=None,
-                )
-                if method != reference:
-                    pairs = [v - base[e] for e, v in values.items() if e in base]
-                    difference, low, high = _interval(pairs, level)
-                    row |= dict(pairs=len(pairs), difference=difference, difference_low=low, difference_high=high)
-                rows.append(row)
-        return rows
-
-    def table(
-        self,
-        reference: str | None = None,  # method that the others are compared with; default the first
-        level: float = 0.95,  # of the intervals
-    ) -> str:
-        """Markdown: means with intervals and the cost per example (a dash where it isn't known), then differences to
-        the reference on the same examples, bold where the interval excludes zero, then what failed.
-        """
-        reference = self.methods[0] if reference is None else reference
-        summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
-        arrows = {
-            m: {"higher": " ↑", "lower": " ↓"}.get(o["better"], "") for m, o in self._described("measures").items()
-        }
-        heads = [_literal(m) + arrows[m] for m in self.measures]
-        count = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
-        head = ["method", "examples", "failed", *heads, "gradients", "forward rows"]
-        lines = [head]
-        for m in self.methods:
-            good = [r for r in count[m] if not r["error"]]
-            costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
-            lines.append(
-                [
-                    _literal(m),
-                    str(len(good)),
-                    str(len(count[m]) - len(good)),
-                    *(_with_interval(*(summary[m, k][c] for c in ("mean", "low", "high"))) for k in self.measures),
-                    *costs,
-                ]
-            )
-        few = (
-            " With fewer than ten examples such intervals are too narrow."
-            if max(map(len, count.values()), default=0) < 10
-            else ""
+    Raises ValueError for an unknown label, files that are damaged or gone, and when none were kept
+    (keep=None).
+    """
+    _known(method, dict.fromkeys(self.methods), "method")
+    names = self.manifest["examples"]
+    if self.manifest["configuration"].get("keep") is None:
+        raise ValueError(
+            "no attributions were kept in this run (keep=None); they take a run of their own, in another folder"
         )
-        text = [
-            f"Means over examples with {level:.0%} bootstrap intervals; cost per example.{few}",
-            "",
-            _markdown(lines),
-        ]
-        if len(self.methods) > 1:
-            lines = [["method", *heads]]
-            for m in self.methods:
-                if m != reference:
-                    lines.append(
-                        [
-                            _literal(m),
-                            *(
-                                _with_interval(
-                                    *(summary[m, k][c] for c in ("difference", "difference_low", "difference_high")),
-                                    signed=True,
-                                )
-                                for k in self.measures
-                            ),
-                        ]
-                    )
-            text += [
-                "",
-                f"Difference to {_literal(reference)} on the same examples (bold: the interval excludes zero).",
-                "",
-                _markdown(lines),
-            ]
-        return "\n".join(text + self._notes()) + "\n"
-
-    def _described(self, what):
-        return self.manifest["configuration"][what]
-
-    def _notes(self) -> list[str]:
-        "What failed or was not defined, counted by reason"
-        lines = []
-        reasons, undefined, said = {}, {}, {}
-        images = {r["example"]: r["error"] for r in self.failures if r["error"].startswith("image: ")}
-        for r in self.rows:
-            if r["error"] and r["example"] not in images:
-                reasons.setdefault((r["method"], r["error"]), []).append(r["example"])
-            for measure, error in r["errors"].items():
-                undefined.setdefault((measure, error), set()).add(r["example"])
-            for warning in r["warnings"]:
-                said.setdefault((r["method"], re.sub(r"example.*?\]", "an example", warning)), []).append(r["example"])
-        if self.missing:
-            lines.append(f"- not finished: {self.missing} pairs of example and method are missing")
-        unseen = [m for m in self.methods if self._described("methods")[m]["kind"] != "floor" and self._never_called(m)]
-        lines += [
-            f"- {m} was not seen to use the model: no row passed it. It ignores the model, or explains another one"
-            for m in unseen
-        ]
-        lines += [
-            f"- {len(images)} of {len(self.manifest['examples'])} images could not be used; {name}:"
-            f" {error.removeprefix('image: ')}"
-            for name, error in list(images.items())[:1]
-        ]
-        lines += [f"- {name}: {error.removeprefix('image: ')}" for name, error in list(images.items())[1:5]]
-        lines += [f"- {m} failed on {len(e)} examples: {error}" for (m, error), e in reasons.items()]
-        lines += [f"- {m} has no value for {len(e)} examples: {error}" for (m, error), e in undefined.items()]
-        lines += [f"- {m} warned on {len(e)} examples: {warning}" for (m, warning), e in said.items()]
-        return ["", *map(_literal, lines)] if lines else []
-
-    def _never_called(self, method: str) -> bool:
-        good = [r for r in self.rows if r["method"] == method and not r["error"]]
-        return bool(good) and not any(r["forward_rows"] for r in good)
-
-    def csv(self) -> str:
-        """Tidy text: one line per example, method and measure; an empty value has its reason in the last column.
-
-        Words that a spreadsheet would take for a formula begin with an apostrophe.
-        """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(
-            [
-                "example",
-                "target",
-                "method",
-                "measure",
-                "value",
-                "seconds",
-                "gradient_evaluations",
-                "forward_rows",
-                "error",
-            ]
+    tail = _unit_name(0, method)[6:]
+    shards = [p for p in (self.folder / "attributions").glob("*.safetensors") if _UNIT.fullmatch(p.name)]
+    maps = {}
+    for path in sorted(shards, key=lambda p: (p.stat().st_mtime_ns, p.name)):
+        if path.stem.endswith(tail):
+            maps |= _read_shard(path, len(names))
+    gone = [r["example"] for r in self.rows if r["method"] == method and not r["error"] and r["index"] not in maps]
+    if gone:
+        raise ValueError(
+            f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'}"
+            f" ({', '.join(map(visible_text, gone[:3]))}{', ...' if len(gone) > 3 else ''}); remove their files in"
+            " results to have them done again"
         )
-        for r in self.rows:
-            for m in self.measures:
-                value = r["values"][m]
-                writer.writerow(
-                    [
-                        _no_formula(r["example"]),
-                        r["target"],
-                        _no_formula(r["method"]),
-                        _no_formula(m),
-                        "" if value is None else repr(value),
-                        f"{r['seconds']:.6f}",
-                        *("" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")),
-                        _no_formula(r["error"] or r["errors"].get(m, "")),
-                    ]
-                )
-        return text.getvalue()
+    return {names[i]: maps[i] for i in sorted(maps)}
 
-    def figure(
-        self,
-        reference: str | None = None,  # its mean is drawn as a line; default the first method
-        level: float = 0.95,  # of the intervals
-    ) -> AttributionFigure:
-        "The figure: one panel per measure, a point with its interval per method; floors are grey squares."
-        reference = self.methods[0] if reference is None else reference
-        summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
-        n, columns = len(self.measures), min(3, len(self.measures))
-        fig = AttributionFigure(
-            figsize=(1.6 + 2.6 * columns, (0.85 + 0.24 * len(self.methods)) * math.ceil(n / columns)),
-            layout="constrained",
-            dpi=90,
-        )
-        axes = fig.subplots(math.ceil(n / columns), columns, squeeze=False, sharey=True)
-        for ax in axes.flat[n:]:
-            ax.set_visible(False)
-        for ax, measure in zip(axes.flat, self.measures):
-            base = summary[reference, measure]["mean"]
-            if base is not None:
-                ax.axvline(base, color="0.75", linewidth=1, zorder=0)
-            for y, method in enumerate(self.methods):
-                r = summary[method, measure]
-                if r["mean"] is not None:
-                    color, marker = _LOOK[self._described("methods")[method]["kind"]]
-                    ends = [[0], [0]] if r["low"] is None else [[r["mean"] - r["low"]], [r["high"] - r["mean"]]]
-                    ax.errorbar(
-                        [r["mean"]],
-                        [y],
-                        xerr=ends,
-                        color=color,
-                        marker=marker,
-                        markersize=4.5,
-                        linewidth=1.3,
-                        capsize=2,
-                    )
-            better = self._described("measures")[measure]["better"]
-            ax.set_title(_drawn(measure.replace("_", " ")) + (f"\n{better} is better" if better else ""), fontsize=9)
-            ax.tick_params(labelsize=8)
-            ax.set_yticks(range(len(self.methods)), [_drawn(m) for m in self.methods])
-            ax.set_ylim(len(self.methods) - 0.5, -0.5)
-        return fig
+# %% ../../nbs/benchmark/80_report.ipynb #ad8bae56
+def _interval(values: Sequence[float], level: float) -> tuple:
+    "Mean, low and high; None where there are too few values"
+    if len(values) < 2:
+        return (*values, None, None, None)[:3]
+    n_resamples = max(500, min(10_000, 20_000_000 // len(values)))
+    return bootstrap_interval(torch.tensor(values, dtype=torch.float64), level, n_resamples=n_resamples)
 
-    def write(
-        self,
-        reference: str | None = None,  # see table
-    ):
-        "Write table.csv, table.md and figure.png into the folder; returns None. Raises OSError when that fails."
-        write_atomically(self.folder / "table.csv", self.csv().encode("utf-8", "backslashreplace"))
-        write_atomically(self.folder / "table.md", self.table(reference).encode("utf-8", "backslashreplace"))
-        picture = io.BytesIO()
-        self.figure(reference).savefig(picture, format="png", dpi=120)
-        write_atomically(self.folder / "figure.png", picture.getvalue())
+
+@patch
+def summary(
+    self: BenchmarkRun,
+    reference: str | None = None,  # method that the others are compared with; default the first
+    level: float = 0.95,  # of the intervals
+) -> list[dict]:
+    """One dictionary per method and measure: examples, mean, low, high, and the paired difference to the
+    reference with its own low and high (None for the reference itself). Raises ValueError for an unknown
+    reference.
+    """
+    reference = self.methods[0] if reference is None else reference
+    _known(reference, dict.fromkeys(self.methods), "method")
+    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+        raise ValueError(f"level is {level!r}; it must be a number between 0 and 1")
+    rows = []
+    for measure in self.measures:
+        base = self.values(reference, measure)
+        for method in self.methods:
+            values = self.values(method, measure)
+            row = dict(method=method, measure=measure, examples=len(values))
+            row |= zip(("mean", "low", "high"), _interval(list(values.values()), level))
+            pairs = [v - base[e] for e, v in values.items() if e in base]
+            compared = [None] * 4 if method == reference else [len(pairs), *_interval(pairs, level)]
+            rows.append(row | dict(zip(("pairs", "difference", "difference_low", "difference_high"), compared)))
+    return rows
 
 # %% ../../nbs/benchmark/80_report.ipynb #7b6a1b7c
-_LOOK = {"attrnb": ("#0072B2", "o"), "captum": ("#D55E00", "^"), "floor": ("#777777", "s"), "other": ("#009E73", "D")}
-
-
-def _interval(values: list[float], level: float) -> tuple:
-    "Mean, low and high; None where there are too few values"
-    if not values:
-        return None, None, None
-    if len(values) < 2:
-        return values[0], None, None
-    return bootstrap_interval(
-        torch.tensor(values, dtype=torch.float64), level, n_resamples=max(500, min(10_000, 20_000_000 // len(values)))
-    )
-
-
-def _mean_cost(costs: list[float | None]) -> str:
-    "The mean, or a dash where nothing was counted"
-    return f"{sum(costs) / len(costs):.4g}" if costs and None not in costs else "-"
-
-
 def _with_interval(mean, low, high, signed=False) -> str:
+    "A number with its interval; bold where a difference has one sign only"
     if mean is None:
         return "-"
     sign = "+" if signed else ""
@@ -385,8 +170,150 @@ def _with_interval(mean, low, high, signed=False) -> str:
 
 def _literal(text: str) -> str:
     "Names and reasons as Markdown shows them, whatever a file is called: no tags, no links, no control characters"
-    text = re.sub(r"\]\(|\]\[", lambda found: "]\\" + found[0][1], visible_text(text))
+    text = re.sub(r"\]\(|\]\[", lambda match: "]\\" + match[0][1], visible_text(text))
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;").replace("`", "\\`")
+
+
+def aligned(
+    lines: Sequence[Sequence[str]],  # of cells, first line the head
+) -> list[list[str]]:
+    "The cells with spaces, so that columns have one width: words to the left, and from the second on to the right."
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    "A Markdown table, first line the head; numbers to the right"
+    head, *rows = aligned([[cell.replace("|", r"\|") for cell in line] for line in lines])
+    rule = "|".join("-" * (len(c) + 2) if k == 0 else "-" * (len(c) + 1) + ":" for k, c in enumerate(head))
+    rows = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([rows[0], f"|{rule}|", *rows[1:]])
+
+# %% ../../nbs/benchmark/80_report.ipynb #1462fe04
+def _counted(events: Iterable[tuple[str, str, str]], form: str) -> list[str]:
+    "Lines about who, on how many examples, and why"
+    examples = {}
+    for who, why, example in events:
+        examples.setdefault((who, why), set()).add(example)
+    return [form.format(who=who, n=len(names), why=why) for (who, why), names in examples.items()]
+
+
+@patch
+def _notes(self: BenchmarkRun) -> list[str]:
+    "What failed or was not defined, counted by reason"
+    lines, about = [], self.manifest["configuration"]["methods"]
+    if self.missing:
+        lines.append(f"- not finished: {self.missing} pairs of example and method are missing")
+    for m in self.methods:
+        rows = [r["forward_rows"] for r in self.rows if r["method"] == m and not r["error"]]
+        if about[m]["kind"] != "floor" and rows and not any(rows):
+            lines.append(
+                f"- {m} was not seen to use the model: no row passed it. It ignores the model, or explains another one"
+            )
+    images = {r["example"]: r["error"] for r in self.failures if r["error"].startswith("image: ")}
+    for k, (name, error) in enumerate(list(images.items())[:5]):
+        head = "" if k else f"{len(images)} of {len(self.manifest['examples'])} images could not be used; "
+        lines.append(f"- {head}{name}: {error.removeprefix('image: ')}")
+    lines += _counted(
+        ((r["method"], r["error"], r["example"]) for r in self.failures if r["example"] not in images),
+        "- {who} failed on {n} examples: {why}",
+    )
+    lines += _counted(
+        ((measure, error, r["example"]) for r in self.rows for measure, error in r["errors"].items()),
+        "- {who} has no value for {n} examples: {why}",
+    )
+    lines += _counted(
+        (
+            (r["method"], re.sub(r"example.*?\]", "an example", w), r["example"])
+            for r in self.rows
+            for w in r["warnings"]
+        ),
+        "- {who} warned on {n} examples: {why}",
+    )
+    return ["", *map(_literal, lines)] if lines else []
+
+# %% ../../nbs/benchmark/80_report.ipynb #c8a639a1
+def _mean_cost(costs: Sequence[float | None]) -> str:
+    "The mean, or a dash where nothing was counted"
+    return f"{sum(costs) / len(costs):.4g}" if costs and None not in costs else "-"
+
+
+@patch
+def table(
+    self: BenchmarkRun,
+    reference: str | None = None,  # method that the others are compared with; default the first
+    level: float = 0.95,  # of the intervals
+) -> str:
+    """Markdown: means with intervals and the cost per example (a dash where it isn't known), then differences to
+    the reference on the same examples, bold where the interval excludes zero, then what failed.
+    """
+    reference = self.methods[0] if reference is None else reference
+    summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
+    arrows = {"higher": " ↑", "lower": " ↓"}
+    described = self.manifest["configuration"]["measures"].items()
+    heads = [_literal(m) + arrows.get(about["better"], "") for m, about in described]
+    rows = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
+    means = [["method", "examples", "failed", *heads, "gradients", "forward rows"]]
+    differences = [["method", *heads]]
+    for m in self.methods:
+        good, own = [r for r in rows[m] if not r["error"]], [summary[m, k] for k in self.measures]
+        numbers = [str(len(good)), str(len(rows[m]) - len(good))]
+        costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
+        means.append([_literal(m), *numbers, *(_with_interval(r["mean"], r["low"], r["high"]) for r in own), *costs])
+        if m != reference:
+            ends = [(r["difference"], r["difference_low"], r["difference_high"]) for r in own]
+            differences.append([_literal(m), *(_with_interval(*e, signed=True) for e in ends)])
+    few = max(map(len, rows.values()), default=0) < 10
+    text = [
+        f"Means over examples with {level:.0%} bootstrap intervals; cost per example."
+        f"{' With fewer than ten examples such intervals are too narrow.' if few else ''}",
+        "",
+        _markdown(means),
+    ]
+    if len(self.methods) > 1:
+        head = f"Difference to {_literal(reference)} on the same examples (bold: the interval excludes zero)."
+        text += ["", head, "", _markdown(differences)]
+    return "\n".join(text + self._notes()) + "\n"
+
+# %% ../../nbs/benchmark/80_report.ipynb #1a0b146c
+_COLUMNS = (
+    "example",
+    "target",
+    "method",
+    "measure",
+    "value",
+    "seconds",
+    "gradient_evaluations",
+    "forward_rows",
+    "error",
+)
+
+
+def _no_formula(text: str) -> str:
+    "A word that a spreadsheet doesn't calculate"
+    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@") or text[:1] in ("\t", "\r", "\n") else text
+
+
+@patch
+def csv(self: BenchmarkRun) -> str:
+    """Tidy text: one line per example, method and measure; an empty value has its reason in the last column.
+
+    Words that a spreadsheet would take for a formula begin with an apostrophe.
+    """
+    text = io.StringIO()
+    writer = csv_writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for r in self.rows:
+        cost = ["" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")]
+        example, method = _no_formula(r["example"]), _no_formula(r["method"])
+        for m in self.measures:
+            value = "" if r["values"][m] is None else repr(r["values"][m])
+            error = _no_formula(r["error"] or r["errors"].get(m, ""))
+            writer.writerow([example, r["target"], method, _no_formula(m), value, f"{r['seconds']:.6f}", *cost, error])
+    return text.getvalue()
+
+# %% ../../nbs/benchmark/80_report.ipynb #fcd5592e
+_LOOK = {"attrnb": ("#0072B2", "o"), "captum": ("#D55E00", "^"), "floor": ("#777777", "s"), "other": ("#009E73", "D")}
 
 
 def _drawn(text: str) -> str:
@@ -394,24 +321,54 @@ def _drawn(text: str) -> str:
     return visible_text(text).replace("$", r"\$")
 
 
-def _no_formula(text: str) -> str:
-    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@") or text[:1] in ("\t", "\r", "\n") else text
+def _draw_panel(ax, kinds: Sequence[str], points: Sequence[dict]):
+    "A point with its interval per method, from the top"
+    for y, (kind, r) in enumerate(zip(kinds, points)):
+        if r["mean"] is not None:
+            color, marker = _LOOK[kind]
+            ends = [[0], [0]] if r["low"] is None else [[r["mean"] - r["low"]], [r["high"] - r["mean"]]]
+            style = dict(color=color, marker=marker, markersize=4.5, linewidth=1.3, capsize=2)
+            ax.errorbar([r["mean"]], [y], xerr=ends, **style)
+    ax.tick_params(labelsize=8)
+    ax.set_yticks(range(len(points)), [_drawn(r["method"]) for r in points])
+    ax.set_ylim(len(points) - 0.5, -0.5)
 
 
-def _markdown(lines: list[list[str]]) -> str:
-    "A Markdown table, first line the head; numbers to the right"
-    lines = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    widths = [max(len(line[c]) for line in lines) for c in range(len(lines[0]))]
-    rows = [
-        "| "
-        + " | ".join(cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths)))
-        + " |"
-        for line in lines
-    ]
-    return "\n".join(
-        [
-            rows[0],
-            "|" + "|".join("-" * (w + 2) if c == 0 else "-" * (w + 1) + ":" for c, w in enumerate(widths)) + "|",
-            *rows[1:],
-        ]
-    )
+@patch
+def figure(
+    self: BenchmarkRun,
+    reference: str | None = None,  # its mean is drawn as a line; default the first method
+    level: float = 0.95,  # of the intervals
+) -> AttributionFigure:
+    "The figure: one panel per measure, a point with its interval per method; floors are grey squares."
+    reference = self.methods[0] if reference is None else reference
+    summary, configuration = self.summary(reference, level), self.manifest["configuration"]
+    n, columns = len(self.measures), min(3, len(self.measures))
+    lines = math.ceil(n / columns)
+    size = (1.6 + 2.6 * columns, (0.85 + 0.24 * len(self.methods)) * lines)
+    fig = AttributionFigure(figsize=size, layout="constrained", dpi=90)
+    axes = fig.subplots(lines, columns, squeeze=False, sharey=True)
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    for ax, measure in zip(axes.flat, self.measures):
+        points = [r for r in summary if r["measure"] == measure]
+        base = next(r["mean"] for r in points if r["method"] == reference)
+        if base is not None:
+            ax.axvline(base, color="0.75", linewidth=1, zorder=0)
+        _draw_panel(ax, [configuration["methods"][m]["kind"] for m in self.methods], points)
+        better = configuration["measures"][measure]["better"]
+        ax.set_title(_drawn(measure.replace("_", " ")) + (f"\n{better} is better" if better else ""), fontsize=9)
+    return fig
+
+
+@patch
+def write(
+    self: BenchmarkRun,
+    reference: str | None = None,  # see table
+):
+    "Write table.csv, table.md and figure.png into the folder; returns None. Raises OSError when that fails."
+    write_atomically(self.folder / "table.csv", self.csv().encode("utf-8", "backslashreplace"))
+    write_atomically(self.folder / "table.md", self.table(reference).encode("utf-8", "backslashreplace"))
+    picture = io.BytesIO()
+    self.figure(reference).savefig(picture, format="png", dpi=120)
+    write_atomically(self.folder / "figure.png", picture.getvalue())
