@@ -1113,8 +1113,8 @@ FAULTS = [
     Fault(
         "explore-region",
         "rows and columns of a region swapped",
-        "part = values[top:bottom, left:right]",
-        "part = values[left:right, top:bottom]",
+        "inside[tuple(map(slice, region[: len(sides)], region[len(sides) :]))] = True",
+        "inside[tuple(map(slice, region[: len(sides)], region[len(sides) :]))[::-1]] = True",
         "test_region_by_clicks_sliders_and_trait",
     ),
     Fault(
@@ -1135,7 +1135,7 @@ FAULTS = [
     Fault(
         "explore-threads",
         "calls of other threads are counted",
-        "        if threading.get_ident() != self.thread:\n            return\n",
+        "    if threading.get_ident() != self.thread:\n        return\n",
         "",
         "test_watch_counts_only_its_own_thread",
     ),
@@ -1156,8 +1156,8 @@ FAULTS = [
     Fault(
         "explore-corners",
         "a region ends at the first corner",
-        "max(a[2], cell[2]), max(a[3], cell[3])",
-        "min(a[2], cell[2]), min(a[3], cell[3])",
+        "*map(max, first[2:], cell[2:])",
+        "*map(min, first[2:], cell[2:])",
         "test_region_by_clicks_sliders_and_trait",
     ),
     Fault(
@@ -1170,8 +1170,8 @@ FAULTS = [
     Fault(
         "explore-cancelled",
         "a cancelled job goes on",
-        "        if self.stop.is_set():\n            raise Cancelled()\n",
-        "        return\n",
+        "    if self.stop.is_set():\n        raise Cancelled()\n",
+        "    return\n",
         "test_cancel_stops_at_the_next_call",
     ),
     Fault(

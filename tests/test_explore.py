@@ -829,7 +829,7 @@ def random_interaction(explorer, chance):
                 ]
             )
         ),
-        "removed": lambda: explorer.set_trait("removed", chance.choice(["black", "mean", "noise"])),
+        "substrate": lambda: explorer.set_trait("substrate", chance.choice(["black", "mean", "noise"])),
         "cell": lambda: chance.choice(explorer._chooser.picture.buttons).click(),
         "no region": lambda: explorer._chooser.clear.click(),
         "method": lambda: panel.set_trait("method", chance.choice(list(explorer.methods))),
@@ -884,7 +884,7 @@ def test_two_hundred_random_interactions(seed, tabular):
     widgets_before, hooks_before = len(ipywidgets.widgets.widget._instances), hooks(model)
     figures_before = sum(isinstance(o, Figure) for o in gc.get_objects())
     explorer = explore(model, inputs, methods=methods)
-    explorer.debounce, explorer._cache = 0.005, ResultCache(megabytes=4)
+    explorer.debounce, explorer._known.cache = 0.005, ResultCache(megabytes=4)
     process, memory, alive = psutil.Process(), [], []
     for k in range(200):
         name = random_interaction(explorer, chance)
@@ -1549,7 +1549,7 @@ def test_wrong_arguments_are_refused_in_words(wrong, message):
         ("opacity", 2.0),
         ("opacity", "a"),
         ("percentile", 20.0),
-        ("removed", "grey"),
+        ("substrate", "grey"),
     ],
 )
 def test_traits_keep_their_value_when_a_wrong_one_is_set(opened, name, value):

@@ -1,6 +1,7 @@
 "Look, compare, ask, with the mouse: an application inside a notebook, and on localhost"
 
 from attrnb._rooms import make_callable, names_behind
+from attrnb.explore.answers import *
 from attrnb.explore.app import *
 from attrnb.explore.choosers import *
 from attrnb.explore.controls import *
@@ -13,6 +14,7 @@ from attrnb.explore.pictures import *
 from attrnb.explore.saving import *
 from attrnb.explore.server import *
 from attrnb.explore.state import *
+from attrnb.explore.work import *
 
 __getattr__ = names_behind(__name__)
 make_callable(__name__)

@@ -9,27 +9,30 @@ __all__ = []
 
 # %% ../../nbs/explore/75_choosers.ipynb #cd80f909
 import html
-import math
 from functools import partial
 
 import ipywidgets as widgets
 import numpy as np
 import PIL.Image
+from fastcore.basics import patch
+
+from ..core import SCORES
 from .jobs import Cancelled, ResultCache
 from attrnb.explore.pictures import (
     _BLANK,
+    _button,
     _ClickableImage,
-    _draw_values,
+    _draw_input,
     _figure,
     _is_image,
+    _named,
     _outline,
     _pixels,
     _png,
+    _sides,
     _small,
-    _visible,
 )
-
-from ..plots import image_array
+from ..measures import SUBSTRATES
 
 # %% ../../nbs/explore/75_choosers.ipynb #76c46b0d
 class _Strip(widgets.HBox):
@@ -39,87 +42,85 @@ class _Strip(widgets.HBox):
 
     def __init__(self, explorer):
         self.explorer, self.page, self._bytes = explorer, -1, ResultCache(8, 400)
-        n = min(self.COUNT, explorer.count)
+        n, side = min(self.COUNT, explorer.count), f"{self.SIDE}px"
         self.pictures = [_ClickableImage(self.SIDE, self.SIDE, on_click=partial(self._clicked, k)) for k in range(n)]
-        self.captions = [widgets.HTML(layout=widgets.Layout(width=f"{self.SIDE}px", height="18px")) for _ in range(n)]
+        self.captions = [widgets.HTML(layout=widgets.Layout(width=side, height="18px")) for _ in range(n)]
+        around = dict(padding="3px", border="2px solid transparent", width=f"{self.SIDE + 12}px", overflow="hidden")
         self.items = [
-            widgets.VBox(
-                [p, c],
-                layout=widgets.Layout(
-                    padding="3px", border="2px solid transparent", width=f"{self.SIDE + 12}px", overflow="hidden"
-                ),
-            )
-            for p, c in zip(self.pictures, self.captions)
+            _named(widgets.VBox(shown, layout=widgets.Layout(**around)), f"thumb-{k}")
+            for k, shown in enumerate(zip(self.pictures, self.captions))
         ]
-        for k, item in enumerate(self.items):
-            item.add_class(f"attrnb-thumb-{k}")
-        narrow = widgets.Layout(width="34px", height=f"{self.SIDE}px")
-        self.back, self.on = (
-            widgets.Button(description="‹", tooltip="earlier inputs", layout=narrow),
-            widgets.Button(description="›", tooltip="later inputs", layout=narrow),
-        )
-        self.on.add_class("attrnb-next")
-        self.back.on_click(lambda _: self.turn(-1))
-        self.on.on_click(lambda _: self.turn(1))
+        self.back = _button("back", lambda: self.turn(-1), 34, side, description="‹", tooltip="earlier inputs")
+        self.on = _button("next", lambda: self.turn(1), 34, side, description="›", tooltip="later inputs")
         self.where = widgets.HTML(layout=widgets.Layout(width="90px", margin="24px 0 0 6px"))
         pages = [self.back, *self.items, self.on, self.where] if explorer.count > n else self.items
         super().__init__(pages, layout=widgets.Layout(flex_flow="row wrap", margin="0 0 6px 0"))
-        self.add_class("attrnb-strip")
+        _named(self, "strip")
 
     def _clicked(self, k, row, column):
         i = self.page * self.COUNT + k
         if i < self.explorer.count:
             self.explorer.index = i
 
-    def turn(self, by):
-        "Show another page"
-        last = (self.explorer.count - 1) // self.COUNT
-        self.show(min(max(self.page + by, 0), last))
 
-    def show(self, page):
-        "Ask for the thumbnails of a page"
-        if page != self.page:
-            self.page = page
-            self.explorer._worker.submit("strip", self._draw, priority=1)
-        self.mark()
+@patch
+def turn(self: _Strip, by: int):
+    "Show another page"
+    last = (self.explorer.count - 1) // self.COUNT
+    self.show(min(max(self.page + by, 0), last))
 
-    def mark(self):
-        "Border of the chosen one, and where we are"
-        first = self.page * self.COUNT
-        for k, item in enumerate(self.items):
-            item.layout.border = "2px solid #1f77b4" if first + k == self.explorer.index else "2px solid transparent"
-        last = min(first + self.COUNT, self.explorer.count)
-        self.where.value = _small(f"{first + 1} to {last} of {self.explorer.count}", "#777")
 
-    def _draw(self, stop):
-        for k, (picture, caption) in enumerate(zip(self.pictures, self.captions)):
-            i = self.page * self.COUNT + k
-            if stop.is_set():
-                raise Cancelled()
-            try:
-                picture.image.value = self._thumbnail(i) if i < self.explorer.count else _BLANK
-                caption.value = (
-                    _small(html.escape(self.explorer.caption(i)), "#555", 11) if i < self.explorer.count else ""
-                )
-            except Exception as error:  # one damaged file must not hide the others
-                picture.image.value = _BLANK
-                caption.value = _small(html.escape(str(error)), "#b2182b", 10)
+@patch
+def show(self: _Strip, page: int):
+    "Ask for the thumbnails of a page"
+    if page != self.page:
+        self.page = page
+        self.explorer._worker.submit("strip", self._draw, priority=1)
+    self.mark()
 
-    def _thumbnail(self, i) -> bytes:
-        found = self._bytes.get(i)
-        if found is None:
-            x = self.explorer.input(i)
-            if _is_image(x):
-                pixels = PIL.Image.fromarray(_pixels(x))
-                pixels.thumbnail((2 * self.SIDE, 2 * self.SIDE))
-                return self._bytes.put(i, _png(np.asarray(pixels)))
-            with _figure(self.SIDE, self.SIDE, (0.05, 0.05, 0.9, 0.9)) as (ax, drawn):
-                ax.barh(range(min(24, x.numel())), x.flatten()[:24].double().numpy(), color="0.6")
-                ax.axvline(0, color="black", lw=0.8)
-                ax.invert_yaxis()
-                ax.set_axis_off()
-            found = self._bytes.put(i, drawn[0])
-        return found
+
+@patch
+def mark(self: _Strip):
+    "Border of the chosen one, and where we are"
+    first = self.page * self.COUNT
+    for k, item in enumerate(self.items):
+        item.layout.border = "2px solid #1f77b4" if first + k == self.explorer.index else "2px solid transparent"
+    last = min(first + self.COUNT, self.explorer.count)
+    self.where.value = _small(f"{first + 1} to {last} of {self.explorer.count}", "#777")
+
+# %% ../../nbs/explore/75_choosers.ipynb #0e6ba46a
+@patch
+def _draw(self: _Strip, stop):
+    "Job: the thumbnails and captions of the page"
+    for k, (picture, caption) in enumerate(zip(self.pictures, self.captions)):
+        i = self.page * self.COUNT + k
+        if stop.is_set():
+            raise Cancelled()
+        try:
+            there = i < self.explorer.count
+            picture.image.value = self._thumbnail(i) if there else _BLANK
+            caption.value = _small(html.escape(self.explorer.caption(i)), "#555", 11) if there else ""
+        except Exception as error:
+            picture.image.value = _BLANK
+            caption.value = _small(html.escape(str(error)), "#b2182b", 10)
+
+
+@patch
+def _thumbnail(self: _Strip, i: int) -> bytes:
+    kept = self._bytes.get(i)
+    if kept is not None:
+        return kept
+    x = self.explorer.input(i)
+    if _is_image(x):
+        pixels = PIL.Image.fromarray(_pixels(x))
+        pixels.thumbnail((2 * self.SIDE, 2 * self.SIDE))
+        return self._bytes.put(i, _png(np.asarray(pixels)))
+    with _figure(self.SIDE, self.SIDE, (0.05, 0.05, 0.9, 0.9)) as (ax, drawn):
+        ax.barh(range(min(24, x.numel())), x.flatten()[:24].double().numpy(), color="0.6")
+        ax.axvline(0, color="black", lw=0.8)
+        ax.invert_yaxis()
+        ax.set_axis_off()
+    return self._bytes.put(i, drawn[0])
 
 # %% ../../nbs/explore/75_choosers.ipynb #b7c2382d
 class _ClassPicker(widgets.VBox):
@@ -128,30 +129,22 @@ class _ClassPicker(widgets.VBox):
     def __init__(self, explorer, width):
         self.explorer = explorer
         count = min(5, len(explorer.class_names))
-        self.buttons = [widgets.Button(layout=widgets.Layout(width=f"{width}px", margin="1px 0")) for _ in range(count)]
         self.classes = [None] * count
-        for k, button in enumerate(self.buttons):
-            button.add_class(f"attrnb-top-{k}")
-            button.on_click(partial(self._clicked, k))
-        self.search = widgets.Combobox(
+        self.buttons = [_button(f"top-{k}", partial(self._clicked, k), width) for k in range(count)]
+        for button in self.buttons:
+            button.layout.margin = "1px 0"
+        search = widgets.Combobox(
             placeholder="another class, by name or number",
             options=explorer.class_names,
             continuous_update=False,
             layout=widgets.Layout(width=f"{width}px"),
         )
-        self.search.add_class("attrnb-search")
+        self.search, self.message = _named(search, "search"), widgets.HTML()
         self.search.observe(self._searched, "value")
-        self.message = widgets.HTML()
-        super().__init__(
-            [
-                widgets.HTML(_small("<b>Class to explain</b>")),
-                *self.buttons,
-                *([self.search] if len(explorer.class_names) > count else []),
-                self.message,
-            ]
-        )
+        searched = [self.search] if len(explorer.class_names) > count else []
+        super().__init__([widgets.HTML(_small("<b>Class to explain</b>")), *self.buttons, *searched, self.message])
 
-    def _clicked(self, k, _):
+    def _clicked(self, k):
         if self.classes[k] is not None:
             self.explorer.target = self.classes[k]
 
@@ -167,23 +160,18 @@ class _ClassPicker(widgets.VBox):
 
     def show(self):
         "Show the classes of the current input"
-        e = self.explorer
-        probabilities = e.probabilities
+        e, probabilities = self.explorer, self.explorer.probabilities
         if probabilities is None:
             for button in self.buttons:
                 button.description = "..."
             return
-        best = probabilities.argsort(descending=True, stable=True)[: len(self.buttons)].tolist()
+        self.classes = probabilities.argsort(descending=True, stable=True)[: len(self.buttons)].tolist()
         chosen = e.explained_class
-        if chosen is not None and chosen not in best:
-            best[-1] = chosen
-        self.classes = best
-        for button, k in zip(self.buttons, best):
-            button.description = (
-                f"{e.class_names[k]}   {100 * probabilities[k]:.1f} %"
-                if e._word == "probability"
-                else f"{e.class_names[k]}   {probabilities[k]:.3g}"
-            )
+        if chosen is not None and chosen not in self.classes:
+            self.classes[-1] = chosen
+        for button, k in zip(self.buttons, self.classes):
+            value = f"{100 * probabilities[k]:.1f} %" if e._word == "probability" else f"{probabilities[k]:.3g}"
+            button.description = f"{e.class_names[k]}   {value}"
             button.button_style = "primary" if k == chosen else ""
 
 # %% ../../nbs/explore/75_choosers.ipynb #fa6b03cf
@@ -193,89 +181,137 @@ class _RegionChooser(widgets.VBox):
     CELLS = 8
 
     def __init__(self, explorer, width):
-        self.explorer, self.corner, self._quiet = explorer, None, False
+        self.explorer, self.corner, self._following = explorer, None, False
         x = explorer.input(explorer.index)
         self.is_image = _is_image(x)
-        shape = x.shape[2:] if self.is_image else (math.prod(x.shape[1:]),)
-        cells = (self.CELLS, self.CELLS) if self.is_image else (1, 1)
-        height = width if self.is_image else round(0.8 * width)
-        self.picture = _ClickableImage(
-            width, height, *cells, self._clicked, tooltip="click two corners of a region" if self.is_image else ""
-        )
-        self.picture.add_class("attrnb-input")
-        names = ["rows", "columns"] if self.is_image else ["features"]
-        self.sliders = [
-            widgets.IntRangeSlider(
-                value=(0, n),
-                min=0,
-                max=max(n, 1),
-                description=name,
-                style=dict(description_width="58px"),
-                layout=widgets.Layout(width=f"{width}px"),
+        self.size = (width, width if self.is_image else round(0.8 * width))
+        cells, names, tooltip, hint = (
+            (
+                (self.CELLS, self.CELLS),
+                ["rows", "columns"],
+                "click two corners of a region",
+                "<b>Region</b>: click two corners, or drag here",
             )
-            for n, name in zip(shape, names)
+            if self.is_image
+            else ((1, 1), ["features"], "", "<b>Features to mask</b>: drag")
+        )
+        self.picture = _named(_ClickableImage(*self.size, *cells, self._clicked, tooltip=tooltip), "input")
+        self.sliders = [
+            _named(
+                widgets.IntRangeSlider(
+                    value=(0, n),
+                    min=0,
+                    max=max(n, 1),
+                    description=name,
+                    style=dict(description_width="58px"),
+                    layout=widgets.Layout(width=f"{width}px"),
+                ),
+                f"region-{name}",
+            )
+            for n, name in zip(_sides(x), names)
         ]
-        for slider, name in zip(self.sliders, names):
-            slider.add_class(f"attrnb-region-{name}")
+        for slider in self.sliders:
             slider.observe(self._slid, "value")
-        self.clear = widgets.Button(description="No region", layout=widgets.Layout(width="100px"))
-        self.clear.add_class("attrnb-region-clear")
-        self.clear.on_click(lambda _: explorer.set_trait("region", None))
-        hint = "<b>Region</b>: click two corners, or drag here" if self.is_image else "<b>Features to mask</b>: drag"
+        self.clear = _button("region-clear", self._cleared, 100, description="No region")
         super().__init__([self.picture, widgets.HTML(_small(hint)), *self.sliders, self.clear])
 
-    def _clicked(self, row, column):
-        if not self.is_image:
-            return
-        height, width = (s.max for s in self.sliders)
-        cell = [
-            round(height * row / self.CELLS),
-            round(width * column / self.CELLS),
-            round(height * (row + 1) / self.CELLS),
-            round(width * (column + 1) / self.CELLS),
-        ]
-        if self.corner is None:
-            self.corner = cell
-        else:
-            a, self.corner = self.corner, None
-            cell = [min(a[0], cell[0]), min(a[1], cell[1]), max(a[2], cell[2]), max(a[3], cell[3])]
-        self.explorer.region = tuple(cell)
+    def _cleared(self):
+        self.explorer.region = None
 
-    def _slid(self, _):
-        if self._quiet:
-            return
-        spans = [s.value for s in self.sliders]
-        if any(low >= high for low, high in spans):
-            return
-        self.corner = None
-        whole = all(span == (0, s.max) for span, s in zip(spans, self.sliders))
-        region = tuple(s[0] for s in spans) + tuple(s[1] for s in spans)
-        self.explorer._set_region(None if whole else region, self.explorer.debounce)
+# %% ../../nbs/explore/75_choosers.ipynb #82d6c270
+@patch
+def _clicked(self: _RegionChooser, row: int, column: int):
+    "One corner of the region, or the other"
+    if not self.is_image:
+        return
+    height, width = (s.max for s in self.sliders)
+    cell = [
+        round(height * row / self.CELLS),
+        round(width * column / self.CELLS),
+        round(height * (row + 1) / self.CELLS),
+        round(width * (column + 1) / self.CELLS),
+    ]
+    first, self.corner = self.corner, cell if self.corner is None else None
+    if first is not None:
+        cell = [*map(min, first[:2], cell[:2]), *map(max, first[2:], cell[2:])]
+    self.explorer.region = tuple(cell)
 
-    def show(self):
-        "Draw the input with its region, and put the sliders where the region is"
-        e, region = self.explorer, self.explorer.region
-        x = e.input(e.index)
-        shape = x.shape[2:] if self.is_image else (math.prod(x.shape[1:]),)
-        self._quiet = True
-        try:
-            for k, (slider, n) in enumerate(zip(self.sliders, shape)):
-                slider.max = n
-                slider.value = (0, n) if region is None else (region[k], region[k + len(self.sliders)])
-        finally:
-            self._quiet = False
-        height = float(self.picture.image.layout.height[:-2])
-        with _figure(
-            float(self.picture.image.layout.width[:-2]),
-            height,
-            (0, 0, 1, 1) if self.is_image else (0.34, 0.08, 0.62, 0.84),
-        ) as (ax, drawn):
-            if self.is_image:
-                ax.imshow(image_array(_visible(x))[0])
-                ax.set_axis_off()
-                _outline(ax, region, x.shape)
-            else:
-                _draw_values(ax, x, e.feature_names, "input")
-                if region is not None:
-                    ax.axhspan(region[0] - 0.5, region[1] - 0.5, color="black", alpha=0.12, lw=0)
-        self.picture.image.value = drawn[0]
+
+@patch
+def _slid(self: _RegionChooser, _):
+    "The region of the sliders; none if they hold all"
+    spans = [s.value for s in self.sliders]
+    if self._following or any(low >= high for low, high in spans):
+        return
+    self.corner = None
+    whole = all(span == (0, s.max) for span, s in zip(spans, self.sliders))
+    region = tuple(s[0] for s in spans) + tuple(s[1] for s in spans)
+    self.explorer._set_region(None if whole else region, self.explorer.debounce)
+
+
+@patch
+def show(self: _RegionChooser):
+    "Draw the input with its region, and put the sliders where the region is"
+    e, region = self.explorer, self.explorer.region
+    x = e.input(e.index)
+    self._following = True
+    try:
+        for k, (slider, n) in enumerate(zip(self.sliders, _sides(x))):
+            slider.max = n
+            slider.value = (0, n) if region is None else (region[k], region[k + len(self.sliders)])
+    finally:
+        self._following = False
+    with _figure(*self.size, (0, 0, 1, 1) if self.is_image else (0.34, 0.08, 0.62, 0.84)) as (ax, drawn):
+        _draw_input(ax, x, e.feature_names)
+        _outline(ax, region, _sides(x))
+    self.picture.image.value = drawn[0]
+
+# %% ../../nbs/explore/75_choosers.ipynb #0a92fa85
+def _display_controls(images: bool, width: int) -> dict[str, widgets.Widget]:
+    "The widgets of the display's traits by name"
+    shared = dict(style=dict(description_width="78px"), layout=widgets.Layout(width=f"{width}px"))
+    two = dict(
+        style=dict(button_width="118px", description_width="0"),
+        layout=widgets.Layout(width=f"{width}px", margin="2px 0"),
+    )
+    words = dict(
+        logit="logit", output="output as it is", probability="probability (softmax)", sigmoid="sigmoid of each label"
+    )
+    names = [(words.get(s) or f"log of {words[s.removeprefix('log_')]}", s) for s in SCORES]
+    explained = (
+        "what is explained, and with it what the outputs are: scores of classes that exclude each other (logit,"
+        " probability), of labels that do not (sigmoid), or probabilities already (output)"
+    )
+    substrates = [s for s in SUBSTRATES if images or not s.startswith("blurred")]
+    controls = dict(
+        score=widgets.Dropdown(options=names, description="Explain", tooltip=explained, **shared),
+        sign=widgets.ToggleButtons(options=["signed", "magnitude"], **two),
+        view=widgets.ToggleButtons(options=["overlay", "map"], **two),
+        opacity=widgets.FloatSlider(
+            0.9,
+            min=0,
+            max=1,
+            step=0.05,
+            description="Strength",
+            readout_format=".2f",
+            tooltip="of the overlay",
+            **shared,
+        ),
+        percentile=widgets.FloatSlider(
+            99.0,
+            min=50,
+            max=100,
+            step=0.5,
+            description="Percentile",
+            readout_format=".1f",
+            tooltip="where the colours end; lower shows weaker pixels",
+            **shared,
+        ),
+        substrate=widgets.Dropdown(
+            options=substrates,
+            description="Substrate",
+            tooltip="what takes the place of removed or masked parts",
+            **shared,
+        ),
+    )
+    return {name: _named(control, name) for name, control in controls.items()}

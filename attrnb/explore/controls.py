@@ -12,59 +12,51 @@ import math
 
 import ipywidgets as widgets
 import traitlets
+
 from .methods import Parameter
-from .pictures import _INNER
+from .pictures import _INNER, _named
 
 # %% ../../nbs/explore/50_controls.ipynb #76c46b0e
 class _Refused(traitlets.TraitError, ValueError):
     "A trait was given what it can't hold"
 
 # %% ../../nbs/explore/50_controls.ipynb #696d2fd2
+def _widget_for(p: Parameter, value: object) -> widgets.Widget:
+    "The switch, slider or menu of a parameter"
+    shared = dict(
+        description=p.name,
+        tooltip=p.help,
+        style=dict(description_width="106px"),
+        layout=widgets.Layout(width=f"{_INNER - 4}px", min_width="0"),
+    )
+    start = value if value is not None else p.low
+    if p.kind == "switch":
+        return widgets.Checkbox(value=bool(value), indent=True, **shared)
+    if p.kind == "integer":
+        start = int(value if value is not None else min(max(8, p.low), p.high))
+        return widgets.IntSlider(start, int(p.low), int(p.high), **shared)
+    if p.kind == "number":
+        step = 10.0 ** (math.floor(math.log10(max(p.high - p.low, 1e-12))) - 2) * 5
+        step = min(step, 0.05, abs(p.default or 0.05))
+        return widgets.FloatSlider(float(start), min=p.low, max=p.high, step=step, readout_format=".3g", **shared)
+    if p.kind == "logarithm":
+        low, high = math.log10(p.low), math.log10(p.high)
+        shared |= dict(base=10, min=low, max=high, step=0.05, readout_format=".2g")
+        return widgets.FloatLogSlider(float(start), **shared)
+    return widgets.Dropdown(options=p.choices, value=value, **shared)
+
+# %% ../../nbs/explore/50_controls.ipynb #69c791fa
 class _Control(widgets.HBox):
     "The control of one parameter; `value` is the setting"
 
     value = traitlets.Any()
 
-    def __init__(self, parameter: Parameter, value):
-        self.parameter = p = parameter
-        shared = dict(
-            description=p.name,
-            tooltip=p.help,
-            style=dict(description_width="106px"),
-            layout=widgets.Layout(width=f"{_INNER - 4}px", min_width="0"),
-        )
-        start = value if value is not None else p.low
-        if p.kind == "switch":
-            inner = widgets.Checkbox(value=bool(value), indent=True, **shared)
-        elif p.kind == "integer":
-            start = int(value if value is not None else min(max(8, p.low), p.high))
-            inner = widgets.IntSlider(start, int(p.low), int(p.high), **shared)
-        elif p.kind == "number":
-            step = 10.0 ** (math.floor(math.log10(max(p.high - p.low, 1e-12))) - 2) * 5
-            inner = widgets.FloatSlider(
-                float(start),
-                min=p.low,
-                max=p.high,
-                step=min(step, 0.05, abs(p.default or 0.05)),
-                readout_format=".3g",
-                **shared,
-            )
-        elif p.kind == "logarithm":
-            inner = widgets.FloatLogSlider(
-                float(start),
-                base=10,
-                min=math.log10(p.low),
-                max=math.log10(p.high),
-                step=0.05,
-                readout_format=".2g",
-                **shared,
-            )
-        else:
-            inner = widgets.Dropdown(options=p.choices, value=value, **shared)
-        inner.add_class(f"attrnb-set-{p.name}")
-        self.inner, self.automatic, children = inner, None, [inner]
-        if p.optional:
-            inner.layout.width = f"{_INNER - 62}px"
+    def __init__(self, parameter: Parameter, value: object):
+        self.parameter, self.automatic = parameter, None
+        self.inner = _named(_widget_for(parameter, value), f"set-{parameter.name}")
+        children = [self.inner]
+        if parameter.optional:
+            self.inner.layout.width, self.inner.disabled = f"{_INNER - 62}px", value is None
             self.automatic = widgets.Checkbox(
                 value=value is None,
                 description="auto",
@@ -72,29 +64,31 @@ class _Control(widgets.HBox):
                 indent=False,
                 layout=widgets.Layout(width="56px", min_width="0"),
             )
-            inner.disabled = value is None
-            self.automatic.observe(self._read, "value")
             children.append(self.automatic)
-        inner.observe(self._read, "value")
         super().__init__(children, layout=widgets.Layout(min_height="30px"))
         self.value = value
+        for widget in children:
+            widget.observe(self._read, "value")
         self.observe(self._write, "value")
 
     def _read(self, _):
+        automatic = self.automatic is not None and self.automatic.value
         if self.automatic is not None:
-            self.inner.disabled = self.automatic.value
-        self.value = None if self.automatic is not None and self.automatic.value else self.inner.value
+            self.inner.disabled = automatic
+        self.value = None if automatic else self.inner.value
 
     def _write(self, change):
         value = change.new
         if self.automatic is not None:
             self.automatic.value = value is None
-        if value is not None and self.inner.value != value:
-            if self.parameter.kind in ("integer", "number"):  # a slider would show the nearest end instead
-                self.inner.max, self.inner.min = max(self.inner.max, value), min(self.inner.min, value)
-            elif self.parameter.kind == "logarithm" and value > 0:
-                self.inner.max, self.inner.min = (
-                    max(self.inner.max, math.log10(value)),
-                    min(self.inner.min, math.log10(value)),
-                )
-            self.inner.value = value
+        if value is None or self.inner.value == value:
+            return
+        if self.parameter.kind in ("integer", "number"):
+            self._reach(value)
+        elif self.parameter.kind == "logarithm" and value > 0:
+            self._reach(math.log10(value))
+        self.inner.value = value
+
+    def _reach(self, end: float):
+        "A slider would show its nearest end instead"
+        self.inner.max, self.inner.min = max(self.inner.max, end), min(self.inner.min, end)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from .jobs import ResultCache, _bytes_of
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..core import modules_of, read_tensor, real_number
+from .jobs import ResultCache, _bytes_of
 from ..samples import Normalize
 
 # %% ../../nbs/explore/60_inputs.ipynb #76c46b0b

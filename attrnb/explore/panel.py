@@ -9,29 +9,89 @@ __all__ = ['Panel']
 
 # %% ../../nbs/explore/70_panel.ipynb #5f3aeece
 import html
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import ipywidgets as widgets
 import torch
 import traitlets
+from fastcore.basics import patch
+
 from .controls import _Control, _Refused
-from .findings import Request, Result, _curves_film, _small_ticks, _steps_film, share_inside
+from attrnb.explore.findings import (
+    _FILMS,
+    Request,
+    Result,
+    _curves_film,
+    _small_ticks,
+    share_inside,
+)
+from .methods import Method
 from attrnb.explore.pictures import (
     _BLANK,
     _INNER,
     _PANEL,
-    _draw_values,
+    _button,
+    _draw_input,
     _figure,
     _is_image,
+    _named,
     _outline,
+    _picture,
     _Scrubber,
+    _sides,
     _small,
-    _visible,
 )
-
 from ..measures import FaithfulnessCurves, substrate_of
-from ..plots import feature_bars, heatmap, image_array, overlay
+from ..plots import feature_bars, heatmap, overlay
+
+# %% ../../nbs/explore/70_panel.ipynb #ae1139b1
+def _parts(names: list[str], class_names: list[str], method: str) -> dict[str, widgets.Widget]:
+    "The widgets of a panel by name, besides buttons and tabs"
+    classes = [("the class chosen at the left", -1), *((name, k) for k, name in enumerate(class_names))]
+    wide = widgets.Layout(width=f"{_PANEL}px", margin="2px 0")
+    return dict(
+        title=widgets.HTML(layout=widgets.Layout(width=f"{_PANEL - 34}px")),
+        tabs_of_methods=_named(
+            widgets.ToggleButtons(
+                options=names, value=method, style=dict(button_width="auto", description_width="0"), layout=wide
+            ),
+            "methods",
+        ),
+        class_menu=_named(
+            widgets.Dropdown(
+                options=classes, value=-1, layout=wide, tooltip="explain another class in this panel only"
+            ),
+            "class",
+        ),
+        map=_named(
+            widgets.Image(value=_BLANK, format="png", layout=widgets.Layout(width=f"{_PANEL}px", height=f"{_PANEL}px")),
+            "map",
+        ),
+        note=_named(widgets.HTML(layout=widgets.Layout(width=f"{_PANEL}px", min_height="66px")), "note"),
+        curve_menu=_named(
+            widgets.ToggleButtons(
+                options=["deletion", "insertion"], style=dict(button_width="112px", description_width="0")
+            ),
+            "curve",
+        ),
+        scrubber=_named(_Scrubber(), "curves"),
+        saved=_named(widgets.HTML(layout=widgets.Layout(width=f"{_PANEL}px")), "saved"),
+        settings_box=widgets.VBox(),
+        inside=widgets.VBox(),
+    )
+
+
+def _checked_settings(method: Method, name: str, given: Mapping) -> dict:
+    "The given settings as the controls hold them; raises TraitError for what the method doesn't take"
+    unknown = [n for n in given if n not in method.settings]
+    if unknown:
+        raise _Refused(f"{name} has no setting {unknown[0]!r}; it has {', '.join(method.settings) or 'none'}")
+    try:
+        return {n: method.parameters[n].check(value) for n, value in given.items()}
+    except (TypeError, ValueError) as error:
+        raise _Refused(str(error)) from None
 
 # %% ../../nbs/explore/70_panel.ipynb #5e18d4da
 class Panel(widgets.VBox):
@@ -52,115 +112,18 @@ class Panel(widgets.VBox):
     def __init__(
         self,
         explorer,  # the Explorer whose inputs and methods it shows
-        method: str,  # name of the method to start with
+        method: str,  # name of the method to shown_classt with
     ):
         "Made by `Explorer.add_panel`."
-        self.explorer, self._quiet, self._delay, self._controls, self._kept, self._request = (
-            explorer,
-            False,
-            0.0,
-            {},
-            {},
-            None,
-        )
-        names = list(explorer.methods)
-        classes = [("the class chosen at the left", -1), *((name, k) for k, name in enumerate(explorer.class_names))]
-        wide = widgets.Layout(width=f"{_PANEL}px", margin="2px 0")
-        self.remove = widgets.Button(
-            description="✕", tooltip="remove this panel", layout=widgets.Layout(width="28px", padding="0")
-        )
-        self.remove.add_class("attrnb-remove")
-        self.title = widgets.HTML(layout=widgets.Layout(width=f"{_PANEL - 34}px"))
-        self.tabs_of_methods = widgets.ToggleButtons(
-            options=names, value=method, style=dict(button_width="auto", description_width="0"), layout=wide
-        )
-        self.tabs_of_methods.add_class("attrnb-methods")
-        self.class_menu = widgets.Dropdown(
-            options=classes, value=-1, layout=wide, tooltip="explain another class in this panel only"
-        )
-        self.class_menu.add_class("attrnb-class")
-        self.map = widgets.Image(
-            value=_BLANK, format="png", layout=widgets.Layout(width=f"{_PANEL}px", height=f"{_PANEL}px")
-        )
-        self.map.add_class("attrnb-map")
-        self.note = widgets.HTML(layout=widgets.Layout(width=f"{_PANEL}px", min_height="66px"))
-        self.note.add_class("attrnb-note")
-        self.settings_box = widgets.VBox()
-        self.curve_menu = widgets.ToggleButtons(
-            options=["deletion", "insertion"], style=dict(button_width="112px", description_width="0")
-        )
-        self.curve_menu.add_class("attrnb-curve")
-        self.scrubber = _Scrubber()
-        self.scrubber.add_class("attrnb-curves")
-        self.inside = widgets.VBox()
-        self._inside, self._nothing, self._no_settings = (
-            {},
-            widgets.HTML(),
-            widgets.HTML(_small("This method has no settings.", "#777")),
-        )
-        box = widgets.Layout(width=f"{_INNER}px", max_height="420px", overflow="hidden auto")
-        self.pages = [
-            widgets.VBox([self.settings_box], layout=box),
-            widgets.VBox([self.curve_menu, self.scrubber]),
-            self.inside,
-        ]
-        self.tabs = widgets.Tab(
-            self.pages,
-            titles=["Settings", "Curves", "Inside"],
-            selected_index=0,
-            layout=widgets.Layout(width=f"{_PANEL}px", margin="0"),
-        )
-        self.tabs.add_class("attrnb-tabs")
-        self.save_button = widgets.Button(
-            description="Save",
-            icon="download",
-            tooltip="write the figure, the attribution and the Python that reproduces them",
-            layout=widgets.Layout(width="90px"),
-        )
-        self.again = widgets.Button(
-            description="Again",
-            icon="refresh",
-            tooltip="compute anew what was cancelled or failed",
-            layout=widgets.Layout(width="90px"),
-        )
-        self.save_button.add_class("attrnb-save")
-        self.again.add_class("attrnb-again")
-        self.saved = widgets.HTML(layout=widgets.Layout(width=f"{_PANEL}px"))
-        self.saved.add_class("attrnb-saved")
-        super().__init__(
-            [
-                widgets.HBox([self.title, self.remove]),
-                self.tabs_of_methods,
-                self.class_menu,
-                self.map,
-                self.note,
-                self.tabs,
-                widgets.HBox([self.save_button, self.again]),
-                self.saved,
-            ],
-            layout=widgets.Layout(
-                border="1px solid #ddd", padding="6px", margin="0 8px 8px 0", width=f"{_PANEL + 18}px"
-            ),
-        )
-        self.add_class("attrnb-panel")
+        self.explorer, self._request, self._inside = explorer, None, {}
+        self._quiet, self._delay, self._controls, self._kept = False, 0.0, {}, {}
+        border = dict(border="1px solid #ddd", padding="6px", margin="0 8px 8px 0")
+        layout = widgets.Layout(**border, width=f"{_PANEL + 18}px")
+        super().__init__(self._build(method), layout=layout)
+        _named(self, "panel")
         self.method = method
         self._show_controls()
-        traitlets.link((self, "method"), (self.tabs_of_methods, "value"))
-        traitlets.link(
-            (self, "target"),
-            (self.class_menu, "value"),
-            transform=(lambda t: -1 if t is None else t, lambda v: None if v == -1 else v),
-        )
-        traitlets.link((self, "curve"), (self.curve_menu, "value"))
-        self.observe(self._on_method, "method")
-        self.observe(self._on_settings, "settings")
-        self.observe(lambda _: self.request(), "target")
-        self.observe(lambda _: self._draw_curves(), "curve")
-        self.observe(lambda _: self._draw_note(), ["state", "error"])
-        self.tabs.observe(self._reveal, "selected_index")
-        self.remove.on_click(lambda _: self.explorer.remove_panel(self))
-        self.again.on_click(lambda _: self.request())
-        self.save_button.on_click(self._save_clicked)
+        self._connect()
 
     @traitlets.validate("method")
     def _known_method(self, proposal):
@@ -170,229 +133,285 @@ class Panel(widgets.VBox):
 
     @traitlets.validate("settings")
     def _known_settings(self, proposal):
-        known = self.explorer.methods[self.method].settings
-        unknown = [name for name in proposal.value if name not in known]
-        if unknown:
-            raise _Refused(f"{self.method} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-        parameters = self.explorer.methods[self.method].parameters
-        try:
-            given = {name: parameters[name].check(value) for name, value in proposal.value.items()}
-        except (TypeError, ValueError) as error:
-            raise _Refused(str(error)) from None
-        return known | (self.settings if set(self.settings) == set(known) else {}) | given
+        method = self.explorer.methods[self.method]
+        given = _checked_settings(method, self.method, proposal.value)
+        return method.settings | (self.settings if set(self.settings) == set(method.settings) else {}) | given
 
     @traitlets.validate("target")
     def _known_class(self, proposal):
         return self.explorer._check_class(proposal.value)
 
-    def _on_method(self, change):
-        self._kept[change.old] = self.settings
-        self._show_controls()
-        self.request()
+# %% ../../nbs/explore/70_panel.ipynb #58514fba
+@patch
+def _build(self: Panel, method: str) -> list[widgets.Widget]:
+    "Make the widgets; those of the panel itself, from above"
+    vars(self).update(_parts(list(self.explorer.methods), self.explorer.class_names, method))
+    self._nothing, self._no_settings = widgets.HTML(), widgets.HTML(_small("This method has no settings.", "#777"))
+    remove = partial(_button, tooltip="remove this panel", description="✕")
+    self.remove = remove("remove", lambda: self.explorer.remove_panel(self), 28)
+    self.remove.layout.padding = "0"
+    write = "write the figure, the attribution and the Python that reproduces them"
+    self.save_button = _button(
+        "save", lambda: self._save_clicked(), 90, description="Save", icon="download", tooltip=write
+    )
+    anew = "compute anew what was cancelled or failed"
+    self.again = _button("again", lambda: self.request(), 90, description="Again", icon="refresh", tooltip=anew)
+    box = widgets.Layout(width=f"{_INNER}px", max_height="420px", overflow="hidden auto")
+    self.pages = [
+        widgets.VBox([self.settings_box], layout=box),
+        widgets.VBox([self.curve_menu, self.scrubber]),
+        self.inside,
+    ]
+    layout = widgets.Layout(width=f"{_PANEL}px", margin="0")
+    tabs = widgets.Tab(self.pages, titles=["Settings", "Curves", "Inside"], selected_index=0, layout=layout)
+    self.tabs = _named(tabs, "tabs")
+    return [
+        widgets.HBox([self.title, self.remove]),
+        self.tabs_of_methods,
+        self.class_menu,
+        self.map,
+        self.note,
+        self.tabs,
+        widgets.HBox([self.save_button, self.again]),
+        self.saved,
+    ]
 
-    def _show_controls(self):
-        "The method's controls, made when it is first chosen"
-        self._quiet = True
+# %% ../../nbs/explore/70_panel.ipynb #d52f9f2d
+@patch
+def _connect(self: Panel):
+    "Traits to widgets, and to what depends on them"
+    traitlets.link((self, "method"), (self.tabs_of_methods, "value"))
+    to_menu, to_trait = (lambda t: -1 if t is None else t), (lambda v: None if v == -1 else v)
+    traitlets.link((self, "target"), (self.class_menu, "value"), transform=(to_menu, to_trait))
+    traitlets.link((self, "curve"), (self.curve_menu, "value"))
+    self.observe(self._on_method, "method")
+    self.observe(self._on_settings, "settings")
+    self.observe(lambda _: self.request(), "target")
+    self.observe(lambda _: self._draw_curves(), "curve")
+    self.observe(lambda _: self._draw_note(), ["state", "error"])
+    self.tabs.observe(lambda _: self._reveal(), "selected_index")
+
+# %% ../../nbs/explore/70_panel.ipynb #6a187f14
+@patch
+def _show_controls(self: Panel):
+    "The method's controls, with the values that they had"
+    method = self.explorer.methods[self.method]
+    self._quiet = True
+    try:
+        self.settings = self._kept.get(self.method, method.settings)
+        if self.method not in self._controls:
+            made = {name: _Control(p, self.settings[name]) for name, p in method.parameters.items()}
+            self._controls[self.method] = made
+            for name, control in made.items():
+                control.observe(partial(self._on_control, name), "value")
+        self.settings_box.children = list(self._controls[self.method].values()) or [self._no_settings]
+    finally:
+        self._quiet = False
+
+
+@patch
+def _on_method(self: Panel, change):
+    self._kept[change.old] = self.settings
+    self._show_controls()
+    self.request()
+
+
+@patch
+def _on_control(self: Panel, name: str, change):
+    if not self._quiet:
+        self._delay = self.explorer.debounce
         try:
-            method = self.explorer.methods[self.method]
-            self.settings = self._kept.get(self.method, method.settings)
-            if self.method not in self._controls:
-                self._controls[self.method] = {
-                    name: _Control(p, self.settings[name]) for name, p in method.parameters.items()
-                }
-                for name, control in self._controls[self.method].items():
-                    control.observe(partial(self._on_control, name), "value")
-            controls = self._controls[self.method]
-            self.settings_box.children = list(controls.values()) or [self._no_settings]
+            self.settings = {name: change.new}
         finally:
-            self._quiet = False
+            self._delay = 0.0
 
-    def _on_control(self, name, change):
-        if not self._quiet:
-            self._delay = self.explorer.debounce
-            try:
-                self.settings = {name: change.new}
-            finally:
-                self._delay = 0.0
 
-    def _on_settings(self, change):
-        quiet, self._quiet = self._quiet, True
-        try:
-            for name, control in self._controls.get(self.method, {}).items():
-                control.value = self.settings[name]
-        finally:
-            self._quiet = quiet
-        if not quiet:
-            self.request(self._delay)
+@patch
+def _on_settings(self: Panel, change):
+    quiet, self._quiet = self._quiet, True
+    try:
+        for name, control in self._controls.get(self.method, {}).items():
+            control.value = self.settings[name]
+    finally:
+        self._quiet = quiet
+    if not quiet:
+        self.request(self._delay)
 
-    def request(
-        self,
-        delay: float = 0.0,  # seconds to wait for further changes
-    ):
-        "Ask for the result of the traits as they are; what is known already is shown at once. Returns None."
-        self.explorer._submit(self, delay)
 
-    def _shown(self, request: Request) -> bool:
-        return self._request == request and not self.explorer._closed
+@patch
+def request(
+    self: Panel,
+    delay: float = 0.0,  # seconds to wait for further changes
+) -> None:
+    "Ask for the result of the traits as they are; what is known already is shown at once. Returns None."
+    self.explorer._submit(self, delay)
 
-    def _stale(self) -> bool:
-        "Whether what is shown answers an earlier request"
-        if self.result is None or self._request is None:
-            return True
-        e = self.explorer
-        return (
-            self.result.generation != e._generation
-            or replace(self._request, target=e._resolve(self._request)) != self.result.request
-        )
+# %% ../../nbs/explore/70_panel.ipynb #156924c5
+@patch
+def _shown(self: Panel, request: Request) -> bool:
+    "Whether the panel still waits for the answer to this request"
+    return self._request == request and not self.explorer._closed
 
-    def _show(self, result: Result | None):
-        "Show a result, or None while there is none"
-        with self.explorer._lock:
-            if self._request is None:  # the panel was removed meanwhile: make no more widgets
-                return
-            self.curves, self.result = None, result
-            self._draw_map()
-            self._draw_note()
-            self._draw_inside()
-            self._draw_curves()
 
-    def _show_curves(self, found: FaithfulnessCurves):
-        with self.explorer._lock:
-            if self._request is None:
-                return
-            self.curves = found
-            self._draw_curves()
-            self._draw_note()
+@patch
+def _stale(self: Panel) -> bool:
+    "Whether what is shown answers an earlier request"
+    if self.result is None or self._request is None:
+        return True
+    target = self.explorer._resolve(self._request.index, self._request.target)
+    same = replace(self._request, target=target) == self.result.request
+    return self.result.generation != self.explorer._generation or not same
 
-    def _draw_map(self):
-        "The heat map, or the plain input while there is none"
-        e, result = self.explorer, self.result
-        x = e.input(result.request.index if result else e.index)
-        image = _is_image(x)
-        with _figure(_PANEL, _PANEL, (0, 0, 1, 1) if image else (0.34, 0.14, 0.62, 0.8)) as (ax, drawn):
-            if result is None and image:
-                ax.imshow(0.5 + 0.5 * image_array(_visible(x))[0])
-            elif result is None:
-                _draw_values(ax, x, e.feature_names, "input")
-            elif not image:
-                values = result.attribution.flatten(1)
-                feature_bars(
-                    values.abs() if e.sign == "magnitude" else values,
-                    e.feature_names,
-                    x.flatten(1),
-                    k=12,
-                    xlabel=f"attribution ({e.score})",
-                    ax=ax,
-                )
-                _small_ticks(ax)
-            elif e.view == "overlay":
-                overlay(_visible(x), result.attribution, e.sign, percentile=e.percentile, opacity=e.opacity, ax=ax)
-            else:
-                heatmap(result.attribution, e.sign, e.percentile, colorbar=False, ax=ax)
-            if image:
-                ax.set_axis_off()
-                _outline(ax, e.region, x.shape)
-        self.map.value = drawn[0]
 
-    def _draw_note(self):
-        "Title and the lines under the heat map"
-        e, result = self.explorer, self.result
-        if self.state in ("waiting", "working") and self._stale():
-            self.map.add_class("attrnb-stale")
+@patch
+def _draw_note(self: Panel):
+    "Title and the lines under the heat map"
+    stale = self.state in ("waiting", "working") and self._stale()
+    (self.map.add_class if stale else self.map.remove_class)("attrnb-stale")
+    self.title.value = f'<b style="font-size:14px">{html.escape(self.method)}</b>'
+    colour = {"failed": "#b2182b", "cancelled": "#b35900"}.get(self.state, "#777")
+    if self.state == "failed":
+        lines = [_small(html.escape(self.error[:600]), colour)]
+    elif self.state == "cancelled":
+        lines = [_small("cancelled; change something, or press Again", colour)]
+    elif self._stale():
+        lines = [_small("working ..." if self.state == "working" else "waiting ...", colour)]
+    else:
+        lines = [_small(line) for line in self._summary()]
+        lines += [_small(html.escape(note[:240]), "#b35900") for note in self.result.notes]
+    self.note.value = "".join(lines)
+
+
+@patch
+def _summary(self: Panel) -> list[str]:
+    "Lines about the result that is shown, HTML"
+    e, result, word = self.explorer, self.result, self.explorer._word
+    score = result.request.score.replace("_", "-")
+    lines = [
+        f"<b>{html.escape(e.class_names[result.target])}</b>: {word} <b>{result.probability:.3f}</b>",
+        f"{score} {result.score:.3g}, {result.calls} model call{'s' if result.calls != 1 else ''}",
+    ]
+    if self.curves is not None:
+        insertion, deletion = self.curves.insertion_score[0], self.curves.deletion_score[0]
+        difference = self.curves.difference_score[0]
+        lines.append(f"insertion {insertion:.3f} - deletion {deletion:.3f} = <b>{difference:.3f}</b>")
+    if e.region is not None:
+        finite = torch.isfinite(result.attribution).all()
+        known = result.attribution if finite else torch.zeros_like(result.attribution)
+        positive, negative, area = share_inside(known, e.region)
+        shares = f"<b>{positive:.0%}</b> of the positive, {negative:.0%} of the negative".replace("nan%", "none")
+        masked = e._masked_probability(result.target)
+        without = "" if masked is None else f"; {word} without it <b>{masked:.3f}</b>"
+        lines.append(f"region ({area:.0%} of the area): {shares}{without}")
+    return lines
+
+# %% ../../nbs/explore/70_panel.ipynb #2ab659eb
+@patch
+def _draw_map(self: Panel):
+    "The heat map, or the plain input while there is none"
+    e, result = self.explorer, self.result
+    x = e.input(result.request.index if result else e.index)
+    image = _is_image(x)
+    with _figure(_PANEL, _PANEL, (0, 0, 1, 1) if image else (0.34, 0.14, 0.62, 0.8)) as (ax, drawn):
+        if result is None:
+            _draw_input(ax, x, e.feature_names, light=0.5)
+        elif not image:
+            values = result.attribution.flatten(1)
+            values = values.abs() if e.sign == "magnitude" else values
+            label = f"attribution ({e.score})"
+            feature_bars(values, e.feature_names, x.flatten(1), k=12, xlabel=label, ax=ax)
+            _small_ticks(ax)
+        elif e.view == "overlay":
+            picture = torch.from_numpy(_picture(x)).movedim(2, 0)[None]
+            overlay(picture, result.attribution, e.sign, percentile=e.percentile, opacity=e.opacity, ax=ax)
         else:
-            self.map.remove_class("attrnb-stale")
-        self.title.value = f'<b style="font-size:14px">{html.escape(self.method)}</b>'
-        colour = {"failed": "#b2182b", "cancelled": "#b35900"}.get(self.state, "#777")
-        if self.state == "failed":
-            lines = [_small(html.escape(self.error[:600]), colour)]
-        elif self.state == "cancelled":
-            lines = [_small("cancelled; change something, or press Again", colour)]
-        elif self._stale():
-            lines = [_small("working ..." if self.state == "working" else "waiting ...", colour)]
-        else:
-            name = html.escape(e.class_names[result.target])
-            plural = "s" if result.calls != 1 else ""
-            lines = [
-                _small(f"<b>{name}</b>: {e._word} <b>{result.probability:.3f}</b>"),
-                _small(
-                    f"{result.request.score.replace('_', '-')} {result.score:.3g}, {result.calls} model call{plural}"
-                ),
-            ]
-            if self.curves is not None:
-                lines.append(
-                    _small(
-                        f"insertion {self.curves.insertion_score[0]:.3f} - deletion {self.curves.deletion_score[0]:.3f}"
-                        f" = <b>{self.curves.difference_score[0]:.3f}</b>"
-                    )
-                )
-            if e.region is not None:
-                known = (
-                    result.attribution
-                    if torch.isfinite(result.attribution).all()
-                    else torch.zeros_like(result.attribution)
-                )
-                positive, negative, area = share_inside(known, e.region)
-                text = (
-                    f"region ({area:.0%} of the area): <b>{positive:.0%}</b> of the positive, {negative:.0%} of the"
-                    " negative".replace("nan%", "none")
-                )
-                masked = e._masked_probability(result.target)
-                lines.append(
-                    _small(text + (f"; {e._word} without it <b>{masked:.3f}</b>" if masked is not None else ""))
-                )
-            lines += [_small(html.escape(note[:240]), "#b35900") for note in result.notes]
-        self.note.value = "".join(lines)
+            heatmap(result.attribution, e.sign, e.percentile, colorbar=False, ax=ax)
+        if image:
+            ax.set_axis_off()
+            _outline(ax, e.region, _sides(x))
+    self.map.value = drawn[0]
 
-    def _draw_curves(self):
-        e, result = self.explorer, self.result
-        if result is None or self.curves is None:
-            self.scrubber.show(None)
+
+@patch
+def _draw_curves(self: Panel):
+    "The film of the chosen curve"
+    if self.result is None or self.curves is None:
+        self.scrubber.show(None)
+        return
+    e, x = self.explorer, self.explorer.input(self.result.request.index)
+    empty = substrate_of(x, e.substrate)
+    self.scrubber.show(_curves_film(self.curves, x, empty, self.curve, e.feature_names, e._word))
+
+# %% ../../nbs/explore/70_panel.ipynb #8a09db1c
+@patch
+def _draw_inside(self: Panel):
+    "The path, the flux points or the layers"
+    steps = self.result.steps if self.result is not None else None
+    if steps is None:
+        self.tabs.set_title(2, "Inside")
+        text = "" if self.result is None else "This method returns nothing but its attribution."
+        self._nothing.value = _small(text, "#777")
+        self.inside.children = [self._nothing]
+        return
+    e, x = self.explorer, self.explorer.input(self.result.request.index)
+    film = _FILMS[steps.kind](steps, x, e.feature_names, e.percentile)
+    self.tabs.set_title(2, {"path": "Path", "flux": "Flux", "layers": "Layers"}[steps.kind])
+    key = "vertical" if film.vertical else "across"
+    if key not in self._inside:
+        self._inside[key] = _named(_Scrubber(film.vertical, film.area, film.height), "inside")
+    self._inside[key].show(film, keep_step=self._inside.get("kind") == steps.kind)
+    self._inside["kind"] = steps.kind
+    self.inside.children = [self._inside[key]]
+    self._reveal()
+
+
+@patch
+def _reveal(self: Panel):
+    "Draw what the chosen tab shows"
+    with self.explorer._lock:
+        self.scrubber.reveal(self.tabs.selected_index == 1)
+        for scrubber in (s for s in self._inside.values() if isinstance(s, _Scrubber)):
+            scrubber.reveal(self.tabs.selected_index == 2 and scrubber in self.inside.children)
+
+
+@patch(as_prop=True)
+def steps(self: Panel) -> _Scrubber | None:
+    """The scrubber of the path, the flux points or the layers; its `step` can be set.
+
+    None if the method returned none.
+    """
+    return next((c for c in self.inside.children if isinstance(c, _Scrubber)), None)
+
+# %% ../../nbs/explore/70_panel.ipynb #b93e055e
+@patch
+def _show(self: Panel, result: Result | None):
+    "Show a result, or None while there is none"
+    with self.explorer._lock:
+        if self._request is None:  # the panel was removed meanwhile: make no more widgets
             return
-        x = e.input(result.request.index)
-        self.scrubber.show(
-            _curves_film(self.curves, x, substrate_of(x, e.removed), self.curve, e.feature_names, e._word)
-        )
+        self.curves, self.result = None, result
+        self._draw_map()
+        self._draw_note()
+        self._draw_inside()
+        self._draw_curves()
 
-    def _draw_inside(self):
-        "The path, the flux points or the layers"
-        steps = self.result.steps if self.result is not None else None
-        if steps is None:
-            self.tabs.set_title(2, "Inside")
-            text = "" if self.result is None else "This method returns nothing but its attribution."
-            self._nothing.value = _small(text, "#777")
-            self.inside.children = [self._nothing]
+
+@patch
+def _show_curves(self: Panel, curves: FaithfulnessCurves):
+    "Show the curves of the result"
+    with self.explorer._lock:
+        if self._request is None:
             return
-        film = _steps_film(
-            steps, self.explorer.input(self.result.request.index), self.explorer.feature_names, self.explorer.percentile
-        )
-        self.tabs.set_title(2, {"path": "Path", "flux": "Flux", "layers": "Layers"}[steps.kind])
-        key = "vertical" if film.vertical else "across"
-        if key not in self._inside:
-            self._inside[key] = _Scrubber(film.vertical, film.area, film.height)
-            self._inside[key].add_class("attrnb-inside")
-        self._inside[key].show(film, keep_step=self._inside.get("kind") == steps.kind)
-        self._inside["kind"] = steps.kind
-        self.inside.children = [self._inside[key]]
-        self._reveal()
+        self.curves = curves
+        self._draw_curves()
+        self._draw_note()
 
-    def _reveal(self, _=None):
-        "Draw what the chosen tab shows"
-        with self.explorer._lock:
-            self.scrubber.reveal(self.tabs.selected_index == 1)
-            for scrubber in (s for s in self._inside.values() if isinstance(s, _Scrubber)):
-                scrubber.reveal(self.tabs.selected_index == 2 and scrubber in self.inside.children)
 
-    @property
-    def steps(self) -> "_Scrubber | None":
-        """The scrubber of the path, the flux points or the layers; its `step` can be set.
-
-        None if the method returned none.
-        """
-        return next((c for c in self.inside.children if isinstance(c, _Scrubber)), None)
-
-    def _save_clicked(self, _):
-        try:
-            files = self.save()
-            self.saved.value = _small("written: " + "<br>".join(html.escape(f.name) for f in files), "#1b7837")
-        except Exception as error:
-            self.saved.value = _small(html.escape(f"not saved: {error}"), "#b2182b")
+@patch
+def _save_clicked(self: Panel):
+    "Save, and say what was written or why nothing was"
+    try:
+        files = self.save()
+        self.saved.value = _small("written: " + "<br>".join(html.escape(f.name) for f in files), "#1b7837")
+    except Exception as error:
+        self.saved.value = _small(html.escape(f"not saved: {error}"), "#b2182b")

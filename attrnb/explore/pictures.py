@@ -10,15 +10,17 @@ __all__ = []
 # %% ../../nbs/explore/30_pictures.ipynb #e0a892b4
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 
 import ipywidgets as widgets
 import numpy as np
 import PIL.Image
 import traitlets
+from fastcore.basics import patch
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -31,7 +33,7 @@ _drawing = threading.RLock()
 
 
 @contextmanager
-def _figure(width: float, height: float, area=(0, 0, 1, 1)):
+def _figure(width: float, height: float, area=(0, 0, 1, 1)) -> Iterator[tuple]:
     "Axes that fill `area` of a figure; on exit the figure's PNG bytes are in the list that comes with them"
     with _drawing:
         figure = AttributionFigure(figsize=(width / 80, height / 80), dpi=80 * _SHARPNESS)
@@ -51,24 +53,34 @@ def _png(pixels: np.ndarray, size: tuple[int, int] | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def _pixels(x: Tensor) -> np.ndarray:
-    "An input (1, channels, H, W) as pixels (H, W, 3), uint8"
-    return (image_array(_visible(x))[0] * 255).round().astype(np.uint8)
+def _pixels_of(png: bytes) -> np.ndarray:
+    "The pixels (height, width, 3) of PNG bytes"
+    return np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB"))
 
-# %% ../../nbs/explore/30_pictures.ipynb #1f5168cd
+
 _BLANK = _png(np.full((1, 1, 3), 255, dtype=np.uint8))
 
-
+# %% ../../nbs/explore/30_pictures.ipynb #1f5168cd
 def _is_image(x: Tensor) -> bool:
     return x.ndim == 4
 
 
-def _visible(x: Tensor) -> Tensor:
-    "An input (1, channels, H, W) as picture in [0, 1]: as it is, or with its range stretched if it lies outside"
+def _sides(x: Tensor) -> tuple[int, ...]:
+    "(H, W) of an image, (features,) of other inputs: where a region lies"
+    return tuple(x.shape[2:]) if _is_image(x) else (x[0].numel(),)
+
+
+def _picture(x: Tensor) -> np.ndarray:
+    """An image (1, channels, H, W) as picture (H, W, 3): as it is in [0, 1], stretched if its range lies outside, and
+    the mean of channels that are no colours
+    """
     x = x.detach().float().cpu()
-    x = x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True)
-    low, high = x.min(), x.max()
-    return x if low >= -0.01 and high <= 1.01 else (x - low) / (high - low).clamp(min=1e-12)
+    return image_array(x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True), outside="stretch")[0]
+
+
+def _pixels(x: Tensor) -> np.ndarray:
+    "An image (1, channels, H, W) as pixels (H, W, 3), uint8"
+    return (_picture(x) * 255).round().astype(np.uint8)
 
 
 def _draw_values(ax, values: Tensor, names: Sequence[str], label: str = "", ends: tuple | None = None):
@@ -84,19 +96,56 @@ def _draw_values(ax, values: Tensor, names: Sequence[str], label: str = "", ends
     ax.set_title(label, fontsize=8)
 
 
+def _draw_input(ax, x: Tensor, names: Sequence[str], light: float = 0.0):
+    "The input as it is: a picture, by `light` nearer to white, or bars"
+    if _is_image(x):
+        ax.imshow(light + (1 - light) * _picture(x))
+        ax.set_axis_off()
+    else:
+        _draw_values(ax, x, names, "input")
+
+# %% ../../nbs/explore/30_pictures.ipynb #02367d70
 def _ends(values: Tensor) -> tuple[float, float]:
     "A scale that holds all values and zero"
     low, high = min(0.0, values.min().item()), max(0.0, values.max().item())
     return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
-def _outline(ax, region, image_shape):
-    "The border of the chosen region on a picture"
-    if region is not None and len(region) == 4:
-        top, left, bottom, right = region
-        for color, width in (("white", 2.6), ("black", 1.2)):
-            ax.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, ec=color, lw=width))
-        ax.set(xlim=(-0.5, image_shape[-1] - 0.5), ylim=(image_shape[-2] - 0.5, -0.5))
+def _frame(x: Tensor, names: Sequence[str], among: Tensor) -> np.ndarray | Callable:
+    "An input within a film: its pixels, or a function of axes that draws its bars on the scale of all `among` it"
+    return _pixels(x) if _is_image(x) else partial(_draw_values, values=x, names=names, ends=_ends(among))
+
+
+def _outline(ax, region, sides: tuple):
+    "The border of the chosen region on a picture, a band on bars"
+    if region is None:
+        return
+    if len(sides) == 1:
+        ax.axhspan(region[0] - 0.5, region[1] - 0.5, color="black", alpha=0.12, lw=0)
+        return
+    top, left, bottom, right = region
+    for color, width in (("white", 2.6), ("black", 1.2)):
+        ax.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, ec=color, lw=width))
+    ax.set(xlim=(-0.5, sides[1] - 0.5), ylim=(sides[0] - 0.5, -0.5))
+
+# %% ../../nbs/explore/30_pictures.ipynb #8a48c07b
+def _named(widget: widgets.Widget, name: str) -> widgets.Widget:
+    "The widget, with a name"
+    widget.add_class(f"attrnb-{name}")
+    return widget
+
+
+def _button(name: str, on_click: Callable, width: int, height: str = "", **more) -> widgets.Button:
+    "A button that calls `on_click` without arguments"
+    layout = widgets.Layout(width=f"{width}px", **(dict(height=height) if height else {}))
+    button = _named(widgets.Button(layout=layout, **more), name)
+    button.on_click(lambda _: on_click())
+    return button
+
+
+def _small(text: str, color: str = "inherit", size: int = 12) -> str:
+    "HTML of a small text, already escaped"
+    return f'<span style="font-size:{size}px;line-height:1.35;display:block;color:{color}">{text}</span>'
 
 # %% ../../nbs/explore/30_pictures.ipynb #f05d7676
 class _ClickableImage(widgets.GridBox):
@@ -143,10 +192,31 @@ class _ClickableImage(widgets.GridBox):
         if self._on_click is not None:
             self._on_click(row, column)
 
+# %% ../../nbs/explore/30_pictures.ipynb #9b3d4faf
+def _parts_of(widget: widgets.Widget, seen: dict | None = None) -> list[widgets.Widget]:
+    "The widget and all that belong to it, those that are not shown now too; from a panel no way leads up"
+    seen = {} if seen is None else seen
+    if isinstance(widget, widgets.Widget) and id(widget) not in seen:
+        seen[id(widget)] = widget  # by id: a widget that was closed already has no model_id
+        own = [v for name, v in vars(widget).items() if name != "explorer"] + list(getattr(widget, "children", ()))
+        while own:
+            value = own.pop()
+            if isinstance(value, widgets.Widget):
+                _parts_of(value, seen)
+            elif isinstance(value, dict):
+                own += value.values()
+            elif isinstance(value, (list, tuple)):
+                own += value
+    return list(seen.values())
 
-def _small(text: str, color: str = "inherit", size: int = 12) -> str:
-    "HTML of a small text, already escaped"
-    return f'<span style="font-size:{size}px;line-height:1.35;display:block;color:{color}">{text}</span>'
+
+def _close_widgets(widget: widgets.Widget):
+    "Close a widget and all that belong to it, with their layouts and styles, which ipywidgets would keep for ever"
+    for other in _parts_of(widget):
+        for model in (getattr(other, "layout", None), getattr(other, "style", None)):
+            if isinstance(model, widgets.Widget):
+                model.close()
+        widgets.Widget.close(other)
 
 # %% ../../nbs/explore/30_pictures.ipynb #0a1e0da3
 @dataclass
@@ -168,6 +238,27 @@ class _Film:
         return len(self.places)
 
 
+def _draw_chart(film: _Film) -> SimpleNamespace:
+    """The chart's pixels, where its axes begin and end along the steps (`ends`) and across them, of each step
+    (`places`), and of half a mark
+    """
+    with _figure(_INNER, film.height, film.area) as (ax, drawn):
+        film.chart(ax)
+        points = np.zeros((len(film) + 2, 2))
+        points[:-2, int(film.vertical)], points[-2:, int(film.vertical)] = film.places, [film.half_width, 0.0]
+        scaled = ax.transData.transform(points)[:, int(film.vertical)]
+        box = ax.get_position()
+    pixels = _pixels_of(drawn[0])
+    height, width = pixels.shape[:2]
+    rows, columns = (height * (1 - box.y1), height * (1 - box.y0)), (width * box.x0, width * box.x1)
+    ends, across = (rows, columns) if film.vertical else (columns, rows)
+    places = height - scaled[:-2] if film.vertical else scaled[:-2]
+    half_width = abs(scaled[-2] - scaled[-1])
+    return SimpleNamespace(
+        pixels=pixels, ends=ends, across=slice(*map(round, across)), places=places, half_width=half_width
+    )
+
+# %% ../../nbs/explore/30_pictures.ipynb #7038ea57
 class _Scrubber(widgets.VBox):
     "Shows a film; `step` is the one on the screen"
 
@@ -175,21 +266,15 @@ class _Scrubber(widgets.VBox):
     CELLS, SIDE = 33, 136
 
     def __init__(self, vertical=False, area=_Film.area, height=_Film.height):
-        self.film, self._base, self.on_screen = None, None, False
+        self.film, self._chart, self.on_screen = None, None, False
         shape = (self.CELLS, 1) if vertical else (1, self.CELLS)
         self.chart = _ClickableImage(_INNER, height, *shape, self._chart_clicked, area, tooltip="click to go there")
-        self.slider = widgets.IntSlider(
-            0, 0, 1, readout=False, layout=widgets.Layout(width=f"{_INNER - 16}px", margin="0 8px")
-        )
-        self.slider.add_class("attrnb-scrub")
-        self.picture = widgets.Image(
-            value=_BLANK,
-            format="png",
-            layout=widgets.Layout(width=f"{self.SIDE}px", height=f"{self.SIDE}px", margin="0 8px 0 0"),
-        )
-        self.picture.add_class("attrnb-frame")
-        self.caption = widgets.HTML(layout=widgets.Layout(width=f"{_INNER - self.SIDE - 12}px"))
-        self.caption.add_class("attrnb-caption")
+        wide = widgets.Layout(width=f"{_INNER - 16}px", margin="0 8px")
+        self.slider = _named(widgets.IntSlider(0, 0, 1, readout=False, layout=wide), "scrub")
+        square = widgets.Layout(width=f"{self.SIDE}px", height=f"{self.SIDE}px", margin="0 8px 0 0")
+        self.picture = _named(widgets.Image(value=_BLANK, format="png", layout=square), "frame")
+        beside = widgets.Layout(width=f"{_INNER - self.SIDE - 12}px")
+        self.caption = _named(widgets.HTML(layout=beside), "caption")
         self.body = widgets.VBox([self.chart, self.slider, widgets.HBox([self.picture, self.caption])])
         self.empty = widgets.HTML(_small("Nothing to show yet.", "#777"))
         super().__init__([self.empty])
@@ -197,72 +282,57 @@ class _Scrubber(widgets.VBox):
         self.observe(self._draw, "step")
 
     def _chart_clicked(self, row, column):
-        if self._base is not None:
-            ends, places = self._base[1], self._base[3]
-            self.step = int(
-                np.abs(places - (ends[0] + (ends[1] - ends[0]) * (row + column) / (self.CELLS - 1))).argmin()
-            )
+        if self._chart is not None:
+            first, last = self._chart.ends
+            clicked = first + (last - first) * (row + column) / (self.CELLS - 1)
+            self.step = int(np.abs(self._chart.places - clicked).argmin())
 
     @traitlets.validate("step")
     def _in_range(self, proposal):
         return int(np.clip(proposal.value, 0, max(0, (len(self.film) if self.film else 1) - 1)))
 
-    def show(self, film, keep_step=True):
-        "Show another film (None: nothing)"
-        before, self.film, self._base = self.film, film, None
-        if film is None:
-            self.children = [self.empty]
-            return
-        step = self.step if keep_step and before is not None and len(before) == len(film) else film.start
-        self.slider.max = max(len(film) - 1, 1)
-        if self.step != step:
-            self.step = step
-        else:
-            self._draw()
-        self.children = [self.body]
+# %% ../../nbs/explore/30_pictures.ipynb #76d2757a
+@patch
+def show(self: _Scrubber, film: _Film | None, keep_step: bool = True):
+    "Show another film (None: nothing)"
+    before, self.film, self._chart = self.film, film, None
+    if film is None:
+        self.children = [self.empty]
+        return
+    step = self.step if keep_step and before is not None and len(before) == len(film) else film.start
+    self.slider.max = max(len(film) - 1, 1)
+    if self.step != step:
+        self.step = step
+    else:
+        self._draw()
+    self.children = [self.body]
 
-    def reveal(self, on_screen):
-        "Draw from now on, or stop drawing"
-        self.on_screen = on_screen
-        if on_screen and self._base is None:
-            self._draw()
 
-    def _draw(self, _=None):
-        film, k = self.film, self.step
-        if film is None or not self.on_screen:
-            return
-        if self._base is None:
-            self._base = self._draw_chart(film)
-        chart, _, across, places, half_width = self._base
-        marked, at = chart.copy(), places[k]
-        band = slice(max(round(at - max(half_width, 1)), 0), round(at + max(half_width, 1)))
-        band = (band, across) if film.vertical else (across, band)
-        marked[band] = marked[band] * (0.8 if half_width else 0.35)
-        self.chart.image.value = _png(marked)
-        picture = film.picture(k)
-        if callable(picture):
-            with _figure(self.SIDE, self.SIDE, film.square) as (ax, drawn):
-                picture(ax)
-            self.picture.value = drawn[0]
-        else:
-            side = round(self.SIDE * _SHARPNESS)
-            self.picture.value = _png(picture, (side, side))
-        self.caption.value = _small(film.caption(k))
+@patch
+def reveal(self: _Scrubber, on_screen: bool):
+    "Draw from now on, or stop drawing"
+    self.on_screen = on_screen
+    if on_screen and self._chart is None:
+        self._draw()
 
-    def _draw_chart(self, film):
-        """Pixels of the chart, where its axes begin and end along the steps and across them, of each step, and of
-        half a mark
-        """
-        with _figure(_INNER, film.height, film.area) as (ax, drawn):
-            film.chart(ax)
-            points = np.zeros((len(film) + 2, 2))
-            points[:-2, int(film.vertical)], points[-2:, int(film.vertical)] = film.places, [film.half_width, 0.0]
-            scaled = ax.transData.transform(points)[:, int(film.vertical)]
-            box = ax.get_position()
-        chart = np.asarray(PIL.Image.open(io.BytesIO(drawn[0])).convert("RGB"))
-        height, width = chart.shape[:2]
-        rows, columns = (height * (1 - box.y1), height * (1 - box.y0)), (width * box.x0, width * box.x1)
-        places, half_width = scaled[:-2], abs(scaled[-2] - scaled[-1])
-        if film.vertical:
-            return chart, rows, slice(*map(round, columns)), height - places, half_width
-        return chart, columns, slice(*map(round, rows)), places, half_width
+
+@patch
+def _draw(self: _Scrubber, _=None):
+    film, k = self.film, self.step
+    if film is None or not self.on_screen:
+        return
+    chart = self._chart = self._chart or _draw_chart(film)
+    marked, at, half_width = chart.pixels.copy(), chart.places[k], max(chart.half_width, 1)
+    band = slice(max(round(at - half_width), 0), round(at + half_width))
+    mark = (band, chart.across) if film.vertical else (chart.across, band)
+    marked[mark] = marked[mark] * (0.8 if chart.half_width else 0.35)
+    self.chart.image.value = _png(marked)
+    picture = film.picture(k)
+    if callable(picture):
+        with _figure(self.SIDE, self.SIDE, film.square) as (ax, drawn):
+            picture(ax)
+        self.picture.value = drawn[0]
+    else:
+        side = round(self.SIDE * _SHARPNESS)
+        self.picture.value = _png(picture, (side, side))
+    self.caption.value = _small(film.caption(k))

@@ -24,17 +24,18 @@ from pathlib import Path
 import captum.attr
 import numpy as np
 import torch
-from .app import Explorer, explore
-from .methods import Method
-from .panel import Panel
-from .pictures import _draw_values, _drawing, _is_image, _visible
 from fastcore.basics import patch
 from safetensors.torch import save_file
 from torch import Tensor
 
 import attrnb
 from ..core import read_tensor
-from ..plots import AttributionFigure, curves, feature_bars, heatmap, image_array
+from .app import Explorer
+from .findings import _SHARE_OF
+from .methods import Method
+from .panel import Panel
+from .pictures import _draw_input, _drawing, _is_image
+from ..plots import AttributionFigure, curves, feature_bars, heatmap
 from ..samples import sample_model
 
 # %% ../../nbs/explore/90_saving.ipynb #453be584
@@ -77,7 +78,7 @@ def _import_line(what: object) -> tuple[str, str] | None:
     found = getattr(sys.modules.get(public), path, None)
     return (f"from {public} import {path}", path) if found is what else None
 
-
+# %% ../../nbs/explore/90_saving.ipynb #7886eb72
 def _literal(value: object) -> object:
     "A setting as Python's own values, as far as it can be: NumPy's numbers as numbers"
     if isinstance(value, np.generic):
@@ -103,7 +104,7 @@ def _value_words(name: str, value: object, tensors: dict) -> str:
         return f"__import__('importlib').import_module({imported[0].split()[1]!r}).{imported[1]},"
     return f"...,  # put here what the explorer was given, of type {ascii(type(value).__name__)}"
 
-
+# %% ../../nbs/explore/90_saving.ipynb #24109871
 def _method_lines(method: Method, score: str, settings: Mapping, tensors: dict) -> tuple[list[str], list[str]]:
     "Python that makes `attribution` from `model`, `inputs` and `target`: the imports, and the work"
     imports, work, words = [], [], {}
@@ -182,17 +183,84 @@ def _script(panel: Panel, name: str, model: list[str], tensors: dict) -> str:
         ]
     )
 
+# %% ../../nbs/explore/90_saving.ipynb #124f1f49
+def _place(moves: list[tuple[Path, Path]]) -> bool:
+    "Give files their names, all or none: False if somebody else has taken one of them meanwhile"
+    placed = []
+    try:
+        for made, path in moves:
+            try:
+                os.link(made, path)  # fails where there is a file, unlike a renaming
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+                os.replace(made, path)
+            placed.append(path)
+    except BaseException as error:
+        for path in placed:
+            path.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            return False
+        raise
+    return True
 
+# %% ../../nbs/explore/90_saving.ipynb #9490ab19
+def _panel_figure(panel: Panel) -> AttributionFigure:
+    "Input, attribution and curves in one figure"
+    explorer, result = panel.explorer, panel.result
+    x, names = explorer.input(result.request.index), explorer.feature_names
+    with _drawing:
+        figure = AttributionFigure(figsize=(8.6, 2.9), layout="constrained", dpi=80)
+        left, middle, right = figure.subplots(1, 3)
+        _draw_input(left, x, names)
+        if _is_image(x):
+            heatmap(result.attribution, explorer.sign, explorer.percentile, colorbar=False, ax=middle)
+        else:
+            feature_bars(result.attribution.flatten(1), names, ax=middle)
+        left.set_title(f"explained: {explorer.class_names[result.target]}", fontsize=9)
+        middle.set_title(result.request.method, fontsize=9)
+        if panel.curves is not None:
+            curves(panel.curves, ylabel=explorer._word, ax=right)
+            right.set_xlabel(_SHARE_OF[_is_image(x)])
+        else:
+            right.set_axis_off()
+    return figure
+
+
+def _write_files(panel: Panel, name: str, folder: Path) -> set[str]:
+    "The files of a panel in a folder of their own; their names"
+    explorer, result = panel.explorer, panel.result
+    x, tensors = explorer.input(result.request.index), {}
+    _panel_figure(panel).savefig(folder / f"{name}.png", dpi=150)
+    script = _script(panel, name, _model_lines(explorer, folder / f"{name}-model.pt"), tensors)
+    (folder / f"{name}.py").write_text(script, encoding="utf-8")
+    about = dict(
+        method=result.request.method,
+        settings=json.dumps(dict(result.request.settings)),
+        target=str(result.target),
+        category=explorer.class_names[result.target],
+        score=result.request.score,
+    )
+    save_file(
+        {"inputs": x.contiguous(), "attribution": result.attribution.contiguous()} | tensors,
+        folder / f"{name}.safetensors",
+        metadata=about,
+    )
+    return {p.name for p in folder.iterdir()}
+
+# %% ../../nbs/explore/90_saving.ipynb #90704539
 def _save_panel(panel: Panel, folder: Path) -> list[Path]:
     """Write figure, attribution and script; their paths.
 
     All are written aside first, and then get their names, at which there was no file
     """
-    explorer, result = panel.explorer, panel.result
+    result = panel.result
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give a folder to save into")
     folder.mkdir(parents=True, exist_ok=True)
-    base = f"attrnb-{re.sub(r'[^a-z0-9]+', '-', result.request.method.lower()).strip('-')[:60] or 'method'}-{result.request.index}"
+    method = re.sub(r"[^a-z0-9]+", "-", result.request.method.lower()).strip("-")[:60] or "method"
+    base = f"attrnb-{method}-{result.request.index}"
     for k in itertools.count(1):
         name = base if k == 1 else f"{base}-{k}"
         paths = [folder / f"{name}{end}" for end in (".png", ".safetensors", ".py", "-model.pt")]
@@ -225,71 +293,3 @@ def save(
     if self.result.generation != self.explorer._generation:
         raise RuntimeError("the model has changed since this was computed; press Again, or set any trait")
     return _save_panel(self, Path(folder))
-
-
-def _write_files(panel: Panel, name: str, folder: Path) -> set[str]:
-    "The files of a panel in a folder of their own; their names"
-    explorer, result = panel.explorer, panel.result
-    x, tensors = explorer.input(result.request.index), {}
-    _panel_figure(panel).savefig(folder / f"{name}.png", dpi=150)
-    script = _script(panel, name, _model_lines(explorer, folder / f"{name}-model.pt"), tensors)
-    (folder / f"{name}.py").write_text(script, encoding="utf-8")
-    about = dict(
-        method=result.request.method,
-        settings=json.dumps(dict(result.request.settings)),
-        target=str(result.target),
-        category=explorer.class_names[result.target],
-        score=result.request.score,
-    )
-    save_file(
-        {"inputs": x.contiguous(), "attribution": result.attribution.contiguous()} | tensors,
-        folder / f"{name}.safetensors",
-        metadata=about,
-    )
-    return {p.name for p in folder.iterdir()}
-
-
-def _place(moves: list[tuple[Path, Path]]) -> bool:
-    "Give files their names, all or none: False if somebody else has taken one of them meanwhile"
-    placed = []
-    try:
-        for made, path in moves:
-            try:
-                os.link(made, path)  # fails where there is a file, unlike a renaming
-            except FileExistsError:
-                raise
-            except OSError:  # a file system without links
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-                os.replace(made, path)
-            placed.append(path)
-    except BaseException as error:
-        for path in placed:
-            path.unlink(missing_ok=True)
-        if isinstance(error, FileExistsError):
-            return False
-        raise
-    return True
-
-
-def _panel_figure(panel: Panel):
-    "Input, attribution and curves in one figure"
-    explorer, result = panel.explorer, panel.result
-    x, names = explorer.input(result.request.index), explorer.feature_names
-    with _drawing:
-        figure = AttributionFigure(figsize=(8.6, 2.9), layout="constrained", dpi=80)
-        left, middle, right = figure.subplots(1, 3)
-        if _is_image(x):
-            left.imshow(image_array(_visible(x))[0])
-            left.set_axis_off()
-            heatmap(result.attribution, explorer.sign, explorer.percentile, colorbar=False, ax=middle)
-        else:
-            _draw_values(left, x, names, "input")
-            feature_bars(result.attribution.flatten(1), names, ax=middle)
-        left.set_title(f"explained: {explorer.class_names[result.target]}", fontsize=9)
-        middle.set_title(result.request.method, fontsize=9)
-        if panel.curves is not None:
-            curves(panel.curves, ylabel=explorer._word, ax=right)
-            right.set_xlabel("share of the pixels" if _is_image(x) else "share of the features")
-        else:
-            right.set_axis_off()
-    return figure

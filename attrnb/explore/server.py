@@ -74,7 +74,7 @@ def _cell(photographs, network, weights, labels, mean, std, folder) -> str:
         ]
     return _NOTEBOOK.format(lines="\n".join(lines), folder=str(folder))
 
-
+# %% ../../nbs/explore/95_server.ipynb #4d57f417
 def _command(notebook: Path, application: str) -> tuple[list[str], str]:
     """The words of the server's own command line, and the page on it.
 
@@ -122,18 +122,20 @@ def end_with_the_parent():
 
 threading.Thread(target=end_with_the_parent, daemon=True).start()
 import tornado.netutil
-tornado.netutil.bind_sockets = lambda *words, **named: [ours.dup()]  # in this process every server listens on the socket that it was given
+# in this process every server listens on the socket that it was given
+tornado.netutil.bind_sockets = lambda *words, **named: [ours.dup()]
 import tornado.tcpserver
 tornado.tcpserver.bind_sockets = tornado.netutil.bind_sockets
 application, words = sys.argv[3], sys.argv[4:]
-sys.argv = [application, *words, f"--port={ours.getsockname()[1]}", ("--token=" if application == "voila" else "--IdentityProvider.token=") + token]
+token = ("--token=" if application == "voila" else "--IdentityProvider.token=") + token
+sys.argv = [application, *words, f"--port={ours.getsockname()[1]}", token]
 try:
     runpy.run_module(application, run_name="__main__", alter_sys=True)
 finally:
     shutil.rmtree(folder, ignore_errors=True)
 """
 
-
+# %% ../../nbs/explore/95_server.ipynb #a71e76d6
 def _listen(port: int) -> socket.socket:
     "A socket that listens on localhost"
     ours = socket.socket()
@@ -189,10 +191,151 @@ def _launch(
     process.folder, process.port, process.address = folder, port, f"http://127.0.0.1:{port}{page}?token={token}"
     return process
 
-# %% ../../nbs/explore/95_server.ipynb #104b61ce
+# %% ../../nbs/explore/95_server.ipynb #029ec1a9
+def _check_call(photographs, network, weights, labels, mean, std, port, application) -> tuple[list[Path], str]:
+    "The photographs as paths, and the application; refuses what can't work before anything is started"
+    photographs = [photographs] if isinstance(photographs, (str, Path)) else photographs
+    if not isinstance(photographs, Sequence):
+        raise TypeError(f"photographs is a {type(photographs).__name__}; give a list of picture files")
+    files = [("photographs", p) for p in photographs]
+    files += [(name, p) for name, p in (("weights", weights), ("labels", labels)) if p is not None]
+    for name, path in files:
+        if not isinstance(path, (str, Path)):
+            raise TypeError(f"{name} holds a {type(path).__name__}; give paths of files")
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file at {path}")
+    if network is not None and not isinstance(network, str):
+        raise TypeError(
+            f"network is a {type(network).__name__}; give the name of a torchvision model, such as 'resnet50'"
+        )
+    for name, value in (("mean", mean), ("std", std)):
+        if isinstance(value, (list, tuple)) and len(value) not in (1, 3):
+            raise ValueError(f"{name} has {len(value)} numbers; give 3, one per colour, or one for all")
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            real_number(number, name, 0.0, 1.0, open_low=name == "std", or_none=not isinstance(value, (list, tuple)))
+    if whole_number(port, "port", 0) > 65535:
+        raise ValueError(f"port is {port}; it must be at most 65535; 0 takes a free one")
+    if photographs and network == "shapes":
+        raise ValueError(
+            "the embedded network knows its own shapes only; for photographs give a torchvision network, such as"
+            " resnet50"
+        )
+    if not photographs and network not in (None, "shapes"):
+        raise ValueError(f"network {network!r} needs photographs to explain")
+    if application not in ("auto", "voila", "jupyterlab"):
+        raise ValueError(f"application is {application!r}; choose 'auto', 'voila' or 'jupyterlab'")
+    installed = [a for a in ("voila", "jupyterlab") if importlib.util.find_spec(a)]
+    wanted = installed if application == "auto" else [a for a in installed if a == application]
+    if not wanted:
+        raise RuntimeError(
+            "the explorer needs Voila or JupyterLab to show itself: pip install voila"
+            if application == "auto"
+            else f"{application} is not installed: pip install {application}"
+        )
+    for path in photographs:
+        load_image(path)
+    return [Path(p) for p in photographs], wanted[0]
+
+# %% ../../nbs/explore/95_server.ipynb #4ceecc83
+def _write_notebook(folder: Path, application: str, source: str) -> Path:
+    "The notebook that the server shows"
+    cells = [dict(cell_type="code", id="explore", metadata={}, execution_count=None, outputs=[], source=source)]
+    if application == "jupyterlab":
+        cells.insert(
+            0,
+            dict(
+                cell_type="markdown", id="hint", metadata={}, source="Click into the cell below and press Shift+Enter."
+            ),
+        )
+    kernel, notebook = dict(name="python3", display_name="Python 3", language="python"), folder / "explore.ipynb"
+    notebook.write_text(
+        json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)), encoding="utf-8"
+    )
+    return notebook
+
+
+def _open_page(process: subprocess.Popen):
+    "Open the page in the browser: by a file that leads there, since the browser's command line is for all to read"
+    import webbrowser
+
+    leads = process.folder / "open.html"
+    with open(os.open(leads, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(
+            f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(process.address)}"><a'
+            f' href="{html.escape(process.address)}">attrnb explorer</a>'
+        )
+    webbrowser.open(leads.as_uri())
+
+# %% ../../nbs/explore/95_server.ipynb #4a962084
+@contextmanager
+def _ending_in_order():
+    """In the body SIGTERM and SIGHUP (a closed terminal) end the program as an exception does, so that what it
+    started is ended first
+    """
+
+    def end(number, frame):
+        raise SystemExit(128 + number)
+
+    known = [s for s in (getattr(signal, "SIGTERM", None), getattr(signal, "SIGHUP", None)) if s is not None]
+    ours = [
+        s
+        for s in known
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(s) == signal.SIG_DFL
+    ]
+    for s in ours:
+        signal.signal(s, end)
+    try:
+        yield
+    finally:
+        for s in ours:
+            signal.signal(s, signal.SIG_DFL)
+
+# %% ../../nbs/explore/95_server.ipynb #078e5bde
 _servers = []  # those that run; an unreferenced process would close its pipe, and end
 
 
+def _end_server(process: subprocess.Popen | None, folder: Path, patience: float = 20.0):
+    "End the server and its kernels, and remove its folder"
+    if process is not None:
+        if process in _servers:
+            _servers.remove(process)
+        process.terminate()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdin.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@atexit.register
+def _end_all_servers():
+    for process in list(_servers):
+        _end_server(process, process.folder)
+
+
+def _await_server(process: subprocess.Popen, timeout: float = 90.0):
+    "Return when the server answers; nobody else can, as the socket is its own"
+    end = time.monotonic() + timeout
+    while time.monotonic() < end and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=5)
+        try:
+            connection.request("GET", "/api")
+            connection.getresponse().read()
+            return
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    lines = (
+        (process.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if process.folder.is_dir()
+        else []
+    )
+    raise RuntimeError(f"the server did not start: {' '.join(lines[-3:]) or 'it said nothing'}")
+
+# %% ../../nbs/explore/95_server.ipynb #104b61ce
 def serve(
     # picture files; none opens embedded images and the embedded network
     photographs: Sequence[str | Path] = (),
@@ -244,145 +387,3 @@ def serve(
         if wait:
             _end_server(process, folder)
     return process
-
-
-def _check_call(photographs, network, weights, labels, mean, std, port, application) -> tuple[list[Path], str]:
-    "The photographs as paths, and the application; refuses what can't work before anything is started"
-    photographs = [photographs] if isinstance(photographs, (str, Path)) else photographs
-    if not isinstance(photographs, Sequence):
-        raise TypeError(f"photographs is a {type(photographs).__name__}; give a list of picture files")
-    for name, path in (
-        *(("photographs", p) for p in photographs),
-        *((n, p) for n, p in (("weights", weights), ("labels", labels)) if p is not None),
-    ):
-        if not isinstance(path, (str, Path)):
-            raise TypeError(f"{name} holds a {type(path).__name__}; give paths of files")
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file at {path}")
-    if network is not None and not isinstance(network, str):
-        raise TypeError(
-            f"network is a {type(network).__name__}; give the name of a torchvision model, such as 'resnet50'"
-        )
-    for name, value in (("mean", mean), ("std", std)):
-        if isinstance(value, (list, tuple)) and len(value) not in (1, 3):
-            raise ValueError(f"{name} has {len(value)} numbers; give 3, one per colour, or one for all")
-        for number in value if isinstance(value, (list, tuple)) else [value]:
-            real_number(number, name, 0.0, 1.0, open_low=name == "std", or_none=not isinstance(value, (list, tuple)))
-    if whole_number(port, "port", 0) > 65535:
-        raise ValueError(f"port is {port}; it must be at most 65535; 0 takes a free one")
-    if photographs and network == "shapes":
-        raise ValueError(
-            "the embedded network knows its own shapes only; for photographs give a torchvision network, such as"
-            " resnet50"
-        )
-    if not photographs and network not in (None, "shapes"):
-        raise ValueError(f"network {network!r} needs photographs to explain")
-    if application not in ("auto", "voila", "jupyterlab"):
-        raise ValueError(f"application is {application!r}; choose 'auto', 'voila' or 'jupyterlab'")
-    installed = [a for a in ("voila", "jupyterlab") if importlib.util.find_spec(a)]
-    wanted = installed if application == "auto" else [a for a in installed if a == application]
-    if not wanted:
-        raise RuntimeError(
-            "the explorer needs Voila or JupyterLab to show itself: pip install voila"
-            if application == "auto"
-            else f"{application} is not installed: pip install {application}"
-        )
-    for path in photographs:
-        load_image(path)  # what is no picture is said here, and not on the page
-    return [Path(p) for p in photographs], wanted[0]
-
-
-def _write_notebook(folder: Path, application: str, source: str) -> Path:
-    "The notebook that the server shows"
-    cells = [dict(cell_type="code", id="explore", metadata={}, execution_count=None, outputs=[], source=source)]
-    if application == "jupyterlab":
-        cells.insert(
-            0,
-            dict(
-                cell_type="markdown", id="hint", metadata={}, source="Click into the cell below and press Shift+Enter."
-            ),
-        )
-    kernel, notebook = dict(name="python3", display_name="Python 3", language="python"), folder / "explore.ipynb"
-    notebook.write_text(
-        json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)), encoding="utf-8"
-    )
-    return notebook
-
-
-def _open_page(process: subprocess.Popen):
-    "Open the page in the browser: by a file that leads there, since the browser's command line is for all to read"
-    import webbrowser
-
-    leads = process.folder / "open.html"
-    with open(os.open(leads, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(
-            f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(process.address)}"><a'
-            f' href="{html.escape(process.address)}">attrnb explorer</a>'
-        )
-    webbrowser.open(leads.as_uri())
-
-
-@contextmanager
-def _ending_in_order():
-    """In the body SIGTERM and SIGHUP (a closed terminal) end the program as an exception does, so that what it
-    started is ended first
-    """
-
-    def end(number, frame):
-        raise SystemExit(128 + number)
-
-    known = [s for s in (getattr(signal, "SIGTERM", None), getattr(signal, "SIGHUP", None)) if s is not None]
-    ours = [
-        s
-        for s in known
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(s) == signal.SIG_DFL
-    ]
-    for s in ours:
-        signal.signal(s, end)
-    try:
-        yield
-    finally:
-        for s in ours:
-            signal.signal(s, signal.SIG_DFL)
-
-
-def _end_server(process: subprocess.Popen | None, folder: Path, patience: float = 20.0):
-    "End the server and its kernels, and remove its folder"
-    if process is not None:
-        if process in _servers:
-            _servers.remove(process)
-        process.terminate()
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdin.close()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@atexit.register
-def _end_all_servers():
-    for process in list(_servers):
-        _end_server(process, process.folder)
-
-
-def _await_server(process: subprocess.Popen, timeout: float = 90.0):
-    "Return when the server answers; nobody else can, as the socket is its own"
-    end = time.monotonic() + timeout
-    while time.monotonic() < end and process.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=5)
-        try:
-            connection.request("GET", "/api")
-            connection.getresponse().read()
-            return
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.1)
-        finally:
-            connection.close()
-    lines = (
-        (process.folder / "server.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        if process.folder.is_dir()
-        else []
-    )
-    raise RuntimeError(f"the server did not start: {' '.join(lines[-3:]) or 'it said nothing'}")

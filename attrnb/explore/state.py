@@ -9,26 +9,29 @@ __all__ = []
 
 # %% ../../nbs/explore/65_state.ipynb #ffd1687f
 import copy
+import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-import ipywidgets as widgets
 import numpy as np
 import torch
 import traitlets
+from fastcore.basics import patch
+from torch import Tensor, nn
+
+from ..core import SCORES, leave_as_found, modules_of, warn_user, whole_number
 from .controls import _Refused
-from .findings import _read_region
+from .findings import Request, Result, _read_region, _region_mask
 from .inputs import _copy_of, _digest, _Inputs, _Known, _same_outputs, _with_normalisation
 from .jobs import ResultCache
 from .methods import _read_methods
-from .pictures import _is_image
-from torch import Tensor, nn
-
-from ..core import SCORES, leave_as_found, modules_of, whole_number
+from .pictures import _is_image, _sides
 from ..measures import SUBSTRATES, substrate_of
-from ..samples import find_class
+from ..samples import find_class as class_named
 
 # %% ../../nbs/explore/65_state.ipynb #bd702f06
-class _State(widgets.VBox):
+class _State(traitlets.HasTraits):
     "The traits that all panels share, and what depends on the inputs and the model only"
 
     index = traitlets.Int(0, help="which input")
@@ -42,7 +45,7 @@ class _State(widgets.VBox):
     view = traitlets.Enum(("overlay", "map"), "overlay", help="heat map over the picture, or alone")
     opacity = traitlets.Float(0.9, min=0, max=1, help="of the overlay's strongest pixels")
     percentile = traitlets.Float(99.0, min=50, max=100, help="of the magnitudes at which the colours end")
-    removed = traitlets.Enum(
+    substrate = traitlets.Enum(
         SUBSTRATES, "black", help="what takes the place of removed or masked parts, see substrate_of"
     )
     region = traitlets.Any(
@@ -50,283 +53,350 @@ class _State(widgets.VBox):
         help="(top, left, bottom, right) in pixels, ends excluded; (first, last) for tabular inputs; None: no region",
     )
 
-    def _read(self, model, inputs, labels, targets, methods, categories, normalise, score):
-        "The model, the inputs and what is known of them"
-        if not callable(model) or isinstance(model, type):
-            raise TypeError(
-                "model must be callable, got"
-                f" {'the class ' + model.__name__ + '; give an instance of it' if isinstance(model, type) else type(model).__name__}"
+    @traitlets.validate("index")
+    def _index_in_range(self, proposal):
+        if not 0 <= proposal.value < self.count:
+            raise _Refused(
+                f"index {proposal.value} is out of range; there are {self.count} inputs: 0 to {self.count - 1}"
             )
-        if score is not None and not (isinstance(score, str) and score in SCORES):
-            raise ValueError(f"score is {score!r}; choose one of {', '.join(SCORES)}, or None")
-        self.model, self._inputs = _with_normalisation(model, normalise), _Inputs(inputs)
-        self.count, self._recent = len(self._inputs), ResultCache(64, 32)
-        self.methods = _read_methods(methods, _is_image(self._inputs[0][0]))
-        self._look()
-        first, outputs = self.input(0), self._outputs(0)
-        self._noticed = score in (None, "logit", "output") and self._gives_probabilities(first, outputs)
-        self._reading, self._notices = "output" if self._noticed else "probability", []
-        if self._noticed and score is None:
-            self._notices.append(
-                "the model's outputs are probabilities already, and are taken as they are (score = output)"
-            )
-        if self._inputs.divided:
-            self._notices.append("the inputs are bytes, divided by 255")
-        self.score = score or ("output" if self._noticed else "logit")
-        self.feature_names = [f"feature {k + 1}" for k in range(first[0].numel())] if not _is_image(first) else []
-        n = outputs.shape[1]
-        if categories is None:
-            self.class_names = [f"class {k}" for k in range(n)] if n > 1 else ["yes"]
-        else:
-            if isinstance(categories, (str, bytes, Mapping)) or not isinstance(categories, (Sequence, np.ndarray)):
-                raise TypeError(
-                    f"categories is a {type(categories).__name__}; give a list with the name of every class, in the"
-                    " order of the outputs"
-                )
-            names = [str(c) for c in categories]
-            names = names[-1:] if n == 1 and len(names) == 2 else names
-            if len(names) != n:
-                raise ValueError(f"{len(names)} categories, but the model has {n} output{'s' if n > 1 else ''}")
-            twice = {c for c in names if names.count(c) > 1} if len(set(names)) < n else ()
-            self.class_names = [f"{c} ({k})" if c in twice else c for k, c in enumerate(names)]
-        for name, given in (("labels", labels), ("targets", targets)):
-            if given is not None and (
-                isinstance(given, (str, bytes, Mapping))
-                or not isinstance(given, (Sequence, Tensor, np.ndarray))
-                or getattr(given, "ndim", 1) == 0
-            ):
-                raise TypeError(f"{name} is a {type(given).__name__}; give a list with one entry per input")
-            if given is not None and len(given) != self.count:
-                raise ValueError(f"{len(given)} {name} for {self.count} inputs")
-        self._labels = (
-            None if labels is None else [v.item() if isinstance(v, (Tensor, np.generic)) else v for v in labels]
-        )
-        self._targets = (
-            None
-            if targets is None
-            else [
-                self._check_class(whole_number(t, "targets", -(2**63)))
-                for t in (targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets)
-            ]
-        )
+        return proposal.value
 
-    @property
-    def _cache(self) -> ResultCache:
-        return self._known.cache
+    @traitlets.validate("target")
+    def _known_class(self, proposal):
+        return self._check_class(proposal.value)
 
-    @_cache.setter
-    def _cache(self, cache: ResultCache):
-        self._known.cache = cache
-
-    def _look(self) -> bool:
-        """In the thread that asks: a new copy of the model if its numbers have changed since the last, else a copy
-        of its layers, for `_check`. Whether there is a new one
-        """
-        digest = _digest(self.model, *(m.what for m in self.methods.values() if not m.is_class))
-        with self._lock:
-            self._training = any(m.training for root in modules_of(self.model) for m in root.modules())
-            if self._known is not None and digest == self._known.digest:
-                self._unchecked = _copy_of(self.model, share=True) if self._known.is_copy else self.model
-                return False
-            return self._renew(_copy_of(self.model), digest)
-
-    def _renew(self, made: nn.Module | None, digest: bytes) -> bool:
-        """Explain this copy (None: the model itself) from now on, and forget what was found.
-
-        Whether there was an earlier one
-        """
-        earlier, self._unchecked = self._known, None
-        cache = ResultCache() if earlier is None else ResultCache(earlier.cache.limit / 1e6, earlier.cache.entries)
-        self._known = _Known(self.model if made is None else made, made is not None, digest, cache)
-        self._generation += 1
-        for method in self.methods.values():
-            method._built.clear()
-        parameter = next((p for m in modules_of(self._known.model) for p in m.parameters()), None)
-        dtype = parameter.dtype if parameter is not None and parameter.dtype.is_floating_point else None
-        self.device = parameter.device if parameter is not None else torch.device("cpu")
-        if dtype != self._dtype:
-            self._dtype, self._recent = dtype, ResultCache(64, 32)
-        return earlier is not None
-
-    def _check(self, index: int) -> bool:
-        """In the worker: do the model's layers as they are now give what the copy gives? If not, explain them from
-        now on. Whether that was so
-        """
-        with self._lock:
-            made, known = self._unchecked, self._known
-        if made is None:
-            return False
-        kept = known.cache.get(("outputs", index))
-        if kept is None and not known.is_copy:  # nothing is kept, and what comes is made anew
-            return False
+    @traitlets.validate("region")
+    def _region_inside(self, proposal):
         try:
-            x = self.input(index)
-            kept = self._outputs(index) if kept is None else kept
-            same = _same_outputs(kept, self._forward(made, x))
-        except Exception:  # the jobs with the new copy say it
-            same = False
-        with self._lock:
-            if made is not self._unchecked or known is not self._known:  # asked again meanwhile
-                return self._check(index)
-            self._unchecked = None
-            return not same and self._renew(copy.deepcopy(made) if known.is_copy else None, known.digest)
-
-    def _gives_probabilities(self, x: Tensor, outputs: Tensor) -> bool:
-        "Whether the outputs are in [0, 1], and add up to 1 or stay there for inputs far away in sixteen directions"
-        if not ((outputs >= 0) & (outputs <= 1)).all():
-            return False
-        if outputs.shape[1] > 1 and abs(outputs.sum().item() - 1) < 1e-3:
-            return True
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(16):
-            far = self._forward(self._known.model, (100.0 * torch.randn(x.shape, generator=generator)).to(x))
-            if not ((far >= 0) & (far <= 1)).all():
-                return False
-        return True
-
-    def _as_probabilities(self, outputs: Tensor) -> Tensor:
-        "Outputs (rows, classes) as what is shown as probability"
-        if self._reading == "output":
-            return outputs
-        return outputs.sigmoid() if self._reading == "sigmoid" or outputs.shape[1] == 1 else outputs.softmax(1)
-
-    @property
-    def _word(self) -> str:
-        "What the outputs are called, read as `score` says"
-        return "output" if self._reading == "output" and not self._noticed else "probability"
+            return None if proposal.value is None else _read_region(proposal.value, _sides(self.input(self.index)))
+        except (TypeError, ValueError) as error:
+            raise _Refused(str(error)) from None
 
     @traitlets.observe("score")
     def _on_score(self, change):
-        "How the outputs become probabilities follows from the score; the logit says nothing"
         if change.new != "logit" and not self._noticed:
             self._reading = change.new.removeprefix("log_")
 
-    def input(
-        self,
-        index: int,  # which
-    ) -> Tensor:
-        """The input (1, ...), floating point, on the CPU. Pictures of bytes (uint8) are divided by 255.
+# %% ../../nbs/explore/65_state.ipynb #69185777
+@patch(as_prop=True)
+def removed(self: _State) -> str:
+    "The old name of `substrate`"
+    warn_user(_SUBSTRATE_NOW, DeprecationWarning)
+    return self.substrate
 
-        Raises TypeError or ValueError for what is no number or not finite, and for an index out of range.
-        """
-        if not 0 <= whole_number(index, "index", -(2**63)) < self.count:
-            raise ValueError(f"index {index} is out of range; there are {self.count} inputs: 0 to {self.count - 1}")
-        found = self._recent.get(index)
-        if found is None:
-            x, label = self._inputs[index]
-            found = self._recent.put(index, (x.to(self._dtype) if self._dtype else x, label))
-        return found[0]
 
-    def caption(
-        self,
-        index: int,  # which input
-    ) -> str:
-        "Its label, if one was given, else its number."
-        self.input(index)
-        label = self._labels[index] if self._labels is not None else (self._recent.get(index) or (None, None))[1]
-        if (
-            isinstance(label, (int, np.integer))
-            and not isinstance(label, bool)
-            and 0 <= label < len(self.class_names)
-            and hasattr(self, "class_names")
-        ):
-            return self.class_names[label]
-        return str(index) if label is None else str(label)
+@patch(set_prop=True)
+def removed(self: _State, substrate: str):
+    warn_user(_SUBSTRATE_NOW, DeprecationWarning)
+    self.substrate = substrate
 
-    def _outputs(self, index: int) -> Tensor:
-        "Logits (1, classes) of an input, on the CPU"
-        key = "outputs", index
-        found = self._cache.get(key)
-        if found is None:
-            known = self._known
-            found = known.cache.put(key, self._forward(known.model, self.input(index)))
-        return found
 
-    def _forward(self, model: Callable, x: Tensor) -> Tensor:
-        "Outputs (rows, classes) on the CPU; also notes whether the model's output has a dimension for classes"
-        with leave_as_found(model, warn=False), torch.no_grad():
-            output = model(x.to(self.device))
-        if not isinstance(output, Tensor):
-            raise TypeError(
-                f"the model returned {type(output).__name__}; it must return one tensor (pick it in a lambda: lambda x:"
-                " model(x).logits)"
-            )
-        if output.ndim not in (1, 2) or len(output) != len(x):
-            raise ValueError(
-                f"the model returned shape {tuple(output.shape)} for {len(x)} input; the explorer shows classifiers,"
-                " with outputs (rows, classes) or (rows,)"
-            )
-        if output.numel() == 0:
-            raise ValueError(
-                f"the model returned shape {tuple(output.shape)}, which has no class; give a classifier, with outputs"
-                " (rows, classes) or (rows,)"
-            )
-        if output.is_complex():
-            raise TypeError(
-                f"the model returned complex numbers ({output.dtype}); the explorer shows classifiers: give real"
-                " outputs"
-            )
-        self._flat_output = output.ndim == 1
-        output = output.reshape(len(x), -1).float().cpu()
-        if hasattr(self, "class_names") and output.shape[1] != len(self.class_names):
-            raise ValueError(
-                f"the model returns {output.shape[1]} outputs now, it was {len(self.class_names)} when the explorer was"
-                " made: call explore again"
-            )
-        return output
+_SUBSTRATE_NOW = "the explorer's removed is now called substrate; the old name goes with the next version"
 
-    def _check_class(self, target):
-        if target is not None and not 0 <= target < len(self.class_names):
-            raise _Refused(
-                f"class {target} is out of range; the model has {len(self.class_names)}: 0 to"
-                f" {len(self.class_names) - 1}"
-            )
-        return target
+# %% ../../nbs/explore/65_state.ipynb #3c6c7898
+@patch
+def input(
+    self: _State,
+    index: int,  # which
+) -> Tensor:
+    """The input (1, ...), floating point, on the CPU. Pictures of bytes (uint8) are divided by 255.
 
-    def find_class(
-        self,
-        text: str,  # a number, a name, or a part of one name
-    ) -> int:
-        "The class. Raises TypeError for what is no text, ValueError if there is no such class, or several."
-        if not isinstance(text, (str, int)) or isinstance(text, bool):
-            raise TypeError(f"text is a {type(text).__name__}; give a class's name or number")
-        return find_class(str(text), self.class_names)
+    Raises TypeError or ValueError for what is no number or not finite, and for an index out of range.
+    """
+    if not 0 <= whole_number(index, "index", -(2**63)) < self.count:
+        raise ValueError(f"index {index} is out of range; there are {self.count} inputs: 0 to {self.count - 1}")
+    found = self._recent.get(index)
+    if found is None:
+        x, label = self._inputs[index]
+        found = self._recent.put(index, (x.to(self._dtype) if self._dtype else x, label))
+    return found[0]
 
-    @property
-    def probabilities(self) -> Tensor | None:
-        "Of the classes for the current input, (classes,); None while the model has not seen it"
-        outputs = self._cache.get(("outputs", self.index))
-        return None if outputs is None else self._as_probabilities(outputs)[0]
 
-    @property
-    def explained_class(self) -> int | None:
-        "The class that panels without one of their own explain; None while the prediction is not known"
-        if self.target is not None:
-            return self.target
-        if self._targets is not None:
-            return self._targets[self.index]
-        probabilities = self.probabilities
-        return None if probabilities is None else int(probabilities.argmax())
+@patch
+def caption(
+    self: _State,
+    index: int,  # which input
+) -> str:
+    "Its label, if one was given, else its number."
+    self.input(index)
+    label = self._labels[index] if self._labels is not None else (self._recent.get(index) or (None, None))[1]
+    if isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < len(self.class_names):
+        return self.class_names[label]
+    return str(index) if label is None else str(label)
 
-    def _masked_probability(self, target: int) -> float | None:
-        "Probability of a class when the region is masked; None while it is not known"
-        outputs = self._cache.get(("masked", self.index, self.region, self.removed))
-        return None if outputs is None else float(self._as_probabilities(outputs)[0, target])
+# %% ../../nbs/explore/65_state.ipynb #1d0d035d
+@patch
+def _outputs(self: _State, index: int) -> Tensor:
+    "Logits (1, classes) of an input, on the CPU"
+    known = self._known
+    found = known.cache.get(("outputs", index))
+    return (
+        known.cache.put(("outputs", index), self._forward(known.model, self.input(index))) if found is None else found
+    )
 
-    def masked(
-        self,
-        index: int,  # which input
-        region: tuple,  # see the trait
-    ) -> Tensor:
-        """The input (1, ...) with the region replaced by what `removed` says.
 
-        Raises TypeError or ValueError for a region that doesn't fit.
-        """
+@patch
+def _forward(self: _State, model: Callable, x: Tensor) -> Tensor:
+    "Outputs (rows, classes) on the CPU; also notes whether the model's output has a dimension for classes"
+    with leave_as_found(model, warn=False), torch.no_grad():
+        output = model(x.to(self.device))
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"the model returned {type(output).__name__}; it must return one tensor (pick it in a lambda: lambda x:"
+            " model(x).logits)"
+        )
+    returned = f"the model returned shape {tuple(output.shape)}"
+    if output.ndim not in (1, 2) or len(output) != len(x):
+        raise ValueError(
+            f"{returned} for {len(x)} input; the explorer shows classifiers, with outputs (rows, classes) or (rows,)"
+        )
+    if output.numel() == 0:
+        raise ValueError(f"{returned}, which has no class; give a classifier, with outputs (rows, classes) or (rows,)")
+    if output.is_complex():
+        raise TypeError(
+            f"the model returned complex numbers ({output.dtype}); the explorer shows classifiers: give real outputs"
+        )
+    self._flat_output = output.ndim == 1
+    output = output.reshape(len(x), -1).float().cpu()
+    if self.class_names and output.shape[1] != len(self.class_names):
+        raise ValueError(
+            f"the model returns {output.shape[1]} outputs now, it was {len(self.class_names)} when the explorer was"
+            " made: call explore again"
+        )
+    return output
+
+# %% ../../nbs/explore/65_state.ipynb #448302e2
+@patch
+def _gives_probabilities(self: _State, x: Tensor, outputs: Tensor) -> bool:
+    "Whether the outputs are in [0, 1], and add up to 1 or stay there for inputs far away in sixteen directions"
+    if not ((outputs >= 0) & (outputs <= 1)).all():
+        return False
+    if outputs.shape[1] > 1 and abs(outputs.sum().item() - 1) < 1e-3:
+        return True
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(16):
+        far = self._forward(self._known.model, (100.0 * torch.randn(x.shape, generator=generator)).to(x))
+        if not ((far >= 0) & (far <= 1)).all():
+            return False
+    return True
+
+
+@patch
+def _as_probabilities(self: _State, outputs: Tensor) -> Tensor:
+    "Outputs (rows, classes) as what is shown as probability"
+    if self._reading == "output":
+        return outputs
+    return outputs.sigmoid() if self._reading == "sigmoid" or outputs.shape[1] == 1 else outputs.softmax(1)
+
+
+@patch(as_prop=True)
+def _word(self: _State) -> str:
+    "What the outputs are called, read as `score` says"
+    return "output" if self._reading == "output" and not self._noticed else "probability"
+
+
+@patch
+def _check_class(self: _State, target: int | None) -> int | None:
+    "The class, if there is such a one"
+    count = len(self.class_names)
+    if target is not None and not 0 <= target < count:
+        raise _Refused(f"class {target} is out of range; the model has {count}: 0 to {count - 1}")
+    return target
+
+
+@patch
+def find_class(
+    self: _State,
+    text: str,  # a number, a name, or a part of one name
+) -> int:
+    "The class. Raises TypeError for what is no text, ValueError if there is no such class, or several."
+    if not isinstance(text, (str, int)) or isinstance(text, bool):
+        raise TypeError(f"text is a {type(text).__name__}; give a class's name or number")
+    return class_named(str(text), self.class_names)
+
+# %% ../../nbs/explore/65_state.ipynb #c0a9a0aa
+def _names_of(categories: object, n: int) -> list[str]:
+    "A name for each of n outputs"
+    if categories is None:
+        return [f"class {k}" for k in range(n)] if n > 1 else ["yes"]
+    if isinstance(categories, (str, bytes, Mapping)) or not isinstance(categories, (Sequence, np.ndarray)):
+        raise TypeError(
+            f"categories is a {type(categories).__name__}; give a list with the name of every class, in the"
+            " order of the outputs"
+        )
+    names = [str(c) for c in categories]
+    names = names[-1:] if n == 1 and len(names) == 2 else names
+    if len(names) != n:
+        raise ValueError(f"{len(names)} categories, but the model has {n} output{'s' if n > 1 else ''}")
+    times = Counter(names)
+    return [f"{c} ({k})" if times[c] > 1 else c for k, c in enumerate(names)]
+
+
+def _check_list(given: object, name: str, count: int):
+    "TypeError or ValueError for what is no list with one entry per input"
+    several = isinstance(given, (Sequence, Tensor, np.ndarray)) and not isinstance(given, (str, bytes, Mapping))
+    if not several or getattr(given, "ndim", 1) == 0:
+        raise TypeError(f"{name} is a {type(given).__name__}; give a list with one entry per input")
+    if len(given) != count:
+        raise ValueError(f"{len(given)} {name} for {count} inputs")
+
+# %% ../../nbs/explore/65_state.ipynb #23797ad1
+@patch
+def _read_lists(self: _State, labels: object, targets: object):
+    "What was given per input"
+    self._labels, self._targets = labels, targets
+    if labels is not None:
+        _check_list(labels, "labels", self.count)
+        self._labels = [v.item() if isinstance(v, (Tensor, np.generic)) else v for v in labels]
+    if targets is not None:
+        _check_list(targets, "targets", self.count)
+        numbers = targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets
+        self._targets = [self._check_class(whole_number(t, "targets", -(2**63))) for t in numbers]
+
+
+@patch
+def _read(
+    self: _State, model, inputs, labels=None, targets=None, methods=None, categories=None, normalise=None, score=None
+):
+    "The model, the inputs and what is known of them"
+    self._lock, self._known, self._unchecked, self._generation = threading.RLock(), None, None, 0
+    self._dtype, self._training, self.class_names = None, False, []
+    if not callable(model) or isinstance(model, type):
+        got = f"the class {model.__name__}; give an instance of it" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"model must be callable, got {got}")
+    if score is not None and not (isinstance(score, str) and score in SCORES):
+        raise ValueError(f"score is {score!r}; choose one of {', '.join(SCORES)}, or None")
+    self.model, self._inputs = _with_normalisation(model, normalise), _Inputs(inputs)
+    self.count, self._recent = len(self._inputs), ResultCache(64, 32)
+    self.methods = _read_methods(methods, _is_image(self._inputs[0][0]))
+    self._look()
+    first, outputs = self.input(0), self._outputs(0)
+    self._noticed = score in (None, "logit", "output") and self._gives_probabilities(first, outputs)
+    self._reading, self._notices = "output" if self._noticed else "probability", []
+    if self._noticed and score is None:
+        self._notices.append(
+            "the model's outputs are probabilities already, and are taken as they are (score = output)"
+        )
+    if self._inputs.divided:
+        self._notices.append("the inputs are bytes, divided by 255")
+    self.score = score or ("output" if self._noticed else "logit")
+    self.feature_names = [] if _is_image(first) else [f"feature {k + 1}" for k in range(first[0].numel())]
+    self.class_names = _names_of(categories, outputs.shape[1])
+    self._read_lists(labels, targets)
+
+# %% ../../nbs/explore/65_state.ipynb #944b015b
+@patch
+def _look(self: _State) -> bool:
+    """In the thread that asks: a new copy of the model if its numbers have changed since the last, else a copy
+    of its layers, for `_check`. Whether there is a new one
+    """
+    digest = _digest(self.model, *(m.what for m in self.methods.values() if not m.is_class))
+    with self._lock:
+        self._training = any(m.training for root in modules_of(self.model) for m in root.modules())
+        if self._known is not None and digest == self._known.digest:
+            self._unchecked = _copy_of(self.model, share=True) if self._known.is_copy else self.model
+            return False
+        return self._renew(_copy_of(self.model), digest)
+
+
+@patch
+def _renew(self: _State, made: nn.Module | None, digest: bytes) -> bool:
+    """Explain this copy (None: the model itself) from now on, and forget what was found.
+
+    Whether there was an earlier one
+    """
+    earlier, self._unchecked = self._known, None
+    cache = ResultCache() if earlier is None else ResultCache(earlier.cache.limit / 1e6, earlier.cache.entries)
+    self._known = _Known(self.model if made is None else made, made is not None, digest, cache)
+    self._generation += 1
+    for method in self.methods.values():
+        method._built.clear()
+    parameter = next((p for m in modules_of(self._known.model) for p in m.parameters()), None)
+    dtype = parameter.dtype if parameter is not None and parameter.dtype.is_floating_point else None
+    self.device = parameter.device if parameter is not None else torch.device("cpu")
+    if dtype != self._dtype:
+        self._dtype, self._recent = dtype, ResultCache(64, 32)
+    return earlier is not None
+
+
+@patch
+def _check(self: _State, index: int) -> bool:
+    """In the worker: do the model's layers as they are now give what the copy gives? If not, explain them from
+    now on. Whether that was so
+    """
+    with self._lock:
+        made, known = self._unchecked, self._known
+    if made is None:
+        return False
+    kept = known.cache.get(("outputs", index))
+    if kept is None and not known.is_copy:  # nothing is kept, and what comes is made anew
+        return False
+    try:
         x = self.input(index)
-        region = _read_region(region, tuple(x.shape[2:]) if _is_image(x) else (x.numel(),))
-        empty, inside = substrate_of(x, self.removed), torch.zeros(x.shape[1:], dtype=torch.bool)
-        if _is_image(x):
-            inside[:, region[0] : region[2], region[1] : region[3]] = True
-        else:
-            inside.view(-1)[region[0] : region[1]] = True
-        return torch.where(inside, empty, x)
+        kept = self._outputs(index) if kept is None else kept
+        same = _same_outputs(kept, self._forward(made, x))
+    except Exception:  # the jobs with the new copy say it
+        same = False
+    with self._lock:
+        if made is not self._unchecked or known is not self._known:  # asked again meanwhile
+            return self._check(index)
+        self._unchecked = None
+        return not same and self._renew(copy.deepcopy(made) if known.is_copy else None, known.digest)
+
+# %% ../../nbs/explore/65_state.ipynb #a62b2d35
+@patch(as_prop=True)
+def probabilities(self: _State) -> Tensor | None:
+    "Of the classes for the current input, (classes,); None while the model has not seen it"
+    outputs = self._known.cache.get(("outputs", self.index))
+    return None if outputs is None else self._as_probabilities(outputs)[0]
+
+
+@patch(as_prop=True)
+def explained_class(self: _State) -> int | None:
+    "The class that panels without one of their own explain; None while the prediction is not known"
+    return self._resolve(self.index, self.target)
+
+
+@patch
+def _resolve(self: _State, index: int, target: int | None) -> int | None:
+    "The class that is asked for, else the one given to explore, else the predicted one; None while that is not known"
+    if target is not None:
+        return target
+    if self._targets is not None:
+        return self._targets[index]
+    outputs = self._known.cache.get(("outputs", index))
+    return None if outputs is None else int(outputs.argmax())
+
+
+@patch
+def find_result(
+    self: _State,
+    request: Request,  # what was asked
+) -> Result | None:
+    "The result if it is in the cache, else None. Raises TypeError for what is no Request."
+    if not isinstance(request, Request):
+        raise TypeError(f"request is a {type(request).__name__}; give a Request, such as panel.result.request")
+    target = self._resolve(request.index, request.target)
+    return None if target is None else self._known.cache.get(replace(request, target=target))
+
+
+@patch
+def _masked_probability(self: _State, target: int) -> float | None:
+    "Probability of a class when the region is masked; None while it is not known"
+    outputs = self._known.cache.get(("masked", self.index, self.region, self.substrate))
+    return None if outputs is None else float(self._as_probabilities(outputs)[0, target])
+
+
+@patch
+def masked(
+    self: _State,
+    index: int,  # which input
+    region: tuple,  # see the trait
+) -> Tensor:
+    """The input (1, ...) with the region replaced by what `substrate` says.
+
+    Raises TypeError or ValueError for a region that doesn't fit.
+    """
+    x = self.input(index)
+    inside = _region_mask(_read_region(region, _sides(x)), _sides(x))
+    return torch.where(inside if _is_image(x) else inside.view(x.shape[1:]), substrate_of(x, self.substrate), x)

@@ -264,7 +264,7 @@ for name, values in dict(
     view=dict(unknown="x"),
     opacity=dict(above=2.0, negative=-0.1, text="a", none=None),
     percentile=dict(low=1.0, above=101.0, text="a"),
-    removed=dict(unknown="x", number=5),
+    substrate=dict(unknown="x", number=5),
     region=dict(
         text="ab",
         number=5,
