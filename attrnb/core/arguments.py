@@ -70,7 +70,7 @@ def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:
     """[tensor or list, role] of everything among the arguments that could belong to examples; True: per example,
     False: shared, None: not known
     """
-    found = []
+    roles = []
 
     def look(value, role):
         if isinstance(value, _Marked):
@@ -79,14 +79,14 @@ def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:
                     f"an argument marked per_example has {len(value.value)} entries for {n_examples} examples"
                 )
             if value.per_example:
-                found.append([value.value, True])
+                roles.append([value.value, True])
         elif isinstance(value, _Keywords):
             for v in value.values.values():
                 look(v, role)
         elif isinstance(value, Tensor):
             fits = value.ndim > 0 and (value.shape[0] >= n_examples if at_least else value.shape[0] == n_examples)
-            if fits and not any(value is known for known, _ in found):
-                found.append([value, True if n_examples == 1 and not at_least else None])
+            if fits and not any(value is known for known, _ in roles):
+                roles.append([value, True if n_examples == 1 and not at_least else None])
         elif isinstance(value, dict):
             for v in value.values():
                 look(v, role)
@@ -95,7 +95,7 @@ def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:
                 look(v, role)
 
     look(args, None)
-    return found
+    return roles
 
 
 def _holds(value: object, parts: list) -> bool:

@@ -214,11 +214,11 @@ def check_baselines(
             baseline = 0
         if isinstance(baseline, Tensor):
             _refuse_strange(baseline, f"baseline {k}")
-            shape, wanted = tuple(baseline.shape), tuple(x.shape)
-            if not shape or shape[1:] != wanted[1:] or shape[0] not in (1, wanted[0]):
+            shape, expected = tuple(baseline.shape), tuple(x.shape)
+            if not shape or shape[1:] != expected[1:] or shape[0] not in (1, expected[0]):
                 raise ValueError(
-                    f"baseline {k} has shape {shape}, but input {k} has {wanted}; accepted: {wanted} or"
-                    f" {(1, *wanted[1:])}"
+                    f"baseline {k} has shape {shape}, but input {k} has {expected}; accepted: {expected} or"
+                    f" {(1, *expected[1:])}"
                 )
             baseline = baseline.detach().to(x)
             refuse_not_finite(baseline, f"baseline {k}")

@@ -34,40 +34,42 @@ def _named_globals(code, scope: dict) -> Iterator[object]:
     "The globals that a function's code reads, and what it names of the modules (files) among them"
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval in scope:
-            found = scope[instruction.argval]
-            if isinstance(found, types.ModuleType):
-                yield from (vars(found).get(name) for name in code.co_names if name != instruction.argval)
+            value = scope[instruction.argval]
+            if isinstance(value, types.ModuleType):
+                yield from (vars(value).get(name) for name in code.co_names if name != instruction.argval)
             else:
-                yield found
+                yield value
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):  # a comprehension, a generator, a function inside
             yield from _named_globals(constant, scope)
 
 
-def _parts(o: object) -> Iterator[object]:
+def _parts(thing: object) -> Iterator[object]:
     "What an object may hold models in"
-    if isinstance(o, functools.partial):
-        yield from (o.func, *o.args, *o.keywords.values())
-    elif inspect.ismethod(o):
-        yield from (o.__self__, o.__func__)
-    elif inspect.isfunction(o):
-        yield from (cell.cell_contents for cell in o.__closure__ or () if _filled(cell))
+    if isinstance(thing, functools.partial):
+        yield from (thing.func, *thing.args, *thing.keywords.values())
+    elif inspect.ismethod(thing):
+        yield from (thing.__self__, thing.__func__)
+    elif inspect.isfunction(thing):
+        yield from (cell.cell_contents for cell in thing.__closure__ or () if _filled(cell))
         yield from (
-            *(o.__defaults__ or ()),
-            *(o.__kwdefaults__ or {}).values(),
-            *vars(o).values(),
-            *_named_globals(o.__code__, o.__globals__),
+            *(thing.__defaults__ or ()),
+            *(thing.__kwdefaults__ or {}).values(),
+            *vars(thing).values(),
+            *_named_globals(thing.__code__, thing.__globals__),
         )
-    elif isinstance(o, dict):
-        yield from list(o.values())[:64]
-    elif isinstance(o, (list, tuple, set, frozenset)):
-        yield from list(o)[:64]
-    elif isinstance(o, weakref.ref):
-        yield o()
-    elif not isinstance(o, types.ModuleType):
-        yield from getattr(o, "__dict__", {}).values()
-        yield from (getattr(o, name, None) for name in getattr(type(o), "__slots__", ()) if isinstance(name, str))
-        yield from (v for v in vars(type(o)).values() if isinstance(v, nn.Module))
+    elif isinstance(thing, dict):
+        yield from list(thing.values())[:64]
+    elif isinstance(thing, (list, tuple, set, frozenset)):
+        yield from list(thing)[:64]
+    elif isinstance(thing, weakref.ref):
+        yield thing()
+    elif not isinstance(thing, types.ModuleType):
+        yield from getattr(thing, "__dict__", {}).values()
+        yield from (
+            getattr(thing, name, None) for name in getattr(type(thing), "__slots__", ()) if isinstance(name, str)
+        )
+        yield from (v for v in vars(type(thing)).values() if isinstance(v, nn.Module))
 
 
 def _filled(cell) -> bool:
@@ -85,23 +87,23 @@ def modules_of(
     closures and the globals that it names. A hint (which device?), not the truth: what runs is watched, see
     leave_as_found.
     """
-    found, seen = [], set()
+    roots, seen = [], set()
 
-    def look(o, depth):
+    def look(thing, depth):
         plain = isinstance(
-            o, (Tensor, np.ndarray, str, bytes, int, float, complex, type(None), type, types.BuiltinFunctionType)
+            thing, (Tensor, np.ndarray, str, bytes, int, float, complex, type(None), type, types.BuiltinFunctionType)
         )
-        if plain or id(o) in seen or depth < 0 or len(seen) > 1024:
+        if plain or id(thing) in seen or depth < 0 or len(seen) > 1024:
             return
-        seen.add(id(o))
-        if isinstance(o, nn.Module) and not isinstance(o, ClassScore):
-            found.append(o)
+        seen.add(id(thing))
+        if isinstance(thing, nn.Module) and not isinstance(thing, ClassScore):
+            roots.append(thing)
             return
-        for part in [o.model] if isinstance(o, ClassScore) else _parts(o):
+        for part in [thing.model] if isinstance(thing, ClassScore) else _parts(thing):
             look(part, depth - 1)
 
     look(forward, depth)
-    return found
+    return roots
 
 # %% ../../nbs/core/70_model_state.ipynb #86ebc300
 @dataclass
@@ -189,11 +191,11 @@ def _state(m: nn.Module, restore_gradients: bool) -> tuple:
     }
     if isinstance(m, nn.modules.batchnorm._NormBase) and not restore_gradients:
         buffers = {}  # in evaluation mode its statistics stay; if they change, another thread is training
-    kept = {k: (b, b._version, b.detach().clone()) for k, b in buffers.items()}
+    copies = {k: (b, b._version, b.detach().clone()) for k, b in buffers.items()}
     if restore_gradients:
         for p, _, _ in parameters:
             p.grad = None
-    return m, hooks, parameters, kept, restore_gradients
+    return m, hooks, parameters, copies, restore_gradients
 
 
 def _put_back(m: nn.Module, hooks: list, parameters: list, buffers: dict, restore_gradients: bool):

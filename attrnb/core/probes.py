@@ -78,9 +78,9 @@ class _Draws(TorchDispatchMode):
 def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
     "The place (1,) of a row of middling size among at most 64 rows that are spread over the chunk"
     n = len(points[0])
-    some = torch.linspace(0, n - 1, min(n, 64), device=points[0].device).round().long()
-    size = sum(p[some].detach().float().square().reshape(len(some), -1).sum(1) for p in points)
-    return some[size.median(0).indices.reshape(1)]
+    places = torch.linspace(0, n - 1, min(n, 64), device=points[0].device).round().long()
+    size = sum(p[places].detach().float().square().reshape(len(places), -1).sum(1) for p in points)
+    return places[size.median(0).indices.reshape(1)]
 
 # %% ../../nbs/core/75_probes.ipynb #51f01eb0
 def judge_row(

@@ -48,15 +48,15 @@ def chunk_slices(
 # %% ../../nbs/core/90_target_score.ipynb #484207f0
 def _caller() -> str:
     "The outermost function of attrnb on the stack, as a user calls it"
-    frame, found = sys._getframe(1), "attrnb"
+    frame, caller = sys._getframe(1), "attrnb"
     while frame is not None:
         if frame.f_globals is globals() or frame.f_code.co_filename.startswith(_INSIDE[0]):
             owner = frame.f_locals.get("self")
             name = frame.f_code.co_name
             if not name.startswith(("_", "<")):
-                found = f"{type(owner).__name__}.{name}" if owner is not None else name
+                caller = f"{type(owner).__name__}.{name}" if owner is not None else name
         frame = frame.f_back
-    return found
+    return caller
 
 
 def _run(forward: Callable, points: tuple[Tensor, ...], args: list, named: dict) -> object:
@@ -190,50 +190,53 @@ def _alone(self: TargetScore, parts: list, rows: int = 1) -> Tensor | None:
 def _decide(self: TargetScore):
     "Find the role of further arguments that aren't marked, by one row each"
     self._decided = True
-    known = [part for part, role in self._roles if role]
-    open_ = [entry for entry in self._roles if entry[1] is None]
-    for entry in open_:
+    per_row = [part for part, role in self._roles if role]
+    open_roles = [entry for entry in self._roles if entry[1] is None]
+    for entry in open_roles:
         entry[1] = True
-    if not open_ or not probe_is_on():
+    if not open_roles or not probe_is_on():
         return
-    whole = [self._alone(known + [p for p, _ in open_ if p is not part]) for part, _ in open_]
-    if len(open_) > 1 or whole[0] is not None:
-        gathered = self._alone(known + [p for p, _ in open_])
-        for entry, output in zip(open_, whole, strict=True):
+    whole = [self._alone(per_row + [p for p, _ in open_roles if p is not part]) for part, _ in open_roles]
+    if len(open_roles) > 1 or whole[0] is not None:
+        gathered = self._alone(per_row + [p for p, _ in open_roles])
+        for entry, output in zip(open_roles, whole, strict=True):
             if output is None:
                 continue
             if gathered is None or output.shape != gathered.shape or _differs(output, gathered) > _tolerance(output):
                 entry[1] = False
             elif (
-                self._alone(known + [p for p, _ in open_], 2) is None
-                and self._alone(known + [p for p, _ in open_ if p is not entry[0]], 2) is not None
+                self._alone(per_row + [p for p, _ in open_roles], 2) is None
+                and self._alone(per_row + [p for p, _ in open_roles if p is not entry[0]], 2) is not None
             ):
                 entry[1] = False  # both readings agree on one row, and only one of them runs with two
-        shared_ = [part for part, role in open_ if not role]
+        shared_ = [part for part, role in open_roles if not role]
         if (
             gathered is None
             and not shared_
             or len(shared_) > 1
-            and self._alone(known + [p for p, role in open_ if role]) is None
+            and self._alone(per_row + [p for p, role in open_roles if role]) is None
         ):
-            self._decide_together(known, open_)
+            self._decide_together(per_row, open_roles)
 
 # %% ../../nbs/core/90_target_score.ipynb #ed1ac809
 @patch
-def _decide_together(self: TargetScore, known: list, open_: list):
+def _decide_together(self: TargetScore, per_row: list, open_roles: list):
     "The smallest set of shared arguments with which the first example can be scored alone, or a refusal"
-    for size in range(2, len(open_) + 1) if len(open_) < 7 else ():
+    for size in range(2, len(open_roles) + 1) if len(open_roles) < 7 else ():
         working = []
-        for some in itertools.combinations(range(len(open_)), size):
-            if self._alone(known + [part for i, (part, _) in enumerate(open_) if i not in some]) is not None:
-                working.append(some)
+        for call_wide in itertools.combinations(range(len(open_roles)), size):
+            if (
+                self._alone(per_row + [part for i, (part, _) in enumerate(open_roles) if i not in call_wide])
+                is not None
+            ):
+                working.append(call_wide)
         if len(working) == 1:
-            for i, entry in enumerate(open_):
+            for i, entry in enumerate(open_roles):
                 entry[1] = i not in working[0]
             return
         if working:
             break
-    shapes = ", ".join(str(tuple(part.shape)) for part, _ in open_)
+    shapes = ", ".join(str(tuple(part.shape)) for part, _ in open_roles)
     raise ValueError(
         f"the role of the further arguments of shape {shapes} can't be told: do they have an entry for each of the"
         f" {self.n_examples} examples, or belong to the call? Mark them: per_example(tensor) or shared(tensor) (from"
@@ -317,16 +320,16 @@ _NO_PATH = (
 @patch
 def check_dependence(
     self: TargetScore,
-    found: Sequence[Tensor | None],  # gradients with respect to the inputs, None where there is no path
+    grads: Sequence[Tensor | None],  # gradients with respect to the inputs, None where there is no path
 ) -> None:
     """Raise ValueError when no input has a gradient, warn (UserWarning) once when one of several has none."""
-    missing = [k for k, g in enumerate(found) if g is None]
-    if len(missing) == len(found):
+    missing = [k for k, g in enumerate(grads) if g is None]
+    if len(missing) == len(grads):
         raise ValueError(_NO_PATH)
     if missing and not self._dependence_checked:
         names = f"input{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
         warn_user(
-            f"the score doesn't depend on {names} of {len(found)} through differentiable operations; the attribution"
+            f"the score doesn't depend on {names} of {len(grads)} through differentiable operations; the attribution"
             " there is zero"
         )
     self._dependence_checked = True
@@ -347,13 +350,13 @@ def gradient(
         points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
         scores = self(points, examples)
         # the backward pass is one-way (never differentiated again), so the sum may round
-        found = (
+        grads = (
             torch.autograd.grad(scores.sum(), points, allow_unused=True)
             if scores.requires_grad
             else [None] * len(points)
         )
-    self.check_dependence(found)
-    gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, found, strict=True))
+    self.check_dependence(grads)
+    gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, grads, strict=True))
     self.gradient_evaluations += len(scores)
     total = sum(
         (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),
@@ -377,14 +380,14 @@ def scores(
 
     Raises ValueError when rows influence each other.
     """
-    n_rows, found = points[0].shape[0], []
+    n_rows, results = points[0].shape[0], []
     examples = torch.arange(n_rows, device=points[0].device) if examples is None else examples
     with torch.inference_mode(False), torch.no_grad():
         for s in self.chunks(n_rows):
             part = tuple(p[s] for p in points)
-            found.append(self(part, examples[s]))
-            self.check_rows(part, examples[s], found[-1])
-        return torch.cat(found)
+            results.append(self(part, examples[s]))
+            self.check_rows(part, examples[s], results[-1])
+        return torch.cat(results)
 
 # %% ../../nbs/core/90_target_score.ipynb #5f515bad
 def gradients(
