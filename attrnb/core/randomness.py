@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from .checks import _refuse_strange, whole_number
 
@@ -56,3 +58,63 @@ def normal_noise(
         raise TypeError(f"like must be a tensor, got {type(like).__name__}")
     _refuse_strange(like, "like")
     return torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(like)
+
+# %% ../../nbs/core/40_randomness.ipynb #a8a625fa
+_DRAWS = {
+    torch.rand,
+    torch.randn,
+    torch.randint,
+    torch.randperm,
+    torch.normal,
+    torch.bernoulli,
+    torch.multinomial,
+    torch.poisson,
+    Tensor.normal_,
+    Tensor.uniform_,
+    Tensor.bernoulli,
+    Tensor.bernoulli_,
+    Tensor.random_,
+    Tensor.exponential_,
+    Tensor.log_normal_,
+    Tensor.cauchy_,
+    Tensor.geometric_,
+    Tensor.multinomial,
+    init.uniform_,
+    init.normal_,
+    init.trunc_normal_,
+    init.kaiming_uniform_,
+    init.kaiming_normal_,
+    init.xavier_uniform_,
+    init.xavier_normal_,
+    init.orthogonal_,
+    init.sparse_,
+}
+_DRAWS_LIKE = {torch.rand_like: torch.rand, torch.randn_like: torch.randn}
+
+
+class OwnDraws(TorchFunctionMode):
+    """In the body random tensors come from generators of this object instead of torch's global ones; in this thread
+    only
+    """
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        self.generators, self.seed = {}, seed
+
+    def _generator(self, device) -> torch.Generator:
+        device = torch.device(device)
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self.generators[device]
+
+    def __torch_function__(self, function, types, arguments=(), named=None):
+        named = dict(named or {})
+        if (function in _DRAWS or function in _DRAWS_LIKE) and named.get("generator") is None:
+            like = next((a for a in (*arguments, *named.values()) if isinstance(a, Tensor)), None)
+            device = named.get("device") or (like.device if like is not None else torch.get_default_device())
+            named["generator"] = self._generator(device)
+            if function in _DRAWS_LIKE:
+                named |= dict(device=device, dtype=named.get("dtype") or like.dtype)
+                named.pop("memory_format", None)
+                function, arguments = _DRAWS_LIKE[function], (like.shape,)
+        return function(*arguments, **named)

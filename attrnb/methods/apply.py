@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core import check_inputs, leave_as_found
+from ..core.randomness import OwnDraws
 from .method import Method, _origin
 from .registry import method_of
-from .scored import OwnDraws, ScoredModel, built_for, counted_at_the_network, global_seed, whole_seed
+from .scored import ScoredModel, built_for, counted_at_the_network, global_seed, whole_seed
 
 # %% ../../nbs/methods/60_apply.ipynb #0bcaf066
 def read_class(

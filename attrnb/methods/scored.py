@@ -15,7 +15,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ..core import ClassScore, class_scores, whole_number
 
@@ -127,54 +126,3 @@ def global_seed(seed: int) -> Iterator[None]:
                 yield
             finally:
                 np.random.set_state(state)
-
-# %% ../../nbs/methods/20_scored.ipynb #3e02297f
-_DRAWS = {
-    torch.rand,
-    torch.randn,
-    torch.randint,
-    torch.randperm,
-    torch.normal,
-    torch.bernoulli,
-    torch.multinomial,
-    torch.poisson,
-    Tensor.normal_,
-    Tensor.uniform_,
-    Tensor.bernoulli,
-    Tensor.bernoulli_,
-    Tensor.random_,
-    Tensor.exponential_,
-    Tensor.log_normal_,
-    Tensor.cauchy_,
-    Tensor.geometric_,
-    Tensor.multinomial,
-}
-_DRAWS_LIKE = {torch.rand_like: torch.rand, torch.randn_like: torch.randn}
-
-
-class OwnDraws(TorchFunctionMode):
-    """In the body random tensors come from generators of this object instead of torch's global ones; in this thread
-    only
-    """
-
-    def __init__(self, seed: int = 0):
-        super().__init__()
-        self.generators, self.seed = {}, seed
-
-    def _generator(self, device) -> torch.Generator:
-        device = torch.device(device)
-        if device not in self.generators:
-            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
-        return self.generators[device]
-
-    def __torch_function__(self, function, types, arguments=(), named=None):
-        named = dict(named or {})
-        if (function in _DRAWS or function in _DRAWS_LIKE) and named.get("generator") is None:
-            like = next((a for a in (*arguments, *named.values()) if isinstance(a, Tensor)), None)
-            device = named.get("device") or (like.device if like is not None else torch.get_default_device())
-            named["generator"] = self._generator(device)
-            if function in _DRAWS_LIKE:
-                named |= dict(device=device, dtype=named.get("dtype") or like.dtype)
-                named.pop("memory_format", None)
-                function, arguments = _DRAWS_LIKE[function], (like.shape,)
-        return function(*arguments, **named)

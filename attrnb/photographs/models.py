@@ -23,8 +23,9 @@ import torchvision
 from torch import Tensor, nn
 
 from ..core import real_number
+from ..core.randomness import OwnDraws
 from .pictures import _path_of, _ResizeCrop
-from ..samples.network import ShapesNet, _Seeded, sample_model
+from ..samples.network import ShapesNet, sample_model
 from ..samples.shapes import SHAPE_CLASSES
 
 # %% ../../nbs/photographs/20_models.ipynb #17305eaa
@@ -181,7 +182,7 @@ def _downloaded(name, weights):
     try:
         # torchvision unpickles without this
         weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        with _Seeded(0):
+        with torch.device("cpu"), OwnDraws(0):
             return torchvision.models.get_model(name, weights=weights, progress=False)
     except (OSError, RuntimeError) as error:
         raise OSError(
@@ -202,7 +203,7 @@ def _from_file(name, path, classes):
     if name in ("inception_v3", "googlenet"):  # torchvision's files expect transform_input
         auxiliary = any(key.lower().startswith("aux") for key in state)
         options = dict(aux_logits=auxiliary, transform_input=True, init_weights=False)
-    with _Seeded(0):
+    with torch.device("cpu"), OwnDraws(0):
         network = (
             ShapesNet(classes=classes)
             if name == "shapes"

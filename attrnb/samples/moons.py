@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import real_number, whole_number
-from .network import _Seeded
+from ..core.randomness import OwnDraws
 from .shapes import _seed_number
 
 # %% ../../nbs/samples/30_moons.ipynb #8e4170d1
@@ -81,7 +81,7 @@ def half_moons_model(
     if not len(points) or not ((labels == 0) | (labels == 1)).all():
         raise ValueError("labels must be 0 or 1, and at least one")
     act = activations[activation]
-    with _Seeded(seed):
+    with torch.device("cpu"), OwnDraws(seed):
         model = nn.Sequential(nn.Linear(2, hidden), act(), nn.Linear(hidden, hidden), act(), nn.Linear(hidden, 2))
     points, labels = points.detach().float().cpu(), labels.long().cpu()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)

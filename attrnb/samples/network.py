@@ -15,11 +15,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn import init
-from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
 from ..core import real_number, whole_number
+from ..core.randomness import OwnDraws
 from .shapes import _seed_number, shape_images
 
 # %% ../../nbs/samples/20_network.ipynb #bd675f3d
@@ -108,54 +107,6 @@ def _scaffold_loss(model, features, targets, evidence):
     weight = torch.tensor([1.0] * (local.shape[1] - 1) + [0.1], device=local.device)
     return F.cross_entropy(local, torch.where(here, targets[:, None, None], local.shape[1] - 1), weight=weight)
 
-# %% ../../nbs/samples/20_network.ipynb #3f019f77
-_DRAWING = {
-    Tensor.uniform_,
-    Tensor.normal_,
-    Tensor.bernoulli_,
-    Tensor.exponential_,
-    Tensor.random_,
-    torch.rand,
-    torch.randn,
-    torch.randint,
-    torch.randperm,
-    torch.normal,
-    torch.bernoulli,
-    torch.multinomial,
-    init.uniform_,
-    init.normal_,
-    init.trunc_normal_,
-    init.kaiming_uniform_,
-    init.kaiming_normal_,
-    init.xavier_uniform_,
-    init.xavier_normal_,
-    init.orthogonal_,
-    init.sparse_,
-}
-
-
-class _Seeded(TorchFunctionMode):
-    "Run the body with random numbers of its own; only this thread's calls are meant"
-
-    def __init__(self, seed):
-        super().__init__()
-        self.generator = torch.Generator().manual_seed(seed)
-        self.cpu = torch.device("cpu")  # where the generator is, whatever the default device
-
-    def __enter__(self):
-        self.cpu.__enter__()
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        super().__exit__(*error)
-        self.cpu.__exit__(*error)
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        if function in _DRAWING and kwargs.get("generator") is None:
-            kwargs["generator"] = self.generator
-        return function(*args, **kwargs)
-
 # %% ../../nbs/samples/20_network.ipynb #0ad4c2ef
 def train_shapes_network(
     steps: int = 1200,  # optimiser steps; about 0.1 s each on two cores
@@ -188,7 +139,7 @@ def train_shapes_network(
     data = shape_images(pool, seed=seed + 1_000_000)
     pixels = (data.images * 255).round().byte()
     data.images = pixels  # a quarter of the memory
-    with _Seeded(seed):
+    with torch.device("cpu"), OwnDraws(seed):
         model = ShapesNet().to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.02)
@@ -224,7 +175,7 @@ def sample_model() -> ShapesNet:
         raise FileNotFoundError(
             f"the weights are missing at {path}; install attrnb again, or write them with train_shapes_network"
         )
-    with _Seeded(0):
+    with torch.device("cpu"), OwnDraws(0):
         model = ShapesNet()
     model.load_state_dict(safetensors.torch.load(path.read_bytes()))
     return model.eval()
