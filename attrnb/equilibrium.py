@@ -8,7 +8,7 @@ Docs: https://attrnb.github.io/attrnb/equilibrium.html.md"""
 __all__ = ['RULES', 'initial_relevance', 'equilibrium_rule', 'expected_gap', 'pixel_rule', 'Rule', 'register_rule', 'Call',
            'pass_on', 'batch_norm', 'rearrange', 'maximum', 'average', 'addition', 'gating', 'concatenation',
            'convolution_share', 'convolution', 'linear', 'TracedModel', 'find_starts', 'asks_for_a_place',
-           'LayerRelevance', 'propagate', 'AttributionEquilibrium']
+           'LayerRelevance', 'LayerRelevances', 'propagate', 'AttributionEquilibrium']
 
 # %% ../nbs/06_equilibrium.ipynb #9829c170
 import copy
@@ -36,6 +36,7 @@ from ._rooms import tell_parameters
 from attrnb.core import (
     ClassScore,
     FeatureAttribution,
+    Steps,
     TargetScore,
     TargetType,
     TensorOrTuple,
@@ -1287,6 +1288,25 @@ class LayerRelevance:
     expected_gap: Tensor | None = None  # (batch,) the same according to the exact law
 
 
+class LayerRelevances(dict):
+    "Name of a node -> LayerRelevance, from the start layers down to the pixels"
+
+    def as_steps(
+        self,
+        inputs: Tensor,  # (1, ...) the example that was explained
+        score: Callable,  # not needed
+    ) -> Steps:
+        "The two masses of each node for the first example, and its map, summed over channels."
+        first = [node.relevance[0] for node in self.values()]
+        masses = [[node.positive[0].item(), node.negative[0].item()] for node in self.values()]
+        notes = [
+            f"{node.operation}, {tuple(node.relevance.shape[1:])}: positive {p:.3g}, negative {n:.3g}"
+            for node, (p, n) in zip(self.values(), masses, strict=True)
+        ]
+        maps = [(r.sum(-3) if r.ndim >= 3 else r).float().cpu() for r in first]
+        return Steps("Layers", "balance", torch.tensor(masses, dtype=torch.float64), maps, notes, list(self))
+
+
 def _merge(a, b):
     "Sum of two relevances, each a tensor, a tuple or None"
     if a is None or b is None:
@@ -1545,7 +1565,7 @@ def _layer_mixture(traced: TracedModel, layers: list[dict], shares: Tensor) -> d
     return mixed
 
 
-def _join(parts: list[dict]) -> dict:
+def _join(parts: list[dict]) -> LayerRelevances:
     "LayerRelevances of several chunks as one"
     fields = ("relevance", "positive", "negative", "gap", "passed_gap", "expected_gap")
 
@@ -1553,7 +1573,9 @@ def _join(parts: list[dict]) -> dict:
         many = [getattr(p[name], field) for p in parts]
         return None if many[0] is None else torch.cat(many)
 
-    return {name: LayerRelevance(first.operation, *(join(name, f) for f in fields)) for name, first in parts[0].items()}
+    return LayerRelevances(
+        {name: LayerRelevance(first.operation, *(join(name, f) for f in fields)) for name, first in parts[0].items()}
+    )
 
 # %% ../nbs/06_equilibrium.ipynb #5c7a11f6
 def _some(examples: list[int], of: int) -> str:

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from ._rooms import tell_parameters
 from attrnb.core import (
     FeatureAttribution,
+    Steps,
     TargetScore,
     TargetType,
     TensorOrTuple,
@@ -48,6 +49,34 @@ class FluxPoints:
     steps: Tensor  # (batch, n_points) int64, search steps taken
     hits: Tensor  # (batch,) int64, number of points that count
     gradient_evaluations: int  # rows differentiated for the whole call
+
+# %% ../nbs/04_neflag.ipynb #1dc3513c
+@patch
+def as_steps(
+    self: FluxPoints,
+    inputs: Tensor,  # (1, ...) the example that was explained
+    score: Callable,  # not needed
+) -> Steps | None:
+    "The flux at each point of the first example, and its displacement; None for several inputs together."
+    if not isinstance(self.points, Tensor):
+        return None
+    shifts, flux = (self.points[0] - inputs[0]).cpu(), self.flux[0].cpu()
+    counts = ["flows in, counts" if c else "does not flow in, is left out" for c in self.negative[0].tolist()]
+    notes = [
+        f"point {k + 1}: flux {f:+.4g} after {s} step{'s' if s != 1 else ''}: {count}"
+        for k, (f, s, count) in enumerate(zip(flux.tolist(), self.steps[0].tolist(), counts, strict=True))
+    ]
+    return Steps(
+        "Flux",
+        "bars",
+        flux.double(),
+        [s.sum(-3).half() if s.ndim == 3 else s for s in shifts],
+        notes,
+        xlabel="point on the sphere",
+        ylabel="flux",
+        about="The picture is its displacement from the input, summed over the colours.",
+        quantity="displacement",
+    )
 
 # %% ../nbs/04_neflag.ipynb #7cdf49a6
 def _unit_directions(n: int, like: Tensor, seed) -> Tensor:

@@ -29,6 +29,7 @@ class Steps:
     xlabel: str = ""  # of the chart
     ylabel: str = ""  # of the chart
     about: str = ""  # a sentence on what the pictures show
+    quantity: str = ""  # what the maps hold, in a word: "displacement"
 
     def __post_init__(self):
         "Raises ValueError for an unknown chart and for parts of different length."

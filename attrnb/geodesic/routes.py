@@ -10,7 +10,7 @@ __all__ = ['GeodesicPaths']
 # %% ../../nbs/geodesic/40_routes.ipynb #eea847d4
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from torch import Tensor, nn
 
-from ..core import TargetScore, TensorOrTuple, unflatten_features
+from ..core import Steps, TargetScore, TensorOrTuple, path_steps, unflatten_features
 from .graph import _distinct, nearest_points
 from .integrals import EdgeIntegrals, _resolved_integrals
 from ..paths import scores_and_probability
@@ -43,6 +43,15 @@ class GeodesicPaths:
     gradient_evaluations: int  # rows differentiated in this call
     # standard deviation of the attribution over sampled paths, in its shape; stochastic mode only
     spread: TensorOrTuple | None = None
+
+    def as_steps(
+        self,
+        inputs: Tensor,  # (1, ...) the example that was explained
+        score: Callable,  # points (n, ...) to the explained score there, (n,)
+    ) -> Steps | None:
+        "The first example's path, as inputs along it; None for several inputs together."
+        corners = self.coordinates[0]
+        return path_steps(corners.to(inputs), score) if isinstance(corners, Tensor) else None
 
 # %% ../../nbs/geodesic/40_routes.ipynb #451740c7
 def _copy_of(value):
