@@ -1199,8 +1199,8 @@ FAULTS = [
     Fault(
         "cli-cost",
         "gradients of all images together",
-        'gradient_evaluations=cost["gradient_rows"] / len(pixels)',
-        'gradient_evaluations=cost["gradient_rows"]',
+        "done.gradient_rows / len(pixels)",
+        "done.gradient_rows",
         "test_seconds_and_gradients_are_per_image",
     ),
     Fault(
