@@ -132,7 +132,7 @@ def _equal_on_both(work, *values, rtol=1e-4, atol=1e-5, stays=True):
     found = tensors_of(result)
     assert len(found) == len(expected) > 0
     assert not stays or found[0].device == torch.device(DEVICE)
-    for a, b in zip(found, expected):
+    for a, b in zip(found, expected, strict=True):
         assert_close(a.detach().cpu(), b.detach(), rtol=rtol, atol=atol, equal_nan=True)
     return counts
 
@@ -469,7 +469,7 @@ def test_the_benchmark_is_the_same_on_the_device(tmp_path, monkeypatch):
     print("benchmark", counts.synchronisations, counts.transfers, counts.by_name)
     assert run.manifest["device"] == DEVICE and next(model.parameters()).device.type == "cpu"
     assert not run.failures and not expected.failures and run.methods == expected.methods
-    for a, b in zip(run.rows, expected.rows):
+    for a, b in zip(run.rows, expected.rows, strict=True):
         assert a["errors"] == b["errors"] and a["gradient_evaluations"] == b["gradient_evaluations"]
         known = {name: value for name, value in b["values"].items() if value is not None}
         assert {name: value for name, value in a["values"].items() if value is not None} == pytest.approx(

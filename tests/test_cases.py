@@ -24,8 +24,8 @@ from models import convolutional, mlp, numbers, seeded
 from PIL import Image
 from scipy.special import roots_legendre
 from torch import nn
-from torch.nn.utils import prune
 from torch.nn import functional as F
+from torch.nn.utils import prune
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
@@ -131,7 +131,10 @@ def test_mean_and_deviation_in_every_method_and_any_chunk_size(method, size, sai
     x = numbers(3, 3, 8, 8).abs().clamp(0, 1)
     want = attribute(method, lambda z: normed(z, mean, std), x)
     arguments = (core.shared(mean), core.shared(std)) if said else (mean, std)
-    call = lambda: attribute(method, normed, x, additional_forward_args=arguments, internal_batch_size=size)
+
+    def call():
+        return attribute(method, normed, x, additional_forward_args=arguments, internal_batch_size=size)
+
     if said:
         assert_close(call(), want, rtol=1e-4, atol=1e-6)
     else:
@@ -171,7 +174,9 @@ def test_tensors_per_example_follow_their_examples_wherever_they_are_held(holder
             held = held[0] if isinstance(held, list) else next(iter(held.values()))
         return net(z) * held
 
-    want = torch.cat([attribute(PathIntegratedGradients, lambda z: net(z) * scale[i], x[i : i + 1]) for i in range(n)])
+    want = torch.cat(
+        [attribute(PathIntegratedGradients, lambda z, i=i: net(z) * scale[i], x[i : i + 1]) for i in range(n)]
+    )
     for argument in (holder(scale), holder(core.per_example(scale))):
         for size in (None, 1, 3):
             found = attribute(
@@ -217,12 +222,14 @@ lift = seeded(lambda: nn.Linear(4, 3))
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
 @pytest.mark.parametrize("graphs", [1, 2, 3])
 def test_two_graphs_share_their_edges(method, graphs):
-    forward = lambda x, e: torch.tanh(lift(x.index_add(1, e[1], x[:, e[0]]))).mean(1)
+    def forward(x, e):
+        return torch.tanh(lift(x.index_add(1, e[1], x[:, e[0]]))).mean(1)
+
     x = numbers(graphs, 6, 4)
     want = attribute(method, lambda z: forward(z, edges), x)
     for size in (None, 1):
         right_or_said(
-            lambda: attribute(method, forward, x, additional_forward_args=(edges,), internal_batch_size=size),
+            lambda size=size: attribute(method, forward, x, additional_forward_args=(edges,), internal_batch_size=size),
             want,
             "shared",
             "per_example",
@@ -232,9 +239,15 @@ def test_two_graphs_share_their_edges(method, graphs):
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_weights_of_the_classes_and_two_ambiguous_arguments(n):
     net, x, per_class, scale = mlp(4, n), numbers(n, 4), torch.arange(1.0, n + 1), torch.arange(2.0, n + 2)[:, None]
-    forward = lambda z, w, s: net(z) * w * s
+
+    def forward(z, w, s):
+        return net(z) * w * s
+
     want = torch.cat(
-        [attribute(PathIntegratedGradients, lambda z: net(z) * per_class * scale[i], x[i : i + 1]) for i in range(n)]
+        [
+            attribute(PathIntegratedGradients, lambda z, i=i: net(z) * per_class * scale[i], x[i : i + 1])
+            for i in range(n)
+        ]
     )
     right_or_said(
         lambda: attribute(PathIntegratedGradients, forward, x, additional_forward_args=(per_class, scale)),
@@ -607,7 +620,9 @@ def test_one_of_two_inputs_unused(method, unused):
 
 
 def test_an_unused_example_is_no_unused_input():
-    forward = lambda z: torch.where(z[:, :1] > 0, tanh_net(z), 0.0)
+    def forward(z):
+        return torch.where(z[:, :1] > 0, tanh_net(z), 0.0)
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = gradients(forward, torch.cat([-numbers(1, 4).abs(), numbers(1, 4).abs()]), 1)
@@ -759,7 +774,7 @@ def test_segmentation_looks_near_the_pixel_asked_for(how):
         assert re.search("position|pixel|output|rule|dimension", said)
         return
     assert not torch.equal(*value)
-    for map_, corner in zip(value, (slice(0, 12), slice(20, 32))):
+    for map_, corner in zip(value, (slice(0, 12), slice(20, 32)), strict=True):
         assert map_[..., corner, corner].abs().sum() > 0.9 * map_.abs().sum()
 
 
@@ -1042,18 +1057,23 @@ def test_a_kept_pool_notices_what_isnt_in_the_weights(steep, what):
     scale, holder = torch.tensor(1.0), {"s": torch.tensor(1.0)}
     forward, target, arguments = steep, 1, None
     if what == "target_closure":
-        target = lambda out: out[:, state["k"]]
+
+        def target(out):
+            return out[:, state["k"]]
     elif what == "forward_closure":
         forward, target = (lambda z: steep(z)[:, state["k"]]), None
     elif what == "python_number":
-        forward = lambda z: torch.tanh(steep(z) * state["t"])
+
+        def forward(z):
+            return torch.tanh(steep(z) * state["t"])
     elif what == "argument_in_a_dict":
         forward, arguments = (lambda z, h: torch.tanh(steep(z) * h["s"])), (holder,)
     else:
         forward, arguments = (lambda z, s: torch.tanh(steep(z) * s)), (scale,)
-    attribute_ = lambda method, arguments: method.attribute(
-        POINTS, START, target=target, additional_forward_args=arguments
-    )
+
+    def attribute_(method, arguments):
+        return method.attribute(POINTS, START, target=target, additional_forward_args=arguments)
+
     method = GeodesicIGKNN(forward, POOL, direct=False)
     first = attribute_(method, arguments)
     state.update(k=2, t=0.3)
@@ -1069,7 +1089,7 @@ def test_a_kept_pool_notices_what_isnt_in_the_weights(steep, what):
 def test_kept_fits_are_bounded(steep):
     method = GeodesicIGKNN(steep, POOL)
     for k in range(20):
-        method.attribute(POINTS[:2], START, target=(lambda k: lambda out: out[:, k % 3])(k))
+        method.attribute(POINTS[:2], START, target=lambda out, k=k: out[:, k % 3])
         with torch.no_grad():
             steep[0].weight.mul_(1.001)
     assert len(method._fitted) <= 8
@@ -1291,7 +1311,7 @@ def test_a_map_without_opinion_is_no_good_explanation(flat):
         found = [deletion(net, x, torch.full_like(x, flat), t, **how).mean().item() for t in (0, 1)]
         floor = [random_floor(net, x, t, draws=8, measure="deletion", **how).mean().item() for t in (0, 1)]
     announced = any(re.search("tie|equal", str(w.message)) for w in said)
-    assert announced or max(abs(a - b) for a, b in zip(found, floor)) < 2
+    assert announced or max(abs(a - b) for a, b in zip(found, floor, strict=True)) < 2
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -1312,7 +1332,9 @@ def test_a_cascade_of_a_copy():
     net = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.ReLU(), nn.Linear(16, 3)))
     x = numbers(4, 3, 4, 4).abs()
     for method in (Saliency, PathIntegratedGradients):
-        value, said = told(lambda: randomisation_cascade(net, method(copy.deepcopy(net)).attribute, x, 1), ValueError)
+        value, said = told(
+            lambda method=method: randomisation_cascade(net, method(copy.deepcopy(net)).attribute, x, 1), ValueError
+        )
         assert value is None or re.search("model|copy|weights", said)
         assert (randomisation_cascade(net, method(net).attribute, x, 1).similarity < 1).any()
 
@@ -1356,13 +1378,16 @@ def test_operations_in_place_on_the_input(method, make):
 @pytest.mark.parametrize("method", [*GRADIENT_METHODS, AttributionEquilibrium])
 def test_a_model_made_in_inference_mode(method):
     image = method is AttributionEquilibrium
-    make = lambda: seeded(
-        lambda: (
-            nn.Sequential(tower(), nn.Linear(8, 3))
-            if image
-            else nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+    def make():
+        return seeded(
+            lambda: (
+                nn.Sequential(tower(), nn.Linear(8, 3))
+                if image
+                else nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+            )
         )
-    )
+
     x = numbers(2, 3, 16, 16).abs() if image else numbers(5, 4)
     with torch.inference_mode():
         net = make()
@@ -1468,7 +1493,10 @@ def test_several_baselines_are_refused_with_the_accepted_shapes():
 def test_tokens_and_their_embeddings():
     table, head = seeded(lambda: nn.Embedding(20, 6)), seeded(lambda: nn.Linear(6, 3))
     ids, keep = torch.arange(10).view(2, 5), torch.tensor([[1.0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    score = lambda e, keep: head((torch.tanh(e) * keep[..., None]).sum(1) / keep.sum(1, keepdim=True))
+
+    def score(e, keep):
+        return head((torch.tanh(e) * keep[..., None]).sum(1) / keep.sum(1, keepdim=True))
+
     with pytest.raises(TypeError, match="embedding"):
         PathIntegratedGradients(score).attribute(ids, target=1)
     found = PathIntegratedGradients(score).attribute(

@@ -630,18 +630,18 @@ HOLDERS = {
     "slots": lambda n: _Slots(n).predict,
     "plain object": lambda n: _Plain(n),
     "bound method": lambda n: _Plain(n).predict,
-    "namespace": lambda n: lambda x, s=types.SimpleNamespace(n=n): s.n(x),
+    "namespace": lambda n: lambda x, s=types.SimpleNamespace(n=n): s.n(x),  # noqa: B008
     "partial": lambda n: functools.partial(lambda net, x: net(x), n),
-    "weak reference": lambda n: lambda x, r=weakref.ref(n): r()(x),
+    "weak reference": lambda n: lambda x, r=weakref.ref(n): r()(x),  # noqa: B008
     "comprehension": lambda n: lambda x: sum(m(x) for m in [n]),
     "layers": lambda n: lambda x: functools.reduce(lambda h, layer: layer(h), n, x),
     "class attribute": lambda n: type("Holder", (), {"net": n, "predict": lambda self, x: self.net(x)})().predict,
     "method of a module": lambda n: _OwnCode(n).encode,
-    "lambda of a method": lambda n: lambda x, m=_OwnCode(n): m.encode(x),
+    "lambda of a method": lambda n: lambda x, m=_OwnCode(n): m.encode(x),  # noqa: B008
     "seven wrappers": lambda n: functools.reduce(lambda f, _: lambda x: f(x), range(7), n),
     "functional_call": lambda n: lambda x: torch.func.functional_call(n, dict(n.named_parameters()), (x,)),
     "class score": lambda n: ClassScore(lambda x: [n][0](x)),
-    "dataclass": lambda n: lambda x, d=dataclasses.make_dataclass("D", ["net"])(n): d.net(x),
+    "dataclass": lambda n: lambda x, d=dataclasses.make_dataclass("D", ["net"])(n): d.net(x),  # noqa: B008
     "counting": lambda n: CountingForward(n),
     "vmap": lambda n: lambda x: torch.vmap(lambda row: n[3](n[2](torch.relu(n[0](row)))))(x),
     "checkpoint": lambda n: lambda x: torch.utils.checkpoint.checkpoint(n, x, use_reentrant=False),

@@ -208,7 +208,9 @@ EVERYTHING = METHODS | MEASURES
 def test_two_threads_with_models_of_their_own(name):
     work, nets = EVERYTHING[name], [network(0), network(1)]
     expected, before = [work(n) for n in nets], [state_of(n) for n in nets]
-    for results, alone, net, state in zip(at_once(*(lambda n=n: work(n) for n in nets)), expected, nets, before):
+    for results, alone, net, state in zip(
+        at_once(*(lambda n=n: work(n) for n in nets)), expected, nets, before, strict=True
+    ):
         assert_all_equal(results, alone)
         assert_same_state(net, state)
 
@@ -231,8 +233,10 @@ def test_two_different_methods_with_one_model_in_training_mode():
     expected = {name: work(net) for name, work in METHODS.items()}
     net.train()
     before, names = state_of(net), list(METHODS)
-    for first, second in zip(names, names[1:] + names[:1]):
-        for name, results in zip((first, second), at_once(lambda: METHODS[first](net), lambda: METHODS[second](net))):
+    for first, second in zip(names, names[1:] + names[:1], strict=True):
+        pair = first, second
+        both = at_once(*(lambda name=name: METHODS[name](net) for name in pair))
+        for name, results in zip(pair, both, strict=True):
             assert_all_equal(results, expected[name])
         assert_same_state(net, before)
 

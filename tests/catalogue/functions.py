@@ -63,10 +63,10 @@ TENSORS = dict(
 NOT_FINITE = dict(nan=x * NAN, inf=x + INF)
 
 
-def things(id, call, name, module=None, words=None, more={}, but=(), also=right()):
+def things(id, call, name, module=None, words=None, more=None, but=(), also=None):
     "Rows of `call` with every thing in place of the tensor `name`; those in `but` may also be right"
-    for kind, thing in (TENSORS | more).items():
-        expected = refused(words or name) | also if kind in but else refused(words or name)
+    for kind, thing in (TENSORS | (more or {})).items():
+        expected = refused(words or name) | (also or right()) if kind in but else refused(words or name)
         rows.add(f"{id}.{name}.{kind}", lambda thing=thing: call(thing), expected, module)
 
 
@@ -245,7 +245,12 @@ for kind, f in dict(none=None, text="a", number=5).items():
     rows.add(f"gradients.forward.{kind}", lambda f=f: gradients(f, x, 1), refused("callable"))
 base = PathIntegratedGradients(net)
 a = base.attribute(x, target=1)
-delta = lambda found: base.compute_convergence_delta(found, None, x, 1)
+
+
+def delta(found):
+    return base.compute_convergence_delta(found, None, x, 1)
+
+
 things(
     "compute_convergence_delta",
     delta,
@@ -519,7 +524,12 @@ for kind, edges in dict(
 rows.settings(
     "edge_integrals", lambda **k: edge_integrals(score, x, torch.tensor([[0, 1]]), **k), "n_steps", WHOLE, "geodesic"
 )
-square = lambda z, r: (z.square().sum(1) + 1, 2 * z)
+
+
+def square(z, r):
+    return (z.square().sum(1) + 1, 2 * z)
+
+
 rows.settings(
     "minimise_batch",
     lambda **k: minimise_batch(square, x, torch.ones(3), **k),
