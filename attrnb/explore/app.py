@@ -25,7 +25,7 @@ from .findings import Request
 from .inputs import _Known
 from .jobs import ResultCache, Worker
 from .panel import Panel
-from .pictures import _button, _close_widgets, _is_image, _named, _parts_of, _sides, _small
+from .pictures import _button, _close_widgets, _is_image, _named, _parts_of, _sides, _small, _while_set
 from .state import _State
 
 # %% ../../nbs/explore/80_app.ipynb #57c03b48
@@ -208,7 +208,9 @@ def _on_input(self: Explorer):
         x = self.input(self.index)
         self._strip.show(self.index // self._strip.COUNT)
         sides = _sides(x)
-        if self.region is not None and any(end > side for end, side in zip(self.region[len(sides) :], sides)):
+        if self.region is not None and any(
+            end > side for end, side in zip(self.region[len(sides) :], sides, strict=False)
+        ):
             self.region = None
         self._chooser.corner = None
         self._chooser.show()
@@ -234,11 +236,8 @@ def _on_substrate(self: Explorer):
 @patch
 def _set_region(self: Explorer, region: tuple | None, delay: float):
     "Set the region, and wait for it to rest"
-    self._region_delay = delay
-    try:
+    with _while_set(self, "_region_delay", delay):
         self.region = region
-    finally:
-        self._region_delay = 0.0
 
 
 @patch

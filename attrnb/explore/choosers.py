@@ -31,6 +31,7 @@ from attrnb.explore.pictures import (
     _png,
     _sides,
     _small,
+    _while_set,
 )
 from ..measures import SUBSTRATES
 
@@ -48,7 +49,7 @@ class _Strip(widgets.HBox):
         around = dict(padding="3px", border="2px solid transparent", width=f"{self.SIDE + 12}px", overflow="hidden")
         self.items = [
             _named(widgets.VBox(shown, layout=widgets.Layout(**around)), f"thumb-{k}")
-            for k, shown in enumerate(zip(self.pictures, self.captions))
+            for k, shown in enumerate(zip(self.pictures, self.captions, strict=True))
         ]
         self.back = _button("back", lambda: self.turn(-1), 34, side, description="‹", tooltip="earlier inputs")
         self.on = _button("next", lambda: self.turn(1), 34, side, description="›", tooltip="later inputs")
@@ -62,21 +63,19 @@ class _Strip(widgets.HBox):
         if i < self.explorer.count:
             self.explorer.index = i
 
+    def show(self, page: int):
+        "Ask for the thumbnails of a page"
+        if page != self.page:
+            self.page = page
+            self.explorer._worker.submit("strip", self._draw, priority=1)
+        self.mark()
+
 
 @patch
 def turn(self: _Strip, by: int):
     "Show another page"
     last = (self.explorer.count - 1) // self.COUNT
     self.show(min(max(self.page + by, 0), last))
-
-
-@patch
-def show(self: _Strip, page: int):
-    "Ask for the thumbnails of a page"
-    if page != self.page:
-        self.page = page
-        self.explorer._worker.submit("strip", self._draw, priority=1)
-    self.mark()
 
 
 @patch
@@ -92,7 +91,7 @@ def mark(self: _Strip):
 @patch
 def _draw(self: _Strip, stop):
     "Job: the thumbnails and captions of the page"
-    for k, (picture, caption) in enumerate(zip(self.pictures, self.captions)):
+    for k, (picture, caption) in enumerate(zip(self.pictures, self.captions, strict=True)):
         i = self.page * self.COUNT + k
         if stop.is_set():
             raise Cancelled()
@@ -169,7 +168,7 @@ class _ClassPicker(widgets.VBox):
         chosen = e.explained_class
         if chosen is not None and chosen not in self.classes:
             self.classes[-1] = chosen
-        for button, k in zip(self.buttons, self.classes):
+        for button, k in zip(self.buttons, self.classes, strict=True):
             value = f"{100 * probabilities[k]:.1f} %" if e._word == "probability" else f"{probabilities[k]:.3g}"
             button.description = f"{e.class_names[k]}   {value}"
             button.button_style = "primary" if k == chosen else ""
@@ -208,7 +207,7 @@ class _RegionChooser(widgets.VBox):
                 ),
                 f"region-{name}",
             )
-            for n, name in zip(_sides(x), names)
+            for n, name in zip(_sides(x), names, strict=True)
         ]
         for slider in self.sliders:
             slider.observe(self._slid, "value")
@@ -244,7 +243,7 @@ def _slid(self: _RegionChooser, _):
     if self._following or any(low >= high for low, high in spans):
         return
     self.corner = None
-    whole = all(span == (0, s.max) for span, s in zip(spans, self.sliders))
+    whole = all(span == (0, s.max) for span, s in zip(spans, self.sliders, strict=True))
     region = tuple(s[0] for s in spans) + tuple(s[1] for s in spans)
     self.explorer._set_region(None if whole else region, self.explorer.debounce)
 
@@ -254,13 +253,10 @@ def show(self: _RegionChooser):
     "Draw the input with its region, and put the sliders where the region is"
     e, region = self.explorer, self.explorer.region
     x = e.input(e.index)
-    self._following = True
-    try:
-        for k, (slider, n) in enumerate(zip(self.sliders, _sides(x))):
+    with _while_set(self, "_following", True):
+        for k, (slider, n) in enumerate(zip(self.sliders, _sides(x), strict=False)):
             slider.max = n
             slider.value = (0, n) if region is None else (region[k], region[k + len(self.sliders)])
-    finally:
-        self._following = False
     with _figure(*self.size, (0, 0, 1, 1) if self.is_image else (0.34, 0.08, 0.62, 0.84)) as (ax, drawn):
         _draw_input(ax, x, e.feature_names)
         _outline(ax, region, _sides(x))

@@ -232,7 +232,9 @@ def _layers_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: flo
     n, area = len(steps.values), (0.38, 0.09, 0.6, 0.9)
 
     def chart(ax):
-        relevance_balance({name: (mass[:1], mass[1:]) for name, mass in zip(steps.names, steps.values)}, ax=ax)
+        relevance_balance(
+            {name: (mass[:1], mass[1:]) for name, mass in zip(steps.names, steps.values, strict=True)}, ax=ax
+        )
         ax.legend().remove()
         every = math.ceil(n / 18)
         ax.set_yticks(np.arange(n)[::every], steps.names[::every])

@@ -42,6 +42,7 @@ from attrnb.explore.pictures import (
     _Scrubber,
     _sides,
     _small,
+    _while_set,
 )
 from ..measures import FaithfulnessCurves, substrate_of
 from ..plots import feature_bars, heatmap, overlay
@@ -196,8 +197,7 @@ def _connect(self: Panel):
 def _show_controls(self: Panel):
     "The method's controls, with the values that they had"
     method = self.explorer.methods[self.method]
-    self._quiet = True
-    try:
+    with _while_set(self, "_quiet", True):
         self.settings = self._kept.get(self.method, method.settings)
         if self.method not in self._controls:
             made = {name: _Control(p, self.settings[name]) for name, p in method.parameters.items()}
@@ -205,8 +205,6 @@ def _show_controls(self: Panel):
             for name, control in made.items():
                 control.observe(partial(self._on_control, name), "value")
         self.settings_box.children = list(self._controls[self.method].values()) or [self._no_settings]
-    finally:
-        self._quiet = False
 
 
 @patch
@@ -219,21 +217,15 @@ def _on_method(self: Panel, change):
 @patch
 def _on_control(self: Panel, name: str, change):
     if not self._quiet:
-        self._delay = self.explorer.debounce
-        try:
+        with _while_set(self, "_delay", self.explorer.debounce):
             self.settings = {name: change.new}
-        finally:
-            self._delay = 0.0
 
 
 @patch
 def _on_settings(self: Panel, change):
-    quiet, self._quiet = self._quiet, True
-    try:
+    with _while_set(self, "_quiet", True) as quiet:
         for name, control in self._controls.get(self.method, {}).items():
             control.value = self.settings[name]
-    finally:
-        self._quiet = quiet
     if not quiet:
         self.request(self._delay)
 
@@ -266,20 +258,21 @@ def _stale(self: Panel) -> bool:
 @patch
 def _draw_note(self: Panel):
     "Title and the lines under the heat map"
-    stale = self.state in ("waiting", "working") and self._stale()
-    (self.map.add_class if stale else self.map.remove_class)("attrnb-stale")
-    self.title.value = f'<b style="font-size:14px">{html.escape(self.method)}</b>'
-    colour = {"failed": "#b2182b", "cancelled": "#b35900"}.get(self.state, "#777")
-    if self.state == "failed":
-        lines = [_small(html.escape(self.error[:600]), colour)]
-    elif self.state == "cancelled":
-        lines = [_small("cancelled; change something, or press Again", colour)]
-    elif self._stale():
-        lines = [_small("working ..." if self.state == "working" else "waiting ...", colour)]
-    else:
-        lines = [_small(line) for line in self._summary()]
-        lines += [_small(html.escape(note[:240]), "#b35900") for note in self.result.notes]
-    self.note.value = "".join(lines)
+    with self.explorer._lock:
+        stale = self.state in ("waiting", "working") and self._stale()
+        (self.map.add_class if stale else self.map.remove_class)("attrnb-stale")
+        self.title.value = f'<b style="font-size:14px">{html.escape(self.method)}</b>'
+        colour = {"failed": "#b2182b", "cancelled": "#b35900"}.get(self.state, "#777")
+        if self.state == "failed":
+            lines = [_small(html.escape(self.error[:600]), colour)]
+        elif self.state == "cancelled":
+            lines = [_small("cancelled; change something, or press Again", colour)]
+        elif self._stale():
+            lines = [_small("working ..." if self.state == "working" else "waiting ...", colour)]
+        else:
+            lines = [_small(line) for line in self._summary()]
+            lines += [_small(html.escape(note[:240]), "#b35900") for note in self.result.notes]
+        self.note.value = "".join(lines)
 
 
 @patch
@@ -335,12 +328,13 @@ def _draw_map(self: Panel):
 @patch
 def _draw_curves(self: Panel):
     "The film of the chosen curve"
-    if self.result is None or self.curves is None:
-        self.scrubber.show(None)
-        return
-    e, x = self.explorer, self.explorer.input(self.result.request.index)
-    empty = substrate_of(x, e.substrate)
-    self.scrubber.show(_curves_film(self.curves, x, empty, self.curve, e.feature_names, e._word))
+    e, film = self.explorer, None
+    with e._lock:
+        if self.result is not None and self.curves is not None:
+            x = e.input(self.result.request.index)
+            empty = substrate_of(x, e.substrate)
+            film = _curves_film(self.curves, x, empty, self.curve, e.feature_names, e._word)
+        self.scrubber.show(film)
 
 # %% ../../nbs/explore/70_panel.ipynb #8a09db1c
 @patch

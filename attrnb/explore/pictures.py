@@ -143,6 +143,17 @@ def _button(name: str, on_click: Callable, width: int, height: str = "", **more)
     return button
 
 
+@contextmanager
+def _while_set(owner: object, name: str, value: object) -> Iterator[object]:
+    "In the body an attribute has another value; the one that it had comes with it, and comes back"
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield before
+    finally:
+        setattr(owner, name, before)
+
+
 def _small(text: str, color: str = "inherit", size: int = 12) -> str:
     "HTML of a small text, already escaped"
     return f'<span style="font-size:{size}px;line-height:1.35;display:block;color:{color}">{text}</span>'

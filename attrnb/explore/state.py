@@ -31,6 +31,9 @@ from ..measures import SUBSTRATES, substrate_of
 from ..samples import find_class as class_named
 
 # %% ../../nbs/explore/65_state.ipynb #bd702f06
+_SUBSTRATE_NOW = "the explorer's removed is now called substrate; the old name goes with the next version"
+
+
 class _State(traitlets.HasTraits):
     "The traits that all panels share, and what depends on the inputs and the model only"
 
@@ -52,6 +55,17 @@ class _State(traitlets.HasTraits):
         None,
         help="(top, left, bottom, right) in pixels, ends excluded; (first, last) for tabular inputs; None: no region",
     )
+
+    @property
+    def removed(self) -> str:
+        "The old name of `substrate`"
+        warn_user(_SUBSTRATE_NOW, DeprecationWarning)
+        return self.substrate
+
+    @removed.setter
+    def removed(self, substrate: str):
+        warn_user(_SUBSTRATE_NOW, DeprecationWarning)
+        self.substrate = substrate
 
     @traitlets.validate("index")
     def _index_in_range(self, proposal):
@@ -76,22 +90,6 @@ class _State(traitlets.HasTraits):
     def _on_score(self, change):
         if change.new != "logit" and not self._noticed:
             self._reading = change.new.removeprefix("log_")
-
-# %% ../../nbs/explore/65_state.ipynb #69185777
-@patch(as_prop=True)
-def removed(self: _State) -> str:
-    "The old name of `substrate`"
-    warn_user(_SUBSTRATE_NOW, DeprecationWarning)
-    return self.substrate
-
-
-@patch(set_prop=True)
-def removed(self: _State, substrate: str):
-    warn_user(_SUBSTRATE_NOW, DeprecationWarning)
-    self.substrate = substrate
-
-
-_SUBSTRATE_NOW = "the explorer's removed is now called substrate; the old name goes with the next version"
 
 # %% ../../nbs/explore/65_state.ipynb #3c6c7898
 @patch
