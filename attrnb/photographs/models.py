@@ -167,15 +167,6 @@ def _default_weights(name):
         raise ValueError(f"no model is called {name!r}{hint}")
     return torchvision.models.get_model_weights(name).DEFAULT
 
-
-def _without_auxiliary(network):
-    for head in ("AuxLogits", "aux1", "aux2"):
-        if hasattr(network, head):
-            setattr(network, head, None)
-    if hasattr(network, "aux_logits"):
-        network.aux_logits = False
-    return network
-
 # %% ../../nbs/photographs/20_models.ipynb #27fc59d5
 def _downloaded(name, weights):
     "torchvision's network with its default weights; ValueError where the file of them holds more than tensors"
@@ -297,7 +288,9 @@ def load_model(
         preset = default.transforms()
         preprocess = _ResizeCrop(preset.resize_size, preset.crop_size, preset.interpolation, preset.antialias)
         mean, std = preset.mean if mean is None else mean, preset.std if std is None else std
-        network = _without_auxiliary(network)
+        for part in ("AuxLogits", "aux1", "aux2", "aux_logits"):
+            if hasattr(network, part):
+                setattr(network, part, None)
     if mean is not None or std is not None:
         normalize = Normalize([0.0] * 3 if mean is None else mean, [1.0] * 3 if std is None else std)
         network = nn.Sequential(OrderedDict(normalize=normalize, network=network))
@@ -323,11 +316,9 @@ def find_class(
     if not isinstance(text, str):
         raise TypeError(f"a class is given by its number or name, got {type(text).__name__} {text!r}")
     text, categories = text.strip(), _categories_of(categories)
-    if re.fullmatch("-?[0-9]+", text):
+    is_number = re.fullmatch("-?[0-9]+", text)
+    if is_number and not (text in categories and int(text) >= len(categories)):  # then a class is called so
         number = int(text)
-        # a class that is called by a number
-        if number >= len(categories) and text in categories:
-            return categories.index(text)
         if not 0 <= number < len(categories):
             raise ValueError(f"class {number} is out of range; the model has classes 0 to {len(categories) - 1}")
         return number

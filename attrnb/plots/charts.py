@@ -57,8 +57,6 @@ def _style_of(style, role) -> str:
         return _ROLE_STYLES.get(role, "-") if isinstance(role, str) else "-"
     if style not in ("-", "--", "-.", ":"):
         try:
-            if not isinstance(style, str):
-                raise TypeError
             Figure().subplots().plot([], [], style)
         except (TypeError, ValueError):
             raise ValueError(
@@ -151,11 +149,6 @@ def _with_area(name: str, x: np.ndarray, values: np.ndarray, level: float) -> st
     return f"{name} {mean:.2f}" + (f" [{low:.2f}, {high:.2f}]" if len(values) > 1 else "")
 
 
-def _draw_floor(ax: Axes, x: np.ndarray, values: np.ndarray, label: str | None):
-    "The mean curve of random orders"
-    ax.plot(x, values.mean(0), ":", color=ROLE_COLORS["random"], label=label)
-
-
 def _finish(ax: Axes, ylabel: str, headroom: float, legend: str):
     "A line at zero, the names of the axes, and the legend in a part of the height that is added above the curves"
     ax.axhline(0, color="0.8", lw=0.8, zorder=0)
@@ -183,7 +176,7 @@ def _draw_curves(ax: Axes, x: np.ndarray, curves: dict[str, np.ndarray], floor, 
         label = "random" if kind == next(iter(curves)) else None
         if len(curves) == 1:
             label = _with_area("random", floor[0], values, level)
-        _draw_floor(ax, floor[0], values, label)
+        ax.plot(floor[0], values.mean(0), ":", color=ROLE_COLORS["random"], label=label)
     if at is not None:
         ax.axvline(at, ymax=1 / 1.4, color="black", lw=0.8)  # ends below the legend
         for kind, mean in means.items():
@@ -267,7 +260,8 @@ def compare_curves(
         curve_band(x, values[kind], _with_area(name, x, values[kind], level), *look, level, ax)
     if floor is not None:
         x, values = _read_curves(floor, [kind])
-        _draw_floor(ax, x, values[kind], _with_area("random", x, values[kind], level))
+        label = _with_area("random", x, values[kind], level)
+        ax.plot(x, values[kind].mean(0), ":", color=ROLE_COLORS["random"], label=label)
     _finish(ax, ylabel, 0.14 * (len(found) + 1), "area under")
     ax.set(title=title)
     return fig

@@ -157,14 +157,12 @@ def image_array(
 # %% ../../nbs/plots/20_images.ipynb #87a8c524
 def _refuse_mismatch(pictures: np.ndarray, maps: np.ndarray, name: str):
     "ValueError where maps don't fit the pictures (batch, H, W, 3)"
-    if pictures.shape[:3] == maps.shape:
-        return
-    hint = ""
-    if len(pictures) == 1 and len(maps) == 3 and pictures.shape[1:3] == maps.shape[1:]:
-        hint = f". The channels of one map need {name}[None], three grey pictures images[:, None]"
-    raise ValueError(
-        f"{name} have maps {maps.shape}, the images are {pictures.shape[:3]} (batch, H, W); they must agree{hint}"
-    )
+    if pictures.shape[:3] != maps.shape:
+        channels = len(pictures) == 1 and len(maps) == 3 and pictures.shape[1:3] == maps.shape[1:]
+        hint = f". The channels of one map need {name}[None], three grey pictures images[:, None]" if channels else ""
+        raise ValueError(
+            f"{name} have maps {maps.shape}, the images are {pictures.shape[:3]} (batch, H, W); they must agree{hint}"
+        )
 
 # %% ../../nbs/plots/20_images.ipynb #2eb55eda
 @renamed(kind="sign")
@@ -239,21 +237,6 @@ def _outlined(outlines, shape: tuple) -> np.ndarray:
     return t.numpy()
 
 
-def _sign_of_each(sign: str | Mapping[str, str], names: list[str]) -> dict[str, str]:
-    "The sign of every method's maps"
-    if isinstance(sign, str):
-        return dict.fromkeys(names, sign)
-    if not isinstance(sign, Mapping):
-        raise TypeError(
-            f"sign is a {type(sign).__name__}; accepted: 'signed', 'magnitude', or a mapping from names of methods to "
-            "these"
-        )
-    unknown = [name for name in sign if name not in names]
-    if unknown:
-        raise ValueError(f"sign names {unknown[0]!r}, which is no method here; there are {', '.join(map(repr, names))}")
-    return {name: sign.get(name, "signed") for name in names}
-
-
 def _read_maps(pictures: np.ndarray, attributions, sign) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     "The maps (batch, H, W) of every method, one for each picture, and their signs"
     if not isinstance(attributions, Mapping):
@@ -263,7 +246,16 @@ def _read_maps(pictures: np.ndarray, attributions, sign) -> tuple[dict[str, np.n
         )
     if not attributions:
         raise ValueError("attributions is empty; give at least one method")
-    signs = _sign_of_each(sign, list(attributions))
+    if not isinstance(sign, (str, Mapping)):
+        raise TypeError(
+            f"sign is a {type(sign).__name__}; accepted: 'signed', 'magnitude', or a mapping from names of methods to "
+            "these"
+        )
+    signs = dict.fromkeys(attributions, sign if isinstance(sign, str) else "signed")
+    for name in {} if isinstance(sign, str) else sign:
+        if name not in signs:
+            raise ValueError(f"sign names {name!r}, which is no method here; there are {', '.join(map(repr, signs))}")
+        signs[name] = sign[name]
     maps = {name: pixel_map(a, signs[name]) for name, a in attributions.items()}
     for name, values in maps.items():
         _refuse_mismatch(pictures, values, f"attributions[{name!r}]")

@@ -211,8 +211,7 @@ def path_landscape(
     return fig
 
 # %% ../../nbs/plots/40_landscapes.ipynb #4aa5d8c7
-_CIRCLE = torch.arange(90) * (2 * math.pi / 90)
-_CIRCLE = torch.stack([_CIRCLE.cos(), _CIRCLE.sin()], 1)  # 90 points around the origin
+_CIRCLE = torch.stack([f(torch.arange(90) * (2 * math.pi / 90)) for f in (torch.cos, torch.sin)], 1)  # of radius 1
 
 
 def _read_centers(center) -> Tensor:

@@ -231,8 +231,8 @@ def _mark_not_finite(ax: Axes, values: np.ndarray):
     "A note on the panel when it has green pixels"
     wrong = int((~np.isfinite(values)).sum())
     if wrong:
-        style = dict(fontsize=7, bbox=dict(facecolor="white", edgecolor="none", pad=1))
-        ax.text(0.03, 0.03, f"green: {wrong} NaN or infinite", transform=ax.transAxes, **style)
+        note, box = f"green: {wrong} NaN or infinite", dict(facecolor="white", edgecolor="none", pad=1)
+        ax.text(0.03, 0.03, note, transform=ax.transAxes, fontsize=7, bbox=box)
 
 # %% ../../nbs/plots/10_maps.ipynb #e850f6f5
 def _draw_map(ax: Axes, values: np.ndarray, sign: str, limit: float, opacity: np.ndarray | None = None) -> AxesImage:

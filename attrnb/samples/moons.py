@@ -33,21 +33,16 @@ def half_moons(
     n = whole_number(n, "n", least=2)  # one point for each moon
     noise = real_number(noise, "noise", 0)
     seed = _seed_number(seed)
-    with torch.device("cpu"):
-        return _moons(n, noise, seed)  # whatever the default device
-
-
-def _moons(n, noise, seed):
-    "The points and labels of `half_moons`"
-    generator = torch.Generator().manual_seed(seed)
-    upper, lower = torch.linspace(0, math.pi, n // 2), torch.linspace(0, math.pi, n - n // 2)
-    points = torch.cat(
-        [torch.stack([upper.cos(), upper.sin()], 1), torch.stack([1 - lower.cos(), 0.5 - lower.sin()], 1)]
-    )
-    labels = torch.cat([torch.zeros(n // 2, dtype=torch.int64), torch.ones(n - n // 2, dtype=torch.int64)])
-    points = points + noise * torch.randn(n, 2, generator=generator)
-    order = torch.randperm(n, generator=generator)
-    return points[order], labels[order]
+    with torch.device("cpu"):  # whatever the default device
+        generator = torch.Generator().manual_seed(seed)
+        upper, lower = torch.linspace(0, math.pi, n // 2), torch.linspace(0, math.pi, n - n // 2)
+        points = torch.cat(
+            [torch.stack([upper.cos(), upper.sin()], 1), torch.stack([1 - lower.cos(), 0.5 - lower.sin()], 1)]
+        )
+        labels = torch.cat([torch.zeros(n // 2, dtype=torch.int64), torch.ones(n - n // 2, dtype=torch.int64)])
+        points = points + noise * torch.randn(n, 2, generator=generator)
+        order = torch.randperm(n, generator=generator)
+        return points[order], labels[order]
 
 # %% ../../nbs/samples/30_moons.ipynb #e2e43f1d
 def half_moons_model(

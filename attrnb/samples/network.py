@@ -116,7 +116,7 @@ def train_shapes_network(
     learning_rate: float = 3e-3,  # highest rate of the one-cycle schedule of AdamW
     scaffold: float = 0.5,  # fraction of the steps during which the local loss fades out; 0 for none
     erase: float = 0.5,  # share of the pictures in which cells are erased; 0 for none
-    on_step: Callable = None,  # called as on_step(step, loss) after each step
+    on_step: Callable | None = None,  # called as on_step(step, loss) after each step
     show_progress: bool = True,  # show a progress bar
 ) -> ShapesNet:
     """Train a `ShapesNet` on the CPU. Returns it in evaluation mode.
@@ -137,8 +137,7 @@ def train_shapes_network(
         raise TypeError(f"on_step must be a function (step, loss), got {type(on_step).__name__}")
     scaffold, erase = real_number(scaffold, "scaffold", 0), real_number(erase, "erase", 0, 1)
     data = shape_images(pool, seed=seed + 1_000_000)
-    pixels = (data.images * 255).round().byte()
-    data.images = pixels  # a quarter of the memory
+    data.images = (data.images * 255).round().byte()  # a quarter of the memory
     with torch.device("cpu"), OwnDraws(seed):
         model = ShapesNet().to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(seed)
@@ -147,7 +146,7 @@ def train_shapes_network(
     with tqdm(range(steps), disable=not show_progress, desc="training") as progress:
         for step in progress:
             chosen = torch.randint(pool, (batch_size,), generator=generator)
-            images, evidence = _vary(pixels[chosen].float() / 255, data.evidence[chosen], generator)
+            images, evidence = _vary(data.images[chosen].float() / 255, data.evidence[chosen], generator)
             images = _erase(images, erase, generator).contiguous(memory_format=torch.channels_last)
             features, targets = model.features(images), data.targets[chosen]
             loss = F.cross_entropy(model.classifier(features.mean((2, 3))), targets)

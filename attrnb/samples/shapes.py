@@ -222,22 +222,17 @@ def shape_images(
     """
     n, seed = whole_number(n, "n"), _seed_number(seed)
     size = whole_number(size, "size", least=48)  # smaller, and the marker can't be seen
-    with torch.device("cpu"):
-        return _images(n, seed, size)  # whatever the default device
-
-
-def _images(n, seed, size):
-    "The images of `shape_images`"
-    layout_random, ground_random, noise_random = (torch.Generator().manual_seed(3 * seed + k) for k in range(3))
-    *slots, look = _layout(n, size, layout_random)
-    ground = torch.rand(n, 52, generator=ground_random)
-    blocks = []
-    for i in range(0, n, 64):
-        block = slice(i, min(i + 64, n))
-        noise = torch.rand(block.stop - i, size, size, generator=noise_random)
-        blocks.append(_render(*(o[block] for o in slots), [o[block] for o in look], ground[block], noise))
-    images, evidence, distractors, marker = (torch.cat(o) for o in zip(*blocks, strict=True))
-    return ShapeImages(images, torch.arange(n) % 6, evidence, distractors, marker)
+    with torch.device("cpu"):  # whatever the default device
+        layout_random, ground_random, noise_random = (torch.Generator().manual_seed(3 * seed + k) for k in range(3))
+        *slots, look = _layout(n, size, layout_random)
+        ground = torch.rand(n, 52, generator=ground_random)
+        blocks = []
+        for i in range(0, n, 64):
+            block = slice(i, min(i + 64, n))
+            noise = torch.rand(block.stop - i, size, size, generator=noise_random)
+            blocks.append(_render(*(o[block] for o in slots), [o[block] for o in look], ground[block], noise))
+        images, evidence, distractors, marker = (torch.cat(o) for o in zip(*blocks, strict=True))
+        return ShapeImages(images, torch.arange(n) % 6, evidence, distractors, marker)
 
 # %% ../../nbs/samples/10_shapes.ipynb #eda435cf
 def _render(kind, radius, present, centre, look, ground, noise):
