@@ -23,18 +23,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from .methods import _one_line, visible_text
+from ..core import one_line, read_path, visible_text
 
 # %% ../../nbs/benchmark/40_folder.ipynb #7a933b3b
-def _path(value, name: str) -> Path:
-    "The path; TypeError or ValueError for what can't be one"
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be a path, got {type(value).__name__} {value!r}")
-    if not str(value) or "\0" in str(value):
-        raise ValueError(f"{name} is {str(value)!r}, which is no path")
-    return Path(value)
-
-
 def _cannot_write(path, error: OSError) -> OSError:
     "The error in one line, which says what to do"
     refusal = OSError(
@@ -56,7 +47,7 @@ def write_atomically(
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"data must be bytes, got {type(data).__name__}; encode text first: text.encode()")
-    path = _path(path, "path")
+    path = read_path(path, "path")
     try:
         path = path.resolve() if path.is_symlink() else path  # the link stays a link
         if path.exists() and not path.is_file():
@@ -272,7 +263,7 @@ def _read_shard(path: Path, n: int) -> dict[int, Tensor]:
         held = {int(k): v for k, v in safetensors.torch.load(path.read_bytes()).items()}
     except Exception as error:
         raise ValueError(
-            f"{path} can't be read ({visible_text(_one_line(error))}); remove it and results/{path.stem}.json to have"
+            f"{path} can't be read ({one_line(error)}); remove it and results/{path.stem}.json to have"
             " that part done again"
         ) from None
     if not all(0 <= k < n for k in held):

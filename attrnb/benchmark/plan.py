@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from .data import PhotographFolder, _fingerprint, _item, _names, _Shapes
-from .folder import _path, _refuse_strangers
+from .folder import _refuse_strangers
 from .identity import _code_of, _plain, _weights
 from .measures import DEFAULT_MEASURES, MEASURES, Measure
 from attrnb.benchmark.methods import (
@@ -38,7 +38,7 @@ from attrnb.benchmark.methods import (
     _whole_seed,
 )
 from .team import Team
-from ..core import SCORES, ClassScore, real_number, whole_number
+from ..core import SCORES, ClassScore, read_path, real_number, whole_number
 from ..samples import LoadedModel, ShapeImages, load_model, shape_images
 
 # %% ../../nbs/benchmark/60_plan.ipynb #b95b2003
@@ -124,7 +124,7 @@ def _read_words(plan: Plan) -> Plan:
         real_number(plan.substrate, "substrate", or_none=True)
     return replace(
         plan,
-        folder=_path(plan.folder, "folder"),
+        folder=read_path(plan.folder, "folder"),
         images=whole_number(plan.images, "images", or_none=True),
         masking_steps=whole_number(plan.masking_steps, "masking_steps"),
         seed=_whole_seed(plan.seed),

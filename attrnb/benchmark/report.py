@@ -19,8 +19,9 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .folder import _UNIT, _path, _read_manifest, _read_shard, _results, _unit_name, write_atomically
-from .methods import _known, visible_text
+from .folder import _UNIT, _read_manifest, _read_shard, _results, _unit_name, write_atomically
+from .methods import _known
+from ..core import read_path, visible_text
 from ..plots import AttributionFigure
 from ..statistics import bootstrap_interval
 
@@ -36,7 +37,7 @@ class BenchmarkRun:
 
         Raises TypeError or ValueError if the folder holds no run or a damaged one.
         """
-        self.folder = _path(folder, "folder")
+        self.folder = read_path(folder, "folder")
         if not (self.folder / "manifest.json").is_file():
             raise ValueError(f"{folder} holds no run (no manifest.json)")
         self.manifest = _read_manifest(self.folder)

@@ -19,12 +19,11 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from .folder import _claim, _locked, _results, _store
-from .methods import visible_text
 from .plan import DEFAULT_METHODS, Plan, _circumstances, _configuration, read_plan
 from .report import BenchmarkRun
 from .trial import try_plan
 from .units import Example, ReadyMethod, load_examples, one_unit
-from ..core import renamed
+from ..core import renamed, visible_text
 from ..samples import LoadedModel, ShapeImages
 
 # %% ../../nbs/benchmark/90_run.ipynb #f4128e13

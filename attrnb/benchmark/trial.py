@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from .data import _finite, _item, _NotAnImage
 from .identity import _SCALARS
 from .measures import MEASURES, Case, _one_each
-from .methods import METHODS, Method, _made, _module_named, _one_line, _Scored, _seeded, visible_text
+from .methods import METHODS, Method, _made, _module_named, _Scored, _seeded
 from .plan import Plan
-from ..core import ClassScore, class_scores, leave_as_found
+from ..core import ClassScore, class_scores, leave_as_found, one_line, visible_text
 
 # %% ../../nbs/benchmark/65_trial.ipynb #6b765915
 class _NotLogits(ValueError):
@@ -77,14 +77,14 @@ def _first_outputs(plan: Plan) -> tuple[int, int | None, Tensor, Tensor]:
         except _NotAnImage as error:
             raise TypeError(str(error)) from None
         except Exception as error:
-            reasons.append(_one_line(error))
+            reasons.append(one_line(error))
             continue
         try:
             return i, label, x, _finite(model_outputs(plan.model, x), "the model's outputs hold")
         except _NotLogits as error:
             raise ValueError(str(error)) from None
         except Exception as error:
-            reasons.append(f"the model fails on it: {_one_line(error)}")
+            reasons.append(f"the model fails on it: {one_line(error)}")
             failed += 1
             if failed == 8:
                 break
@@ -159,7 +159,7 @@ def _error_of(method: Method, network: nn.Module, x: Tensor, score: str, setting
 
 
 def _refused(what: str, error: Exception) -> ValueError:
-    return ValueError(f"{what}: {_one_line(error).removeprefix('ValueError: ')}")
+    return ValueError(f"{what}: {one_line(error).removeprefix('ValueError: ')}")
 
 
 def _try_methods(plan: Plan, network: nn.Module, x: Tensor):

@@ -22,10 +22,10 @@ from torch import Tensor
 from .data import _finite, _item, _item_hash
 from .identity import _text_bytes
 from .measures import Case, _one_each
-from .methods import _NOISE, _made, _one_line, _Scored, _seeded, _whole_seed, _words
+from .methods import _NOISE, _made, _Scored, _seeded, _whole_seed, _words
 from .plan import Plan
 from .trial import model_outputs
-from ..core import class_scores, leave_as_found
+from ..core import class_scores, leave_as_found, one_line
 
 # %% ../../nbs/benchmark/70_units.ipynb #d568a4f8
 def example_seed(
@@ -115,7 +115,7 @@ def load_examples(
             e.item = _item_hash(image, e.label, e.mask)
             e.image = _finite(image, "the image holds").to(plan.dtype)
         except Exception as error:
-            e.error = f"image: {_one_line(error)}"
+            e.error = f"image: {one_line(error)}"
     for group in _of_one_shape({i: e.image for i, e in examples.items() if e.error is None}):
         for i, outputs in zip(group, _outputs(plan, [examples[i].image for i in group])):
             try:
@@ -123,7 +123,7 @@ def load_examples(
                     raise outputs
                 _place(plan, examples[i], outputs)
             except Exception as error:
-                examples[i].error = f"scores: {_one_line(error)}"
+                examples[i].error = f"scores: {one_line(error)}"
     return examples
 
 # %% ../../nbs/benchmark/70_units.ipynb #94a982ac
@@ -177,7 +177,7 @@ class ReadyMethod:
             try:
                 results += self.call(inputs[i : i + 1], targets[i : i + 1], seed)
             except Exception as error:
-                results.append((_one_line(error), []))
+                results.append((one_line(error), []))
         return results
 
     def attribute(self, inputs: Tensor, targets: list[int], seeds: list[int]) -> list[tuple]:
@@ -214,7 +214,7 @@ def _measure(compute: Callable, settings: Mapping, case: Case) -> list[tuple[flo
     except Exception as error:
         _make_room(error)
         if len(case.inputs) == 1:
-            return [(None, _one_line(error))]
+            return [(None, one_line(error))]
     return [r for i in range(len(case.inputs)) for r in _measure(compute, settings, _part(case, [i]))]
 
 # %% ../../nbs/benchmark/70_units.ipynb #bb98cec4

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -231,3 +233,15 @@ def check_baselines(
         else:
             raise TypeError(f"baseline {k} must be a tensor or a number, got {type(baseline).__name__}")
     return tuple(result)
+
+# %% ../../nbs/core/20_checks.ipynb #0823abd3
+def read_path(
+    value: object,  # what the caller gave
+    name: str,  # of the argument, for the message
+) -> Path:
+    "The path. Raises TypeError or ValueError for what can't be one."
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, got {type(value).__name__} {value!r}")
+    if not str(value) or "\0" in str(value):
+        raise ValueError(f"{name} is {str(value)!r}, which is no path")
+    return Path(value)

@@ -91,3 +91,21 @@ def renamed(
         return call
 
     return decorate
+
+# %% ../../nbs/core/10_messages.ipynb #145986ef
+def visible_text(
+    text: str,  # a file's name, or a message that may hold one
+) -> str:
+    """The text on one line, with control characters (escape sequences of terminals, marks that turn the direction)
+    written out.
+    """
+    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else ascii(c)[1:-1] for c in text)
+
+
+def one_line(
+    error: BaseException,  # what was raised
+) -> str:
+    "Kind and message of an error on one line, of 300 characters at most."
+    text = visible_text(" ".join(str(error).split())) or "no message"
+    kind = next(k.__name__ for k in type(error).__mro__ if not k.__name__.startswith("_"))
+    return f"{kind}: {text[:300]}{'...' if len(text) > 300 else ''}"
