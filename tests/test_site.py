@@ -114,6 +114,12 @@ def test_settings_agree_with_the_package():
     )
 
 
+def test_a_cell_says_once_how_it_is_folded():
+    from nbdev.processors import FilterDefaults
+
+    assert "add_fold" not in [getattr(step, "__name__", "") for step in FilterDefaults().procs()]
+
+
 def test_files_of_the_settings_exist():
     website, html = settings()["website"], settings()["format"]["html"]
     files = [
