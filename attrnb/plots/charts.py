@@ -57,6 +57,8 @@ def _style_of(style, role) -> str:
         return _ROLE_STYLES.get(role, "-") if isinstance(role, str) else "-"
     if style not in ("-", "--", "-.", ":"):
         try:
+            if not isinstance(style, str):
+                raise TypeError
             Figure().subplots().plot([], [], style)
         except (TypeError, ValueError):
             raise ValueError(
