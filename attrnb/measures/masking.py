@@ -263,6 +263,7 @@ def _masked_scores(
     inserting: Tensor,
     show_progress: bool = False,
     description: str = "masked inputs",
+    after_chunk: Callable | None = None,  # called when the scores of a chunk are there
 ) -> Tensor:
     """Scores (batch, jobs) float64 on the inputs' device, without gradients and without waiting for the device
     between chunks
@@ -283,6 +284,8 @@ def _masked_scores(
             masked = torch.where(from_input, x[e, None], empty[e, None])
             examples = torch.arange(batch)[e].repeat_interleave(masked.shape[1])
             values[e, j] = score.scores((masked.flatten(0, 1),), examples).view(masked.shape[:2]).double()
+            if after_chunk is not None:
+                after_chunk()
     _refuse_scores(values)
     return values
 

@@ -1,0 +1,81 @@
+"The programs in experiments/, on a small stand-in, write what their first versions wrote (tests/experiments/*.csv)"
+
+import csv
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from attrnb.samples import load_model, shape_images
+
+ROOT = Path(__file__).parents[1]
+EXPECTED = Path(__file__).parent / "experiments"
+
+
+def program(name, folder=ROOT / "experiments"):
+    "A script as a module, run on the embedded network whatever network is named"
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    module.load_model = lambda *given, **settings: load_model("shapes")
+    return module
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    "Six photographs of shapes, with labels and boxes; the same as a COCO folder with masks"
+    samples = shape_images(6, seed=3)
+    boxes, masks = {}, {}
+    for folder in ("photos", "coco/images", "coco/masks"):
+        (tmp_path / folder).mkdir(parents=True)
+    for i, (image, evidence, target) in enumerate(zip(samples.images, samples.evidence, samples.targets.tolist())):
+        picture = Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy())
+        picture.save(tmp_path / "photos" / f"{i}.png")
+        picture.save(tmp_path / "coco" / "images" / f"{i}.png")
+        inside = evidence.squeeze() > 0
+        Image.fromarray(inside.byte().numpy()).save(tmp_path / "coco" / "masks" / f"{i}.png")
+        rows, columns = inside.nonzero().unbind(1)
+        corners = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        boxes[f"{i}.png"] = dict(label=target, boxes_xyxy=[[int(c) for c in corners]])
+        masks[f"{i}.png"] = dict(label=target, mask=f"masks/{i}.png", mask_value=1)
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    (tmp_path / "coco" / "masks.json").write_text(json.dumps(masks))
+    return tmp_path
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def close(found, expected, ignored=()):
+    "Rows are the same: words as they are, numbers up to rounding"
+    assert [list(r) for r in found] == [list(r) for r in expected]
+    for here, there in zip(found, expected):
+        for name in set(there) - set(ignored):
+            a, b = here[name].split(), there[name].split()
+            assert len(a) == len(b), (name, here, there)
+            for one, other in zip(a, b):
+                if one != other:
+                    assert np.isclose(float(one), float(other), rtol=2e-3, atol=2e-4), (name, here, there)
+
+
+def run_compare(folder, module, monkeypatch):
+    monkeypatch.setattr(module, "PATCH", 8)
+    given = dict(photographs=folder / "photos", annotations=folder / "boxes.json", coco=folder / "coco")
+    given |= {"coco-annotations": folder / "coco" / "masks.json", "runs": folder / "runs", "out": folder}
+    words = [f"--{name}={value}" for name, value in given.items()]
+    module.main(["stand_in", "--images", "3", *words])
+    module.main(["--collect", *words])
+
+
+@pytest.mark.parametrize("name", ["compare_faithfulness", "compare_localisation", "compare_curves"])
+def test_compare_methods_writes_what_it_wrote(photographs, monkeypatch, name):
+    run_compare(photographs, program("compare_methods"), monkeypatch)
+    close(rows_of(photographs / f"{name}.csv"), rows_of(EXPECTED / f"{name}.csv"))
