@@ -801,22 +801,22 @@ FAULTS = [
     Fault(
         "measures-sufficiency",
         "sufficiency removes what it should keep",
-        "fraction, True, True, **settings",
-        "fraction, False, True, **settings",
+        '("whole", "kept"),',
+        '("whole", "removed"),',
         "test_top_fraction_equals_plain_loops",
     ),
     Fault(
         "measures-floor",
         "29 % of 100 units are 28",
-        "counts = (fractions * masking.units + 1e-9).floor().long()",
-        "counts = (fractions * masking.units).floor().long()",
+        "self._counts = (fractions * masking.units + 1e-9).floor().long()",
+        "self._counts = (fractions * masking.units).floor().long()",
         "test_a_fraction_of_a_hundred_units_is_that_many",
     ),
     Fault(
         "measures-log-odds",
         "log-odds of the wrong sign",
-        "return _per_example(masked - clean, single)",
-        "return _per_example(clean - masked, single)",
+        "return removed - whole",
+        "return whole - removed",
         "test_top_fraction_equals_plain_loops",
     ),
     Fault(
@@ -952,6 +952,27 @@ FAULTS = [
         "return departure if per_layer else departure.mean(1)",
         "test_dummies_and_conservation",
     ),
+    Fault(
+        "measures-better",
+        "lower deletion scores count as worse",
+        '_of_curves("deletion_score", "lower", deletion)',
+        '_of_curves("deletion_score", "higher", deletion)',
+        "tests/test_benchmark.py::test_the_table_knows_which_way_is_better",
+    ),
+    Fault(
+        "measures-masks",
+        "masks of other examples",
+        "masks = None if self.masks is None else self.masks[rows]",
+        "masks = None if self.masks is None else self.masks[: len(rows)]",
+        "tests/test_benchmark.py::test_a_measure_that_takes_single_examples_sees_their_masks",
+    ),
+    Fault(
+        "measures-shared-rows",
+        "the row by which the model is checked is kept instead of the masked ones",
+        "chunks.append(notes[0])",
+        "chunks.append(notes[-1])",
+        "test_measures_at_a_fraction_share_their_rows",
+    ),
     # methods
     Fault(
         "methods-link",
@@ -1040,13 +1061,6 @@ FAULTS = [
         "test_seeds_belong_to_examples",
     ),
     Fault(
-        "benchmark-better",
-        "lower deletion scores count as worse",
-        '"deletion": _area("deletion", "lower"),',
-        '"deletion": _area("deletion", "higher"),',
-        "test_the_table_knows_which_way_is_better",
-    ),
-    Fault(
         "benchmark-difference",
         "differences of the wrong sign",
         "pairs = [v - base[e] for e, v in values.items() if e in base]",
@@ -1101,13 +1115,6 @@ FAULTS = [
         "            np.random.set_state(state)\n\n",
         "            pass\n\n",
         "test_the_global_generators_are_left_as_they_were",
-    ),
-    Fault(
-        "benchmark-masks",
-        "masks of other examples",
-        "masks=None if case.masks is None else case.masks[rows]",
-        "masks=None if case.masks is None else case.masks[:len(rows)]",
-        "test_a_measure_that_takes_single_examples_sees_their_masks",
     ),
     # explore
     Fault(

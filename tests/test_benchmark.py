@@ -474,7 +474,7 @@ def test_seeds_belong_to_examples():
 def test_curves_are_evaluated_once(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "attrnb.benchmark.measures.faithfulness_curves",
+        "attrnb.measures.registry.faithfulness_curves",
         lambda *a, **k: calls.append(k) or faithfulness_curves(*a, **k),
     )
     small(methods=["saliency"], measures=["deletion", "insertion", "difference", "insertion(unit=4)"])
@@ -506,7 +506,10 @@ def test_values_are_those_of_the_measures():
 def test_every_method_and_measure_by_name_and_the_model_is_left_alone():
     model = convolutional().train()
     state, before = torch.get_rng_state(), {k: v.clone() for k, v in model.state_dict().items()}
-    run = small(model=model, data=Squares(2), methods=list(METHODS), measures=list(MEASURES), keep="float16")
+    chosen = {name: name for name in MEASURES}
+    chosen |= {"dummy_sensitivity": ("dummy_sensitivity", dict(dummies=torch.ones(Squares(2)[0][0].shape[1:]) > 0))}
+    chosen |= {"sensitivity_max": ("sensitivity_max", dict(samples=2)), "infidelity": ("infidelity", dict(samples=2))}
+    run = small(model=model, data=Squares(2), methods=list(METHODS), measures=chosen, keep="float16")
     assert torch.equal(torch.get_rng_state(), state) and model.training
     assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
     assert not any(m._forward_hooks or m._backward_hooks or m._forward_pre_hooks for m in model.modules())
@@ -515,7 +518,7 @@ def test_every_method_and_measure_by_name_and_the_model_is_left_alone():
     for method in METHODS:
         for measure in MEASURES:
             n = len(run.values(method, measure))
-            if measure == "completeness_error":
+            if measure in ("completeness_error", "cancellation_gap"):
                 assert n == (2 if METHODS[method].complete else 0)
             elif measure != "outside_inside_ratio":
                 assert n == 2, (method, measure)
@@ -555,6 +558,7 @@ def test_csv_is_tidy():
         "target",
         "method",
         "measure",
+        "position",
         "value",
         "seconds",
         "gradient_evaluations",
@@ -563,6 +567,67 @@ def test_csv_is_tidy():
     ]
     shap = [r for r in rows if r["method"].startswith("gradient_shap")]
     assert {r["gradient_evaluations"] for r in shap} == {"3"} and all(float(r["seconds"]) > 0 for r in shap)
+
+
+def test_a_measure_may_give_several_numbers_per_example():
+    fractions = "comprehensiveness(fraction=(0.3, 0.6), unit=4)"
+    run = small(measures=["deletion", "deletion_curve", fractions], batch_size=3)
+    assert run.scalars == ["deletion"] and run.vectors == ["deletion_curve", fractions]
+    curves, areas = run.values("saliency", "deletion_curve"), run.values("saliency", "deletion")
+    assert all(len(curve) == 5 for curve in curves.values())
+    for example, curve in curves.items():
+        area = sum(curve) / 4 - (curve[0] + curve[-1]) / 8
+        assert area == pytest.approx(areas[example], abs=1e-6)
+    rows = [r for r in csv.DictReader(io.StringIO(run.csv())) if (r["method"], r["measure"]) == ("saliency", fractions)]
+    found = [[float(r["value"]) for r in rows if r["example"] == e] for e in curves]
+    assert found == list(run.values("saliency", fractions).values())
+    assert [r["position"] for r in rows[:3]] == ["0", "1", "0"]
+    assert "deletion_curve has several numbers per example, see table.csv" in run.table()
+    assert {r["measure"] for r in run.summary()} == {"deletion"}
+    before = Path("run/table.csv").read_bytes()
+    assert small(measures=["deletion", "deletion_curve", fractions], batch_size=3).missing == 0
+    assert Path("run/table.csv").read_bytes() == before
+    DRAW(small("vectors", measures=["deletion_curve"], images=2))
+
+
+def test_numbers_of_a_row_that_are_not_finite_are_empty():
+    def half(case):
+        return torch.tensor([[1.0, float("nan")]]).repeat(len(case.inputs), 1)
+
+    run = small(images=2, methods=["centre"], measures={"half": half, "none": lambda case: half(case)[:, 1:]})
+    assert list(run.values("centre", "half").values()) == [[1.0, None]] * 2 and not run.values("centre", "none")
+    assert run.rows[0]["errors"] == {"none": "not defined here"}
+
+
+def test_measures_at_a_fraction_share_their_rows_in_a_run():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.rows = convolutional(), 0
+
+        def forward(self, x):
+            self.rows += len(x)
+            return self.network(x)
+
+    def rows(name, *measures):
+        model = Counting()
+        small(name, model=model, methods=["centre"], measures=list(measures), batch_size=6, retry_failed=True)
+        return model.rows
+
+    five = ["comprehensiveness", "sufficiency", "log_odds", "cross_entropy_after_masking", "accuracy_after_masking"]
+    one = rows("none", "energy_inside")  # of the check before the run, the stand-in apart
+    assert rows("one", *five) - one == 6 * 3 + 1
+    assert rows("three", *(f"{name}(fraction=(.2, .4, .6))" for name in five)) - one == 6 * 7 + 1
+    assert rows("single", "comprehensiveness") - one == 6 * 2 + 1
+
+
+def test_measures_that_explain_again_or_draw_do_not_depend_on_the_batch():
+    wanted = dict(methods=["saliency", "neflag(n_points=2)"], measures=["sensitivity_max(samples=2)", "infidelity"])
+    runs = [small(f"{size}", batch_size=size, **wanted) for size in (1, 4)]
+    for method in runs[0].methods:
+        for measure in runs[0].measures:
+            one, four = (list(run.values(method, measure).values()) for run in runs)
+            assert len(one) == 6 and one == pytest.approx(four, rel=1e-3, abs=1e-6)
 
 
 def test_figure_has_a_panel_per_measure_and_a_point_per_method():
@@ -797,7 +862,7 @@ class Counting(nn.Module):
         (dict(score=None), ValueError, "score=None is not known"),
         (dict(reference=["saliency"]), ValueError, "reference"),
         (dict(retry_failed="no"), TypeError, "True or False"),
-        (dict(measures=["comprehensiveness(fraction=(.1, .2))"]), ValueError, "one number each"),
+        (dict(measures=["dummy_sensitivity"]), ValueError, "'dummy_sensitivity' needs dummies"),
         (dict(methods=["grad_cam(layer=3)"]), TypeError, "a module's name"),
         (dict(methods={"grad_cam": dict(layer=convolutional()[0])}), ValueError, "no module of this model"),
         (dict(methods=["gradient_shap(n_samples=0)"]), ValueError, "n_samples=0"),
@@ -1878,8 +1943,12 @@ def test_on_cuda():
 
 
 def test_the_table_knows_which_way_is_better():
-    for name, measure in MEASURES.items():
-        assert measure.better == ("higher" if HIGHER_IS_BETTER[name] else "lower"), name
+    higher = """insertion difference insertion_curve difference_curve comprehensiveness cross_entropy_after_masking
+        pointing_game energy_inside intersection_over_union""".split()
+    lower = """deletion deletion_curve sufficiency log_odds accuracy_after_masking outside_inside_ratio
+        completeness_error cancellation_gap dummy_sensitivity sensitivity_max infidelity""".split()
+    assert {name: True for name in higher} | {name: False for name in lower} == HIGHER_IS_BETTER
+    assert all((measure.better == "higher") == HIGHER_IS_BETTER[name] for name, measure in MEASURES.items())
 
 
 def test_a_measure_that_takes_single_examples_sees_their_masks():

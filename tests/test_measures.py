@@ -22,6 +22,7 @@ from attrnb.measures import (
     HIGHER_IS_BETTER,
     PRESETS,
     ProtocolPower,
+    TopFraction,
     accuracy_after_masking,
     as_quantus,
     batch_independence,
@@ -177,6 +178,41 @@ def test_curves_equal_plain_loops(problem, rank, steps, until, substrate, chunk)
     if until == 1:
         q = np.array([round(k * units / steps) for k in range(steps + 1)]) / units
         assert_close(deletion(forward, x, a, target, **common).numpy(), np.trapezoid(slow[0].numpy(), q, axis=1))
+
+
+@pytest.mark.parametrize("of", ["output", "logit", "probability"])
+@pytest.mark.parametrize("fraction", [0.3, (0.2, 0.5, 1.0)])
+@pytest.mark.parametrize("chunk", [None, 1, 2, 7])
+def test_measures_at_a_fraction_share_their_rows(of, fraction, chunk):
+    model = nn.Sequential(convolutional(), nn.Softmax(1)).eval() if of == "output" else convolutional()
+    x, a = numbers(3, 3, 8, 8), numbers(3, 3, 8, 8, seed=1)
+    settings = dict(fraction=fraction, unit=2, internal_batch_size=chunk, substrate="noise")
+    counting = CountingForward(model)
+    top = TopFraction(ClassScore(counting, of=of), x, a, [0, 1, 0], **settings)
+    assert counting.rows == 0
+    for measure in (comprehensiveness, accuracy_after_masking, sufficiency, log_odds, cross_entropy_after_masking):
+        score = {}
+        if of == "output" and measure in (log_odds, cross_entropy_after_masking):
+            with pytest.raises(ValueError, match="exponentials don't add up to 1"):
+                top.read(measure)
+            continue
+        alone = measure(ClassScore(model, of=of), x, a, [0, 1, 0], **settings, **score)
+        assert_close(top.read(measure, **score), alone, atol=1e-6, rtol=1e-4)
+    fractions = 1 if fraction == 0.3 else 3
+    assert counting.rows - 1 == 3 * (1 + 2 * fractions)
+    assert top.outputs("whole").shape == (3, 1, 4) and top.outputs("kept").shape == (3, fractions, 4)
+    assert_close(top.outputs("whole")[:, 0], model(x))
+
+
+def test_rows_of_any_function_are_shared_and_read_as_it_says():
+    forward, x, a = convolutional(), numbers(2, 3, 8, 8), numbers(2, 3, 8, 8, seed=1)
+    top = TopFraction(forward, x, a, 1, fraction=0.4)
+    for score in (None, "probability", "sigmoid"):
+        expected = comprehensiveness(forward, x, a, 1, fraction=0.4, score=score)
+        assert_close(top.read(comprehensiveness, score=score), expected)
+    assert_close(top.read(log_odds, score="probability"), log_odds(forward, x, a, 1, fraction=0.4, score="probability"))
+    with pytest.raises(ValueError, match="choose 'whole', 'removed' or 'kept'"):
+        top.outputs("all")
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,7 +4,6 @@ from attrnb._rooms import make_callable, names_behind
 from attrnb.benchmark.data import *
 from attrnb.benchmark.folder import *
 from attrnb.benchmark.identity import *
-from attrnb.benchmark.measures import *
 from attrnb.benchmark.methods import *
 from attrnb.benchmark.plan import *
 from attrnb.benchmark.report import *
@@ -12,6 +11,7 @@ from attrnb.benchmark.run import *
 from attrnb.benchmark.team import *
 from attrnb.benchmark.trial import *
 from attrnb.benchmark.units import *
+from attrnb.measures.registry import *
 
 __getattr__ = names_behind(__name__)
 make_callable(__name__)

@@ -9,6 +9,7 @@ from attrnb.measures.localisation import *
 from attrnb.measures.masking import *
 from attrnb.measures.half_moons import *
 from attrnb.measures.randomisation import *
+from attrnb.measures.registry import *
 from attrnb.measures.robustness import *
 from attrnb.measures.units import *
 
