@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from .registry import MEASURES
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..core import TargetScore, TargetType, leave_as_found, normal_noise, random_generator, whole_number
 from .faithfulness import difference
 from .masking import _one_tensor, _refuse_scores, _substrate, _target_score
+from .registry import MEASURES
 from .units import unit_numbers
 
 # %% ../../nbs/measures/94_floors.ipynb #53f110d9
