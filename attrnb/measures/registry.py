@@ -155,7 +155,7 @@ def _at_fraction(function: Callable, better: str) -> Measure:
     about = dict(settings=[function, TopFraction], name=function.__name__, function=function)
     return Measure(value, better, shared=_MASKING, **about)
 
-
+# %% ../../nbs/measures/92_registry.ipynb #2e5f7986
 def _located(function: Callable, better: str) -> Measure:
     "A measure of where the attribution lies"
     return Measure(
