@@ -51,7 +51,7 @@ class Case:
     internal_batch_size: int | None = None  # rows per forward pass at most
     kept: dict = field(default_factory=dict, repr=False)  # results that several measures share
     # explains again: (inputs, targets, seeds), a target and a seed per row, to attributions; None when it can't
-    attribute: Callable | None = field(default=None, repr=False)
+    explain: Callable | None = field(default=None, repr=False)
 
     def curves(self, **settings) -> FaithfulnessCurves:
         "Deletion and insertion curves, evaluated once per settings."
@@ -94,7 +94,7 @@ class Measure:
     # functions whose keyword arguments are the settings, for the check before the run; none: those of
     # `compute`
     settings: Sequence[Callable] = ()
-    needs: tuple[str, ...] = ()  # "masks", "attribute", or settings without a default
+    needs: tuple[str, ...] = ()  # "masks", "explain", or settings without a default
     name: str | None = None  # in the table
     function: Callable | None = None  # the same, as a function of (forward, inputs, attributions, target)
 
@@ -215,11 +215,11 @@ def _infidelity(case: Case, **settings) -> Tensor:
 
 
 def _sensitivity(case: Case, radius: float = 0.02, samples: int = 10, seed: int = 0) -> Tensor:
-    if case.attribute is None:
-        raise ValueError("sensitivity_max explains again, but this case has no method to call (attribute=None)")
+    if case.explain is None:
+        raise ValueError("sensitivity_max explains again, but this case has no method to call (explain=None)")
 
     def attribute(inputs):
-        return case.attribute(inputs, case.targets * len(inputs), case.seeds * len(inputs))
+        return case.explain(inputs, case.targets * len(inputs), case.seeds * len(inputs))
 
     settings = dict(radius=radius, samples=samples, seed=seed, internal_batch_size=case.internal_batch_size)
     return sensitivity_max(attribute, case.inputs, **settings)
@@ -252,7 +252,7 @@ MEASURES = {
             needs=("dummies",),
             name="dummy_sensitivity",
         ),
-        _by_seed(sensitivity_max, _sensitivity, _sensitivity, needs=("attribute",)),
+        _by_seed(sensitivity_max, _sensitivity, _sensitivity, needs=("explain",)),
         _by_seed(infidelity, _infidelity, infidelity, shared=("substrate", "unit")),
     )
 }
