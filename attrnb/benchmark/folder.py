@@ -247,13 +247,19 @@ def _read_rows(path: Path, manifest: Mapping) -> list[dict]:
             refuse(f"a result has no {wrong[0]}, or none of its kind")
         if not 0 <= row["index"] < len(names) or row["example"] != names[row["index"]]:
             refuse("it belongs to other examples")
-        if not all(m in row["values"] and isinstance(row["values"][m], (int, float, type(None))) for m in measures):
+        if not all(m in row["values"] and _is_value(row["values"][m]) for m in measures):
             refuse("values are missing")
         if not all(isinstance(e, str) for e in [*row["errors"].values(), *row["warnings"]]):
             refuse("its reasons are no words")
     return rows
 
 
+def _is_value(value: object) -> bool:
+    "A number, None, or a list of them"
+    numbers = value if isinstance(value, list) else [value]
+    return all(isinstance(v, (int, float, type(None))) for v in numbers)
+
+# %% ../../nbs/benchmark/40_folder.ipynb #68c904e6
 def _read_shard(path: Path, n: int) -> dict[int, Tensor]:
     """Attributions of a shard by example; ValueError when it is damaged or of another run.
 

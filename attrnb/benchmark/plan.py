@@ -24,7 +24,6 @@ from torch.utils.data import Dataset
 from .data import PhotographFolder, _fingerprint, _item, _names, _Shapes
 from .folder import _refuse_strangers
 from .identity import _code_of, _plain, _weights
-from .measures import DEFAULT_MEASURES, MEASURES, Measure
 from attrnb.benchmark.methods import (
     METHODS,
     _check_call,
@@ -39,6 +38,7 @@ from attrnb.benchmark.methods import (
 )
 from .team import Team
 from ..core import SCORES, ClassScore, read_path, real_number, whole_number
+from ..measures import DEFAULT_MEASURES, MEASURES, Measure
 from ..samples import LoadedModel, ShapeImages, load_model, shape_images
 
 # %% ../../nbs/benchmark/60_plan.ipynb #b95b2003
@@ -288,6 +288,10 @@ def _read_measures(plan: Plan) -> Plan:
         if measure.masks and has_masks is False:
             mend = ", boxes or polygons: give annotations" if isinstance(plan.data, PhotographFolder) else ""
             raise ValueError(f"measure {label!r} needs to know where the object is, but no example has a mask{mend}")
+        for need in set(measure.needs) - {"masks", "explain", *settings}:
+            raise ValueError(
+                f"measure {label!r} needs {need}: give it with the name, ({measure.name!r}, dict({need}=...))"
+            )
         described |= {"settings": _plain(settings, plan.unseen, f"measures.{label}"), "better": measure.better}
         measures[label] = (measure, settings, described)
     return replace(plan, measures=measures)

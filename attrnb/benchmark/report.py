@@ -56,6 +56,16 @@ class BenchmarkRun:
         return list(self.manifest["configuration"]["measures"])
 
     @property
+    def vectors(self) -> list[str]:
+        "Labels of the measures with several numbers per example: in `values` and table.csv, not in table and figure"
+        return [m for m in self.measures if any(isinstance(r["values"][m], list) for r in self.rows)]
+
+    @property
+    def scalars(self) -> list[str]:
+        "Labels of the measures with one number per example"
+        return [m for m in self.measures if m not in self.vectors]
+
+    @property
     def missing(self) -> int:
         "How many pairs of example and method are not done yet"
         return len(self.manifest["examples"]) * len(self.methods) - len(self.rows)
@@ -83,8 +93,8 @@ def values(
     self: BenchmarkRun,
     method: str,  # label of a method
     measure: str,  # label of a measure
-) -> dict[str, float]:
-    "Example -> value, where there is one. Raises ValueError for an unknown label."
+) -> dict[str, float | list[float | None]]:
+    "Example -> value, or list of values, where there is one. Raises ValueError for an unknown label."
     _known(method, dict.fromkeys(self.methods), "method")
     _known(measure, dict.fromkeys(self.measures), "measure")
     rows = [r for r in self.rows if r["method"] == method]
@@ -137,7 +147,7 @@ def summary(
     reference: str | None = None,  # method that the others are compared with; default the first
     level: float = 0.95,  # of the intervals
 ) -> list[dict]:
-    """One dictionary per method and measure: examples, mean, low, high, and the paired difference to the
+    """One dictionary per method and measure of one number: examples, mean, low, high, and the paired difference to the
     reference with its own low and high (None for the reference itself). Raises ValueError for an unknown
     reference.
     """
@@ -146,7 +156,7 @@ def summary(
     if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
         raise ValueError(f"level is {level!r}; it must be a number between 0 and 1")
     rows = []
-    for measure in self.measures:
+    for measure in self.scalars:
         base = self.values(reference, measure)
         for method in self.methods:
             values = self.values(method, measure)
@@ -203,6 +213,7 @@ def _counted(events: Iterable[tuple[str, str, str]], form: str) -> list[str]:
 def _notes(self: BenchmarkRun) -> list[str]:
     "What failed or was not defined, counted by reason"
     lines, about = [], self.manifest["configuration"]["methods"]
+    lines += [f"- {m} has several numbers per example, see table.csv" for m in self.vectors]
     if self.missing:
         lines.append(f"- not finished: {self.missing} pairs of example and method are missing")
     for m in self.methods:
@@ -251,13 +262,13 @@ def table(
     reference = self.methods[0] if reference is None else reference
     summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
     arrows = {"higher": " ↑", "lower": " ↓"}
-    described = self.manifest["configuration"]["measures"].items()
-    heads = [_literal(m) + arrows.get(about["better"], "") for m, about in described]
+    described = self.manifest["configuration"]["measures"]
+    heads = [_literal(m) + arrows.get(described[m]["better"], "") for m in self.scalars]
     rows = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
     means = [["method", "examples", "failed", *heads, "gradients", "forward rows"]]
     differences = [["method", *heads]]
     for m in self.methods:
-        good, own = [r for r in rows[m] if not r["error"]], [summary[m, k] for k in self.measures]
+        good, own = [r for r in rows[m] if not r["error"]], [summary[m, k] for k in self.scalars]
         numbers = [str(len(good)), str(len(rows[m]) - len(good))]
         costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
         means.append([_literal(m), *numbers, *(_with_interval(r["mean"], r["low"], r["high"]) for r in own), *costs])
@@ -282,6 +293,7 @@ _COLUMNS = (
     "target",
     "method",
     "measure",
+    "position",
     "value",
     "seconds",
     "gradient_evaluations",
@@ -297,7 +309,8 @@ def _no_formula(text: str) -> str:
 
 @patch
 def csv(self: BenchmarkRun) -> str:
-    """Tidy text: one line per example, method and measure; an empty value has its reason in the last column.
+    """Tidy text: one line per example, method and measure, one per position where it has several numbers; an empty
+    value has its reason in the last column.
 
     Words that a spreadsheet would take for a formula begin with an apostrophe.
     """
@@ -308,9 +321,11 @@ def csv(self: BenchmarkRun) -> str:
         cost = ["" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")]
         example, method = _no_formula(r["example"]), _no_formula(r["method"])
         for m in self.measures:
-            value = "" if r["values"][m] is None else repr(r["values"][m])
-            error = _no_formula(r["error"] or r["errors"].get(m, ""))
-            writer.writerow([example, r["target"], method, _no_formula(m), value, f"{r['seconds']:.6f}", *cost, error])
+            values, error = r["values"][m], _no_formula(r["error"] or r["errors"].get(m, ""))
+            for position, value in enumerate(values) if isinstance(values, list) else [("", values)]:
+                text_of = "" if value is None else repr(value)
+                known = [example, r["target"], method, _no_formula(m), position, text_of]
+                writer.writerow([*known, f"{r['seconds']:.6f}", *cost, error])
     return text.getvalue()
 
 # %% ../../nbs/benchmark/80_report.ipynb #fcd5592e
@@ -341,17 +356,17 @@ def figure(
     reference: str | None = None,  # its mean is drawn as a line; default the first method
     level: float = 0.95,  # of the intervals
 ) -> AttributionFigure:
-    "The figure: one panel per measure, a point with its interval per method; floors are grey squares."
+    "The figure: one panel per measure of one number, a point with its interval per method; floors are grey squares."
     reference = self.methods[0] if reference is None else reference
     summary, configuration = self.summary(reference, level), self.manifest["configuration"]
-    n, columns = len(self.measures), min(3, len(self.measures))
-    lines = math.ceil(n / columns)
+    n, columns = len(self.scalars), max(1, min(3, len(self.scalars)))
+    lines = max(1, math.ceil(n / columns))
     size = (1.6 + 2.6 * columns, (0.85 + 0.24 * len(self.methods)) * lines)
     fig = AttributionFigure(figsize=size, layout="constrained", dpi=90)
     axes = fig.subplots(lines, columns, squeeze=False, sharey=True)
     for ax in axes.flat[n:]:
         ax.set_visible(False)
-    for ax, measure in zip(axes.flat, self.measures):
+    for ax, measure in zip(axes.flat, self.scalars):
         points = [r for r in summary if r["measure"] == measure]
         base = next(r["mean"] for r in points if r["method"] == reference)
         if base is not None:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from .data import _finite, _item, _NotAnImage
 from .identity import _SCALARS
-from .measures import MEASURES, Case, _one_each
 from .methods import METHODS, Method, _made, _module_named, _Scored, _seeded
 from .plan import Plan
 from ..core import ClassScore, class_scores, leave_as_found, one_line, visible_text
+from ..measures import MEASURES, Case
 
 # %% ../../nbs/benchmark/65_trial.ipynb #6b765915
 class _NotLogits(ValueError):
@@ -184,7 +184,9 @@ def _try_measures(plan: Plan, network: nn.Module, x: Tensor):
     if x.ndim > 2:
         masks = torch.zeros(1, *x.shape[-2:], dtype=torch.bool)
         masks[..., : (x.shape[-1] + 1) // 2] = True
-    case = Case(ClassScore(network, of=plan.score), x, x.flip(-1), [0], masks, [0])
+    case = Case(
+        ClassScore(network, of=plan.score), x, x.flip(-1), [0], masks, [0], explain=lambda inputs, *about: inputs
+    )
     # no measure takes the common settings; a slip is said all the same
     if x.ndim == 4 and not any(measure.shared for measure, _, _ in measures.values()):
         measures = dict(measures, deletion=(MEASURES["deletion"], plan.masking, None))
@@ -193,7 +195,7 @@ def _try_measures(plan: Plan, network: nn.Module, x: Tensor):
             try:
                 with leave_as_found(network, warn=False), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    _one_each(measure.compute(case, **settings), 1)
+                    measure.values(case, **settings)
             except Exception as error:
                 raise _refused(f"measure {label!r}", error) from error
 

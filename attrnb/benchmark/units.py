@@ -13,7 +13,7 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,11 +21,11 @@ from torch import Tensor
 
 from .data import _finite, _item, _item_hash
 from .identity import _text_bytes
-from .measures import Case, _one_each
 from .methods import _NOISE, _made, _Scored, _seeded, _whole_seed, _words
 from .plan import Plan
 from .trial import model_outputs
 from ..core import class_scores, leave_as_found, one_line
+from ..measures import Case, Measure
 
 # %% ../../nbs/benchmark/70_units.ipynb #d568a4f8
 def example_seed(
@@ -193,29 +193,24 @@ class ReadyMethod:
             return self.one_by_one(inputs, targets, seeds)
 
 # %% ../../nbs/benchmark/70_units.ipynb #8764f681
-def _part(case: Case, rows: list[int]) -> Case:
-    "Some examples of a case"
-    return replace(
-        case,
-        inputs=case.inputs[rows],
-        attributions=case.attributions[rows],
-        targets=[case.targets[i] for i in rows],
-        masks=None if case.masks is None else case.masks[rows],
-        seeds=[case.seeds[i] for i in rows],
-        kept={},
-    )
+def _finite_or_none(value: float | list) -> float | list | None:
+    "A number, or a list with a number in it, where what isn't finite is None; otherwise None"
+    if not isinstance(value, list):
+        return value if math.isfinite(value) else None
+    values = [_finite_or_none(v) for v in value]
+    return values if any(v is not None for v in values) else None
 
 
-def _measure(compute: Callable, settings: Mapping, case: Case) -> list[tuple[float | None, str | None]]:
-    "Per example: the value, or None and the error's text"
+def _measure(measure: Measure, settings: Mapping, case: Case) -> list[tuple[float | list | None, str | None]]:
+    "Per example: the value or list of values, or None and the error's text"
     try:
-        values = _one_each(compute(case, **settings), len(case.inputs)).detach().double().cpu().tolist()
-        return [(v, None) if math.isfinite(v) else (None, "not defined here") for v in values]
+        values = map(_finite_or_none, measure.values(case, **settings).detach().double().cpu().tolist())
+        return [(v, "not defined here" if v is None else None) for v in values]
     except Exception as error:
         _make_room(error)
         if len(case.inputs) == 1:
             return [(None, one_line(error))]
-    return [r for i in range(len(case.inputs)) for r in _measure(compute, settings, _part(case, [i]))]
+    return [r for i in range(len(case.inputs)) for r in _measure(measure, settings, case.part([i]))]
 
 # %% ../../nbs/benchmark/70_units.ipynb #bb98cec4
 def _measure_all(plan: Plan, case: Case, examples: Sequence[Example], rows: Mapping[int, dict]):
@@ -223,7 +218,7 @@ def _measure_all(plan: Plan, case: Case, examples: Sequence[Example], rows: Mapp
     has_mask = [k for k, e in enumerate(examples) if e.mask is not None and e.mask.any()]
     if has_mask:
         masks = torch.stack([examples[k].mask for k in has_mask]).to(case.inputs.device)
-        with_masks = replace(_part(case, has_mask), masks=masks)
+        with_masks = replace(case.part(has_mask), masks=masks)
     for name, (measure, settings, _) in plan.measures.items():
         indices = has_mask if measure.masks else range(len(examples))
         for k in set(range(len(examples))) - set(indices):
@@ -232,7 +227,7 @@ def _measure_all(plan: Plan, case: Case, examples: Sequence[Example], rows: Mapp
             continue
         with leave_as_found(case.forward, warn=False), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            results = _measure(measure.compute, settings, with_masks if measure.masks else case)
+            results = _measure(measure, settings, with_masks if measure.masks else case)
         # floors are constant on purpose
         words = set() if case.method is not None and case.method.kind == "floor" else {_words(w) for w in caught}
         for k, (value, error) in zip(indices, results):
@@ -282,6 +277,14 @@ def _one_group(plan: Plan, ready: ReadyMethod, examples: list[Example], rows: Ma
             rows[e.index]["error"] = result
         else:
             maps[k] = result
+
+    def again(*about) -> Tensor:
+        "Attributions of further rows, for measures that explain again; ValueError where there is none"
+        results = [result for result, _ in ready.attribute(*about)]
+        for error in (r for r in results if isinstance(r, str)):
+            raise ValueError(error)
+        return torch.stack(results).to(plan.device)
+
     for alike in _of_one_shape(maps):
         case = Case(
             plan.class_score,
@@ -293,6 +296,7 @@ def _one_group(plan: Plan, ready: ReadyMethod, examples: list[Example], rows: Ma
             ready.method,
             ready.settings,
             plan.internal_batch_size,
+            explain=again,
         )
         _measure_all(plan, case, [examples[k] for k in alike], rows)
     return {examples[k].index: result for k, result in maps.items()}
