@@ -13,7 +13,6 @@ import functools
 import inspect
 import io
 import os
-import socket
 import sys
 import time
 import warnings
@@ -391,10 +390,7 @@ def _explore(
     application: str = "auto",
     no_browser: bool = False,  # print the address instead of opening it
 ):
-    """Serve the explorer until it is stopped with Ctrl-C. Raises ValueError for a port that can't be used, and as
-    attrnb.explore.serve does.
-    """
-    _check_port(port)
+    "Serve the explorer until it is stopped with Ctrl-C. Raises as attrnb.explore.serve does."
     from attrnb.explore import serve  # with its widgets, which the other commands don't need
 
     serve(
@@ -408,21 +404,6 @@ def _explore(
         open_browser=not no_browser,
         application=application,
     )
-
-
-def _check_port(port: int):
-    "ValueError for a port that there isn't, or that another program has"
-    if not 0 <= whole_number(port, "port", least=-(2**63)) <= 65535:
-        raise ValueError(f"port is {port}; it must be 0 (a free one) to 65535")
-    if port:
-        with socket.socket() as asked:
-            asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                asked.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise ValueError(
-                    f"port {port} can't be used ({error.strerror or error}); choose another, or 0 for a free one"
-                ) from None
 
 # %% ../nbs/10_cli.ipynb #b235313b
 _COMMANDS = {

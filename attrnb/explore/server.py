@@ -147,10 +147,9 @@ def _listen(port: int) -> socket.socket:
         ours.listen(128)
     except OSError as error:
         ours.close()
-        why = {errno.EADDRINUSE: "is in use by another program", errno.EACCES: "is not open to this user"}.get(
-            error.errno, f"can't be used ({error.strerror})"
-        )
-        raise RuntimeError(f"port {port} {why}; give another port, or 0 for a free one") from None
+        why = {errno.EADDRINUSE: "it is in use by another program", errno.EACCES: "it is not open to this user"}
+        reason = why.get(error.errno, error.strerror)
+        raise RuntimeError(f"port {port} can't be used: {reason}; give another port, or 0 for a free one") from None
     return ours
 
 
