@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parents[1] / "nbs" / "tutorials"
 METHODS = {
     "integrated_gradients": dict(n_steps=20),
     "neflag": dict(n_points=10),
-    "geodesic": dict(n_steps=3, max_iterations=2, integral_tolerance=0.05),
+    "geodesic": dict(n_segments=3, max_iterations=2, integral_tolerance=0.05),
     "equilibrium": {},
     "saliency": {},
     "input_x_gradient": {},

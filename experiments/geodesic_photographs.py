@@ -16,7 +16,7 @@ import torch
 from torch.fx.experimental.optimization import fuse
 
 from attrnb.core import ClassScore, CountingForward
-from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
+from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, PublishedGeodesicIG
 from attrnb.paths import PathIntegratedGradients, no_cancellation_gap
 from attrnb.samples import load_image, load_model
 
@@ -82,16 +82,16 @@ def methods(forward, pool):
     "Name -> function of input and target that returns attributions and paths"
     settings = dict(internal_batch_size=8)
     knn = GeodesicIGKNN(forward, pool, n_neighbors=5)
-    relaxed = GeodesicIGSVI(forward)
+    relaxed, published = GeodesicIGSVI(forward), PublishedGeodesicIG(forward)
     return {
         "integrated gradients": lambda x, t: (PathIntegratedGradients(forward).attribute(x, 0, t, **settings), None),
         "guided integrated gradients": lambda x, t: (guided_path(forward, x, torch.zeros_like(x), t), None),
-        "kNN": lambda x, t: knn.attribute(x, 0, t, n_steps=3, tolerance=None, return_paths=True, **settings),
+        "kNN": lambda x, t: knn.attribute(x, 0, t, n_steps=3, integral_tolerance=None, return_paths=True, **settings),
         "variational": lambda x, t: relaxed.attribute(
-            x, 0, t, n_steps=4, rounds=0, max_iterations=6, integral_tolerance=1e-2, return_paths=True, **settings
+            x, 0, t, n_segments=4, rounds=0, max_iterations=6, integral_tolerance=1e-2, return_paths=True, **settings
         ),
-        "published, 5 iterations": lambda x, t: relaxed.attribute(
-            x, 0, t, published=True, beta=0.1, num_iterations=5, learning_rate=0.01, return_paths=True, **settings
+        "published, 5 iterations": lambda x, t: published.attribute(
+            x, 0, t, beta=0.1, num_iterations=5, learning_rate=0.01, return_paths=True, **settings
         ),
         "random": lambda x, t: (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)), None),
     }

@@ -39,7 +39,6 @@ LOADED = (
     "captum.attr",
     "captum.metrics",
     "matplotlib.pyplot",
-    "sklearn.neighbors",
     "scipy.sparse.csgraph",
     "hypothesis",
     "ipywidgets",
@@ -250,6 +249,13 @@ FAULTS = [
         "torch.randint(n, (n_resamples, n)",
         "torch.randint(n - 1, (n_resamples, n)",
         "test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column",
+    ),
+    Fault(
+        "core-points-along",
+        "the ends of a segment swapped",
+        "points = flat[segment] * (1 - share) + flat[segment + 1] * share",
+        "points = flat[segment] * share + flat[segment + 1] * (1 - share)",
+        "test_points_along_a_path_are_evenly_spread",
     ),
     # samples
     Fault(
@@ -590,13 +596,6 @@ FAULTS = [
         "mine = order[first[q] : first[q + 1]][::-1]",
         "mine = order[first[q] : first[q + 1]]",
         "test_complete_and_bounded",
-    ),
-    Fault(
-        "geodesic-resample",
-        "the ends of a segment swapped",
-        "result = path[segment] * (1 - fraction) + path[segment + 1] * fraction",
-        "result = path[segment] * fraction + path[segment + 1] * (1 - fraction)",
-        "test_a_resampled_path_has_its_corners_evenly_along_it",
     ),
     Fault(
         "geodesic-energy",

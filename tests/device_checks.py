@@ -22,7 +22,7 @@ from attrnb import measures, methods
 from attrnb.core import ClassScore, gradients
 from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.explore import explore
-from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
+from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, PathFamily, PublishedGeodesicIG
 from attrnb.measures import SUBSTRATES
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -138,15 +138,20 @@ def _equal_on_both(work, *values, rtol=1e-4, atol=1e-5, stays=True):
 
 
 def _knn(device, net, x, pool, **settings):
-    call = {k: settings.pop(k) for k in ("tolerance", "return_convergence_delta") if k in settings}
+    call = {k: settings.pop(k) for k in ("integral_tolerance", "return_convergence_delta") if k in settings}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return GeodesicIGKNN(net, pool, **settings).attribute(x, target=LABELS[: len(x)], return_paths=True, **call)
 
 
-def _variational(device, net, x, pool, **settings):
-    return GeodesicIGSVI(net, settings.pop("through", None) and pool).attribute(
-        x, target=LABELS[: len(x)], return_paths=True, **settings
+def _variational(device, net, x, pool, through=False, family=None):
+    method = GeodesicIGSVI(net, pool if through else None, family=family)
+    return method.attribute(x, target=LABELS[: len(x)], return_paths=True)
+
+
+def _published(device, net, x):
+    return PublishedGeodesicIG(net).attribute(
+        x, target=LABELS[: len(x)], return_paths=True, num_iterations=6, n_steps=10
     )
 
 
@@ -210,7 +215,7 @@ METHODS = {
         170,
     ),
     "graph of the inputs": (
-        lambda device, net, x: _knn(device, net, x, None, n_neighbors=4, tolerance=None),
+        lambda device, net, x: _knn(device, net, x, None, n_neighbors=4, integral_tolerance=None),
         (SMOOTH, X),
         130,
         160,
@@ -218,16 +223,11 @@ METHODS = {
     "graph by length": (functools.partial(_knn, weight="euclidean", direct=False), (SMOOTH, X, POOL), 130, 150),
     "variational": (_variational, (SMOOTH, X, POOL), 90, 60),
     "variational through a pool": (functools.partial(_variational, through=True), (SMOOTH, X, POOL), 220, 200),
-    "variational, spread": (functools.partial(_variational, stochastic=True, n_samples=4), (SMOOTH, X, POOL), 99, 60),
-    "variational, published": (
-        functools.partial(_variational, published=True, num_iterations=6, n_steps=10),
-        (SMOOTH, X, POOL),
-        36,
-        20,
-    ),
+    "variational, spread": (functools.partial(_variational, family=PathFamily(n_samples=4)), (SMOOTH, X, POOL), 99, 60),
+    "variational, published": (_published, (SMOOTH, X), 36, 20),
     "variational, coarse": (
         lambda device, net, x: GeodesicIGSVI(net).attribute(
-            x, target=1, resolution=4, rounds=1, n_steps=4, max_iterations=2
+            x, target=1, resolution=4, rounds=1, n_segments=4, max_iterations=2
         ),
         (mlp(432, smooth=True), IMAGES.flatten(1)),
         70,

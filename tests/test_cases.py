@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 from attrnb import core
 from attrnb.core import ClassScore, gradients, modules_of
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
+from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, PathFamily, PublishedGeodesicIG
 from attrnb.measures import (
     completeness_error,
     deletion,
@@ -52,7 +52,7 @@ from attrnb.samples import load_image
 QUICK = {
     PathIntegratedGradients: dict(n_steps=16),
     NeFLAG: dict(n_points=3, search_steps=3),
-    GeodesicIGSVI: dict(n_steps=3, rounds=0, max_iterations=2),
+    GeodesicIGSVI: dict(n_segments=3, rounds=0, max_iterations=2),
     AttributionEquilibrium: {},
 }
 GRADIENT_METHODS = [PathIntegratedGradients, NeFLAG, GeodesicIGSVI]
@@ -1158,25 +1158,17 @@ class Fused(nn.Module):
     ],
     ids=["fused", "causal", "layer", "encoder"],
 )
-@pytest.mark.parametrize(
-    "settings",
-    [{}, dict(stochastic=True, n_samples=3), dict(published=True, num_iterations=5)],
-    ids=["relaxed", "stochastic", "published"],
-)
-def test_variational_paths_through_attention(make, settings):
+@pytest.mark.parametrize("kind", ["relaxed", "family", "published"])
+def test_variational_paths_through_attention(make, kind):
     net, x = seeded(make), numbers(3, 9, 4)
-    found, delta = GeodesicIGSVI(net).attribute(
-        x,
-        0.1 * numbers(1, 9, 4, seed=1),
-        target=1,
-        return_convergence_delta=True,
-        n_steps=4,
-        rounds=1,
-        max_iterations=4,
-        **settings,
-    )
+    method = GeodesicIGSVI(net, family=PathFamily(n_samples=3) if kind == "family" else None)
+    settings = dict(n_segments=4, rounds=1, max_iterations=4)
+    if kind == "published":
+        method, settings = PublishedGeodesicIG(net), dict(n_steps=4, num_iterations=5)
+    start = 0.1 * numbers(1, 9, 4, seed=1)
+    found, delta = method.attribute(x, start, target=1, return_convergence_delta=True, **settings)
     assert found.shape == x.shape and torch.isfinite(found).all()
-    assert settings or delta.abs().max() < 0.01
+    assert kind != "relaxed" or delta.abs().max() < 0.01
 
 
 # ---------------------------------------------------------------------------- 9. pictures and files as people

@@ -33,6 +33,7 @@ from attrnb.core import (
     modules_of,
     normal_noise,
     per_example,
+    points_along,
     random_generator,
     read_tensor,
     real_number,
@@ -1079,3 +1080,8 @@ def test_gradients_that_foreign_code_accumulates_are_put_back(tmp_path):
     )
     batch_independence(lambda inputs, target: saliency(net, inputs, target), x, torch.tensor([0, 1]))
     assert all(p.grad is None for p in net.parameters())
+
+
+def test_points_along_a_path_are_evenly_spread():
+    bent = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]])
+    assert_close(points_along(bent, 5), torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]]))

@@ -854,7 +854,7 @@ def random_interaction(explorer, chance):
                 control.inner.value = chance.choice([c for c in p.choices if c != "blurred"])
             elif p.kind == "switch":
                 control.inner.value = chance.random() < 0.5
-            elif p.name in ("n_points", "search_steps", "n_steps"):
+            elif p.name in ("n_points", "search_steps", "n_steps", "n_segments"):
                 control.inner.value = chance.randint(int(p.low), 6)
             else:
                 control.inner.value = (
@@ -1205,7 +1205,7 @@ def tunnel(model, inputs, target):
 BESIDE = {
     "NeFLAG": (NeFLAG, dict(n_points=4)),
     "Equilibrium": AttributionEquilibrium,
-    "Geodesic": (GeodesicIGSVI, dict(n_steps=3, rounds=0, max_iterations=1)),
+    "Geodesic": (GeodesicIGSVI, dict(n_segments=3, rounds=0, max_iterations=1)),
     "Integrated Gradients": PathIntegratedGradients,
     "tunnel": tunnel,
     "occlusion": (Occlusion, dict(sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))),

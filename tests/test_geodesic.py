@@ -4,6 +4,7 @@ the original program
 
 import copy
 import importlib.util
+import inspect
 import math
 import pickle
 import warnings
@@ -13,7 +14,8 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import value_and_warnings
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
@@ -37,6 +39,9 @@ from attrnb.geodesic import (
     GeodesicIGKNN,
     GeodesicIGSVI,
     NeighbourGraph,
+    PathFamily,
+    PathSearch,
+    PublishedGeodesicIG,
     _bridges,
     _differentiable_twice,
     edge_integrals,
@@ -135,7 +140,9 @@ def test_knn_equals_program(program, key):
     index = expected.get("index", torch.arange(len(X)))
     x = X[index]
     settings_ = dict(
-        n_steps=expected["kwargs"]["n_steps"], method=expected["kwargs"].get("method", "gausslegendre"), tolerance=None
+        n_steps=expected["kwargs"]["n_steps"],
+        method=expected["kwargs"].get("method", "gausslegendre"),
+        integral_tolerance=None,
     )
     weight = "euclidean" if "enh" in key else "conformal"
     found = torch.zeros_like(x)
@@ -164,8 +171,8 @@ def test_published_variational_equals_program(program, kind):
         expected, found = oracle[f"{kind}/it{iterations}"], torch.zeros(100, 2)
         for c in (0, 1):
             mine = predicted == c
-            found[mine] = GeodesicIGSVI(model).attribute(
-                x[mine], data["baseline"], c, published=True, beta=0.1, num_iterations=iterations
+            found[mine] = PublishedGeodesicIG(model).attribute(
+                x[mine], data["baseline"], c, beta=0.1, num_iterations=iterations
             )
         if iterations == 0:
             assert_close(found, expected["attr"].float(), atol=1e-5, rtol=1e-5)
@@ -210,6 +217,20 @@ def test_nearest_points(n, features, k, seed):
     assert_close((queries[:, None] - points[indices]).norm(dim=2), distances, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("features", [1, 2, 16, 17])
+def test_nearest_points_with_ties_and_duplicates(features, dtype):
+    "Whole numbers, many of them equal and equally far: each neighbour once, at the distances of brute force"
+    points = cloud(200, features, dtype=dtype).round()
+    points = torch.cat([points, points[:50]])
+    queries = torch.cat([points[:40], points[:40] + 0.5])
+    indices, distances = nearest_points(points, queries, 9)
+    exact = torch.cdist(queries.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    assert_close(distances, exact.sort(1).values[:, :9], atol=1e-9, rtol=1e-9)
+    assert_close(exact.gather(1, indices), distances, atol=1e-9, rtol=1e-9)
+    assert indices.dtype == torch.int64 and all(len(row.unique()) == 9 for row in indices)
+
+
 @given(st.integers(1, 6), st.integers(2, 8), st.integers(0, 50))
 @settings(max_examples=20, deadline=None)
 def test_graph_is_connected_and_simple(islands, k, seed):
@@ -249,6 +270,11 @@ METHODS = {
     "svi": lambda f, pool: GeodesicIGSVI(f),
     "svi with pool": lambda f, pool: GeodesicIGSVI(f, pool),
 }
+MORE = METHODS | {
+    "family": lambda f, pool: GeodesicIGSVI(f, family=PathFamily(n_samples=2)),
+    "published": lambda f, pool: PublishedGeodesicIG(f),
+}
+SHORT = {"published": dict(num_iterations=3)}  # settings of the call
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -327,13 +353,11 @@ def test_trivial_cases(name):
         METHODS[name](net, pool).attribute(x, 0, 7)
 
 
-@pytest.mark.parametrize("name", [*METHODS, "published", "stochastic"])
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.filterwarnings("ignore:the attributions don't:UserWarning")
 def test_leaves_model_and_randomness_alone(name):
     net, pool = network(), cloud(20)
-    method = METHODS.get(name, METHODS["svi"])(net, pool)
-    extra = dict(published=dict(published=True, num_iterations=3), stochastic=dict(stochastic=True, n_samples=2)).get(
-        name, {}
-    )
+    method, extra = MORE[name](net, pool), SHORT.get(name, {})
     before, seed, numpy_state = (
         {k: v.clone() for k, v in net.state_dict().items()},
         torch.get_rng_state(),
@@ -386,9 +410,9 @@ def test_direct_edge_is_an_upper_bound(moons):
 def test_scale_invariance_of_paths(moons):
     model, points, labels = moons
     x, target = points[:10], labels[:10]
-    one = GeodesicIGKNN(model, points).attribute(x, BASELINE, target, tolerance=None, return_paths=True)
+    one = GeodesicIGKNN(model, points).attribute(x, BASELINE, target, integral_tolerance=None, return_paths=True)
     seven = GeodesicIGKNN(lambda y: 8 * model(y) + 3, points).attribute(
-        x, BASELINE, target, tolerance=None, return_paths=True
+        x, BASELINE, target, integral_tolerance=None, return_paths=True
     )
     assert all(torch.equal(a, b) for a, b in zip(one[1].nodes, seven[1].nodes))
     assert_close(8 * one[0], seven[0], atol=1e-4, rtol=1e-4)
@@ -454,7 +478,8 @@ def test_images():
     for method in (GeodesicIGKNN(net, cloud(20, 192, 3).reshape(20, 3, 8, 8)), GeodesicIGSVI(net)):
         A, delta = method.attribute(x, 0, [0, 1], return_convergence_delta=True)
         assert A.shape == x.shape and delta.abs().max() < 1e-4
-    coarse, path = GeodesicIGSVI(net).attribute(x, 0, [0, 1], resolution=4, n_modes=3, rounds=0, return_paths=True)
+    few = GeodesicIGSVI(net, search=PathSearch(n_modes=3))
+    coarse, path = few.attribute(x, 0, [0, 1], resolution=4, rounds=0, return_paths=True)
     bend = path.coordinates[0] - torch.linspace(0, 1, 13, dtype=torch.float64)[:, None, None, None] * x[0]
     assert torch.linalg.matrix_rank(bend.reshape(13, -1)) <= 3
     assert coarse.shape == x.shape
@@ -466,7 +491,7 @@ def test_relaxation_shortens_paths_of_images(i):
     x, net = shape_images(2, seed=11).images[i : i + 1], sample_model()
     settings_ = dict(
         target=net(x).argmax(1),
-        n_steps=4,
+        n_segments=4,
         rounds=0,
         integral_tolerance=1e-2,
         return_convergence_delta=True,
@@ -531,8 +556,8 @@ def test_never_longer_than_its_start(moons):
 def test_spread_grows_with_temperature(moons):
     model, points, labels = moons
     spreads = [
-        GeodesicIGSVI(model)
-        .attribute(points[:4], BASELINE, labels[:4], stochastic=True, temperature=t, return_paths=True)[1]
+        GeodesicIGSVI(model, family=PathFamily(temperature=t))
+        .attribute(points[:4], BASELINE, labels[:4], return_paths=True)[1]
         .spread.mean()
         for t in (0.01, 0.1)
     ]
@@ -571,9 +596,8 @@ def test_variational_errors():
         dict(start="graph"),
         dict(start="bent"),
         dict(start=torch.zeros(2, 3, 5)),
-        dict(n_steps=1),
+        dict(n_segments=1),
         dict(rounds=-1),
-        dict(spread=0.0),
         dict(method="simpson"),
     ):
         with pytest.raises(ValueError):
@@ -862,10 +886,10 @@ def test_a_jump_is_given_up_and_said():
 def test_without_a_tolerance_the_cure_is_a_tolerance():
     _, messages = value_and_warnings(
         lambda: GeodesicIGKNN(slope_of(400), cloud(20, 4).abs()).attribute(
-            torch.ones(2, 4, dtype=torch.float64), tolerance=None
+            torch.ones(2, 4, dtype=torch.float64), integral_tolerance=None
         )
     )
-    assert ["Give a tolerance, now None" in m for m in messages] == [True]
+    assert ["Give an integral_tolerance, now None" in m for m in messages] == [True]
     _, messages = value_and_warnings(
         lambda: GeodesicIGSVI(slope_of(400)).attribute(
             torch.ones(2, 4, dtype=torch.float64), rounds=0, max_iterations=0, integral_tolerance=None
@@ -876,11 +900,11 @@ def test_without_a_tolerance_the_cure_is_a_tolerance():
 
 def test_the_published_variant_says_that_it_is_incomplete():
     (_, delta), messages = value_and_warnings(
-        lambda: GeodesicIGSVI(network()).attribute(
-            cloud(3), -0.5, 1, published=True, num_iterations=3, return_convergence_delta=True
+        lambda: PublishedGeodesicIG(network()).attribute(
+            cloud(3), -0.5, 1, num_iterations=3, return_convergence_delta=True
         )
     )
-    assert delta.abs().max() > 0.05 and ["published=True" in m for m in messages] == [True]
+    assert delta.abs().max() > 0.05 and ["published sum is not a line integral" in m for m in messages] == [True]
 
 
 def test_zero_maps_are_said():
@@ -1069,21 +1093,14 @@ def test_a_weighted_sampler_is_respected():
 # --- contexts, kernels, seeds
 
 
-@pytest.mark.parametrize("name", [*METHODS, "published", "stochastic"])
+@pytest.mark.parametrize("name", MORE)
 @pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad])
 @pytest.mark.filterwarnings("ignore:(no path through|the attributions don't):UserWarning")
 def test_inside_other_contexts(name, context):
-    extra = dict(published=dict(published=True, num_iterations=3), stochastic=dict(stochastic=True, n_samples=2)).get(
-        name, {}
-    )
-    net = network()
-
-    def method(pool):
-        return METHODS.get(name, METHODS["svi"])(net, pool)
-
-    expected = method(cloud(30)).attribute(cloud(3, seed=1), -0.5, 1, **extra)
+    net, extra = network(), SHORT.get(name, {})
+    expected = MORE[name](net, cloud(30)).attribute(cloud(3, seed=1), -0.5, 1, **extra)
     with context():
-        kept = method(cloud(30))
+        kept = MORE[name](net, cloud(30))
         found = kept.attribute(cloud(3, seed=1), -0.5, 1, **extra)
         energy, _ = path_energy(
             TargetScore(net, (cloud(2),), 1),
@@ -1093,6 +1110,15 @@ def test_inside_other_contexts(name, context):
     assert_close(found, expected)
     assert_close(kept.attribute(cloud(3, seed=1), -0.5, 1, **extra), expected)
     assert energy.shape == (2,)
+
+
+def test_few_dimensions_of_the_cloud():
+    "One dimension is the straight path's own: the search walks along it"
+    paths = GeodesicIGSVI(network(), search=PathSearch(dimensions=1)).attribute(
+        cloud(3, seed=1), -0.5, 1, max_iterations=0, return_paths=True
+    )[1]
+    for corners in paths.coordinates:
+        assert torch.linalg.matrix_rank(corners - corners[0], rtol=1e-6) == 1
 
 
 class Attention(nn.Module):
@@ -1123,23 +1149,24 @@ ATTENTIVE = {
 }
 
 
+RELAXED = {  # settings of the call
+    "svi": dict(rounds=1, max_iterations=2),
+    "family": dict(rounds=1, max_iterations=2),
+    "published": dict(num_iterations=3),
+}
+
+
 @pytest.mark.parametrize("name", ATTENTIVE)
-@pytest.mark.parametrize(
-    "extra",
-    [dict(), dict(stochastic=True, n_samples=2), dict(published=True, num_iterations=3)],
-    ids=["default", "stochastic", "published"],
-)
+@pytest.mark.parametrize("kind", RELAXED)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_attention_is_relaxed(name, extra):
+def test_attention_is_relaxed(name, kind):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = ATTENTIVE[name]().eval()
     x, choice = cloud(2, 36, dtype=torch.float32).reshape(2, 9, 4), _cur_sdpa_kernel_backends()
-    attribution, delta = GeodesicIGSVI(net).attribute(
-        x, 0.1, 1, rounds=1, max_iterations=2, return_convergence_delta=True, **extra
-    )
+    attribution, delta = MORE[kind](net, None).attribute(x, 0.1, 1, return_convergence_delta=True, **RELAXED[kind])
     assert attribution.shape == x.shape and attribution.abs().max() > 0
-    assert extra.get("published") or delta.abs().max() < 0.01
+    assert kind == "published" or delta.abs().max() < 0.01
     assert _cur_sdpa_kernel_backends() == choice
 
 
@@ -1179,9 +1206,9 @@ def test_operations_without_a_second_derivative_are_named(operation, named):
     def forward(y):
         return operation(net(y))
 
-    for extra in (dict(), dict(published=True), dict(stochastic=True)):
+    for kind in RELAXED:
         with pytest.raises(ValueError, match=named) as caught:
-            GeodesicIGSVI(forward).attribute(x, 0, 1, **extra)
+            MORE[kind](forward, None).attribute(x, 0, 1)
         assert "GeodesicIGKNN" in str(caught.value)
     assert_close(
         GeodesicIGSVI(forward).attribute(x, 0, 1, rounds=0, max_iterations=0),
@@ -1192,17 +1219,13 @@ def test_operations_without_a_second_derivative_are_named(operation, named):
     GeodesicIGKNN(forward, cloud(20)).attribute(x, 0, 1)
 
 
-@pytest.mark.parametrize(
-    "extra",
-    [dict(), dict(stochastic=True, n_samples=2), dict(published=True, num_iterations=2)],
-    ids=["default", "stochastic", "published"],
-)
+@pytest.mark.parametrize("kind", RELAXED)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_seeds(extra):
-    method, x = GeodesicIGSVI(network(activation=nn.Tanh)), cloud(2, seed=1)
+def test_seeds(kind):
+    method, x = MORE[kind](network(activation=nn.Tanh), None), cloud(2, seed=1)
 
     def run(seed):
-        return method.attribute(x, -2, 1, seed=seed, rounds=1, max_iterations=3, **extra)
+        return method.attribute(x, -2, 1, seed=seed, **RELAXED[kind])
 
     state = torch.get_rng_state()
     for seed in (5, np.int32(5), np.int64(5)):
@@ -1252,9 +1275,9 @@ def test_wrong_settings_of_the_graph(settings_, error):
 @pytest.mark.parametrize(
     "settings_, error",
     [
-        (dict(tolerance=math.nan), ValueError),
-        (dict(tolerance=-1), ValueError),
-        (dict(tolerance="small"), TypeError),
+        (dict(integral_tolerance=math.nan), ValueError),
+        (dict(integral_tolerance=-1), ValueError),
+        (dict(integral_tolerance="small"), TypeError),
         (dict(n_steps=2.0), TypeError),
         (dict(method=["gausslegendre"]), TypeError),
         (dict(baselines=math.nan), ValueError),
@@ -1268,55 +1291,105 @@ def test_wrong_calls_of_the_graph(settings_, error):
 
 
 @pytest.mark.parametrize(
-    "settings_, error",
+    "what, settings_, error",
     [
-        (dict(spread="0.5"), TypeError),
-        (dict(spread=None), TypeError),
-        (dict(spread=math.nan), ValueError),
-        (dict(temperature=0), ValueError),
-        (dict(prior_scale=math.inf), ValueError),
-        (dict(resolution=0), ValueError),
-        (dict(resolution=-1), ValueError),
-        (dict(resolution="4"), TypeError),
-        (dict(n_modes="3"), TypeError),
-        (dict(n_modes=0), ValueError),
-        (dict(n_modes=12), ValueError),
-        (dict(floor="0"), TypeError),
-        (dict(floor=None), TypeError),
-        (dict(floor=-1), ValueError),
-        (dict(floor=math.nan), ValueError),
-        (dict(max_iterations=2.0), TypeError),
-        (dict(max_iterations=None), TypeError),
-        (dict(max_iterations=-1), ValueError),
-        (dict(tolerance="0"), TypeError),
-        (dict(tolerance=math.nan), ValueError),
-        (dict(slack="0"), TypeError),
-        (dict(slack=None), TypeError),
-        (dict(slack=-0.1), ValueError),
-        (dict(integral_tolerance="0"), TypeError),
-        (dict(integral_tolerance=math.nan), ValueError),
-        (dict(num_iterations=2.0), TypeError),
-        (dict(num_iterations=-1), ValueError),
-        (dict(learning_rate=math.nan), ValueError),
-        (dict(learning_rate=-1), ValueError),
-        (dict(beta=math.nan), ValueError),
-        (dict(start=[1, 2]), ValueError),
-        (dict(start=[None]), TypeError),
-        (dict(start=torch.full((1, 3, 2), math.nan)), ValueError),
-        (dict(n_steps=2.5), TypeError),
-        (dict(n_points=1.0), TypeError),
-        (dict(baselines=math.nan), ValueError),
-        (dict(baselines=math.inf), ValueError),
-        (dict(method=["gausslegendre"]), TypeError),
-        (dict(n_samples=0), ValueError),
-        (dict(dimensions=0), ValueError),
+        (PathSearch, dict(spread="0.5"), TypeError),
+        (PathSearch, dict(spread=None), TypeError),
+        (PathSearch, dict(spread=math.nan), ValueError),
+        (PathSearch, dict(spread=0.0), ValueError),
+        (PathSearch, dict(dimensions=0), ValueError),
+        (PathSearch, dict(n_modes="3"), TypeError),
+        (PathSearch, dict(n_modes=0), ValueError),
+        (PathSearch, dict(least_steepness="0"), TypeError),
+        (PathSearch, dict(least_steepness=None), TypeError),
+        (PathSearch, dict(least_steepness=-1), ValueError),
+        (PathSearch, dict(least_steepness=math.nan), ValueError),
+        (PathSearch, dict(slack="0"), TypeError),
+        (PathSearch, dict(slack=None), TypeError),
+        (PathSearch, dict(slack=-0.1), ValueError),
+        (PathFamily, dict(temperature=0), ValueError),
+        (PathFamily, dict(prior_scale=math.inf), ValueError),
+        (PathFamily, dict(n_samples=0), ValueError),
+        (PublishedGeodesicIG, dict(num_iterations=2.0), TypeError),
+        (PublishedGeodesicIG, dict(num_iterations=-1), ValueError),
+        (PublishedGeodesicIG, dict(learning_rate=math.nan), ValueError),
+        (PublishedGeodesicIG, dict(learning_rate=-1), ValueError),
+        (PublishedGeodesicIG, dict(beta=math.nan), ValueError),
+        (PublishedGeodesicIG, dict(n_steps=1), ValueError),
+        (GeodesicIGSVI, dict(resolution=0), ValueError),
+        (GeodesicIGSVI, dict(resolution=-1), ValueError),
+        (GeodesicIGSVI, dict(resolution="4"), TypeError),
+        (GeodesicIGSVI, dict(max_iterations=2.0), TypeError),
+        (GeodesicIGSVI, dict(max_iterations=None), TypeError),
+        (GeodesicIGSVI, dict(max_iterations=-1), ValueError),
+        (GeodesicIGSVI, dict(relaxation_tolerance="0"), TypeError),
+        (GeodesicIGSVI, dict(relaxation_tolerance=math.nan), ValueError),
+        (GeodesicIGSVI, dict(integral_tolerance="0"), TypeError),
+        (GeodesicIGSVI, dict(integral_tolerance=math.nan), ValueError),
+        (GeodesicIGSVI, dict(start=[1, 2]), ValueError),
+        (GeodesicIGSVI, dict(start=[None]), TypeError),
+        (GeodesicIGSVI, dict(start=torch.full((1, 3, 2), math.nan)), ValueError),
+        (GeodesicIGSVI, dict(n_segments=2.5), TypeError),
+        (GeodesicIGSVI, dict(n_points=1.0), TypeError),
+        (GeodesicIGSVI, dict(baselines=math.nan), ValueError),
+        (GeodesicIGSVI, dict(baselines=math.inf), ValueError),
+        (GeodesicIGSVI, dict(method=["gausslegendre"]), TypeError),
     ],
 )
-def test_wrong_calls_of_the_relaxation(settings_, error):
+def test_wrong_calls_of_the_relaxation(what, settings_, error):
     name = next(iter(settings_))
     with pytest.raises(error) as caught:
-        GeodesicIGSVI(network()).attribute(cloud(2), **{"target": 1, **settings_})
-    assert name.removesuffix("s") in str(caught.value) or name in ("n_modes",)
+        if hasattr(what, "attribute"):
+            what(network()).attribute(cloud(2), **{"target": 1, **settings_})
+        else:
+            what(**settings_)
+    assert name.removesuffix("s") in str(caught.value)
+
+
+def test_more_modes_than_segments_are_refused():
+    with pytest.raises(ValueError, match="n_modes is 12 and n_segments 12"):
+        GeodesicIGSVI(network(), search=PathSearch(n_modes=12)).attribute(cloud(2), target=1)
+
+
+FORMER = {  # settings of version 0.1 -> the method that has them now, and its settings of the call
+    "search": (
+        dict(n_steps=7, tolerance=1e-4, floor=0.1, spread=0.3, dimensions=1, n_modes=3, slack=0.2),
+        lambda f: GeodesicIGSVI(f, search=PathSearch(0.3, 1, 3, 0.1, 0.2)),
+        dict(n_segments=7, relaxation_tolerance=1e-4),
+    ),
+    "family": (
+        dict(stochastic=True, temperature=0.2, prior_scale=0.7, n_samples=5),
+        lambda f: GeodesicIGSVI(f, family=PathFamily(0.2, 0.7, 5)),
+        {},
+    ),
+    "published": (
+        dict(published=True, n_steps=20, beta=0.1, num_iterations=10, learning_rate=0.01, seed=3),
+        PublishedGeodesicIG,
+        dict(n_steps=20, beta=0.1, num_iterations=10, learning_rate=0.01, seed=3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMER)
+@pytest.mark.filterwarnings("ignore:(the attributions don't|the search found):UserWarning")
+def test_former_settings_are_understood_for_a_version(name):
+    old, make, new = FORMER[name]
+    net, x, settings_ = network(), cloud(4, seed=1), dict(return_convergence_delta=True, return_paths=True)
+    method = GeodesicIGSVI(net)
+    with pytest.warns(DeprecationWarning, match="next version"):
+        was, delta, paths = method.attribute(x, -0.5, 1, **old, **settings_)
+    now, new_delta, new_paths = make(net).attribute(x, -0.5, 1, **new, **settings_)
+    assert torch.equal(was, now) and torch.equal(delta, new_delta) and torch.equal(paths.length, new_paths.length)
+    assert (paths.spread is None) == (name != "family") and (method.search, method.family) == (PathSearch(), None)
+    assert not {"floor", "stochastic", "published", "n_steps"} & set(inspect.signature(method.attribute).parameters)
+    assert len(inspect.signature(method.attribute).parameters) <= 18
+
+
+def test_former_tolerance_of_the_graph():
+    net, pool, x = network(), cloud(30), cloud(3, seed=1)
+    with pytest.warns(DeprecationWarning, match="integral_tolerance"):
+        was = GeodesicIGKNN(net, pool).attribute(x, 0, 1, tolerance=1e-2)
+    assert torch.equal(was, GeodesicIGKNN(net, pool).attribute(x, 0, 1, integral_tolerance=1e-2))
 
 
 NAN = torch.full((3, 2), math.nan)
@@ -1434,13 +1507,6 @@ def test_steiner_points_lie_evenly_inside_the_edges():
     assert_close(graph.points, torch.tensor([[0.0, 0.0], [4.0, 0.0], [1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]))
 
 
-def test_a_resampled_path_has_its_corners_evenly_along_it():
-    bent = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]])
-    assert_close(
-        geodesic._resample(bent, 4), torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
-    )
-
-
 def test_the_energy_of_a_linear_score_in_closed_form():
     weights, path = (
         torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64),
@@ -1470,30 +1536,25 @@ def test_no_step_of_the_search_goes_uphill():
 
 def test_the_spread_is_that_around_its_own_mean(monkeypatch):
     class Bends:
-        def zeros(self):
-            return torch.zeros(1, 2, 3)
-
         def paths(self, z):
             return z
 
-    class Found:
-        def __init__(self, value):
-            self.attributions = torch.full((1, 3), value)
+    def integrals(value):
+        return geodesic.EdgeIntegrals(None, None, None, torch.full((1, 3), value))
 
-    found = iter([Found(0.0), Found(5.0), Found(5.0), Found(5.0)])
-    monkeypatch.setattr(geodesic.path, "_fit_family", lambda score, bends, *rest: (bends.zeros(), bends.zeros()))
-    *_, spread = GeodesicIGSVI(lambda x: x.sum(1))._sample(
-        None, torch.zeros(1, 3, 3), lambda path: Bends(), lambda path, **settings: next(found), 0.1, 1.0, 3, 0
-    )
+    zeros, found = torch.zeros(1, 2, 3), iter(map(integrals, [0.0, 5.0, 5.0, 5.0]))
+    monkeypatch.setattr(geodesic.family, "_fit_family", lambda *arguments: (zeros, zeros))
+    monkeypatch.setattr(geodesic.family, "_path_integrals", lambda *arguments: next(found))
+    sweep = geodesic.integrals._Sweep(TargetScore(lambda x: x.sum(1), (torch.zeros(1, 3),)))
+    *_, spread = geodesic.family._sampled(sweep, Bends(), PathFamily(n_samples=3), 0)
     assert_close(spread, torch.zeros(1, 3))
 
 
 @pytest.mark.filterwarnings("ignore:the attributions don't add up")
 def test_the_published_energy_seeks_steep_places():
     def middle(beta):
-        found = GeodesicIGSVI(lambda x: x.square().sum(1)).attribute(
+        found = PublishedGeodesicIG(lambda x: x.square().sum(1)).attribute(
             torch.tensor([[1.0, 0.0]]),
-            published=True,
             beta=beta,
             num_iterations=30,
             learning_rate=0.02,

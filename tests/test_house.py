@@ -162,7 +162,7 @@ def test_import_has_no_side_effects():
     code = """
 import random, warnings, numpy, torch
 filters, options, state = list(warnings.filters), numpy.get_printoptions(), torch.get_rng_state()
-import captum.attr, sklearn.neighbors, torchvision
+import captum.attr, torchvision
 filters, random_state = list(warnings.filters), random.getstate()
 import importlib, pkgutil, attrnb
 for m in pkgutil.walk_packages(attrnb.__path__, 'attrnb.'):

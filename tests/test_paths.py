@@ -7,7 +7,8 @@ import warnings
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded, value_and_warnings
 from scipy.special import roots_legendre
 from torch import nn

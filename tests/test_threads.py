@@ -89,11 +89,13 @@ METHODS = {
     ),
     "flux": lambda net: NeFLAG(net).attribute(X, target=TARGETS, n_points=3, internal_batch_size=4),
     "graph": (
-        lambda net: GeodesicIGKNN(net, POOL, n_neighbors=3).attribute(X, target=TARGETS, n_steps=2, tolerance=None)
+        lambda net: GeodesicIGKNN(net, POOL, n_neighbors=3).attribute(
+            X, target=TARGETS, n_steps=2, integral_tolerance=None
+        )
     ),
     "variational": (
         lambda net: GeodesicIGSVI(net).attribute(
-            X, target=TARGETS, n_steps=3, rounds=1, n_points=6, max_iterations=2, integral_tolerance=None
+            X, target=TARGETS, n_segments=3, rounds=1, n_points=6, max_iterations=2, integral_tolerance=None
         )
     ),
     "equilibrium": lambda net: AttributionEquilibrium(net).attribute(X, target=TARGETS, internal_batch_size=2),

@@ -57,15 +57,16 @@ def points_along(
     corners: Tensor,  # (corners, ...) of a polyline
     n: int = 33,  # how many points
 ) -> Tensor:
-    "Points spread evenly over a polyline by arc length, (n, ...)."
-    flat = corners.flatten(1).double()
-    lengths = (flat[1:] - flat[:-1]).norm(dim=1)
+    "Points spread evenly over a polyline by arc length, (n, ...), the first and the last corner among them."
+    flat = corners.flatten(1)
+    lengths = (flat[1:] - flat[:-1]).double().norm(dim=1)
     along = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     places = torch.linspace(0, 1, n, dtype=along.dtype, device=along.device) * along[-1]
     segment = (torch.searchsorted(along, places, right=True) - 1).clamp(0, len(lengths) - 1)
-    share = ((places - along[segment]) / lengths[segment].clamp(min=1e-300))[:, None]
+    share = ((places - along[segment]) / lengths[segment].clamp(min=1e-300)).to(flat.dtype)[:, None]
     points = flat[segment] * (1 - share) + flat[segment + 1] * share
-    return points.reshape(n, *corners.shape[1:]).to(corners.dtype)
+    points[0], points[-1] = flat[0], flat[-1]
+    return points.reshape(n, *corners.shape[1:])
 
 
 def path_steps(

@@ -360,7 +360,7 @@ DEFAULT_METHODS = {
     "NeFLAG": (NeFLAG, dict(n_points=10)),
     "Equilibrium": AttributionEquilibrium,
     # hundreds of gradients instead of thousands
-    "Geodesic IG": (GeodesicIGSVI, dict(n_steps=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)),
+    "Geodesic IG": (GeodesicIGSVI, dict(n_segments=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)),
     "Integrated Gradients": (PathIntegratedGradients, dict(n_steps=32)),
 }
 

@@ -2,6 +2,7 @@
 
 from attrnb._rooms import names_behind
 from attrnb.geodesic.integrals import *
+from attrnb.geodesic.answer import *
 from attrnb.geodesic.graph import *
 from attrnb.geodesic.pool import *
 from attrnb.geodesic.routes import *

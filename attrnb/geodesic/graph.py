@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
-from sklearn.neighbors import NearestNeighbors
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..core import whole_number
@@ -40,8 +40,7 @@ def nearest_points(
         raise ValueError(f"the points have {points.shape[1]} features, the queries {queries.shape[1]}; they must agree")
     k = min(whole_number(k, "k"), len(points))
     if points.shape[1] <= 16 and points.device.type == "cpu":
-        tree = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(points.double().numpy())
-        distances, indices = tree.kneighbors(queries.double().numpy())
+        distances, indices = cKDTree(points.double().numpy()).query(queries.double().numpy(), range(1, k + 1))
         return torch.from_numpy(indices), torch.from_numpy(distances)
     centre = points.mean(0)
     shifted, squares = points - centre, (points - centre).square().sum(1)
@@ -54,7 +53,7 @@ def nearest_points(
         exact = (points[index] - q[:, None]).double().square().sum(2).sqrt()
         exact, order = exact.sort(dim=1, stable=True)
         found.append((index.gather(1, order)[:, :k].cpu(), exact[:, :k].cpu()))
-    return tuple(torch.cat(part) for part in zip(*found))
+    return tuple(torch.cat(part) for part in zip(*found, strict=True))
 
 # %% ../../nbs/geodesic/20_graph.ipynb #799a4100
 def _distinct(points: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +97,27 @@ def _bridges(points: Tensor, component: np.ndarray, n: int, most_pairs: int = 32
         pairs = np.stack(tree.nonzero(), 1)
     return ends[pairs[:, 0], pairs[:, 1]].numpy().reshape(-1, 2)
 
+# %% ../../nbs/geodesic/20_graph.ipynb #94fa91ca
+def _neighbour_edges(points: Tensor, k: int) -> np.ndarray:
+    "Every pair of neighbours once, (edges, 2)"
+    indices, _ = nearest_points(points, points, k)
+    pairs = torch.stack([torch.arange(len(points))[:, None].expand_as(indices), indices], 2).reshape(-1, 2)
+    pairs = pairs.sort(1).values
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    code = (pairs[:, 0] * len(points) + pairs[:, 1]).unique()
+    return torch.stack([code // len(points), code % len(points)], 1).numpy()
+
+
+def _steiner_points(points: Tensor, edges: np.ndarray, n: int) -> Tensor:
+    "Evenly spaced points inside the edges, floor(n * length / longest) on each"
+    start, end = (points[torch.from_numpy(edges[:, i]).to(points.device)] for i in (0, 1))
+    length = (end - start).norm(dim=1)
+    number = (n * length / length.max()).floor().long()
+    edge = torch.repeat_interleave(number)
+    place = torch.arange(len(edge), device=points.device) - (number.cumsum(0) - number)[edge] + 1
+    fraction = (place / (number[edge] + 1)).to(points.dtype)[:, None]
+    return start[edge] + fraction * (end[edge] - start[edge])
+
 # %% ../../nbs/geodesic/20_graph.ipynb #6952d3f6
 @dataclass
 class NeighbourGraph:
@@ -139,24 +159,3 @@ def neighbour_graph(
     edges = np.concatenate([edges, np.sort(bridges, 1)])
     pool_index = np.concatenate([pool_index, n_pool + np.arange(len(points) - len(pool_index))])
     return NeighbourGraph(points, edges, len(bridges), int(components), pool_index)
-
-
-def _neighbour_edges(points: Tensor, k: int) -> np.ndarray:
-    "Every pair of neighbours once, (edges, 2)"
-    indices, _ = nearest_points(points, points, k)
-    pairs = torch.stack([torch.arange(len(points))[:, None].expand_as(indices), indices], 2).reshape(-1, 2)
-    pairs = pairs.sort(1).values
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    code = (pairs[:, 0] * len(points) + pairs[:, 1]).unique()
-    return torch.stack([code // len(points), code % len(points)], 1).numpy()
-
-
-def _steiner_points(points: Tensor, edges: np.ndarray, n: int) -> Tensor:
-    "Evenly spaced points inside the edges, floor(n * length / longest) on each"
-    start, end = (points[torch.from_numpy(edges[:, i]).to(points.device)] for i in (0, 1))
-    length = (end - start).norm(dim=1)
-    number = (n * length / length.max()).floor().long()
-    edge = torch.repeat_interleave(number)
-    place = torch.arange(len(edge), device=points.device) - (number.cumsum(0) - number)[edge] + 1
-    fraction = (place / (number[edge] + 1)).to(points.dtype)[:, None]
-    return start[edge] + fraction * (end[edge] - start[edge])

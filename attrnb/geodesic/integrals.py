@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/geodesic/integrals.html.md"""
 __all__ = ['EdgeIntegrals', 'edge_integrals']
 
 # %% ../../nbs/geodesic/10_integrals.ipynb #fadf53f2
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,13 +32,63 @@ class EdgeIntegrals:
         self,
         which: Tensor,  # (new,) positions of the edges to replace
         other: "EdgeIntegrals",  # their new integrals
-    ):
+    ) -> None:
         "Replace the integrals of some edges; returns None."
-        for name in ("length", "w1", "change", "attributions"):
-            if getattr(self, name) is not None:
-                getattr(self, name)[which] = getattr(other, name)
+        _each(lambda mine, new: mine.index_copy_(0, which, new), self, other)
 
 
+def _each(function: Callable, *integrals: EdgeIntegrals) -> EdgeIntegrals:
+    "A function of every kind of integral, of one or several sets of edges; what isn't kept stays None"
+    kinds = zip(*(vars(i).values() for i in integrals), strict=True)
+    return EdgeIntegrals(*(None if parts[0] is None else function(*parts) for parts in kinds))
+
+
+def _picked(integrals: EdgeIntegrals, which: Tensor) -> EdgeIntegrals:
+    return _each(lambda part: part[which], integrals)
+
+
+def _joined(a: EdgeIntegrals, b: EdgeIntegrals) -> EdgeIntegrals:
+    return _each(lambda *parts: torch.cat(parts), a, b)
+
+
+def _add(total: EdgeIntegrals, which: Tensor, found: EdgeIntegrals) -> None:
+    _each(lambda sums, new: sums.index_add_(0, which, new), total, found)
+
+# %% ../../nbs/geodesic/10_integrals.ipynb #0cb0ff20
+@dataclass
+class _Sweep:
+    "How gradients are integrated along straight edges: of which score, at which nodes, and how exactly"
+
+    score: TargetScore
+    n_steps: int = 5  # quadrature nodes per edge, to begin with
+    method: str = "gausslegendre"
+    tolerance: float | None = None  # of the edges' completeness errors, see `_exact_integrals`; None: as they come
+    show_progress: bool = False
+
+    def __call__(self, points, edges, example, keep_attributions=True, n_steps=None) -> EdgeIntegrals:
+        "All integrals of every edge (edges, 2) between the points, for one example or the (edges,) examples"
+        score, n_steps, n = self.score, n_steps or self.n_steps, len(edges)
+        nodes, weights = _quadrature_there(n_steps, self.method, points)
+        edges, example = edges.to(points.device), torch.as_tensor(example, device=points.device).expand(n)
+        length, w1, change = points.new_zeros(3, n).unbind()
+        attributions = points.new_zeros(n, points.shape[1]) if keep_attributions else None
+        chunks = score.chunks(n * n_steps)
+        for s in tqdm(chunks, desc="gradients on edges", leave=False, disable=not self.show_progress):
+            row = torch.arange(s.start, s.stop, device=points.device)
+            edge, node = row // n_steps, row % n_steps
+            start = points[edges[edge, 0]]
+            step = points[edges[edge, 1]] - start
+            place = unflatten_features(start + nodes[node, None] * step, score.inputs)
+            gradient = flatten_features(score.gradient(place, example[edge])[0]).to(points.dtype)
+            terms = gradient * step * weights[node, None]
+            length.index_add_(0, edge, gradient.norm(dim=1) * step.norm(dim=1) * weights[node])
+            w1.index_add_(0, edge, terms.abs().sum(1))
+            change.index_add_(0, edge, terms.sum(1))
+            if keep_attributions:
+                attributions.index_add_(0, edge, terms)
+        return EdgeIntegrals(length, w1, change, attributions)
+
+# %% ../../nbs/geodesic/10_integrals.ipynb #a217e2fe
 def edge_integrals(
     score: TargetScore,  # the score, with its chunk size
     points: Tensor,  # (nodes, features)
@@ -62,36 +113,11 @@ def edge_integrals(
         raise ValueError(
             f"example has shape {tuple(example.shape)} for {len(edges)} edges; accepted: one number, or ({len(edges)},)"
         )
-    return _edge_integrals(score, points, edges, example, n_steps, method, keep_attributions, show_progress)
+    sweep = _Sweep(score, n_steps, method, show_progress=show_progress)
+    return sweep(points, edges, example, keep_attributions)
 
 
-def _edge_integrals(
-    score, points, edges, example=0, n_steps=5, method="gausslegendre", keep_attributions=True, show_progress=False
-) -> EdgeIntegrals:
-    "`edge_integrals` of arguments that are known to be right"
-    nodes, weights = _quadrature_there(n_steps, method, points)
-    n = len(edges)
-    edges = edges.to(points.device)
-    example = torch.as_tensor(example, device=points.device).expand(n)
-    length, w1, change = points.new_zeros(3, n).unbind()
-    attributions = points.new_zeros(n, points.shape[1]) if keep_attributions else None
-    for s in tqdm(score.chunks(n * n_steps), desc="gradients on edges", leave=False, disable=not show_progress):
-        row = torch.arange(s.start, s.stop, device=points.device)
-        edge, node = row // n_steps, row % n_steps
-        start = points[edges[edge, 0]]
-        step = points[edges[edge, 1]] - start
-        gradient, _ = score.gradient(unflatten_features(start + nodes[node, None] * step, score.inputs), example[edge])
-        gradient = flatten_features(gradient).to(points.dtype)
-        terms = gradient * step * weights[node, None]
-        length.index_add_(0, edge, gradient.norm(dim=1) * step.norm(dim=1) * weights[node])
-        w1.index_add_(0, edge, terms.abs().sum(1))
-        change.index_add_(0, edge, terms.sum(1))
-        if keep_attributions:
-            attributions.index_add_(0, edge, terms)
-    return EdgeIntegrals(length, w1, change, attributions)
-
-
-def _check_points(points: Tensor, name: str = "points"):
+def _check_points(points: Tensor, name: str = "points") -> None:
     "Raise TypeError or ValueError unless `points` are finite numbers (points, features)"
     if not isinstance(points, Tensor) or not points.is_floating_point():
         given = points.dtype if isinstance(points, Tensor) else type(points).__name__
@@ -115,84 +141,76 @@ def _whole_numbers(value: object, name: str, below: int, of: str) -> Tensor:
     return value.long()
 
 # %% ../../nbs/geodesic/10_integrals.ipynb #57a4ad3d
-def _resolved_integrals(
-    score,
-    points,
-    edges,
-    rise,
-    example,
-    n_steps,
-    method,
-    keep_attributions,
-    enough,
-    doublings,
-    show_progress=False,
-    cuts=0,
-) -> EdgeIntegrals:
-    """`edge_integrals` with twice the nodes, again and again, on the edges whose completeness error is not yet
-    `enough(length, rise)`; then `cuts` times the halves of those that are far off
-    """
-    result = _edge_integrals(score, points, edges, example, n_steps, method, keep_attributions, show_progress)
-    for doubling in range(1, doublings + 1):
-        unresolved = ((result.change - rise).abs() > enough(result.length, rise)).nonzero().flatten()
-        if not len(unresolved):
-            break
-        mine = example[unresolved] if isinstance(example, Tensor) else example
-        better = _edge_integrals(
-            score,
-            points,
-            edges[unresolved.to(edges.device)],
-            mine,
-            n_steps * 2**doubling,
-            method,
-            keep_attributions,
-            show_progress,
-        )
-        result.update(unresolved, better)
-    far_off = (result.change - rise).abs() > (0.05 * rise.abs().maximum(0.1 * result.length)).maximum(
-        enough(result.length, rise)
-    )
-    if cuts and far_off.any():
-        which = far_off.nonzero().flatten()
-        mine = (
-            example.expand(len(edges))[which.to(example.device)].to(points.device)
-            if isinstance(example, Tensor)
-            else torch.full_like(which, example)
-        )
-        ends = points[edges.to(points.device)[which]]
-        result.update(which, _cut_integrals(score, ends, mine, n_steps, method, keep_attributions, cuts))
-    return result
-
-
-def _cut_integrals(score, ends, example, n_steps, method, keep_attributions, cuts) -> EdgeIntegrals:
+def _cut_integrals(sweep: _Sweep, ends: Tensor, example: Tensor, cuts: int) -> EdgeIntegrals:
     """Integrals of segments (segments, 2, features) that are steep somewhere: cut in half where the error is, again
     and again, at the price of one score per cut
     """
+
+    def heights(points, which):
+        return sweep.score.scores(unflatten_features(points, sweep.score.inputs), which).to(points.dtype)
+
     n, eps = len(ends), torch.finfo(ends.dtype).eps
-    values = (
-        score.scores(unflatten_features(ends.flatten(0, 1), score.inputs), example.repeat_interleave(2))
-        .to(ends.dtype)
-        .reshape(n, 2)
-    )
+    values = heights(ends.flatten(0, 1), example.repeat_interleave(2)).reshape(n, 2)
     allowed = 0.002 * (values[:, 1] - values[:, 0]).abs() + 64 * eps * (values.abs().amax(1) + eps)
-    total = EdgeIntegrals(
-        *ends.new_zeros(3, n).unbind(), ends.new_zeros(n, ends.shape[2]) if keep_attributions else None
-    )
+    total = EdgeIntegrals(*ends.new_zeros(3, n).unbind(), ends.new_zeros(n, ends.shape[2]))
     owner = torch.arange(n, device=ends.device)
     for cut in range(cuts):
         middle = ends.mean(1)
-        height = score.scores(unflatten_features(middle, score.inputs), example[owner]).to(ends.dtype)
+        height = heights(middle, example[owner])
         ends = torch.stack([ends[:, 0], middle, middle, ends[:, 1]], 1).reshape(-1, 2, ends.shape[2])
         values = torch.stack([values[:, 0], height, height, values[:, 1]], 1).reshape(-1, 2)
         owner = owner.repeat_interleave(2)
         pairs = torch.arange(2 * len(ends), device=ends.device).reshape(-1, 2)
-        found = _edge_integrals(score, ends.flatten(0, 1), pairs, example[owner], n_steps, method, keep_attributions)
-        error, rise = (found.change - (values[:, 1] - values[:, 0])).abs(), (values[:, 1] - values[:, 0]).abs()
-        done = (error <= allowed[owner] + 0.005 * rise) if cut < cuts - 1 else torch.ones_like(owner, dtype=torch.bool)
-        for name in ("length", "w1", "change", "attributions"):
-            if getattr(total, name) is not None:
-                getattr(total, name).index_add_(0, owner[done], getattr(found, name)[done])
+        found, rise = sweep(ends.flatten(0, 1), pairs, example[owner]), values[:, 1] - values[:, 0]
+        done = ((found.change - rise).abs() <= allowed[owner] + 0.005 * rise.abs()) | (cut == cuts - 1)
+        _add(total, owner[done], _picked(found, done))
         ends, values, owner = ends[~done], values[~done], owner[~done]
         if not len(owner):
             break
     return total
+
+
+def _resolved_integrals(
+    sweep: _Sweep, points, edges, rise, example, enough: Callable, cuts: int = 0, keep_attributions: bool = True
+) -> EdgeIntegrals:
+    """If the sweep has a tolerance: with twice the nodes, again and again, on the edges whose completeness error is
+    not yet `enough(length, rise)`; then `cuts` times the halves of those that are far off
+    """
+    edges, example = edges.to(points.device), torch.as_tensor(example, device=points.device).expand(len(edges))
+    result = sweep(points, edges, example, keep_attributions)
+    for doubling in range(1, 5) if sweep.tolerance else ():
+        which = ((result.change - rise).abs() > enough(result.length, rise)).nonzero().flatten()
+        if not len(which):
+            break
+        better = sweep(points, edges[which], example[which], keep_attributions, sweep.n_steps * 2**doubling)
+        result.update(which, better)
+    if sweep.tolerance and cuts:
+        allowed = (0.05 * rise.abs().maximum(0.1 * result.length)).maximum(enough(result.length, rise))
+        which = ((result.change - rise).abs() > allowed).nonzero().flatten()
+        if len(which):
+            result.update(which, _cut_integrals(sweep, points[edges[which]], example[which], cuts))
+    return result
+
+# %% ../../nbs/geodesic/10_integrals.ipynb #07fd7ae8
+def _exact_integrals(sweep: _Sweep, points, edges, scores, example) -> EdgeIntegrals:
+    "Integrals resolved to the sweep's tolerance; `scores` (points,) are those of the points"
+    ends, eps = scores[edges.to(scores.device)], torch.finfo(scores.dtype).eps
+    noise = 16 * eps * scores.abs().max()
+
+    def enough(length, rise):
+        return sweep.tolerance * rise.abs().maximum(0.01 * length) + noise + 64 * eps * length
+
+    return _resolved_integrals(sweep, points, edges, ends[:, 1] - ends[:, 0], example, enough, cuts=16)
+
+
+def _path_integrals(sweep: _Sweep, path: Tensor, which: Tensor | None = None) -> EdgeIntegrals:
+    "Integrals of whole paths (paths, corners, features), for the examples `which`, or each for its own"
+    n_paths, n_corners = path.shape[:2]
+    which = torch.arange(n_paths, device=path.device) if which is None else which
+    corners = path.flatten(0, 1)
+    places = unflatten_features(corners, sweep.score.inputs)
+    scores = sweep.score.scores(places, which.repeat_interleave(n_corners)).to(path.dtype)
+    first = torch.arange(n_paths * n_corners, device=path.device).reshape(n_paths, n_corners)[:, :-1].flatten()
+    segments = torch.stack([first, first + 1], 1)
+    found = _exact_integrals(sweep, corners, segments, scores, which.repeat_interleave(n_corners - 1))
+    return _each(lambda part: part.reshape(n_paths, n_corners - 1, *part.shape[1:]).sum(1), found)

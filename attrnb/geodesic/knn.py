@@ -12,11 +12,12 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from captum.log import log_usage
+from fastcore.basics import patch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -29,59 +30,31 @@ from attrnb.core import (
     flatten_features,
     leave_as_found,
     real_number,
-    refuse_not_finite,
+    renamed,
     unflatten_features,
     warn_user,
     whole_number,
 )
+from .answer import _answer, _Found
 from .graph import NeighbourGraph, _distinct, neighbour_graph
-from .integrals import EdgeIntegrals, _check_points, _resolved_integrals, _whole_numbers
+from .integrals import EdgeIntegrals, _check_points, _resolved_integrals, _Sweep, _whole_numbers
 from .pool import _read_pool
 from attrnb.geodesic.routes import (
-    GeodesicPaths,
     _attach,
     _copy_of,
+    _corners,
     _Fitted,
     _groups,
     _integrate_routes,
-    _paths,
     _routes,
     _same,
     _witnessed,
 )
-from ..paths import PathAttribution, named_examples, quadrature, warn_if_incomplete, warn_if_unlikely, warn_if_zero
+from ..paths import PathAttribution, quadrature
 
 # %% ../../nbs/geodesic/50_knn.ipynb #3d8cd405
 EDGE_WEIGHTS = ("conformal", "w1", "euclidean")
 _KEPT = 8  # fits of the pool's graph: the last so many targets, or as many as one call has
-
-
-class _Lock:
-    "A lock that can be copied and pickled with its object (the copy is a lock of its own)"
-
-    def __init__(self):
-        self._lock = threading.RLock()
-
-    def __enter__(self):
-        self._lock.acquire()
-
-    def __exit__(self, *error):
-        self._lock.release()
-
-    def __reduce__(self):
-        return _Lock, ()
-
-
-@dataclass
-class _Found:
-    "Paths of one call and their integrals"
-
-    attributions: Tensor  # (batch, features)
-    corners: list  # (batch) of _Path
-    sums: Tensor  # (4, batch) conformal length, w1, scores at start and end
-    probability: Tensor | None = None  # (batch,) of the target where known
-    gradient_evaluations: int = 0
-    largest: float = 0.0  # magnitude of the outputs met
 
 
 class GeodesicIGKNN(PathAttribution):
@@ -114,24 +87,18 @@ class GeodesicIGKNN(PathAttribution):
         numbers out of range.
         """
         super().__init__(forward_func)
-        self.pool, self.n_neighbors, self.weight, self.n_steiner, self.direct, self.pool_key = (
-            pool,
-            n_neighbors,
-            weight,
-            n_steiner,
-            direct,
-            pool_key,
-        )
+        self.pool, self.pool_key, self.direct = pool, pool_key, direct
+        self.n_neighbors, self.n_steiner, self.weight = n_neighbors, n_steiner, weight
         self._check_settings()
         if weight == "euclidean" and direct:
             warn_user(
                 "with weight='euclidean' the direct edge is the shortest path to every input, so this is plain"
                 " integrated gradients; give direct=False for Enhanced IG"
             )
-        self._lock = _Lock()
+        self._lock = threading.RLock()
         self.forget()
 
-    def _check_settings(self):
+    def _check_settings(self) -> None:
         "Raise TypeError or ValueError for settings that can't work; they may be changed between calls"
         if self.weight not in EDGE_WEIGHTS:
             raise ValueError(f"weight={self.weight!r} is not known; choose one of {', '.join(EDGE_WEIGHTS)}")
@@ -139,289 +106,209 @@ class GeodesicIGKNN(PathAttribution):
         whole_number(self.n_neighbors, "n_neighbors", 1 if isinstance(self.pool, NeighbourGraph) else 2)
         whole_number(self.n_steiner, "n_steiner", 0)
 
-    def forget(self):
+    def forget(self) -> None:
         """Drop the graph and all gradients kept from earlier calls; returns None.
 
         Needed only after the contents of a Dataset or DataLoader changed.
         """
         self.graph, self._graph_key, self._rows, self._fitted = None, None, None, []
 
-    @log_usage()
-    def attribute(
-        self,
-        inputs: TensorOrTuple,  # (batch, ...)
-        # where the paths start: (1 or batch, ...) or a number; None means zeros
-        baselines: TensorOrTuple | float | None = None,
-        target: TargetType = None,  # which output is explained; the graph is searched once per distinct target
-        # passed on; tensors (batch, ...) follow their examples, which then need a search each
-        additional_forward_args: object = None,
-        n_steps: int = 5,  # quadrature nodes per edge to begin with
-        method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        # rows per forward pass at most; None: rows of about a million input numbers together, eight million
-        # on a GPU
-        internal_batch_size: int | None = None,
-        return_convergence_delta: bool = False,  # also return the completeness error (batch,)
-        show_progress: bool = False,  # progress bar over chunks
-        *,
-        # nodes on an edge double, at most 4 times, until its completeness error is this share of its change;
-        # edges of a path that are still far off are cut in half where they are steep, at most 16 times; None:
-        # never
-        tolerance: float | None = 1e-5,
-        return_paths: bool = False,  # also return GeodesicPaths
-    ):
-        """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
-        (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) when the neighbour graph had to
-        be joined by bridges, and of examples whose attributions miss the change of the score, are zero
-        everywhere, stay on the straight path, or explain a class that the model rules out. Raises TypeError or
-        ValueError for wrong calls, pools that don't fit, and NaN or infinity in inputs, baselines, pool,
-        gradients or attributions. Equations: polyline, edge weight, complete.
-        """
-        with self._lock, torch.inference_mode(False):
-            tensors, is_tuple, graph, found = self._find(
-                inputs,
-                baselines,
-                target,
-                additional_forward_args,
-                n_steps,
-                method,
-                internal_batch_size,
-                show_progress,
-                tolerance,
-            )
-        total, corners, (length, w1, start, end) = found.attributions, found.corners, found.sums
-        change = end - start
-        parts = unflatten_features(total, tensors)
-        for k, part in enumerate(parts):
-            refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
-        more = (
-            "Give a tolerance, now None, or more n_steps."
-            if not tolerance
-            else "The score is steeper than its edges can be cut: explain the logit, or a smoother score."
-        )
-        complete = warn_if_incomplete((total,), end, start, more, 8 * (length + found.largest))
-        warn_if_zero((total,), "the input is its own baseline there, or the score has no slope on the path", complete)
-        rounding = 64 * torch.finfo(total.dtype).eps * (length + found.largest)
-        self._warn_if_straight(corners, total.abs().sum(1), change, complete, rounding)
-        warn_if_unlikely(found.probability)
-        result = [parts if is_tuple else parts[0]]
-        if return_convergence_delta:
-            result.append((total.sum(1) - change).to(tensors[0].dtype))
-        if return_paths:
-            result.append(
-                self._describe(graph, corners, tensors, is_tuple, total, length, w1, change, found.gradient_evaluations)
-            )
-        return result[0] if len(result) == 1 else tuple(result)
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
 
-    def _find(
-        self,
-        inputs,
-        baselines,
-        target,
-        additional_forward_args,
-        n_steps,
-        method,
-        internal_batch_size,
-        show_progress,
-        tolerance,
-    ):
-        "Inputs as a tuple, whether they came as one, the graph, and the paths with their integrals (_Found)"
+    def __setstate__(self, state):
+        vars(self).update(state, _lock=threading.RLock())
+
+# %% ../../nbs/geodesic/50_knn.ipynb #c2ee1485
+def _own_graph(graph: NeighbourGraph, inputs: tuple[Tensor, ...]) -> NeighbourGraph:
+    "A copy of the user's graph, as points of the inputs' kind, after a look at it"
+    features = sum(t[0].numel() for t in inputs)
+    _check_points(graph.points, "the graph's points")
+    _whole_numbers(graph.edges, "the graph's edges", len(graph.points), "points")
+    if graph.points.shape[1] != features:
+        raise ValueError(
+            f"the graph's points have {graph.points.shape[1]} features, the inputs {features}; they must agree"
+        )
+    return replace(graph, points=graph.points.detach().clone().to(flatten_features(inputs)), edges=graph.edges.copy())
+
+
+@patch
+def _graph_of(self: GeodesicIGKNN, inputs: tuple[Tensor, ...]) -> NeighbourGraph:
+    """The graph over the pool, built at the first call and again when the pool or its settings have changed, or over
+    these inputs
+    """
+    pool, graph, own = self.pool, self.graph, isinstance(self.pool, NeighbourGraph)
+    data = pool.dataset if isinstance(pool, DataLoader) else pool
+    # read again at every call; what must be loaded isn't
+    at_hand = isinstance(data, (Tensor, Mapping, list, tuple, np.ndarray, TensorDataset))
+    kinds = tuple((t.shape[1:], t.dtype, t.device) for t in inputs)
+    key = (kinds, self.n_neighbors, None if own else self.n_steiner, self.pool_key)
+    holds, points = pool is not None and self._graph_key == key and self._pool is pool, None
+    if own and holds:
+        holds = np.array_equal(pool.edges, graph.edges) and torch.equal(pool.points.to(graph.points), graph.points)
+    elif at_hand and holds:
+        points = flatten_features(_read_pool(pool, inputs, self.pool_key))
+        holds = len(points) == len(self._rows) and torch.equal(points, graph.points[self._rows])
+    if holds:
+        return graph
+    self.forget()
+    if own:
+        graph = _own_graph(pool, inputs)
+    else:
+        if points is None:
+            points = flatten_features(inputs if pool is None else _read_pool(pool, inputs, self.pool_key))
+        graph = neighbour_graph(points, self.n_neighbors, self.n_steiner)
+        self._rows = torch.from_numpy(_distinct(points)[1]).to(points.device) if at_hand else None
+    if graph.bridges:
+        warn_user(
+            f"the {self.n_neighbors} nearest neighbours leave {graph.components} separate components of the pool;"
+            f" joined them by {graph.bridges} straight bridge{'s' if graph.bridges > 1 else ''} (raise n_neighbors"
+            " or enlarge the pool to avoid them)"
+        )
+    self.graph, self._graph_key, self._pool = graph, key, pool
+    return graph
+
+# %% ../../nbs/geodesic/50_knn.ipynb #972c62fd
+@patch
+def _weigh(self: GeodesicIGKNN, sweep: _Sweep, example: int, points, scores, edges) -> Tensor:
+    """Costs of edges (edges,) float64 on the CPU, positive because the search skips zeros; every edge is resolved on
+    its own, whatever else is in the call
+    """
+    edges = edges.to(points.device)
+    if self.weight == "euclidean":
+        parts = [(points[e[:, 1]] - points[e[:, 0]]).norm(dim=1) for e in edges.split(2**14)]
+        return torch.cat([points.new_zeros(0), *parts]).double().cpu().clamp(min=1e-300)
+    rise = scores[edges[:, 1]] - scores[edges[:, 0]]
+    noise = 32 * torch.finfo(points.dtype).eps * scores.abs().max()
+
+    def enough(length, rise):
+        return 0.01 * length + noise
+
+    found = _resolved_integrals(sweep, points, edges, rise, example, enough, keep_attributions=False)
+    cost = found.w1 if self.weight == "w1" else found.length
+    if sweep.tolerance:  # an edge that is steeper than its nodes can see costs at least what the score changes
+        unseen = (found.change - rise).abs() > enough(cost, rise)
+        cost = torch.where(unseen, cost.maximum(rise.abs()), cost)
+    return cost.double().cpu().clamp(min=1e-300)
+
+# %% ../../nbs/geodesic/50_knn.ipynb #5331233f
+@patch
+def _keep(self: GeodesicIGKNN, fitted: _Fitted, keep: bool = True) -> None:
+    "Put a fit at the end of the list, where it stays longest, or drop it"
+    self._fitted = [f for f in self._fitted if f is not fitted] + [fitted] * keep
+
+
+@patch
+def _fit(self: GeodesicIGKNN, graph: NeighbourGraph, sweep: _Sweep, key: tuple | None, example: int) -> _Fitted:
+    """Scores and edge weights of the pool's graph for the score of one example; those of an earlier call if the
+    score is still the same
+    """
+    score, points, edges = sweep.score, graph.points, torch.from_numpy(graph.edges)
+    key = key and self.pool is not None and (key, sweep.n_steps, sweep.method, sweep.tolerance, self.weight)
+    owner = torch.full((len(graph),), example, device=points.device)
+    scores = score.scores(unflatten_features(points, score.inputs), owner).to(points.dtype)
+    for fitted in [f for f in self._fitted if key and f.key == key and _same(f.args, score.arguments)]:
+        holds = fitted.still_holds(score, scores, example)
+        if holds or key[0] != ("function",):
+            self._keep(fitted, holds)  # or it is of a score that is gone
+        if holds:
+            return fitted
+    witness = []
+    with _witnessed(score, witness):
+        weight = self._weigh(sweep, example, points, scores, edges)
+    empty = EdgeIntegrals(*points.new_zeros(3, 0), points.new_zeros(0, points.shape[1]))
+    kept = _copy_of(score.arguments) if key else None
+    fitted = _Fitted(key or None, kept, scores, weight, torch.full((len(edges),), -1), empty, witness)
+    if key:
+        self._keep(fitted)
+    return fitted
+
+# %% ../../nbs/geodesic/50_knn.ipynb #5674de48
+@patch
+def _find(self: GeodesicIGKNN, inputs: tuple[Tensor, ...], starts: tuple[Tensor, ...], sweep: _Sweep) -> _Found:
+    "The shortest paths to all inputs, and their integrals"
+    self._check_settings()
+    score, x, b, n = sweep.score, flatten_features(inputs), flatten_features(starts), len(inputs[0])
+    graph = self._graph_of(inputs)
+    attributions, sums, largest = torch.zeros_like(x), x.new_zeros(4, n), 0.0
+    probability = x.new_full((n,), math.nan, dtype=torch.float64)
+    corners = [()] * n
+    with leave_as_found(self.forward_func):
+        groups = _groups(score)
+        for key, members in groups:
+            first = members[0]
+            fitted = self._fit(graph, sweep, key, first)
+            weigh = functools.partial(self._weigh, sweep, first)
+            web = _attach(graph, fitted, score, x[members], b[members], first, self.n_neighbors, self.direct, weigh)
+            route = _routes(web)
+            attributions[members], sums[:, members] = _integrate_routes(web, route, fitted, sweep, first)
+            for i, path in zip(members, _corners(web, route), strict=True):
+                corners[i] = path
+            largest = max(largest, float(web.largest))
+            if web.probability is not None:
+                probability[members] = web.probability
+        del self._fitted[: -max(_KEPT, len(groups))]
+    nodes, paths, bridges = zip(*corners, strict=True)
+    nodes = [torch.from_numpy(np.where(k < 0, k, graph.pool_index[np.maximum(k, 0)])) for k in nodes]
+    return _Found(
+        list(paths), attributions, *sums, probability, largest, score.gradient_evaluations, nodes, torch.tensor(bridges)
+    )
+
+# %% ../../nbs/geodesic/50_knn.ipynb #aeb6775c
+@patch
+def _unmoved(self: GeodesicIGKNN, found: _Found) -> tuple | None:
+    "What `_warn_if_unmoved` says of paths that are straight although the pool was there"
+    if not self.direct or self.weight == "euclidean":
+        return None
+    straight = torch.tensor([len(path) == 2 for path in found.paths], device=found.length.device)
+    advice = (
+        f"{'The pool is the inputs of this call; a' if self.pool is None else 'A'} larger pool may have a"
+        " shorter way, and GeodesicIGSVI looks for one without a pool."
+    )
+    return straight, "no path through the pool is shorter than the straight one", "integrated gradients", advice
+
+# %% ../../nbs/geodesic/50_knn.ipynb #39cfa7ee
+@patch
+@renamed(tolerance="integral_tolerance")
+@log_usage()
+def attribute(
+    self: GeodesicIGKNN,
+    inputs: TensorOrTuple,  # (batch, ...)
+    # where the paths start: (1 or batch, ...) or a number; None means zeros
+    baselines: TensorOrTuple | float | None = None,
+    target: TargetType = None,  # which output is explained; the graph is searched once per distinct target
+    # passed on; tensors (batch, ...) follow their examples, which then need a search each
+    additional_forward_args: object = None,
+    n_steps: int = 5,  # quadrature nodes per edge to begin with
+    method: str = "gausslegendre",  # quadrature rule, see `quadrature`
+    # rows per forward pass at most; None: rows of about a million input numbers together, eight million
+    # on a GPU
+    internal_batch_size: int | None = None,
+    return_convergence_delta: bool = False,  # also return the completeness error (batch,)
+    show_progress: bool = False,  # progress bar over chunks
+    *,
+    # nodes on an edge double, at most 4 times, until its completeness error is this share of its change;
+    # edges of a path that are still far off are cut in half where they are steep, at most 16 times; None:
+    # never
+    integral_tolerance: float | None = 1e-5,
+    return_paths: bool = False,  # also return GeodesicPaths
+) -> TensorOrTuple | tuple:
+    """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
+    (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) when the neighbour graph had to
+    be joined by bridges, and of examples whose attributions miss the change of the score, are zero
+    everywhere, stay on the straight path, or explain a class that the model rules out. Raises TypeError or
+    ValueError for wrong calls, pools that don't fit, and NaN or infinity in inputs, baselines, pool,
+    gradients or attributions. Equations: polyline, edge weight, complete.
+    """
+    with self._lock, torch.inference_mode(False):
         tensors, is_tuple = check_inputs(inputs)
         starts = check_baselines(baselines, tensors)
-        self._check_settings()
-        tolerance = real_number(tolerance, "tolerance", low=0, or_none=True)
+        tolerance = real_number(integral_tolerance, "integral_tolerance", low=0, or_none=True)
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
         quadrature(n_steps, method)
-        x, b = flatten_features(tensors), flatten_features(starts)
-        graph = self._graph_of(tensors)
-        found = _Found(torch.zeros_like(x), [None] * len(x), x.new_zeros(4, len(x)))
-        with leave_as_found(self.forward_func):
-            groups = _groups(score)
-            for key, members in groups:
-                fitted = self._fit(graph, score, key, members[0], n_steps, method, tolerance, show_progress)
-                weigh = functools.partial(
-                    self._weigh, score, example=members[0], n_steps=n_steps, method=method, tolerance=tolerance
-                )
-                web = _attach(
-                    graph, fitted, score, x[members], b[members], members[0], self.n_neighbors, self.direct, weigh
-                )
-                route = _routes(web)
-                found.attributions[members], found.sums[:, members] = _integrate_routes(
-                    web, route, fitted, score, members[0], n_steps, method, tolerance
-                )
-                for i, path in zip(members, _paths(web, route)):
-                    found.corners[i] = path
-                found.largest = max(found.largest, float(web.largest))
-                if web.probability is not None:
-                    found.probability = (
-                        found.probability
-                        if found.probability is not None
-                        else x.new_full((len(x),), math.nan, dtype=torch.float64)
-                    )
-                    found.probability[members] = web.probability
-            del self._fitted[: -max(_KEPT, len(groups))]
-        found.gradient_evaluations = score.gradient_evaluations
-        return tensors, is_tuple, graph, found
-
-    def _warn_if_straight(self, corners, magnitude, change, complete, rounding):
-        """Say so when no path through the pool is shorter than the straight one, although a fifth of what is
-        attributed on that cancels
-        """
-        if not self.direct or self.weight == "euclidean":
-            return
-        straight = torch.tensor([len(path.nodes) == 2 for path in corners], device=change.device)
-        cancels = straight & complete & (magnitude > 1.25 * change.abs() + rounding)
-        if cancels.any():
-            worst = torch.where(cancels, magnitude - change.abs(), -1).argmax()
-            warn_user(
-                "no path through the pool is shorter than the straight one for"
-                f" {named_examples(cancels.nonzero().flatten(), len(cancels))}: these have the attributions of"
-                f" integrated gradients, which cancel: at worst magnitudes of {magnitude[worst].item():.3g} for a"
-                f" change of {change[worst].abs().item():.3g}."
-                f" {'The pool is the inputs of this call; a' if self.pool is None else 'A'} larger pool may have a"
-                " shorter way, and GeodesicIGSVI looks for one without a pool."
-            )
-
-    def _graph_of(self, tensors):
-        """The graph over the pool, built at the first call and again when the pool or its settings have changed, or
-        over these inputs
-        """
-        own = isinstance(self.pool, NeighbourGraph)
-        data = self.pool.dataset if isinstance(self.pool, DataLoader) else self.pool
-        # read again at every call; what must be loaded isn't
-        at_hand = isinstance(data, (Tensor, Mapping, list, tuple, np.ndarray, TensorDataset))
-        key = (
-            tuple((t.shape[1:], t.dtype, t.device) for t in tensors),
-            self.n_neighbors,
-            None if own else self.n_steiner,
-            self.pool_key,
-        )
-        known = self.pool is not None and self.graph is not None and self._graph_key == key and self._pool is self.pool
-        points = None
-        if own and known:
-            known = np.array_equal(self.pool.edges, self.graph.edges) and torch.equal(
-                self.pool.points.to(self.graph.points), self.graph.points
-            )
-        elif at_hand and known:
-            points = flatten_features(_read_pool(self.pool, tensors, self.pool_key))
-            known = len(points) == len(self._rows) and torch.equal(points, self.graph.points[self._rows])
-        if known:
-            return self.graph
-        self.forget()
-        if own:
-            features = sum(t[0].numel() for t in tensors)
-            _check_points(self.pool.points, "the graph's points")
-            _whole_numbers(self.pool.edges, "the graph's edges", len(self.pool.points), "points")
-            if self.pool.points.shape[1] != features:
-                raise ValueError(
-                    f"the graph's points have {self.pool.points.shape[1]} features, the inputs {features}; they must"
-                    " agree"
-                )
-            graph = replace(
-                self.pool,
-                points=self.pool.points.detach().clone().to(flatten_features(tensors)),
-                edges=self.pool.edges.copy(),
-            )
-        else:
-            if points is None:
-                points = flatten_features(
-                    tensors if self.pool is None else _read_pool(self.pool, tensors, self.pool_key)
-                )
-            graph = neighbour_graph(points, self.n_neighbors, self.n_steiner)
-            if at_hand:
-                self._rows = torch.from_numpy(_distinct(points)[1]).to(points.device)
-        if graph.bridges:
-            warn_user(
-                f"the {self.n_neighbors} nearest neighbours leave {graph.components} separate components of the pool;"
-                f" joined them by {graph.bridges} straight bridge{'s' if graph.bridges > 1 else ''} (raise n_neighbors"
-                " or enlarge the pool to avoid them)"
-            )
-        self.graph, self._graph_key, self._pool = graph, key, self.pool
-        return graph
-
-    def _cost(self, integrals, lengths):
-        "Edge weights (edges,) float64 on the CPU, positive because the search skips zeros"
-        values = (
-            {"conformal": integrals.length, "w1": integrals.w1, "euclidean": lengths}[self.weight]
-            if integrals is not None
-            else lengths
-        )
-        return values.double().cpu().clamp(min=1e-300)
-
-    def _weigh(self, score, points, node_scores, edges, *, example, n_steps, method, tolerance, show_progress=False):
-        "Costs of edges for the search; every edge is resolved on its own, whatever else is in the call"
-        ends = edges.to(points.device)
-        if self.weight == "euclidean":
-            lengths = [(points[e[:, 1]] - points[e[:, 0]]).norm(dim=1) for e in ends.split(2**14)]
-            return self._cost(None, torch.cat([points.new_zeros(0), *lengths]))
-        rise = node_scores[ends[:, 1]] - node_scores[ends[:, 0]]
-        noise = 32 * torch.finfo(points.dtype).eps * node_scores.abs().max()
-
-        def enough(length, rise):
-            return 0.01 * length + noise
-
-        doublings = 4 if tolerance else 0
-        found = _resolved_integrals(
-            score, points, edges, rise, example, n_steps, method, False, enough, doublings, show_progress
-        )
-        if doublings:  # an edge that is steeper than its nodes can see costs at least what the score changes
-            for length in (found.length, found.w1):
-                length.copy_(
-                    torch.where((found.change - rise).abs() > enough(length, rise), length.maximum(rise.abs()), length)
-                )
-        return self._cost(found, None)
-
-    def _fit(self, graph, score, key, example, n_steps, method, tolerance, show_progress):
-        """Scores and edge weights of the pool's graph for the score of one example; those of an earlier call if the
-        score is still the same
-        """
-        key = key and self.pool is not None and (key, n_steps, method, tolerance, self.weight)
-        edges = torch.from_numpy(graph.edges)
-        owner = torch.full((len(graph),), example, device=graph.points.device)
-        scores = score.scores(unflatten_features(graph.points, score.inputs), owner).to(graph.points.dtype)
-        alike = [fitted for fitted in self._fitted if key and fitted.key == key and _same(fitted.args, score.arguments)]
-        for fitted in alike:
-            if fitted.still_holds(score, scores, example):
-                self._keep(fitted)
-                return fitted
-            if key[0] != ("function",):
-                self._keep(fitted, False)  # of a score that is gone
-        how = dict(example=example, n_steps=n_steps, method=method, tolerance=tolerance, show_progress=show_progress)
-        witness = []
-        with _witnessed(score, witness):
-            weight = self._weigh(score, graph.points, scores, edges, **how)
-        none = graph.points.new_zeros(0)
-        empty = EdgeIntegrals(none, none, none, none.reshape(0, graph.points.shape[1]))
-        fitted = _Fitted(
-            key or None,
-            _copy_of(score.arguments) if key else None,
-            scores,
-            weight,
-            torch.full((len(edges),), -1),
-            empty,
-            witness,
-        )
-        if key:
-            self._keep(fitted)
-        return fitted
-
-    def _keep(self, fitted, keep=True):
-        "Put a fit at the end of the list, where it stays longest, or drop it"
-        self._fitted = [f for f in self._fitted if f is not fitted] + [fitted] * keep
-
-    def _describe(self, graph, corners, tensors, is_tuple, total, length, w1, change, evaluations):
-        "GeodesicPaths of one call"
-        coordinates = [unflatten_features(path.points, tensors) for path in corners]
-        return GeodesicPaths(
-            nodes=[
-                torch.from_numpy(np.where(path.nodes < 0, path.nodes, graph.pool_index[np.maximum(path.nodes, 0)]))
-                for path in corners
-            ],
-            coordinates=coordinates if is_tuple else [c[0] for c in coordinates],
-            length=length,
-            w1=w1,
-            hops=torch.tensor([len(path.nodes) - 1 for path in corners]),
-            gap=total.abs().sum(1) - change.abs(),
-            change=change,
-            bridges=torch.tensor([path.bridges for path in corners]),
-            gradient_evaluations=evaluations,
-        )
+        found = self._find(tensors, starts, _Sweep(score, n_steps, method, tolerance, show_progress))
+    through, unmoved = 8 * (found.length + found.largest), self._unmoved(found)
+    cure = "The score is steeper than its edges can be cut: explain the logit, or a smoother score."
+    if not tolerance:
+        cure = "Give an integral_tolerance, now None, or more n_steps."
+    return _answer(found, tensors, is_tuple, cure, through, unmoved, return_convergence_delta, return_paths)

@@ -8,13 +8,16 @@ Docs: https://attrnb.github.io/attrnb/geodesic/path.html.md"""
 __all__ = ['GeodesicIGSVI']
 
 # %% ../../nbs/geodesic/90_path.ipynb #e3f1ed35
+import copy
 import functools
+import inspect
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import torch
 from captum.log import log_usage
+from fastcore.basics import patch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from attrnb.core import (
     TargetScore,
@@ -24,31 +27,24 @@ from attrnb.core import (
     check_inputs,
     flatten_features,
     leave_as_found,
+    points_along,
     read_tensor,
     real_number,
     refuse_not_finite,
-    unflatten_features,
+    renamed,
     warn_user,
     whole_number,
 )
-from .family import _fit_family, _later, _same_noise, _whole_seed
-from .integrals import EdgeIntegrals, _resolved_integrals
+from .answer import _answer, _Found
+from .family import PathFamily, _sampled
+from .integrals import _Sweep
 from .knn import GeodesicIGKNN
-from .published import _published
-from .relax import _Bends, _energy, minimise_batch, sine_basis
-from .routes import GeodesicPaths
-from .search import _around, _directions, _resample, _shortest_through, _straight
-from attrnb.paths import (
-    PathAttribution,
-    named_examples,
-    quadrature,
-    scores_and_probability,
-    warn_if_incomplete,
-    warn_if_unlikely,
-    warn_if_zero,
-)
+from .published import PublishedGeodesicIG
+from .relax import _Bends, sine_basis
+from .search import PathSearch, _Effort, _shorten, _straight, _whole_seed
+from ..paths import PathAttribution, quadrature, scores_and_probability
 
-# %% ../../nbs/geodesic/90_path.ipynb #f6bd4d3f
+# %% ../../nbs/geodesic/90_path.ipynb #3f601f02
 class GeodesicIGSVI(PathAttribution):
     """Geodesic Integrated Gradients along a path found by variational inference (Salek and Enguehard, 2025,
     energy-based approximation), made sound
@@ -63,9 +59,15 @@ class GeodesicIGSVI(PathAttribution):
         *,
         n_neighbors: int = 15,  # of the pool's graph
         pool_key: str | tuple[str, ...] | None = None,  # see GeodesicIGKNN
+        search: PathSearch = PathSearch(),  # noqa: B008 (frozen); details of the search that few set
+        family: PathFamily | None = None,  # fit this family of paths around the best one, and return its spread
     ):
         "Raises TypeError if the forward function can't be called, TypeError or ValueError for numbers out of range."
         super().__init__(forward_func)
+        for value, kind in ((search, PathSearch), (family, (PathFamily, type(None)))):
+            if not isinstance(value, kind):
+                raise TypeError(f"search must be a PathSearch, family a PathFamily or None; got {value!r}")
+        self.search, self.family = search, family
         self._graph = GeodesicIGKNN(forward_func, pool, n_neighbors=n_neighbors, pool_key=pool_key)
 
     @property
@@ -80,372 +82,173 @@ class GeodesicIGSVI(PathAttribution):
         return self._graph.pool
 
     @pool.setter
-    def pool(self, pool):
+    def pool(self, pool) -> None:
         self._graph.pool = pool
 
-    @log_usage()
-    def attribute(
-        self,
-        inputs: TensorOrTuple,  # (batch, ...)
-        # where the paths start: (1 or batch, ...) or a number; None means zeros
-        baselines: TensorOrTuple | float | None = None,
-        target: TargetType = None,  # which output is explained
-        # passed on to the forward function; tensors (batch, ...) follow their examples
-        additional_forward_args: object = None,
-        n_steps: int | None = None,  # segments of the path; None: 12 (published: 50 points)
-        method: str = "gausslegendre",  # quadrature rule of the final line integral, see `quadrature`
-        # rows per forward pass at most, but a segment's 4 stay together; None: by size
-        internal_batch_size: int | None = None,
-        return_convergence_delta: bool = False,  # also return the completeness error (batch,)
-        show_progress: bool = False,  # progress bar over the rounds
-        *,
-        # "straight", "graph" (needs a pool; then the default), or corners (batch or 1, points, ...)
-        start: str | TensorOrTuple | None = None,
-        # searches among the method's own points around the path, at most; 0: relax the start only
-        rounds: int = 2,
-        n_points: int = 48,  # own points per path in the first round, twice as many in the next, and so on
-        spread: float = 0.5,  # width of the cloud of own points, in distances from baseline to input
-        # the cloud spans at most so many directions: along the path and where its gradients point
-        dimensions: int = 3,
-        # images bend on a grid of so many rows and columns; None: every pixel for itself
-        resolution: int | None = None,
-        n_modes: int | None = None,  # smoothest bends of the path; None: all n_steps - 1
-        # flat regions count as this steep, in mean steepnesses of the start, so that paths don't run off
-        floor: float = 0.01,
-        max_iterations: int = 25,  # of the relaxation per round
-        # the relaxation stops after two steps that improve the energy by less than this fraction
-        tolerance: float = 3e-3,
-        # no further round for a path that is at most this fraction longer than the change of score, its lower
-        # bound
-        slack: float = 0.05,
-        integral_tolerance: float | None = 3e-5,  # see GeodesicIGKNN's tolerance
-        stochastic: bool = False,  # fit a Gaussian family of paths around the best and return its spread
-        # stochastic: paths whose energy is about this fraction above the best count as plausible
-        temperature: float = 0.1,
-        # stochastic: amplitude of the Brownian bridge around the best path, in distances from baseline to
-        # input
-        prior_scale: float = 1.0,
-        n_samples: int = 16,  # stochastic: paths sampled for the spread
-        # of the own points and the noise, see random_generator; every example sees the same
-        seed: int | torch.Generator | None = 0,
-        # the paper's energy, optimiser and summation, for comparison only: not complete
-        published: bool = False,
-        beta: float = 0.3,  # published: weight of the gradient's magnitude
-        num_iterations: int = 1000,  # published: at most
-        learning_rate: float = 1e-3,  # published: of Adam
-        return_paths: bool = False,  # also return GeodesicPaths
-    ):
-        """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
-        (batch,), and `GeodesicPaths` with the spread in the stochastic mode. Unless `published` or `stochastic`,
-        the path is never longer than its start; `stochastic` returns the attribution of the mean path. Warns
-        (UserWarning, one of a kind per call) of examples whose attributions miss the change of the score (as
-        `published` ones do), are zero everywhere, keep their start although it is long, or explain a class that
-        the model rules out. Raises TypeError or ValueError for wrong calls, for NaN or infinity in inputs,
-        baselines, gradients or attributions, and for scores without second derivatives. Equations: polyline,
-        energy, evidence bound, complete.
-        """
-        with torch.inference_mode(False):
-            tensors, is_tuple = check_inputs(inputs)
-            starts = check_baselines(baselines, tensors)
-            score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
-            quadrature(2, method)
-            n_steps = whole_number((50 if published else 12) if n_steps is None else n_steps, "n_steps", 2)
-            for name, value, least in (
-                ("rounds", rounds, 0),
-                ("n_points", n_points, 1),
-                ("dimensions", dimensions, 1),
-                ("n_samples", n_samples, 1),
-                ("max_iterations", max_iterations, 0),
-                ("num_iterations", num_iterations, 0),
-            ):
-                whole_number(value, name, least)
-            resolution = whole_number(resolution, "resolution", or_none=True)
-            for name, value in (
-                ("spread", spread),
-                ("temperature", temperature),
-                ("prior_scale", prior_scale),
-                ("learning_rate", learning_rate),
-            ):
-                real_number(value, name, low=0, open_low=True)
-            for name, value in (("floor", floor), ("tolerance", tolerance), ("slack", slack), ("beta", beta)):
-                real_number(value, name, low=0)
-            integral_tolerance = real_number(integral_tolerance, "integral_tolerance", low=0, or_none=True)
-            basis, seed = sine_basis(n_steps, n_modes), _whole_seed(seed)
-            x, b = flatten_features(tensors), flatten_features(starts)
-            with leave_as_found(self.forward_func):
-                (end, probability, row), begin = scores_and_probability(score, tensors), score.scores(starts)
-                change, kept = (end - begin).to(x.dtype), None
-                if published:
-                    path, attributions, spread_of = (
-                        *_published(score, x, b, n_steps, beta, num_iterations, learning_rate, seed),
-                        None,
-                    )
-                    integrals = self._integrals(score, path, method=method, tolerance=None)
-                else:
-                    path, extra = self._start(
-                        start,
-                        tensors,
-                        starts,
-                        x,
-                        b,
-                        target,
-                        additional_forward_args,
-                        n_steps,
-                        internal_batch_size,
-                        method,
-                    )
-                    score.gradient_evaluations += extra
-                    make = functools.partial(_Bends, basis=basis.to(x), like=tensors, resolution=resolution)
-                    how = dict(
-                        rounds=rounds,
-                        n_points=n_points,
-                        spread=spread,
-                        dimensions=dimensions,
-                        max_iterations=max_iterations,
-                        tolerance=tolerance,
-                    )
-                    how.update(slack=slack, floor=floor, seed=seed, show_progress=show_progress)
-                    integrate = functools.partial(self._integrals, score, method=method, tolerance=integral_tolerance)
-                    path, integrals, kept = self._shorten(score, path, change, make, integrate, **how)
-                    attributions, spread_of = integrals.attributions, None
-                    if stochastic:
-                        path, integrals, spread_of = self._sample(
-                            score, path, make, integrate, temperature, prior_scale, n_samples, seed
-                        )
-                        attributions = integrals.attributions
-        parts = unflatten_features(attributions, tensors)
-        for k, part in enumerate(parts):
-            refuse_not_finite(part, f"the attribution of input {k}" if is_tuple else "the attribution")
-        if published:
-            more = (
-                "The published sum is not a line integral, and its path doesn't reach its ends; leave published=True"
-                " out."
-            )
-        elif not integral_tolerance:
-            more = f"Give an integral_tolerance, now {integral_tolerance}."
-        else:
-            more = "The score is steeper than its segments can be cut: explain the logit, or a smoother score."
-        complete = warn_if_incomplete(
-            (attributions,), end, begin, more, row if published else 8 * (integrals.length + row)
+# %% ../../nbs/geodesic/90_path.ipynb #849eafb9
+def _given_corners(start, inputs: tuple[Tensor, ...], starts: tuple[Tensor, ...], n_segments: int) -> Tensor:
+    "The user's corners, per input (batch or 1, points, ...), as paths (batch, n_segments + 1, features)"
+    many = isinstance(start, (tuple, list)) and all(isinstance(c, Tensor) for c in start)
+    corners = tuple(start) if many else (read_tensor(start, "start"),)
+
+    def fits(c, t):
+        return c.ndim == t.ndim + 1 and c.shape[2:] == t.shape[1:] and c.shape[0] in (1, len(t)) and c.shape[1] > 1
+
+    if len(corners) != len(inputs) or not all(map(fits, corners, inputs)):
+        shapes = [tuple(c.shape) for c in corners], [tuple(t.shape) for t in inputs]
+        raise ValueError(
+            f"start has shapes {shapes[0]}; accepted per input: (batch or 1, points, ...) for inputs of {shapes[1]}"
         )
-        warn_if_zero(
-            (attributions,), "the input is its own baseline there, or the score has no slope on the path", complete
+    for k, c in enumerate(corners):
+        refuse_not_finite(c, f"start {k}")
+    paths = []
+    for i in range(len(inputs[0])):
+        mine = tuple(c[i if len(c) > 1 else 0].to(t) for c, t in zip(corners, inputs, strict=True))
+        paths.append(points_along(flatten_features(mine), n_segments + 1))
+    paths = torch.stack(paths)
+    paths[:, 0], paths[:, -1] = flatten_features(starts), flatten_features(inputs)
+    return paths
+
+
+@patch
+def _start(self: GeodesicIGSVI, start, inputs, starts, n_segments: int, sweep: _Sweep) -> Tensor:
+    "First paths (batch, n_segments + 1, features)"
+    start = start if start is not None else "graph" if self.knn else "straight"
+    if not isinstance(start, str):
+        return _given_corners(start, inputs, starts, n_segments)
+    if start == "straight":
+        return _straight(flatten_features(starts), flatten_features(inputs), n_segments)
+    if start != "graph":
+        raise ValueError(
+            f"start={start!r} is not known; choose 'straight', 'graph' or give corners (batch or 1, points, ...)"
         )
-        magnitude = attributions.abs().sum(1)
-        rounding = 64 * torch.finfo(x.dtype).eps * (integrals.length + row)
-        if (
-            kept is not None
-            and (rounds or max_iterations)
-            and (kept := kept & complete & (magnitude > 1.25 * change.abs() + rounding)).any()
-        ):
-            worst = torch.where(kept, magnitude - change.abs(), -1).argmax()
-            warn_user(
-                "the search found no path shorter than the one it started with for"
-                f" {named_examples(kept.nonzero().flatten(), len(kept))}: these have the attributions of their start,"
-                f" which cancel: at worst magnitudes of {magnitude[worst].item():.3g} for a change of"
-                f" {change[worst].abs().item():.3g}. More rounds, n_points or max_iterations may find one, or a"
-                " smoother score."
-            )
-        warn_if_unlikely(probability)
-        result = [parts if is_tuple else parts[0]]
-        if return_convergence_delta:
-            result.append((attributions.sum(1) - change).to(tensors[0].dtype))
-        if return_paths:
-            coordinates = [unflatten_features(p, tensors) for p in path]
-            if spread_of is not None:
-                spread_of = unflatten_features(spread_of, tensors)
-                spread_of = spread_of if is_tuple else spread_of[0]
-            result.append(
-                GeodesicPaths(
-                    nodes=None,
-                    coordinates=coordinates if is_tuple else [c[0] for c in coordinates],
-                    length=integrals.length,
-                    w1=integrals.w1,
-                    hops=torch.full((len(x),), path.shape[1] - 1),
-                    gap=attributions.abs().sum(1) - change.abs(),
-                    change=change,
-                    bridges=None,
-                    gradient_evaluations=score.gradient_evaluations,
-                    spread=spread_of,
-                )
-            )
-        return result[0] if len(result) == 1 else tuple(result)
+    if self.knn is None:
+        raise ValueError("start='graph' needs points to go through; give the constructor a pool")
+    with self._graph._lock:
+        found = self.knn._find(inputs, starts, _Sweep(sweep.score, 5, sweep.method, 1e-5))
+    return torch.stack([points_along(path, n_segments + 1) for path in found.paths])
 
-    def _start(self, start, tensors, starts, x, b, target, args, n_segments, internal_batch_size, method):
-        "First paths (batch, n_segments + 1, features), and the gradient evaluations spent on them"
-        start = start if start is not None else "graph" if self.knn else "straight"
-        if isinstance(start, str) and start == "straight":
-            return _straight(b, x, n_segments), 0
-        if isinstance(start, str) and start == "graph":
-            if self.knn is None:
-                raise ValueError("start='graph' needs points to go through; give the constructor a pool")
-            with self._graph._lock:
-                *_, found = self.knn._find(tensors, starts, target, args, 5, method, internal_batch_size, False, 1e-5)
-            return (
-                torch.stack([_resample(path.points, n_segments) for path in found.corners]),
-                found.gradient_evaluations,
-            )
-        if isinstance(start, str):
-            raise ValueError(
-                f"start={start!r} is not known; choose 'straight', 'graph' or give corners (batch or 1, points, ...)"
-            )
-        corners = (
-            tuple(start)
-            if isinstance(start, (tuple, list)) and all(isinstance(c, Tensor) for c in start)
-            else (read_tensor(start, "start"),)
+# %% ../../nbs/geodesic/90_path.ipynb #29ed0da0
+@patch
+def _find(self: GeodesicIGSVI, inputs, starts, start, sweep: _Sweep, n_segments, resolution, effort: _Effort) -> tuple:
+    "What is found (_Found), and which paths are still the start although it is long (batch,) bool"
+    score, x = sweep.score, flatten_features(inputs)
+    basis = sine_basis(n_segments, self.search.n_modes).to(x)
+    bends_of = functools.partial(_Bends, basis=basis, like=inputs, resolution=resolution)
+    with leave_as_found(self.forward_func):
+        (end, probability, row), begin = scores_and_probability(score, inputs), score.scores(starts)
+        path = self._start(start, inputs, starts, n_segments, sweep)
+        path, best, unmoved = _shorten(sweep, path, (end - begin).to(x.dtype), bends_of, self.search, effort)
+        spread = None
+        if self.family is not None:
+            path, best, spread = _sampled(sweep, bends_of(path), self.family, effort.seed)
+    found = _Found(
+        list(path), best.attributions, best.length, best.w1, begin, end, probability, row, score.gradient_evaluations
+    )
+    found.spread = spread
+    return found, unmoved
+
+# %% ../../nbs/geodesic/90_path.ipynb #694e2346
+def _advice(tolerance: float | None, unmoved: Tensor | None) -> tuple[str, tuple | None]:
+    "What helps against incomplete sums, and what to say of paths that the search left as they were"
+    cure = "The score is steeper than its segments can be cut: explain the logit, or a smoother score."
+    if not tolerance:
+        cure = f"Give an integral_tolerance, now {tolerance}."
+    if unmoved is None:
+        return cure, None
+    what = "the search found no path shorter than the one it started with"
+    return cure, (
+        unmoved,
+        what,
+        "their start",
+        "More rounds, n_points or max_iterations may find one, or a smoother score.",
+    )
+
+
+_FORMER = (  # old name -> name in PathSearch, PathFamily, PublishedGeodesicIG.attribute
+    {"floor": "least_steepness"} | {f.name: f.name for f in fields(PathSearch)},
+    {f.name: f.name for f in fields(PathFamily)} | {"stochastic": "stochastic"},
+    {name: name for name in ("published", "beta", "num_iterations", "learning_rate")},
+)
+
+
+def _with_former_settings(attribute: Callable) -> Callable:
+    """Decorator: what `attribute` took until version 0.1 is accepted, with a DeprecationWarning: settings of the search
+    and of the family, which the constructor takes, and the published program, which is a class of its own
+    """
+
+    @functools.wraps(attribute)
+    def call(self, *arguments, **settings):
+        former = [{new: settings.pop(old) for old, new in names.items() if old in settings} for names in _FORMER]
+        if not any(former):
+            return attribute(self, *arguments, **settings)
+        warn_user(
+            f"{', '.join(name for kind in former for name in kind)}: PathSearch, PathFamily and PublishedGeodesicIG"
+            " have these settings of GeodesicIGSVI.attribute() now; here they go with the next version",
+            DeprecationWarning,
         )
+        search, family, published = former
+        stochastic, program = family.pop("stochastic", False), published.pop("published", False)
+        if program:
+            known = inspect.signature(PublishedGeodesicIG.attribute).parameters
+            settings = {name.replace("n_segments", "n_steps"): value for name, value in settings.items()}
+            published |= {name: value for name, value in settings.items() if name in known}
+            return PublishedGeodesicIG(self.forward_func).attribute(*arguments, **published)
+        changed = copy.copy(self)
+        changed.search, family = replace(self.search, **search), PathFamily(**family)
+        changed.family = family if stochastic else self.family
+        return attribute(changed, *arguments, **settings)
 
-        def fits(c, t):
-            return c.ndim == t.ndim + 1 and c.shape[2:] == t.shape[1:] and c.shape[0] in (1, len(t)) and c.shape[1] > 1
+    return call
 
-        if len(corners) != len(tensors) or not all(map(fits, corners, tensors)):
-            shapes = [tuple(c.shape) for c in corners], [tuple(t.shape) for t in tensors]
-            raise ValueError(
-                f"start has shapes {shapes[0]}; accepted per input: (batch or 1, points, ...) for inputs of {shapes[1]}"
-            )
-        for k, c in enumerate(corners):
-            refuse_not_finite(c, f"start {k}")
-        paths = [
-            _resample(
-                flatten_features(tuple(c[i if len(c) > 1 else 0].to(t) for c, t in zip(corners, tensors))), n_segments
-            )
-            for i in range(len(x))
-        ]
-        paths = torch.stack(paths)
-        paths[:, 0], paths[:, -1] = b, x
-        return paths, 0
-
-    def _integrals(self, score, path, method, tolerance, which=None, keep_attributions=True) -> EdgeIntegrals:
-        "Per path: length, w1, change and attributions, every segment resolved"
-        n_paths, n_corners, features = path.shape
-        which = torch.arange(n_paths, device=path.device) if which is None else which
-        corners = path.flatten(0, 1)
-        scores = score.scores(unflatten_features(corners, score.inputs), which.repeat_interleave(n_corners)).to(
-            path.dtype
-        )
-        first = torch.arange(n_paths * n_corners, device=path.device).reshape(n_paths, n_corners)[:, :-1].flatten()
-        edges = torch.stack([first, first + 1], 1)
-        rise, noise = scores[edges[:, 1]] - scores[edges[:, 0]], 16 * torch.finfo(path.dtype).eps * scores.abs().max()
-
-        def enough(length, rise):
-            return (
-                (tolerance or 0) * rise.abs().maximum(0.01 * length)
-                + noise
-                + 64 * torch.finfo(length.dtype).eps * length
-            )
-
-        owner, doublings, cuts = which.repeat_interleave(n_corners - 1), *((4, 16) if tolerance else (0, 0))
-        found = _resolved_integrals(
-            score, corners, edges, rise, owner, 4, method, keep_attributions, enough, doublings, cuts=cuts
-        )
-
-        def total(part):
-            return part.reshape(n_paths, n_corners - 1, *part.shape[1:]).sum(1)
-
-        return EdgeIntegrals(
-            total(found.length),
-            total(found.w1),
-            total(found.change),
-            total(found.attributions) if keep_attributions else None,
-        )
-
-    def _relax(self, score, path, which, make, floor, max_iterations, tolerance):
-        "The path relaxed to smaller energy"
-        bends = make(path)
-
-        def energy(z, rows):
-            with torch.enable_grad():
-                z = z.detach().requires_grad_()
-                corners = bends.paths(z, rows)
-            value, pull = _energy(score, corners.detach(), which[rows], floor=floor[rows])
-            return value, torch.autograd.grad(corners, z, pull)[0]
-
-        reach = (path[:, -1] - path[:, 0]).square().sum(1) / (2 * (path.shape[1] - 1))
-        z, _ = minimise_batch(energy, bends.zeros(), reach, max_iterations, tolerance)
-        return bends.paths(z)
-
-    def _shorten(
-        self,
-        score,
-        path,
-        change,
-        make,
-        integrate,
-        *,
-        rounds,
-        n_points,
-        spread,
-        dimensions,
-        max_iterations,
-        tolerance,
-        slack,
-        floor,
-        seed,
-        show_progress,
-    ):
-        """The best paths found by searching and relaxing, their integrals, and which of them are still the start
-        although it is long (batch,) bool
-        """
-        best = integrate(path)
-        kept = torch.ones(len(path), dtype=torch.bool, device=path.device)
-        noise = 64 * torch.finfo(path.dtype).eps * (1 + change.abs().max())
-        flat = (
-            floor
-            * best.length
-            / (path[:, 1:] - path[:, :-1]).norm(dim=2).sum(1).clamp(min=torch.finfo(path.dtype).tiny)
-        )
-        for round_ in tqdm(range(max(rounds, 1)), desc="rounds", leave=False, disable=not show_progress):
-            open_ = (best.length > (1 + slack) * change.abs()).nonzero().flatten()
-            if not len(open_):
-                break
-            candidate = path[open_]
-            if rounds:
-                gradients = self._gradients_on(score, candidate, open_)
-                directions = _directions(gradients, candidate[:, -1] - candidate[:, 0], dimensions)
-                points = _around(candidate, directions, n_points * 2**round_, spread, _later(seed, round_))
-                ways = _shortest_through(score, candidate, points, open_, 6, 3)
-                candidate = torch.stack([_resample(way, path.shape[1] - 1) for way in ways])
-            if max_iterations:
-                candidate = self._relax(score, candidate, open_, make, flat[open_], max_iterations, tolerance)
-            if not (rounds or max_iterations):
-                break
-            found = integrate(candidate, which=open_)
-            right = (found.change - change[open_]).abs() <= 0.01 * change[open_].abs().maximum(
-                0.1 * found.length
-            ) + noise
-            better = (found.length < best.length[open_]) & right
-            path, won = path.clone(), better.nonzero().flatten()
-            path[open_[won]], kept[open_[won]] = candidate[won], False
-            best.update(
-                open_[won],
-                EdgeIntegrals(*(getattr(found, name)[won] for name in ("length", "w1", "change", "attributions"))),
-            )
-        return path, best, kept & (best.length > (1 + slack) * change.abs() + noise)
-
-    def _gradients_on(self, score, path, which):
-        "Gradients (paths, segments, features) in the middle of the segments; not needed in few dimensions"
-        if path.shape[2] <= 3:
-            return None
-        middle = ((path[:, 1:] + path[:, :-1]) / 2).flatten(0, 1)
-        owner = which.repeat_interleave(path.shape[1] - 1)
-        parts = [
-            flatten_features(score.gradient(unflatten_features(middle[s], score.inputs), owner[s])[0])
-            for s in score.chunks(len(middle))
-        ]
-        return torch.cat(parts).to(path.dtype).reshape(len(path), -1, path.shape[2])
-
-    def _sample(self, score, path, make, integrate, temperature, prior_scale, n_samples, seed):
-        """The Gaussian family around the path: its mean path, that path's integrals, and the attribution's standard
-        deviation over sampled paths
-        """
-        bends, which = make(path), torch.arange(len(path)).to(path.device)
-        mean, log_width = _fit_family(score, bends, which, temperature, prior_scale, seed)
-        center = bends.paths(mean)
-        best = integrate(center)
-        noise = _same_noise((n_samples, *mean.shape[1:]), _later(seed, 1), mean)
-        total, squares = torch.zeros_like(best.attributions), torch.zeros_like(best.attributions)
-        for e in noise:
-            sampled = integrate(bends.paths(mean + log_width.exp() * e), tolerance=None).attributions
-            total, squares = total + sampled, squares + (sampled - best.attributions).square()
-        offset = total / n_samples - best.attributions
-        return center, best, (squares / n_samples - offset.square()).clamp(min=0).sqrt()
+# %% ../../nbs/geodesic/90_path.ipynb #d965c5b6
+@patch
+@renamed(n_steps="n_segments", tolerance="relaxation_tolerance")
+@_with_former_settings
+@log_usage()
+def attribute(
+    self: GeodesicIGSVI,
+    inputs: TensorOrTuple,  # (batch, ...)
+    # where the paths start: (1 or batch, ...) or a number; None means zeros
+    baselines: TensorOrTuple | float | None = None,
+    target: TargetType = None,  # which output is explained
+    # passed on to the forward function; tensors (batch, ...) follow their examples
+    additional_forward_args: object = None,
+    n_segments: int = 12,  # straight pieces of the path
+    method: str = "gausslegendre",  # quadrature rule of the final line integral, see `quadrature`
+    internal_batch_size: int | None = None,  # rows per forward pass at most, but a segment's 4 stay together
+    return_convergence_delta: bool = False,  # also return the completeness error (batch,)
+    show_progress: bool = False,  # progress bar over the rounds
+    *,
+    # "straight", "graph" (needs a pool; then the default), or corners (batch or 1, points, ...)
+    start: str | TensorOrTuple | None = None,
+    rounds: int = 2,  # searches among the method's own points around the path, at most; 0: relax the start only
+    n_points: int = 48,  # own points per path in the first round, twice as many in the next, and so on
+    resolution: int | None = None,  # images bend on a grid of so many rows and columns; None: every pixel
+    max_iterations: int = 25,  # of the relaxation per round
+    # the relaxation stops after two steps that improve the energy by less than this fraction
+    relaxation_tolerance: float = 3e-3,
+    integral_tolerance: float | None = 3e-5,  # as for GeodesicIGKNN
+    seed: int | torch.Generator | None = 0,  # of the own points and the noise; every example sees the same
+    return_paths: bool = False,  # also return GeodesicPaths
+) -> TensorOrTuple | tuple:
+    """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
+    (batch,), and `GeodesicPaths`. The path is never longer than its start; with a `family` the attribution is that
+    of its mean path, and the paths have its spread. Warns (UserWarning, one of a kind per call) of examples whose
+    attributions miss the change of the score, are zero everywhere, keep their start although it is long, or
+    explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, for NaN or infinity in
+    inputs, baselines, gradients or attributions, and for scores without second derivatives. Equations: polyline,
+    energy, evidence bound, complete.
+    """
+    with torch.inference_mode(False):
+        tensors, is_tuple = check_inputs(inputs)
+        starts = check_baselines(baselines, tensors)
+        score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
+        sweep = _Sweep(score, 4, method, real_number(integral_tolerance, "integral_tolerance", low=0, or_none=True))
+        quadrature(2, method)
+        effort = _Effort(rounds, n_points, max_iterations, relaxation_tolerance, _whole_seed(seed), show_progress)
+        path = whole_number(n_segments, "n_segments", 2), whole_number(resolution, "resolution", or_none=True)
+        found, unmoved = self._find(tensors, starts, start, sweep, *path, effort)
+    cure, unmoved = _advice(sweep.tolerance, unmoved if rounds or max_iterations else None)
+    through = 8 * (found.length + found.largest)
+    return _answer(found, tensors, is_tuple, cure, through, unmoved, return_convergence_delta, return_paths)

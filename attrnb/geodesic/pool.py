@@ -24,7 +24,88 @@ from torch.utils.data import (
 
 from ..core import check_inputs, read_tensor
 
+# %% ../../nbs/geodesic/30_pool.ipynb #a6f99577
+def _in_order(loader: DataLoader) -> DataLoader:
+    "The same data without the shuffling, and without drawing from the global random generator"
+
+    def ordered(sampler):
+        whole = isinstance(sampler, RandomSampler) and sampler.num_samples == len(sampler.data_source)
+        if whole and not sampler.replacement:
+            return SequentialSampler(sampler.data_source)
+        if isinstance(sampler, SubsetRandomSampler):
+            return list(sampler.indices)
+        if hasattr(sampler, "generator") and sampler.generator is None:
+            sampler = copy.copy(sampler)
+            sampler.generator = torch.Generator()
+        return sampler
+
+    how = dict(
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
+        generator=torch.Generator(),
+    )
+    if isinstance(loader.dataset, IterableDataset):
+        return DataLoader(loader.dataset, batch_size=loader.batch_size, **how)
+    batches = loader.batch_sampler
+    if batches is None:
+        how |= dict(batch_size=None, sampler=ordered(loader.sampler))
+    elif type(batches) is BatchSampler:
+        how |= dict(batch_size=batches.batch_size, sampler=ordered(batches.sampler))
+    else:
+        how |= dict(batch_sampler=ordered(batches))
+    return DataLoader(loader.dataset, **how)
+
+# %% ../../nbs/geodesic/30_pool.ipynb #e9b0d342
+def _names(item: Mapping, inputs, key, lead: int) -> list:
+    "Which entries of a dict stand for the inputs: those that are named, or the only ones of the inputs' shapes"
+    if key is not None:
+        names = list(key) if isinstance(key, (tuple, list)) else [key]
+        if len(names) != len(inputs) or any(name not in item for name in names):
+            raise ValueError(
+                f"pool_key={key!r} doesn't name {len(inputs)} of the pool's entries; there are"
+                f" {', '.join(map(repr, item))}"
+            )
+        return names
+    shapes, names = {name: tuple(getattr(value, "shape", ())) for name, value in item.items()}, []
+    for k, x in enumerate(inputs):
+        fitting = [n for n, s in shapes.items() if len(s) == lead + x.ndim - 1 and s[lead:] == tuple(x.shape[1:])]
+        if len(fitting) != 1 or fitting[0] in names:
+            raise ValueError(
+                f"the pool's items are dicts with {', '.join(map(repr, item))}; {len(fitting)} of them"
+                f" ({', '.join(map(repr, fitting)) or 'none'}) have the shape of input {k},"
+                f" {tuple(x.shape[1:])}: say which one is meant, pool_key={(fitting or list(item))[0]!r}"
+                + (", or a tuple of names" if len(inputs) > 1 else "")
+            )
+        names += fitting
+    return names
+
+
+def _pick(item, inputs, key, lead: int) -> tuple:
+    """The entries of an item of the pool that stand for the inputs: a dict's by name or by shape, otherwise the
+    first ones; `lead` dimensions stand before a point's
+    """
+    if isinstance(item, Mapping):
+        return tuple(item[name] for name in _names(item, inputs, key, lead))
+    if key is not None:
+        raise TypeError(f"pool_key={key!r} is for pools of dicts; this pool's items are of type {type(item).__name__}")
+    if isinstance(item, (tuple, list)) and any(isinstance(part, Tensor) or hasattr(part, "__array__") for part in item):
+        return tuple(item[: len(inputs)])
+    return (item,)
+
 # %% ../../nbs/geodesic/30_pool.ipynb #451740c6
+def _joined_points(parts: list, x: Tensor) -> Tensor:
+    "Single points are stacked, batches of points are joined"
+    parts = [read_tensor(p, f"pool item {i}") for i, p in enumerate(parts)]
+    shapes = sorted({tuple(p.shape[1:] if p.ndim == x.ndim else p.shape) for p in parts})
+    if len(shapes) > 1 or len({p.ndim for p in parts}) > 1:
+        raise ValueError(
+            f"the pool holds points of shapes {', '.join(map(str, shapes))}, the inputs are {tuple(x.shape[1:])}; they"
+            " must agree"
+        )
+    return torch.cat(parts) if parts[0].ndim == x.ndim else torch.stack(parts)
+
+
 def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]:
     "The pool's points as one tensor per input, checked against the inputs' shapes"
     tensors = isinstance(pool, Tensor) or (
@@ -46,7 +127,7 @@ def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]
     if not items:
         raise ValueError("the pool is empty; give at least one point, or pool=None")
     if tensors or isinstance(pool, Mapping):
-        for p, x in zip(items[0], inputs):
+        for p, x in zip(items[0], inputs, strict=False):
             if (p := read_tensor(p, "the pool")).ndim != x.ndim:
                 hint = "; a pool of one point is pool[None]" if p.shape == x.shape[1:] else ""
                 raise ValueError(
@@ -57,95 +138,7 @@ def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]
         for k in range(min(map(len, items)))
     )
     parts, _ = check_inputs(tuple(parts) if len(parts) > 1 else parts[0], "pool")
-    if len(parts) != len(inputs) or any(p.shape[1:] != x.shape[1:] for p, x in zip(parts, inputs)):
+    if len(parts) != len(inputs) or any(p.shape[1:] != x.shape[1:] for p, x in zip(parts, inputs, strict=True)):
         shapes = [tuple(p.shape[1:]) for p in parts], [tuple(x.shape[1:]) for x in inputs]
         raise ValueError(f"the pool holds points of shape {shapes[0]}, the inputs are {shapes[1]}; they must agree")
-    return tuple(p.detach().to(x) for p, x in zip(parts, inputs))
-
-
-def _pick(item, inputs, key, lead: int) -> tuple:
-    """The entries of an item of the pool that stand for the inputs: a dict's by name or by shape, otherwise the
-    first ones; `lead` dimensions stand before a point's
-    """
-    n = len(inputs)
-    if isinstance(item, Mapping):
-
-        def fits(value, x):
-            return (
-                tuple(getattr(value, "shape", ()))[lead:] == tuple(x.shape[1:])
-                and len(getattr(value, "shape", ())) == lead + x.ndim - 1
-            )
-
-        if key is None:
-            keys = []
-            for k, x in enumerate(inputs):
-                fitting = [name for name, value in item.items() if fits(value, x)]
-                if len(fitting) != 1 or fitting[0] in keys:
-                    raise ValueError(
-                        f"the pool's items are dicts with {', '.join(map(repr, item))}; {len(fitting)} of them"
-                        f" ({', '.join(map(repr, fitting)) or 'none'}) have the shape of input {k},"
-                        f" {tuple(x.shape[1:])}: say which one is meant, pool_key={(fitting or list(item))[0]!r}"
-                        + (", or a tuple of names" if n > 1 else "")
-                    )
-                keys.append(fitting[0])
-        else:
-            keys = list(key) if isinstance(key, (tuple, list)) else [key]
-            if len(keys) != n or any(k not in item for k in keys):
-                raise ValueError(
-                    f"pool_key={key!r} doesn't name {n} of the pool's entries; there are {', '.join(map(repr, item))}"
-                )
-        return tuple(item[k] for k in keys)
-    if key is not None:
-        raise TypeError(f"pool_key={key!r} is for pools of dicts; this pool's items are of type {type(item).__name__}")
-    if isinstance(item, (tuple, list)) and any(isinstance(part, Tensor) or hasattr(part, "__array__") for part in item):
-        return tuple(item[:n])
-    return (item,)
-
-
-def _joined_points(parts: list, x: Tensor) -> Tensor:
-    "Single points are stacked, batches of points are joined"
-    parts = [read_tensor(p, f"pool item {i}") for i, p in enumerate(parts)]
-    shapes = sorted({tuple(p.shape[1:] if p.ndim == x.ndim else p.shape) for p in parts})
-    if len(shapes) > 1 or len({p.ndim for p in parts}) > 1:
-        raise ValueError(
-            f"the pool holds points of shapes {', '.join(map(str, shapes))}, the inputs are {tuple(x.shape[1:])}; they"
-            " must agree"
-        )
-    return torch.cat(parts) if parts[0].ndim == x.ndim else torch.stack(parts)
-
-
-def _in_order(loader: DataLoader) -> DataLoader:
-    "The same data without the shuffling, and without drawing from the global random generator"
-
-    def ordered(sampler):
-        if (
-            isinstance(sampler, RandomSampler)
-            and not sampler.replacement
-            and sampler.num_samples == len(sampler.data_source)
-        ):
-            return SequentialSampler(sampler.data_source)
-        if isinstance(sampler, SubsetRandomSampler):
-            return list(sampler.indices)
-        if hasattr(sampler, "generator") and sampler.generator is None:
-            sampler = copy.copy(sampler)
-            sampler.generator = torch.Generator()
-        return sampler
-
-    how = dict(
-        collate_fn=loader.collate_fn,
-        num_workers=loader.num_workers,
-        worker_init_fn=loader.worker_init_fn,
-        generator=torch.Generator(),
-    )
-    if isinstance(loader.dataset, IterableDataset):
-        return DataLoader(loader.dataset, batch_size=loader.batch_size, **how)
-    if loader.batch_sampler is None:
-        return DataLoader(loader.dataset, batch_size=None, sampler=ordered(loader.sampler), **how)
-    if type(loader.batch_sampler) is BatchSampler:
-        return DataLoader(
-            loader.dataset,
-            batch_size=loader.batch_sampler.batch_size,
-            sampler=ordered(loader.batch_sampler.sampler),
-            **how,
-        )
-    return DataLoader(loader.dataset, batch_sampler=ordered(loader.batch_sampler), **how)
+    return tuple(p.detach().to(x) for p, x in zip(parts, inputs, strict=True))

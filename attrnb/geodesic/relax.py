@@ -19,11 +19,19 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..core import TargetScore, read_tensor, real_number, refuse_not_finite, unflatten_features, whole_number
+from attrnb.core import (
+    TargetScore,
+    read_tensor,
+    real_number,
+    refuse_not_finite,
+    renamed,
+    unflatten_features,
+    whole_number,
+)
 from .integrals import _whole_numbers
 from ..paths import _quadrature_there
 
-# %% ../../nbs/geodesic/60_relax.ipynb #ef282da7
+# %% ../../nbs/geodesic/60_relax.ipynb #0e1b5934
 class _PlainAttention:
     """Attention by the kernel that can be differentiated twice, while any thread is inside; the choice belongs to
     the process, so the first sets it and the last puts it back
@@ -32,14 +40,14 @@ class _PlainAttention:
     def __init__(self):
         self.lock, self.inside, self.choice = threading.Lock(), 0, None
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         with self.lock:
             if not self.inside:
                 self.choice = sdpa_kernel(SDPBackend.MATH)
                 self.choice.__enter__()
             self.inside += 1
 
-    def __exit__(self, *error):
+    def __exit__(self, *error) -> None:
         with self.lock:
             self.inside -= 1
             if not self.inside:
@@ -69,7 +77,7 @@ def _differentiable_twice() -> Iterator[None]:
                 " rounds=0 and max_iterations=0 for the path as it starts, or replace the operation by a smooth one"
             ) from error
 
-
+# %% ../../nbs/geodesic/60_relax.ipynb #e2b17cd3
 def _slope(scores: Tensor, points: Tensor) -> Tensor | None:
     "Gradient of the scores at the points, to be differentiated again; None if there is none"
     if not scores.requires_grad:
@@ -89,52 +97,17 @@ def _slope(scores: Tensor, points: Tensor) -> Tensor | None:
             todo += [after for after, _ in node.next_functions]
     return slope
 
-
-def path_energy(
-    score: TargetScore,  # the score, with its chunk size
-    path: Tensor,  # (paths, corners, features)
-    example: Tensor,  # (paths,) whose target and further arguments count
-    n_nodes: int = 4,  # Gauss nodes per segment; fewer let a segment jump over a ridge
-    floor: Tensor | float = 0.0,  # (paths,) steepness that flat regions have at least, added in squares
-    # raise where the energy is not finite; False spares waiting for the device, and the caller looks
-    check: bool = True,
-) -> tuple[Tensor, Tensor]:
-    """Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and
-    its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the
-    only one that can be differentiated twice. Raises TypeError or ValueError for a path that is no floating point
-    tensor (paths, corners, features) with segments, examples that there aren't, n_nodes below 1 and a floor that
-    is no number; ValueError where the score's gradient is not finite, doesn't depend on the path or can't be
-    differentiated again, and where rows influence each other. Equation: energy.
-    """
-    path, n_nodes = read_tensor(path, "path"), whole_number(n_nodes, "n_nodes")
-    if path.ndim != 3 or path.shape[1] < 2 or 0 in path.shape or not path.is_floating_point():
-        raise ValueError(
-            "path must be a floating point tensor (paths, corners, features) with at least 2 corners, got"
-            f" {tuple(path.shape)} {path.dtype}"
-        )
-    example = _whole_numbers(example, "example", score.n_examples, "examples").to(path.device)
-    if example.shape != path.shape[:1]:
-        raise ValueError(f"example has shape {tuple(example.shape)} for {len(path)} paths; it must be ({len(path)},)")
-    floor = read_tensor(floor, "floor") if isinstance(floor, Tensor) else real_number(floor, "floor", low=0)
-    if isinstance(floor, Tensor) and (floor.shape not in ((), path.shape[:1]) or not (floor >= 0).all()):
-        raise ValueError(
-            f"floor has shape {tuple(floor.shape)} for {len(path)} paths; accepted: one number of at least 0, or"
-            f" ({len(path)},) of them"
-        )
-    return _energy(score, path, example, n_nodes, floor, check)
-
-
-def _energy(score, path, example, n_nodes=4, floor=0.0, check=True) -> tuple[Tensor, Tensor]:
+# %% ../../nbs/geodesic/60_relax.ipynb #5c152758
+def _energy(score, path, example, n_nodes=4, least_steepness=0.0, check=True) -> tuple[Tensor, Tensor]:
     "`path_energy` of arguments that are known to be right"
     with torch.inference_mode(False):
         path = path.detach().clone()
         nodes, weights = _quadrature_there(n_nodes, "gausslegendre", path)
         n_paths, n_segments = path.shape[0], path.shape[1] - 1
-        floor = (floor.to(path) if isinstance(floor, Tensor) else path.new_full((), floor)).expand(
-            n_paths
-        ).square() + torch.finfo(path.dtype).tiny
+        least = torch.as_tensor(least_steepness).to(path).expand(n_paths).square() + torch.finfo(path.dtype).tiny
         energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)
-        rows = len(range(*score.chunks(n_paths * n_segments * n_nodes)[0].indices(n_paths * n_segments * n_nodes)))
+        n_rows = n_paths * n_segments * n_nodes
+        rows = len(range(*score.chunks(n_rows)[0].indices(n_rows)))
     for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
         owner, place = segment // n_segments, segment % n_segments
         with torch.inference_mode(False), torch.enable_grad(), _differentiable_twice():
@@ -146,7 +119,7 @@ def _energy(score, path, example, n_nodes=4, floor=0.0, check=True) -> tuple[Ten
             slope = _slope(scores, points)
             score.check_dependence([slope])
             score.check_rows(parts, rows_of, scores)
-            steepness = (slope.square().sum(1).reshape(-1, n_nodes) + floor[owner, None]).sqrt()
+            steepness = (slope.square().sum(1).reshape(-1, n_nodes) + least[owner, None]).sqrt()
             part = n_segments * ((steepness * weights).sum(1).square() * step.square().sum(1))
             (pull,) = torch.autograd.grad(part.sum(), ends)
         score.gradient_evaluations += len(points)
@@ -158,12 +131,51 @@ def _energy(score, path, example, n_nodes=4, floor=0.0, check=True) -> tuple[Ten
     return energy, gradient
 
 
-def _refuse_energy(finite: Tensor, example: Tensor):
+def _refuse_energy(finite: Tensor, example: Tensor) -> None:
     "Raise ValueError naming the examples whose paths (paths,) have no finite energy"
     if not finite.all():
         raise ValueError(
             f"the gradient along the path holds NaN or infinity in examples {example[~finite].unique()[:8].tolist()}"
         )
+
+# %% ../../nbs/geodesic/60_relax.ipynb #193e706a
+@renamed(floor="least_steepness")
+def path_energy(
+    score: TargetScore,  # the score, with its chunk size
+    path: Tensor,  # (paths, corners, features)
+    example: Tensor,  # (paths,) whose target and further arguments count
+    n_nodes: int = 4,  # Gauss nodes per segment; fewer let a segment jump over a ridge
+    # (paths,) steepness that flat regions have at least, added in squares
+    least_steepness: Tensor | float = 0.0,
+    # raise where the energy is not finite; False spares waiting for the device, and the caller looks
+    check: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and
+    its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the
+    only one that can be differentiated twice. Raises TypeError or ValueError for a path that is no floating point
+    tensor (paths, corners, features) with segments, examples that there aren't, n_nodes below 1 and a least_steepness
+    that is no number; ValueError where the score's gradient is not finite, doesn't depend on the path or can't be
+    differentiated again, and where rows influence each other. Equation: energy.
+    """
+    path, n_nodes = read_tensor(path, "path"), whole_number(n_nodes, "n_nodes")
+    if path.ndim != 3 or path.shape[1] < 2 or 0 in path.shape or not path.is_floating_point():
+        raise ValueError(
+            "path must be a floating point tensor (paths, corners, features) with at least 2 corners, got"
+            f" {tuple(path.shape)} {path.dtype}"
+        )
+    example = _whole_numbers(example, "example", score.n_examples, "examples").to(path.device)
+    if example.shape != path.shape[:1]:
+        raise ValueError(f"example has shape {tuple(example.shape)} for {len(path)} paths; it must be ({len(path)},)")
+    if not isinstance(least_steepness, Tensor):
+        least_steepness = real_number(least_steepness, "least_steepness", low=0)
+    else:
+        flat = read_tensor(least_steepness, "least_steepness")
+        if flat.shape not in ((), path.shape[:1]) or not (flat >= 0).all():
+            raise ValueError(
+                f"least_steepness has shape {tuple(flat.shape)} for {len(path)} paths; accepted: one number of at least"
+                f" 0, or ({len(path)},) of them"
+            )
+    return _energy(score, path, example, n_nodes, least_steepness, check)
 
 # %% ../../nbs/geodesic/60_relax.ipynb #bd59355d
 def sine_basis(
@@ -201,7 +213,7 @@ class _Bends:
     like: tuple[Tensor, ...]  # inputs, for their shapes
     resolution: int | None  # rows and columns of the coarse grid on which images bend; None: every pixel
 
-    def coarse_shapes(self):
+    def coarse_shapes(self) -> list:
         return [
             (
                 (*t.shape[1:-2], min(self.resolution, t.shape[-2]), min(self.resolution, t.shape[-1]))
@@ -211,7 +223,7 @@ class _Bends:
             for t in self.like
         ]
 
-    def zeros(self):
+    def zeros(self) -> Tensor:
         return self.start.new_zeros(
             len(self.start), self.basis.shape[1], sum(math.prod(s) for s in self.coarse_shapes())
         )
@@ -221,7 +233,7 @@ class _Bends:
         if self.resolution:
             parts = coefficients.split([math.prod(s) for s in self.coarse_shapes()], 2)
             fine = []
-            for part, coarse, t in zip(parts, self.coarse_shapes(), self.like):
+            for part, coarse, t in zip(parts, self.coarse_shapes(), self.like, strict=True):
                 if coarse == t.shape[1:]:
                     fine.append(part)
                     continue
@@ -233,7 +245,54 @@ class _Bends:
             [start[:, :1], start[:, 1:-1] + torch.einsum("kj,bjd->bkd", self.basis, coefficients), start[:, -1:]], 1
         )
 
-# %% ../../nbs/geodesic/60_relax.ipynb #a89b3bfd
+# %% ../../nbs/geodesic/60_relax.ipynb #dab97d26
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(1)
+
+
+def _times(a: Tensor, b: Tensor) -> Tensor:
+    "Numbers (problems,) times tensors (problems, ...)"
+    return a.reshape(-1, *[1] * (b.ndim - 1)) * b
+
+
+def _uphill(gradient: Tensor, memory: list, first_step: Tensor) -> Tensor:
+    """The inverse Hessian times the gradient by L-BFGS's two loops over the steps remembered (step, change of the
+    gradient, 1 / their product or 0); the first step times the gradient where that doesn't go uphill
+    """
+    direction, alphas, scale = gradient.clone(), [], first_step
+    scaled = torch.zeros_like(first_step, dtype=torch.bool)
+    for s, y, r in reversed(memory):
+        alphas.append(r * _dot(s, direction))
+        direction -= _times(alphas[-1], y)
+        scale = torch.where(~scaled & (r > 0), _dot(s, y) / _dot(y, y).clamp(min=1e-30), scale)
+        scaled |= r > 0
+    direction = _times(scale, direction)
+    for (s, y, r), alpha in zip(memory, reversed(alphas), strict=True):
+        direction += _times(alpha - r * _dot(y, direction), s)
+    wrong = -_dot(direction, gradient) >= 0
+    return torch.where(wrong.reshape(-1, *[1] * (gradient.ndim - 1)), _times(first_step, gradient), direction)
+
+
+def _step_down(function: Callable, at: tuple[Tensor, Tensor, Tensor], direction: Tensor, active: Tensor) -> tuple:
+    "z, value and gradient after a step against the direction, shortened until it lowers the value; who found none"
+    z, value, gradient = at
+    slope = -_dot(direction, gradient)
+    step, todo, new = torch.ones_like(value), active & (slope < 0), tuple(t.clone() for t in at)
+    for _ in range(10):
+        rows = todo.nonzero().flatten()
+        if not len(rows):
+            break
+        trial = z[rows] - _times(step[rows], direction[rows])
+        trial_value, trial_gradient = function(trial, rows)
+        accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]
+        # torch.where: a mask would wait for the device
+        for kept, tried in zip(new, (trial, trial_value, trial_gradient), strict=True):
+            kept[rows] = torch.where(accepted.reshape(-1, *[1] * (tried.ndim - 1)), tried, kept[rows])
+        todo[rows] = ~accepted
+        step[rows] = torch.where(accepted, step[rows], 0.3 * step[rows])
+    return *new, todo
+
+# %% ../../nbs/geodesic/60_relax.ipynb #82884524
 def _values_there(function: Callable, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     "Values and gradients that the function returns, whose shapes are checked"
     if not callable(function):
@@ -251,7 +310,8 @@ def _values_there(function: Callable, z: Tensor, rows: Tensor) -> tuple[Tensor, 
         )
     return found
 
-
+# %% ../../nbs/geodesic/60_relax.ipynb #4e0dc638
+@renamed(tolerance="relaxation_tolerance")
 def minimise_batch(
     function: Callable,  # (z (rows, ...), rows (rows,)) -> values (rows,), gradients shaped as z
     start: Tensor,  # (problems, ...) one independent problem per row
@@ -259,7 +319,8 @@ def minimise_batch(
     # value; but no first step aims below zero
     reach: Tensor,
     max_iterations: int = 40,  # at most
-    tolerance: float = 1e-3,  # a problem is finished after two steps that improve it by less than this fraction
+    # a problem is finished after two steps that improve it by less than this fraction
+    relaxation_tolerance: float = 1e-3,
     history: int = 10,  # steps remembered
 ) -> tuple[Tensor, Tensor]:
     """The smallest values found, by L-BFGS with backtracking, for all problems at once but independently: z shaped
@@ -268,64 +329,30 @@ def minimise_batch(
     and values that are not finite at the start.
     """
     max_iterations, history = whole_number(max_iterations, "max_iterations", 0), whole_number(history, "history", 0)
-    tolerance = real_number(tolerance, "tolerance", low=0)
+    real_number(relaxation_tolerance, "relaxation_tolerance", low=0)
     start, reach = read_tensor(start, "start"), read_tensor(reach, "reach")
     if not start.is_floating_point() or start.ndim < 2 or reach.shape != start.shape[:1]:
         raise ValueError(
             f"start has shape {tuple(start.shape)}, {start.dtype}, and reach {tuple(reach.shape)}; accepted: floating"
             " point numbers (problems, ...) and (problems,)"
         )
+    every, tiny = torch.arange(len(start), device=start.device), torch.finfo(start.dtype).tiny
     z = start.clone()
-    every = torch.arange(len(z), device=z.device)
     value, gradient = _values_there(function, z, every)
     refuse_not_finite(value + reach, "the function's value at the start, or reach,")
-    tiny = torch.finfo(z.dtype).tiny
-    first_step = (reach / value.clamp(min=tiny)).minimum(value / gradient.square().flatten(1).sum(1).clamp(min=tiny))
-    memory, slow = [], torch.zeros_like(every)
-    active = torch.ones_like(every, dtype=torch.bool)
-
-    def dot(a, b):
-        return (a * b).flatten(1).sum(1)
-
-    def times(a, b):
-        return a.reshape(-1, *[1] * (z.ndim - 1)) * b
-
+    first_step = (reach / value.clamp(min=tiny)).minimum(value / _dot(gradient, gradient).clamp(min=tiny))
+    memory, slow, active = [], torch.zeros_like(every), torch.ones_like(every, dtype=torch.bool)
     for _ in range(max_iterations):
-        direction, alphas, scale, scaled = gradient.clone(), [], first_step, torch.zeros_like(active)
-        for s, y, r in reversed(memory):
-            alphas.append(r * dot(s, direction))
-            direction -= times(alphas[-1], y)
-            scale = torch.where(~scaled & (r > 0), dot(s, y) / dot(y, y).clamp(min=1e-30), scale)
-            scaled |= r > 0
-        direction = times(scale, direction)
-        for (s, y, r), alpha in zip(memory, reversed(alphas)):
-            direction += times(alpha - r * dot(y, direction), s)
-        slope = -dot(direction, gradient)
-        uphill = slope >= 0
-        direction = torch.where(uphill.reshape(-1, *[1] * (z.ndim - 1)), times(first_step, gradient), direction)
-        slope = -dot(direction, gradient)
-        step, todo = torch.ones_like(value), active & (slope < 0)
-        new_z, new_value, new_gradient = z.clone(), value.clone(), gradient.clone()
-        for _ in range(10):
-            rows = todo.nonzero().flatten()
-            if not len(rows):
-                break
-            trial = z[rows] - times(step[rows], direction[rows])
-            trial_value, trial_gradient = function(trial, rows)
-            accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]
-            # torch.where: a mask would wait for the device
-            for kept, new in ((new_z, trial), (new_value, trial_value), (new_gradient, trial_gradient)):
-                kept[rows] = torch.where(accepted.reshape(-1, *[1] * (new.ndim - 1)), new, kept[rows])
-            todo[rows] = ~accepted
-            step[rows] = torch.where(accepted, step[rows], 0.3 * step[rows])
+        direction = _uphill(gradient, memory, first_step)
+        new_z, new_value, new_gradient, stuck = _step_down(function, (z, value, gradient), direction, active)
         s, y = new_z - z, new_gradient - gradient
-        curvature = dot(s, y)
-        good = curvature > 1e-10 * (dot(s, s) * dot(y, y)).sqrt()
-        r = torch.where(good, 1 / curvature.clamp(min=torch.finfo(z.dtype).tiny), 0.0)
-        memory = [*memory, (times(good, s), times(good, y), r)][-history:] if history else []
-        slow = torch.where(value - new_value < tolerance * new_value, slow + 1, 0)
+        curvature = _dot(s, y)
+        good = curvature > 1e-10 * (_dot(s, s) * _dot(y, y)).sqrt()
+        r = torch.where(good, 1 / curvature.clamp(min=tiny), 0.0)
+        memory = [*memory, (_times(good, s), _times(good, y), r)][-history:] if history else []
+        slow = torch.where(value - new_value < relaxation_tolerance * new_value, slow + 1, 0)
         z, value, gradient = new_z, new_value, new_gradient
-        active &= ~todo & (slow < 2)
+        active &= ~stuck & (slow < 2)
         if not active.any():
             break
     return z, value

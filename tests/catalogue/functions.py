@@ -502,7 +502,7 @@ rows.settings(
 rows.settings(
     "path_energy",
     lambda **k: path_energy(score, corners, torch.arange(3), **k),
-    "floor",
+    "least_steepness",
     REAL | dict(negative=-1.0, negatives=-torch.ones(3), nans=torch.ones(3) * NAN),
     "geodesic",
 )
@@ -540,7 +540,7 @@ rows.settings(
 rows.settings(
     "minimise_batch",
     lambda **k: minimise_batch(square, x, torch.ones(3), **k),
-    "tolerance",
+    "relaxation_tolerance",
     REAL | dict(negative=-1.0),
     "geodesic",
     inf=SKIP,

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from attrnb.core import ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
+from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, PathFamily, PathSearch, PublishedGeodesicIG
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
 
@@ -76,8 +76,8 @@ OBJECTS = dict(
 SETTINGS = dict(
     ig=dict(n_steps=4),
     neflag=dict(n_points=2, search_steps=2),
-    knn=dict(n_steps=2, tolerance=None),
-    svi=dict(n_steps=3, rounds=1, n_points=4, max_iterations=2, integral_tolerance=None),
+    knn=dict(n_steps=2, integral_tolerance=None),
+    svi=dict(n_segments=3, rounds=1, n_points=4, max_iterations=2, integral_tolerance=None),
     eq={},
 )
 NAMES = dict(
@@ -847,7 +847,8 @@ for key in OBJECTS:
     rows.settings(key, call, "internal_batch_size", optional, "core")
 for key in ("ig", "knn", "svi"):
     call = functools.partial(on_table, key)
-    rows.settings(key, call, "n_steps", WHOLE, OWNER[key], none=SKIP if key == "svi" else None, zero=refused("n_steps"))
+    nodes = "n_segments" if key == "svi" else "n_steps"
+    rows.settings(key, call, nodes, WHOLE, OWNER[key], zero=refused(nodes))
     rows.settings(key, call, "method", CHOICE | dict(tuple=("gausslegendre",), dict={}), "paths")
 rows.add("ig.n_steps.huge", lambda: on_table("ig", n_steps=10**30), refused("n_steps"), "paths")
 rows.add(
@@ -1040,32 +1041,28 @@ rows.settings("knn", functools.partial(made, "knn"), "weight", CHOICE, "geodesic
 rows.settings(
     "knn",
     functools.partial(on_table, "knn"),
-    "tolerance",
+    "integral_tolerance",
     {k: v for k, v in POSITIVE.items() if k not in ("none", "zero")},
     "geodesic",
 )
 svi = functools.partial(on_table, "svi")
-for name in ("rounds", "n_points", "dimensions", "n_samples", "max_iterations"):
+searched = lambda **k: GeodesicIGSVI(table, search=PathSearch(**k)).attribute(t, target=1, **SETTINGS["svi"])
+spread = lambda **k: GeodesicIGSVI(table, family=PathFamily(**k)).attribute(t, target=1, **SETTINGS["svi"])
+for name, make in dict(rounds=svi, n_points=svi, dimensions=searched, n_samples=spread, max_iterations=svi).items():
     least_zero = {k: v for k, v in WHOLE.items() if k != "zero" or name not in ("rounds", "max_iterations")}
+    rows.settings("svi", make, name, least_zero, "geodesic")
+for name, make in dict(resolution=svi, n_modes=searched).items():
+    rows.settings("svi", make, name, {k: v for k, v in WHOLE.items() if k != "none"}, "geodesic")
+for name, make in dict(spread=searched, temperature=spread, prior_scale=spread).items():
+    rows.settings("svi", make, name, POSITIVE, "geodesic")
+for name, make in dict(least_steepness=searched, relaxation_tolerance=svi, slack=searched).items():
     rows.settings(
         "svi",
-        functools.partial(svi, stochastic=True, rounds=0) if name == "n_samples" else svi,
-        name,
-        least_zero,
-        "geodesic",
-    )
-for name in ("resolution", "n_modes"):
-    rows.settings("svi", functools.partial(svi), name, {k: v for k, v in WHOLE.items() if k != "none"}, "geodesic")
-for name in ("spread", "temperature", "prior_scale"):
-    rows.settings("svi", functools.partial(svi, stochastic=name != "spread"), name, POSITIVE, "geodesic")
-for name in ("floor", "tolerance", "slack"):
-    rows.settings(
-        "svi",
-        svi,
+        make,
         name,
         {k: v for k, v in POSITIVE.items() if k != "zero"},
         "geodesic",
-        **({} if name == "floor" else dict(inf=refused(name) | right())),
+        **({} if name == "least_steepness" else dict(inf=refused(name) | right())),
     )
 rows.settings(
     "svi",
@@ -1075,7 +1072,7 @@ rows.settings(
     "geodesic",
     inf=refused("integral_tolerance") | right(),
 )
-published = functools.partial(svi, published=True)
+published = lambda **k: PublishedGeodesicIG(table).attribute(t, target=1, **(dict(n_steps=3, num_iterations=3) | k))
 rows.settings("svi", published, "num_iterations", WHOLE, "geodesic", zero=refused("num_iterations") | right())
 rows.settings("svi", published, "learning_rate", POSITIVE, "geodesic")
 rows.settings("svi", published, "beta", {k: v for k, v in REAL.items()}, "geodesic")
