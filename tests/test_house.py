@@ -77,16 +77,6 @@ def test_room_imports_only_from_below(name):
 MOST_LINES, MOST_IN_A_CELL, MOST_BETWEEN_RUNS = 450, 60, 120
 NOT_YET = {  # what is still larger, and why
     "equilibrium": "its capture is rewritten next, and then keeps the budgets",
-    "geodesic.integrals": "to be cut",
-    "geodesic.graph": "to be cut",
-    "geodesic.pool": "to be cut",
-    "geodesic.routes": "to be cut",
-    "geodesic.knn": "to be cut",
-    "geodesic.relax": "to be cut",
-    "geodesic.search": "to be cut",
-    "geodesic.family": "to be cut",
-    "geodesic.published": "to be cut",
-    "geodesic.path": "to be cut",
     "measures.units": "to be cut",
     "measures.masking": "to be cut",
     "measures.faithfulness": "to be cut",
@@ -162,7 +152,7 @@ def test_import_has_no_side_effects():
     code = """
 import random, warnings, numpy, torch
 filters, options, state = list(warnings.filters), numpy.get_printoptions(), torch.get_rng_state()
-import captum.attr, torchvision
+import captum.attr, scipy.sparse, scipy.special, torchvision
 filters, random_state = list(warnings.filters), random.getstate()
 import importlib, pkgutil, attrnb
 for m in pkgutil.walk_packages(attrnb.__path__, 'attrnb.'):

@@ -98,14 +98,6 @@ class GeodesicIGKNN(PathAttribution):
         self._lock = threading.RLock()
         self.forget()
 
-    def _check_settings(self) -> None:
-        "Raise TypeError or ValueError for settings that can't work; they may be changed between calls"
-        if self.weight not in EDGE_WEIGHTS:
-            raise ValueError(f"weight={self.weight!r} is not known; choose one of {', '.join(EDGE_WEIGHTS)}")
-        # a point is the first of its own neighbours
-        whole_number(self.n_neighbors, "n_neighbors", 1 if isinstance(self.pool, NeighbourGraph) else 2)
-        whole_number(self.n_steiner, "n_steiner", 0)
-
     def forget(self) -> None:
         """Drop the graph and all gradients kept from earlier calls; returns None.
 
@@ -118,6 +110,16 @@ class GeodesicIGKNN(PathAttribution):
 
     def __setstate__(self, state):
         vars(self).update(state, _lock=threading.RLock())
+
+# %% ../../nbs/geodesic/50_knn.ipynb #22e3786e
+@patch
+def _check_settings(self: GeodesicIGKNN) -> None:
+    "Raise TypeError or ValueError for settings that can't work; they may be changed between calls"
+    if self.weight not in EDGE_WEIGHTS:
+        raise ValueError(f"weight={self.weight!r} is not known; choose one of {', '.join(EDGE_WEIGHTS)}")
+    # a point is the first of its own neighbours
+    whole_number(self.n_neighbors, "n_neighbors", 1 if isinstance(self.pool, NeighbourGraph) else 2)
+    whole_number(self.n_steiner, "n_steiner", 0)
 
 # %% ../../nbs/geodesic/50_knn.ipynb #c2ee1485
 def _own_graph(graph: NeighbourGraph, inputs: tuple[Tensor, ...]) -> NeighbourGraph:

@@ -168,7 +168,7 @@ def straight_path(
     return PathFindings(torch.stack([start, inputs], 1))
 
 
-_SHORT_SEARCH = dict(n_steps=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)
+_SHORT_SEARCH = dict(n_segments=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)
 _LOGIT = dict(group="captum", score="logit", seeded=True)
 _FLOOR = dict(group="floor", seeded=True)
 _CAM = _LOGIT | dict(needs=("module", "images"))
