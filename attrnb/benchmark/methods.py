@@ -133,7 +133,7 @@ def _neflag(scored, **settings):
 
 
 # a few hundred gradients an image instead of thousands
-_SHORT_SEARCH = dict(n_steps=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)
+_SHORT_SEARCH = dict(n_segments=6, rounds=0, max_iterations=3, integral_tolerance=1e-2)
 
 
 def _geodesic(scored, **settings):
