@@ -39,7 +39,8 @@ from attrnb.benchmark.methods import (
 from .team import Team
 from ..core import SCORES, ClassScore, read_path, real_number, whole_number
 from ..measures import DEFAULT_MEASURES, MEASURES, Measure
-from ..samples import LoadedModel, ShapeImages, load_model, shape_images
+from ..photographs import LoadedModel, load_model
+from ..samples import ShapeImages, shape_images
 
 # %% ../../nbs/benchmark/60_plan.ipynb #b95b2003
 DEFAULT_METHODS = (

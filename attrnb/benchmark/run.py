@@ -24,7 +24,8 @@ from .report import BenchmarkRun
 from .trial import try_plan
 from .units import Example, ReadyMethod, load_examples, one_unit
 from ..core import renamed, visible_text
-from ..samples import LoadedModel, ShapeImages
+from ..photographs import LoadedModel
+from ..samples import ShapeImages
 
 # %% ../../nbs/benchmark/90_run.ipynb #f4128e13
 def _blocks(plan: Plan) -> list[range]:
