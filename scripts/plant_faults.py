@@ -221,6 +221,7 @@ FAULTS = [
         "gradients of NaN pass",
         'refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))',
         "pass",
+        "test_gradients_that_are_not_finite_are_refused_though_the_score_is",
     ),
     Fault(
         "core-in-place",

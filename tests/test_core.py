@@ -404,6 +404,14 @@ def test_cuda_agrees_with_cpu(method):
     assert_close(result.cpu(), expected)
 
 
+def test_gradients_that_are_not_finite_are_refused_though_the_score_is():
+    x = torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    with pytest.raises(
+        ValueError, match=r"gradient with respect to input 0 holds NaN or infinity in examples \[0, 2\]"
+    ):
+        gradients(lambda x: x.abs().sqrt().sum(1), x)
+
+
 @pytest.mark.parametrize(
     "value, error, text",
     [
