@@ -773,8 +773,8 @@ FAULTS = [
     Fault(
         "measures-magnitude",
         "importance by magnitude keeps the sign",
-        'if rank == "magnitude":\n        a = a.abs()',
-        'if rank == "magnitude":\n        a = a + 0',
+        'if sign == "magnitude":\n        a = a.abs()',
+        'if sign == "magnitude":\n        a = a + 0',
         "test_curves_equal_plain_loops",
     ),
     Fault(
@@ -836,8 +836,8 @@ FAULTS = [
     Fault(
         "measures-draws",
         "all random orders are the same",
-        'maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))',
-        'maps = (random_map(x, settings.get("unit", 1), seed) for _ in range(draws))',
+        'maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(n_samples))',
+        'maps = (random_map(x, settings.get("unit", 1), seed) for _ in range(n_samples))',
         "test_every_draw_of_the_floor_is_another_order",
     ),
     Fault(

@@ -312,10 +312,11 @@ MEASURES = {
         )
     },
     **{
-        f"deletion, {s}": (_faithfulness("deletion", substrate=s, steps=3), (NET, IMAGES, A), 8, 14) for s in SUBSTRATES
+        f"deletion, {s}": (_faithfulness("deletion", substrate=s, masking_steps=3), (NET, IMAGES, A), 8, 14)
+        for s in SUBSTRATES
     },
     "faithfulness_curves": (
-        _faithfulness("faithfulness_curves", ties="random", internal_batch_size=8, steps=6),
+        _faithfulness("faithfulness_curves", ties="random", internal_batch_size=8, masking_steps=6),
         (NET, IMAGES, A),
         24,
         40,
@@ -325,7 +326,7 @@ MEASURES = {
     "substrate_of": (lambda device, x: [measures.substrate_of(x, s) for s in SUBSTRATES], (IMAGES,), 0, 4),
     "random_map": (lambda device, x: measures.random_map(x, 4), (IMAGES,), 2, 2),
     "random_floor": (
-        lambda device, net, x: measures.random_floor(net, x, BALANCED, 2, unit=4, steps=4),
+        lambda device, net, x: measures.random_floor(net, x, BALANCED, 2, unit=4, masking_steps=4),
         (NET, IMAGES),
         20,
         24,
@@ -337,20 +338,22 @@ MEASURES = {
         30,
     ),
     "greedy_ceiling": (
-        lambda device, net, x: measures.greedy_ceiling(net, x, BALANCED, 3, unit=6, steps=4),
+        lambda device, net, x: measures.greedy_ceiling(net, x, BALANCED, 3, unit=6, masking_steps=4),
         (NET, IMAGES),
         30,
         40,
     ),
     "protocol_power": (
-        lambda device, net, x, a: measures.protocol_power(net, x, a, BALANCED, draws=2, rounds=2, unit=6, steps=3),
+        lambda device, net, x, a: measures.protocol_power(
+            net, x, a, BALANCED, n_samples=2, rounds=2, unit=6, masking_steps=3
+        ),
         (NET, IMAGES, A),
         50,
         60,
     ),
     "centre_map": (lambda device, x: measures.centre_map(x), (IMAGES,), 0, 1),
     "uniform_map": (lambda device, x: measures.uniform_map(x), (IMAGES,), 0, 0),
-    "pointing_game": (_twice("pointing_game", tolerance=1), (A, MASKS), 6, 4),
+    "pointing_game": (_twice("pointing_game", margin=1), (A, MASKS), 6, 4),
     "energy_inside": (_twice("energy_inside"), (A, MASKS), 6, 4),
     "outside_inside_ratio": (_twice("outside_inside_ratio"), (A, MASKS), 6, 4),
     "intersection_over_union": (
@@ -380,13 +383,13 @@ MEASURES = {
         40,
     ),
     "sensitivity_max": (
-        lambda device, net, x: measures.sensitivity_max(_explain(net), x, BALANCED, samples=3),
+        lambda device, net, x: measures.sensitivity_max(_explain(net), x, BALANCED, n_samples=3),
         (NET, IMAGES),
         40,
         60,
     ),
     "infidelity": (
-        lambda device, net, x, a: measures.infidelity(net, x, a, BALANCED, samples=5, unit=4),
+        lambda device, net, x, a: measures.infidelity(net, x, a, BALANCED, n_samples=5, unit=4),
         (NET, IMAGES, A),
         16,
         30,

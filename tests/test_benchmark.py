@@ -371,7 +371,13 @@ def test_the_arguments_are_the_fields_of_the_plan():
 def test_old_words_work_for_a_version():
     with pytest.warns(DeprecationWarning, match="masking_steps"):
         old = benchmark(methods=["saliency"], folder="old", images=2, steps=2, show_progress=False)
-    assert old.manifest["configuration"]["measures"]["deletion"]["settings"]["steps"] == 2
+    assert old.manifest["configuration"]["measures"]["deletion"]["settings"]["masking_steps"] == 2
+    with pytest.warns(
+        DeprecationWarning, match="tolerance of measure 'pointing_game.tolerance=2.' is now called margin"
+    ):
+        run = small("margin", methods=["centre"], measures=["pointing_game(tolerance=2)"], images=2)
+    described = run.manifest["configuration"]["measures"]["pointing_game(tolerance=2)"]
+    assert described["settings"] == {"margin": 2}
 
 
 @pytest.mark.parametrize(
@@ -491,7 +497,7 @@ def test_values_are_those_of_the_measures():
     a, cost = attribute_by_name("saliency", model, x, targets, score="logit")
     assert cost == dict(rows=6, gradient_rows=6)
     assert_close(torch.stack(list(run.attributions("saliency").values())), a)
-    curves = faithfulness_curves(model, x, a, targets, steps=4)
+    curves = faithfulness_curves(model, x, a, targets, masking_steps=4)
     assert_close(
         list(run.values("saliency", "deletion").values()), curves.deletion_score.tolist(), rtol=1e-5, atol=1e-6
     )
@@ -508,7 +514,10 @@ def test_every_method_and_measure_by_name_and_the_model_is_left_alone():
     state, before = torch.get_rng_state(), {k: v.clone() for k, v in model.state_dict().items()}
     chosen = {name: name for name in MEASURES}
     chosen |= {"dummy_sensitivity": ("dummy_sensitivity", dict(dummies=torch.ones(Squares(2)[0][0].shape[1:]) > 0))}
-    chosen |= {"sensitivity_max": ("sensitivity_max", dict(samples=2)), "infidelity": ("infidelity", dict(samples=2))}
+    chosen |= {
+        "sensitivity_max": ("sensitivity_max", dict(n_samples=2)),
+        "infidelity": ("infidelity", dict(n_samples=2)),
+    }
     run = small(model=model, data=Squares(2), methods=list(METHODS), measures=chosen, keep="float16")
     assert torch.equal(torch.get_rng_state(), state) and model.training
     assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
@@ -622,7 +631,7 @@ def test_measures_at_a_fraction_share_their_rows_in_a_run():
 
 
 def test_measures_that_explain_again_or_draw_do_not_depend_on_the_batch():
-    wanted = dict(methods=["saliency", "neflag(n_points=2)"], measures=["sensitivity_max(samples=2)", "infidelity"])
+    wanted = dict(methods=["saliency", "neflag(n_points=2)"], measures=["sensitivity_max(n_samples=2)", "infidelity"])
     runs = [small(f"{size}", batch_size=size, **wanted) for size in (1, 4)]
     for method in runs[0].methods:
         for measure in runs[0].measures:
@@ -836,9 +845,9 @@ class Counting(nn.Module):
         (dict(methods=[3]), TypeError, "names are written as text"),
         (dict(methods={3: "saliency"}), TypeError, "label of a method"),
         (dict(measures=3), TypeError, "measures must be names"),
-        (dict(measures=["deletion(steps=0)"]), ValueError, "steps"),
+        (dict(measures=["deletion(masking_steps=0)"]), ValueError, "steps"),
         (dict(measures=["deletion(stepz=4)"]), ValueError, "did you mean steps"),
-        (dict(measures=["pointing_game(tolerance='a')"]), ValueError, "pointing_game"),
+        (dict(measures=["pointing_game(margin='a')"]), ValueError, "pointing_game"),
         (dict(measures={"own": lambda: 3}), ValueError, "can't be called as function"),
         (dict(measures={"own": 3}), TypeError, "a measure must be"),
         (dict(measures=["energy_inside"], data=Squares(6, masks=False)), ValueError, "no example has a mask"),
@@ -846,8 +855,8 @@ class Counting(nn.Module):
         (dict(substrate=float("nan")), ValueError, "nan|NaN|finite"),
         (dict(unit=0), ValueError, "unit"),
         (dict(unit=float("nan"), measures=["energy_inside"]), ValueError, "unit"),
-        (dict(sign="abs", measures=["energy_inside"]), ValueError, "rank"),
-        (dict(sign="abs"), ValueError, "rank"),
+        (dict(sign="abs", measures=["energy_inside"]), ValueError, "sign"),
+        (dict(sign="abs"), ValueError, "sign"),
         (dict(target=1.5), TypeError, "class number"),
         (dict(target=True), TypeError, "class number"),
         (dict(target=-1), ValueError, "counted from 0"),

@@ -869,7 +869,7 @@ def test_models_that_return_probabilities_already(link, logits):
     net.weight.data.copy_(6 * torch.eye(logits, 6))
     x, t = torch.eye(6)[:3] + 0.2, [k % logits for k in range(3)]
     ends = nn.Sequential(net, link).eval()
-    settings = dict(unit="element", steps=6)
+    settings = dict(unit="element", masking_steps=6)
     want = insertion(lambda z: link(net(z)), x, x, t, **settings)
     assert_close(insertion(ends, x, x, t, score="output", **settings), want)
     value, said = told(lambda: insertion(ends, x, x, t, score="probability", **settings), ValueError)
@@ -1297,11 +1297,11 @@ class Corner(nn.Module):
 
 @pytest.mark.parametrize("flat", [0.0, 1.0, -3.0])
 def test_a_map_without_opinion_is_no_good_explanation(flat):
-    net, x, how = Corner().eval(), numbers(8, 3, 32, 32).abs(), dict(unit=8, steps=16)
+    net, x, how = Corner().eval(), numbers(8, 3, 32, 32).abs(), dict(unit=8, masking_steps=16)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = [deletion(net, x, torch.full_like(x, flat), t, **how).mean().item() for t in (0, 1)]
-        floor = [random_floor(net, x, t, draws=8, measure="deletion", **how).mean().item() for t in (0, 1)]
+        floor = [random_floor(net, x, t, n_samples=8, measure="deletion", **how).mean().item() for t in (0, 1)]
     announced = any(re.search("tie|equal", str(w.message)) for w in said)
     assert announced or max(abs(a - b) for a, b in zip(found, floor, strict=True)) < 2
 
@@ -1311,7 +1311,7 @@ def test_deletion_removes_a_pixel_with_all_its_channels(channels):
     x = numbers(2, channels, 6, 6).abs() + 0.1
     kept = torch.stack(
         [
-            faithfulness_curves(lambda z: (z != 0).float().sum((2, 3)), x, x, c, steps=36).deletion
+            faithfulness_curves(lambda z: (z != 0).float().sum((2, 3)), x, x, c, masking_steps=36).deletion
             for c in range(channels)
         ]
     )
@@ -1335,12 +1335,16 @@ def test_a_cascade_of_a_copy():
 def test_sensitivity_of_targets_as_tuples(target):
     target = [tuple(t) for t in target] if isinstance(target, list) else target
     x = numbers(2, 7, 4).abs()
-    assert sensitivity_max(PathIntegratedGradients(lambda z: z.cumsum(1)).attribute, x, target, samples=2).shape == (2,)
+    assert sensitivity_max(PathIntegratedGradients(lambda z: z.cumsum(1)).attribute, x, target, n_samples=2).shape == (
+        2,
+    )
 
 
 @pytest.mark.parametrize("target", [np.array([0, 2]), torch.tensor([0, 2]), [0, 2], 1, np.int64(1)])
 def test_sensitivity_of_targets(target):
-    assert sensitivity_max(PathIntegratedGradients(mlp(4, 3)).attribute, numbers(2, 4), target, samples=2).shape == (2,)
+    assert sensitivity_max(PathIntegratedGradients(mlp(4, 3)).attribute, numbers(2, 4), target, n_samples=2).shape == (
+        2,
+    )
 
 
 # ---------------------------------------------------------------------------- 11. in place, in inference

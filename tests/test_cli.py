@@ -204,7 +204,7 @@ def test_bench_on_photographs_goes_on_where_it_was(photo, random_squeezenet, cap
         "--methods",
         "saliency, grad-cam, random",
         "--measures",
-        "deletion(steps=2), energy_inside",
+        "deletion(masking_steps=2), energy_inside",
         "--keep",
         "float16",
         "--reference",
@@ -242,7 +242,7 @@ def test_bench_on_photographs_goes_on_where_it_was(photo, random_squeezenet, cap
         (["--device", "quantum"], "quantum"),
         (["--keep", "int8"], "float16"),
         (["--methods", "neflag(n_pointz=3)"], "did you mean n_points"),
-        (["--methods", "saliency", "--measures", "deletion(steps=0)"], "steps"),
+        (["--methods", "saliency", "--measures", "deletion(masking_steps=0)"], "steps"),
         (["--methods", "saliency", "--substrate", "white"], "substrate"),
         (["--methods", "saliency", "--unit", "0"], "unit"),
         (["--methods", "saliency", "--unit", "half"], "unit"),
@@ -339,7 +339,7 @@ def test_scores_of_the_command_line(capsys):
                 "--methods",
                 "saliency",
                 "--measures",
-                "insertion(steps=2)",
+                "insertion(masking_steps=2)",
                 "--score",
                 "sigmoid",
                 "--out",
@@ -383,7 +383,7 @@ def test_a_terminal_without_arrows(encoding, monkeypatch):
                     "--methods",
                     "saliency",
                     "--measures",
-                    "insertion(steps=2)",
+                    "insertion(masking_steps=2)",
                     "--out",
                     "run",
                     "--quiet",
@@ -393,7 +393,7 @@ def test_a_terminal_without_arrows(encoding, monkeypatch):
         )
     output.flush()
     printed = output.buffer.getvalue().decode(encoding)
-    assert ("insertion(steps=2) ↑" if encoding == "utf-8" else "insertion(steps=2) ^") in printed
+    assert ("insertion(masking_steps=2) ↑" if encoding == "utf-8" else "insertion(masking_steps=2) ^") in printed
     assert "↑" in Path("run/table.md").read_text(encoding="utf-8")
 
 
@@ -416,7 +416,7 @@ def test_escape_sequences_in_file_names_do_not_reach_the_terminal(photo, random_
                 "--methods",
                 "saliency",
                 "--measures",
-                "insertion(steps=2)",
+                "insertion(masking_steps=2)",
                 "--out",
                 "run",
                 "--quiet",

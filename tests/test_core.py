@@ -1084,7 +1084,13 @@ def test_gradients_that_foreign_code_accumulates_are_put_back(tmp_path):
         return inputs.grad
 
     benchmark(
-        net, [(i, 0) for i in x], {"saliency": saliency}, ["deletion"], tmp_path / "run", steps=2, show_progress=False
+        net,
+        [(i, 0) for i in x],
+        {"saliency": saliency},
+        ["deletion"],
+        tmp_path / "run",
+        masking_steps=2,
+        show_progress=False,
     )
     batch_independence(lambda inputs, target: saliency(net, inputs, target), x, torch.tensor([0, 1]))
     assert all(p.grad is None for p in net.parameters())

@@ -168,7 +168,13 @@ def test_curves_equal_plain_loops(problem, rank, steps, until, substrate, chunk)
     units = max(slow_units(tuple(x.shape[1:]), unit).values()) + 1
     assume(round(units * until) > 0)
     common = dict(
-        unit=unit, rank=rank, steps=steps, until=until, substrate=substrate, internal_batch_size=chunk, ties="position"
+        unit=unit,
+        sign=rank,
+        masking_steps=steps,
+        until=until,
+        substrate=substrate,
+        internal_batch_size=chunk,
+        ties="position",
     )
     curves = faithfulness_curves(forward, x, a, target, **common)
     assert_close(curves.deletion, slow[0])
@@ -202,6 +208,31 @@ def test_measures_at_a_fraction_share_their_rows(of, fraction, chunk):
     assert counting.rows - 1 == 3 * (1 + 2 * fractions)
     assert top.outputs("whole").shape == (3, 1, 4) and top.outputs("kept").shape == (3, fractions, 4)
     assert_close(top.outputs("whole")[:, 0], model(x))
+
+
+def test_old_words_are_taken_for_a_version():
+    net, x, a = convolutional(), numbers(2, 3, 8, 8), numbers(2, 3, 8, 8, seed=1)
+    old, new = dict(steps=3, rank="magnitude"), dict(masking_steps=3, sign="magnitude")
+    for measure in (faithfulness_curves, deletion, insertion, difference):
+        with pytest.warns(DeprecationWarning, match=f"steps of {measure.__name__}"):
+            found = measure(net, x, a, 1, **old)
+        if measure is not faithfulness_curves:
+            assert torch.equal(found, measure(net, x, a, 1, **new))
+    for measure in (comprehensiveness, sufficiency, accuracy_after_masking):
+        with pytest.warns(DeprecationWarning, match="now called sign"):
+            found = measure(net, x, a, 1, rank="magnitude")
+        assert torch.equal(found, measure(net, x, a, 1, sign="magnitude"))
+    with pytest.warns(DeprecationWarning, match="now called n_samples"):
+        floor = random_floor(net, x, 1, draws=2, **old)
+    assert torch.equal(floor, random_floor(net, x, 1, n_samples=2, **new))
+    partial = functools.partial(deletion, **old)
+    assert torch.equal(
+        random_floor(net, x, 1, measure=partial), random_floor(net, x, 1, measure="deletion", masking_steps=3)
+    )
+    with pytest.warns(DeprecationWarning, match="now called n_samples"):
+        infidelity(net, x, a, 1, samples=2)
+    with pytest.warns(DeprecationWarning, match="now called margin"):
+        pointing_game(a, a[:, 0] > 0, tolerance=1)
 
 
 def test_rows_of_any_function_are_shared_and_read_as_it_says():
@@ -247,10 +278,10 @@ def test_top_fraction_equals_plain_loops(problem, rank, fraction, chunk):
         score = dict(score="log_probability") if measure in (log_odds, cross_entropy_after_masking) else {}
         score["ties"] = "position"
         found = measure(
-            forward, x, a, target, fraction=fraction, unit=unit, rank=rank, internal_batch_size=chunk, **score
+            forward, x, a, target, fraction=fraction, unit=unit, sign=rank, internal_batch_size=chunk, **score
         )
         assert_close(found, torch.tensor(values, dtype=torch.float64), msg=measure.__name__)
-        several = measure(forward, x, a, target, fraction=[fraction, 0.0, 1.0], unit=unit, rank=rank, **score)
+        several = measure(forward, x, a, target, fraction=[fraction, 0.0, 1.0], unit=unit, sign=rank, **score)
         assert several.shape == (len(x), 3)
         assert_close(several[:, 0], found)
 
@@ -262,15 +293,15 @@ def test_segments_may_differ_between_examples():
     x, a = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(2, 3, 4, 4)
     segments = torch.stack([torch.arange(16).view(4, 4) // 8, torch.arange(16).view(4, 4)]) * 3 + 5
     forward = network(3, 4, 4)
-    together = faithfulness_curves(forward, x, a, 1, unit=segments, steps=2)
+    together = faithfulness_curves(forward, x, a, 1, unit=segments, masking_steps=2)
     assert together.fractions.shape == (2, 3)
     for i in range(2):
-        alone = faithfulness_curves(forward, x[i : i + 1], a[i : i + 1], 1, unit=segments[i], steps=2)
+        alone = faithfulness_curves(forward, x[i : i + 1], a[i : i + 1], 1, unit=segments[i], masking_steps=2)
         assert_close(together.deletion[i], alone.deletion[0])
         assert_close(together.difference_score[i], alone.difference_score[0])
     assert_close(unit_importance(a, segments)[0, :2].sum(), a[0].double().sum())
     with pytest.raises(ValueError, match="different numbers of units"):
-        deletion(forward, x, a, 1, unit=segments, steps=None)
+        deletion(forward, x, a, 1, unit=segments, masking_steps=None)
 
 
 def test_maps_without_channels_and_tables_and_sequences():
@@ -282,14 +313,16 @@ def test_maps_without_channels_and_tables_and_sequences():
     assert_close(deletion(forward, x, maps.numpy(), 0), expected)
     table, net = torch.rand(4, 6), mlp()
     a = torch.rand(4, 6)
-    assert_close(deletion(net, table, a, 0, unit=1, steps=6), deletion(net, table, a, 0, unit="element", steps=6))
+    assert_close(
+        deletion(net, table, a, 0, unit=1, masking_steps=6), deletion(net, table, a, 0, unit="element", masking_steps=6)
+    )
     groups = torch.tensor([0, 0, 1, 1, 2, 2])
-    assert deletion(net, table, a, 0, unit=groups, steps=3).shape == (4,)
+    assert deletion(net, table, a, 0, unit=groups, masking_steps=3).shape == (4,)
     sequence = torch.rand(2, 5, 3, dtype=torch.float64)
     steps = torch.arange(5)[:, None].expand(5, 3)  # all channels of a time step together
-    assert difference(network(5, 3), sequence, torch.rand(2, 5, 3), 0, unit=steps, steps=5).shape == (2,)
+    assert difference(network(5, 3), sequence, torch.rand(2, 5, 3), 0, unit=steps, masking_steps=5).shape == (2,)
     volume = torch.rand(1, 1, 3, 3, 3, dtype=torch.float64)
-    assert difference(network(1, 3, 3, 3), volume, volume, 0, unit="element", steps=4).shape == (1,)
+    assert difference(network(1, 3, 3, 3), volume, volume, 0, unit="element", masking_steps=4).shape == (1,)
     with pytest.raises(ValueError, match="patches need"):
         deletion(net, table, a, 0, unit=2)
 
@@ -309,9 +342,9 @@ def test_any_dtype_gives_float64(dtype):
 def test_integer_maps_and_no_grad_and_inference_tensors():
     net, x = mlp(), torch.rand(3, 6)
     a = torch.tensor([[5, 4, 3, 2, 1, 0]] * 3)
-    expected = deletion(net, x, a.float(), 0, steps=6)
+    expected = deletion(net, x, a.float(), 0, masking_steps=6)
     with torch.inference_mode():
-        assert_close(deletion(net, x.clone(), a, 0, steps=6), expected)
+        assert_close(deletion(net, x.clone(), a, 0, masking_steps=6), expected)
     assert not deletion(net, x.clone().requires_grad_(), a.float().requires_grad_(), 0).requires_grad
 
 
@@ -334,12 +367,12 @@ def test_counted_rows_are_those_of_the_definition():
     counting, x, a = CountingForward(mlp()), torch.rand(5, 6), torch.rand(5, 6)
     for measure, rows in ((deletion, 9), (insertion, 9), (difference, 16)):
         counting.reset()
-        measure(counting, x, a, 0, steps=8, internal_batch_size=7)
+        measure(counting, x, a, 0, masking_steps=8, internal_batch_size=7)
         # and one to see whether rows are independent
         assert counting.rows == 5 * rows + 1 and counting.largest_batch <= 7 and counting.gradient_rows == 0
         counting.reset()
         with without_probe():
-            measure(counting, x, a, 0, steps=8)
+            measure(counting, x, a, 0, masking_steps=8)
         assert counting.rows == 5 * rows
     for measure, rows in (
         (comprehensiveness, 3),
@@ -381,27 +414,30 @@ def test_ties_by_position_or_by_lot():
     x, forward = torch.rand(400, 1, 4, 4, dtype=torch.float64), lambda x: x[:, 0, 0]
     target = lambda out: out.sum(1)
     constant = torch.zeros(400, 4, 4)
-    by_position = deletion(forward, x, constant, target, steps=16, ties="position")
+    by_position = deletion(forward, x, constant, target, masking_steps=16, ties="position")
     assert_close(
-        by_position, deletion(forward, x, -torch.arange(16.0).view(1, 4, 4).expand(400, 4, 4), target, steps=16)
+        by_position, deletion(forward, x, -torch.arange(16.0).view(1, 4, 4).expand(400, 4, 4), target, masking_steps=16)
     )
-    by_lot = [deletion(forward, x, constant, target, steps=16, seed=s).mean().item() for s in (0, 0, 1)]
+    by_lot = [deletion(forward, x, constant, target, masking_steps=16, seed=s).mean().item() for s in (0, 0, 1)]
     assert by_lot[0] == by_lot[1] != by_lot[2]
-    floor = random_floor(forward, x, target, measure="deletion", steps=16).mean().item()
+    floor = random_floor(forward, x, target, measure="deletion", masking_steps=16).mean().item()
     assert abs(by_lot[0] - floor) < 0.05 * floor
-    negative = deletion(forward, x, constant - 1, target, steps=16, ties="position")
+    negative = deletion(forward, x, constant - 1, target, masking_steps=16, ties="position")
     assert_close(negative, by_position)
 
 
 def test_scores_of_curves_that_were_not_asked_for():
     net, x = mlp(), numbers(2, 6)
-    both, early = faithfulness_curves(net, x, x, 0, steps=3), faithfulness_curves(net, x, x, 0, steps=3, until=0.5)
+    both, early = (
+        faithfulness_curves(net, x, x, 0, masking_steps=3),
+        faithfulness_curves(net, x, x, 0, masking_steps=3, until=0.5),
+    )
     assert_close(both.difference, both.insertion.flip(1) - both.deletion)
     with pytest.raises(ValueError, match="until=1"):
         early.difference
-    assert_close(early.difference_score, difference(net, x, x, 0, steps=3, until=0.5))
+    assert_close(early.difference_score, difference(net, x, x, 0, masking_steps=3, until=0.5))
     for asked, other in (("deletion", "insertion"), ("insertion", "deletion")):
-        one = faithfulness_curves(net, x, x, 0, steps=3, curves=asked)
+        one = faithfulness_curves(net, x, x, 0, masking_steps=3, curves=asked)
         assert_close(getattr(one, f"{asked}_score"), getattr(both, f"{asked}_score"))
         for missing in (f"{other}_score", "difference_score"):
             with pytest.raises(ValueError, match=f"the {other} curve was not asked for"):
@@ -433,8 +469,8 @@ def test_samek_removes_a_hundred_regions():
 
 def test_reselect_follows_the_largest_score():
     net, x, a = mlp(), numbers(3, 6), numbers(3, 6, seed=1)
-    curves = faithfulness_curves(net, x, a, steps=6, reselect=True)
-    each = torch.stack([faithfulness_curves(net, x, a, c, steps=6).deletion for c in range(3)])
+    curves = faithfulness_curves(net, x, a, masking_steps=6, reselect=True)
+    each = torch.stack([faithfulness_curves(net, x, a, c, masking_steps=6).deletion for c in range(3)])
     assert_close(curves.deletion, each.amax(0))
 
 
@@ -463,8 +499,8 @@ def test_wrong_calls_say_what_is_wrong(measure):
     for wrong in (0, -1, 2.5, True, "patch", (2, 2), (1, 0, 2)):
         with pytest.raises(ValueError, match="unit"):
             call(x, x, 0, unit=wrong)
-    with pytest.raises(ValueError, match="rank"):
-        call(x, x, 0, rank="absolute")
+    with pytest.raises(ValueError, match="sign"):
+        call(x, x, 0, sign="absolute")
     with pytest.raises(ValueError, match="ties"):
         call(x, x, 0, ties="first")
     with pytest.raises(ValueError, match="substrate"):
@@ -491,9 +527,9 @@ def test_scores_that_are_not_finite_are_reported(measure):
 def test_wrong_curve_and_fraction_arguments():
     net, x = mlp(), numbers(2, 6)
     for wrong in (
-        dict(steps=0),
-        dict(steps=2.0),
-        dict(steps=True),
+        dict(masking_steps=0),
+        dict(masking_steps=2.0),
+        dict(masking_steps=True),
         dict(until=0),
         dict(until=1.5),
         dict(area="auc"),
@@ -543,7 +579,9 @@ def test_random_orders_are_fair_for_units_of_any_size():
 def test_floor_measure_and_ceiling_of_every_measure(measure):
     net, x = convolutional(), numbers(2, 3, 12, 12)
     a = Saliency(net).attribute(x, target=1)
-    power = protocol_power(net, x, a, 1, measure=measure.__name__, draws=2, rounds=3, unit=4, score="log_probability")
+    power = protocol_power(
+        net, x, a, 1, measure=measure.__name__, n_samples=2, rounds=3, unit=4, score="log_probability"
+    )
     assert (
         power.value.shape == power.ceiling.shape == (2,)
         and power.floor.shape == (2, 2)
@@ -561,8 +599,8 @@ def test_floor_measure_and_ceiling_of_every_measure(measure):
 def test_a_partial_is_its_function_with_settings(measure):
     net, x = convolutional(), numbers(2, 3, 12, 12)
     a, own = Saliency(net).attribute(x, target=1), dict(unit=4, score="probability", substrate="mean")
-    whole = protocol_power(net, x, a, 1, measure=measure, draws=2, rounds=2, **own)
-    power = protocol_power(net, x, a, 1, measure=functools.partial(measure, **own), draws=2, rounds=2)
+    whole = protocol_power(net, x, a, 1, measure=measure, n_samples=2, rounds=2, **own)
+    power = protocol_power(net, x, a, 1, measure=functools.partial(measure, **own), n_samples=2, rounds=2)
     assert power.measure == measure.__name__
     for mine, theirs in zip((power.value, power.floor, power.ceiling), (whole.value, whole.floor, whole.ceiling)):
         assert_close(mine, theirs)
@@ -590,8 +628,8 @@ def test_greedy_order_is_optimal_for_a_sum_and_counts_its_rows():
             greedy_order(forward, x, unit="element", **wrong)
     with pytest.raises(ValueError, match="measure"):
         random_floor(forward, x, measure="roar")
-    with pytest.raises(ValueError, match="draws"):
-        random_floor(forward, x, draws=0)
+    with pytest.raises(ValueError, match="n_samples"):
+        random_floor(forward, x, n_samples=0)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -718,7 +756,7 @@ def test_baseline_maps_and_boxes():
         with pytest.raises((TypeError, ValueError), match="threshold"):
             intersection_over_union(x, torch.ones(2, 10, 14), wrong)
     for wrong in (-1, float("inf"), "15"):
-        with pytest.raises((TypeError, ValueError), match="tolerance"):
+        with pytest.raises((TypeError, ValueError), match="margin"):
             pointing_game(x, torch.ones(2, 10, 14), wrong)
 
 
@@ -785,12 +823,12 @@ def test_sensitivity_and_infidelity_are_seeded_and_bounded():
     net, x = mlp(smooth=True), numbers(3, 6)
     method = IntegratedGradients(net)
     state = torch.get_rng_state()
-    found = [sensitivity_max(method.attribute, x, [0, 1, 2], seed=s, samples=6) for s in (0, 0, 1)]
+    found = [sensitivity_max(method.attribute, x, [0, 1, 2], seed=s, n_samples=6) for s in (0, 0, 1)]
     assert_close(found[0], found[1])
     assert not torch.equal(found[0], found[2]) and found[0].shape == (3,) and found[0].dtype == torch.float64
     assert_close(sensitivity_max(lambda z: z * 0 + 1, x), torch.zeros(3).double())
     a = method.attribute(x, target=1)
-    settings = dict(unit="element", samples=30)
+    settings = dict(unit="element", n_samples=30)
     assert_close(
         infidelity(net, x, a, 1, **settings, internal_batch_size=6),
         infidelity(net, x, a, 1, **settings),
@@ -798,8 +836,8 @@ def test_sensitivity_and_infidelity_are_seeded_and_bounded():
         rtol=1e-4,
     )
     assert_close(
-        sensitivity_max(method.attribute, x, 1, samples=7, internal_batch_size=6),
-        sensitivity_max(method.attribute, x, 1, samples=7),
+        sensitivity_max(method.attribute, x, 1, n_samples=7, internal_batch_size=6),
+        sensitivity_max(method.attribute, x, 1, n_samples=7),
         atol=1e-5,
         rtol=1e-4,
     )
@@ -989,7 +1027,7 @@ def test_quantus_calls_our_function_and_gets_equal_values():
     direct = flipping(features_in_step=4)(net, x.numpy(), y.numpy(), a.numpy(), device="cpu", softmax=True)
     np.testing.assert_allclose(np.array(through), np.array(direct), atol=1e-6)
     assert_close(
-        faithfulness_curves(net, x, a, y, curves="deletion", **preset | {"steps": 32}).deletion[:, 1:],
+        faithfulness_curves(net, x, a, y, curves="deletion", **preset | {"masking_steps": 32}).deletion[:, 1:],
         torch.tensor(np.array(direct), dtype=torch.float64),
         atol=1e-4,
         rtol=0,
@@ -1042,11 +1080,11 @@ def test_a_constant_map_is_worth_a_random_order_wherever_the_evidence_lies(measu
     net, x, how = (
         Corners().eval(),
         torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0)),
-        dict(unit=8, steps=16),
+        dict(unit=8, masking_steps=16),
     )
     with pytest.warns(UserWarning, match="same in every unit") as said:
         found = [measure(net, x, torch.full((32, 32, 32), level), t, **how).mean().item() for t in (0, 1)]
-    floor = [random_floor(net, x, t, draws=8, measure=measure, **how).mean().item() for t in (0, 1)]
+    floor = [random_floor(net, x, t, n_samples=8, measure=measure, **how).mean().item() for t in (0, 1)]
     assert max(abs(f - c) for f, c in zip(found, floor)) < 0.8
     assert len(said) == 2 and said[0].filename == __file__
 
@@ -1054,13 +1092,15 @@ def test_a_constant_map_is_worth_a_random_order_wherever_the_evidence_lies(measu
 def test_lots_hang_on_the_example_alone():
     net, x = network(1, 4, 4), torch.rand(6, 1, 4, 4, dtype=torch.float64)
     a = torch.randint(0, 3, x.shape, generator=torch.Generator().manual_seed(0)).double()  # many ties
-    together = faithfulness_curves(net, x, a, 1, steps=16)
+    together = faithfulness_curves(net, x, a, 1, masking_steps=16)
     assert (together.tied > 4).all() and together.tied.shape == (6,) and together.order.shape == (6, 16)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    assert_close(faithfulness_curves(net, x[order], a[order], 1, steps=16).deletion, together.deletion[order])
+    assert_close(faithfulness_curves(net, x[order], a[order], 1, masking_steps=16).deletion, together.deletion[order])
     for i in range(6):
         assert_close(
-            faithfulness_curves(net, x[i : i + 1], a[i : i + 1], 1, steps=16, internal_batch_size=3).insertion[0],
+            faithfulness_curves(net, x[i : i + 1], a[i : i + 1], 1, masking_steps=16, internal_batch_size=3).insertion[
+                0
+            ],
             together.insertion[i],
         )
     assert (together.order.sort(1).values == torch.arange(16)).all()
@@ -1087,12 +1127,12 @@ def test_maps_without_ties_have_one_order():
 def test_lots_are_fair():
     x, first = torch.rand(6000, 5, dtype=torch.float64), []
     with pytest.warns(UserWarning, match="by lot"):
-        order = faithfulness_curves(lambda z: z, x, x * 0, 0, steps=1).order.long()
+        order = faithfulness_curves(lambda z: z, x, x * 0, 0, masking_steps=1).order.long()
     for place in range(5):
         share = order[:, place].bincount(minlength=5) / 6000
         assert (share - 0.2).abs().max() < 0.025
     with pytest.warns(UserWarning, match="their position"):
-        faithfulness_curves(lambda z: z, x, x * 0, 0, steps=1, ties="position")
+        faithfulness_curves(lambda z: z, x, x * 0, 0, masking_steps=1, ties="position")
 
 
 def test_only_constant_maps_of_several_units_are_announced(recwarn):
@@ -1166,13 +1206,13 @@ def test_units_of_any_number_of_dimensions(shape, unit, sides):
                 if u in gone:
                     masked[p] = 0
             curve[i, k] = forward(masked[None])[0, 1]
-    curves = faithfulness_curves(forward, x, a, 1, unit=unit, steps=n, internal_batch_size=3)
+    curves = faithfulness_curves(forward, x, a, 1, unit=unit, masking_steps=n, internal_batch_size=3)
     assert_close(curves.deletion, curve)
     noise = random_map(x, unit)
     assert unit_importance(noise.expand_as(x) if noise.ndim == 3 else noise, unit).shape == (2, n)
     assert random_floor(forward, x, 1, 2, unit=unit).shape == (2, 2)
-    assert greedy_ceiling(forward, x, 1, rounds=n, unit=unit, measure="deletion", steps=n).shape == (2,)
-    assert infidelity(forward, x, a, 1, unit=unit, samples=2).shape == (2,)
+    assert greedy_ceiling(forward, x, 1, rounds=n, unit=unit, measure="deletion", masking_steps=n).shape == (2,)
+    assert infidelity(forward, x, a, 1, unit=unit, n_samples=2).shape == (2,)
 
 
 def test_maps_with_one_channel_belong_to_volumes_and_series():
@@ -1378,12 +1418,12 @@ def test_relative_to_no_change(recwarn):
 @given(units=st.integers(1, 20), steps=st.integers(1, 25), seed=st.integers(0, 99))
 def test_the_area_of_the_difference_curve_is_the_difference_score(units, steps, seed):
     x, a = torch.ones(2, units, dtype=torch.float64), numbers(2, units, seed=seed, dtype=torch.float64)
-    curves = faithfulness_curves(network(units), x, a, 1, steps=steps)
+    curves = faithfulness_curves(network(units), x, a, 1, masking_steps=steps)
     assert curves.difference.shape == (2, steps + 1)
     assert_close(torch.trapezoid(curves.difference, curves.fractions, dim=1), curves.difference_score)
     assert_close(curves.difference[:, [0, -1]], torch.zeros(2, 2, dtype=torch.float64))
     q = (units * curves.fractions).round().long()
-    exact = faithfulness_curves(network(units), x, a, 1, steps=units)
+    exact = faithfulness_curves(network(units), x, a, 1, masking_steps=units)
     symmetric = (q + q.flip(0)) == units
     assert_close(curves.difference[:, symmetric], (exact.insertion[:, units - q] - exact.deletion[:, q])[:, symmetric])
 
@@ -1403,19 +1443,21 @@ def test_what_removes_nothing_is_refused():
     for area in ("trapezoid", "steps"):
         for measure in (deletion, insertion, difference):
             with pytest.raises(ValueError, match="no area"):
-                measure(net, x, x, 0, steps=1, start=False, area=area)
-    assert_close(deletion(net, x, x, 0, steps=1, start=False, area="mean"), net(torch.zeros(2, 6))[:, 0].double())
+                measure(net, x, x, 0, masking_steps=1, start=False, area=area)
+    assert_close(
+        deletion(net, x, x, 0, masking_steps=1, start=False, area="mean"), net(torch.zeros(2, 6))[:, 0].double()
+    )
 
 
 def test_wrong_areas_are_refused_before_any_forward_pass():
     counting = CountingForward(mlp())
     for wrong in (
         dict(area="auc"),
-        dict(steps=1, start=False),
-        dict(steps="8"),
+        dict(masking_steps=1, start=False),
+        dict(masking_steps="8"),
         dict(until="all"),
         dict(ties="first"),
-        dict(rank="abs"),
+        dict(sign="abs"),
         dict(curves="both"),
     ):
         with pytest.raises((TypeError, ValueError)):
@@ -1425,9 +1467,9 @@ def test_wrong_areas_are_refused_before_any_forward_pass():
 
 def test_protocol_power_prints_no_nan():
     net, x = mlp(), numbers(3, 6)
-    one = protocol_power(net, x, x, 0, draws=1, rounds=2)
+    one = protocol_power(net, x, x, 0, n_samples=1, rounds=2)
     assert "nan" not in str(one) and "one draw" in str(one) and math.isnan(one.spread)
-    flat = protocol_power(lambda z: z[:, :1] * 0 + 1, x, x, 0, draws=2, rounds=2)
+    flat = protocol_power(lambda z: z[:, :1] * 0 + 1, x, x, 0, n_samples=2, rounds=2)
     assert "nan" not in str(flat) and "tells nothing" in str(flat) and math.isnan(flat.share)
     for name in ("pointing_game", "infidelity", "purity", 3, None if False else ["deletion"]):
         with pytest.raises(ValueError, match="measure"):
@@ -1442,12 +1484,12 @@ def test_every_form_of_target():
     method = IntegratedGradients(lambda z: z.cumsum(1) ** 2)
     forms = [[(3, 1), (5, 2)], (3, 1), lambda out: out[:, 3, 1]]
     for form in forms[:2]:
-        found = sensitivity_max(method.attribute, x, form, samples=3)
+        found = sensitivity_max(method.attribute, x, form, n_samples=3)
         assert found.shape == (2,) and torch.isfinite(found).all()
-        assert_close(found, sensitivity_max(method.attribute, x, form, samples=3, internal_batch_size=2), **near)
+        assert_close(found, sensitivity_max(method.attribute, x, form, n_samples=3, internal_batch_size=2), **near)
         assert batch_independence(method.attribute, x, form).max() < 1e-5
     each = torch.cat(
-        [sensitivity_max(method.attribute, x[i : i + 1], t, samples=1, radius=0.0) for i, t in enumerate(forms[0])]
+        [sensitivity_max(method.attribute, x[i : i + 1], t, n_samples=1, radius=0.0) for i, t in enumerate(forms[0])]
     )
     assert_close(each, torch.zeros(2).double())
     flat, y = IntegratedGradients(lambda z: z**2), numbers(3, 4).abs()
@@ -1480,16 +1522,16 @@ def test_every_form_of_target():
 def test_sensitivity_is_the_largest_change_over_the_same_draws_in_any_chunks():
     x, target = numbers(3, 6), [0, 1, 2]
     method = IntegratedGradients(mlp(smooth=True))
-    whole = sensitivity_max(method.attribute, x, target, samples=5)
+    whole = sensitivity_max(method.attribute, x, target, n_samples=5)
     for size in (1, 3, 6, 100):
         assert_close(
-            sensitivity_max(method.attribute, x, target, samples=5, internal_batch_size=size),
+            sensitivity_max(method.attribute, x, target, n_samples=5, internal_batch_size=size),
             whole,
             atol=1e-5,
             rtol=1e-4,
         )
     assert_close(
-        sensitivity_max(method.attribute, x, target, samples=5, baselines=torch.zeros(3, 6)),
+        sensitivity_max(method.attribute, x, target, n_samples=5, baselines=torch.zeros(3, 6)),
         whole,
         atol=1e-5,
         rtol=1e-4,
@@ -1528,23 +1570,23 @@ def test_further_arguments_of_methods_follow_or_are_shared():
     )
     assert (
         sensitivity_max(
-            PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), samples=2
+            PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), n_samples=2
         ).max()
         < 1
     )
-    right = sensitivity_max(lambda z: PathIntegratedGradients(lambda y: rows(y, m)).attribute(z), x, samples=2)
+    right = sensitivity_max(lambda z: PathIntegratedGradients(lambda y: rows(y, m)).attribute(z), x, n_samples=2)
     assert_close(
-        sensitivity_max(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), samples=2),
+        sensitivity_max(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),), n_samples=2),
         right,
         atol=1e-5,
         rtol=1e-4,
     )
     assert_close(
-        sensitivity_max(own.attribute, x, additional_forward_args=(scale,), samples=2),
+        sensitivity_max(own.attribute, x, additional_forward_args=(scale,), n_samples=2),
         sensitivity_max(
             lambda z: 2 * z * torch.tensor([1.0, 2.0, 3.0]).repeat(len(z) // 3)[:, None] * z / 2,
             x,
-            samples=2,
+            n_samples=2,
             internal_batch_size=3,
         ),
         atol=1e-5,
@@ -1632,7 +1674,7 @@ def test_global_random_numbers_are_not_touched():
         measure(net, x, a * 0, 0, substrate="noise", score="log_probability")
     protocol_power(net, x, a, 0, rounds=2, unit=4)
     infidelity(net, x, a, 0)
-    sensitivity_max(Saliency(net).attribute, x, 0, samples=2)
+    sensitivity_max(Saliency(net).attribute, x, 0, n_samples=2)
     randomisation_cascade(net, Saliency(net).attribute, x, 0)
     assert (
         torch.equal(torch.get_rng_state(), states[0])
@@ -1783,7 +1825,7 @@ ROWS = {
     "fraction bools": (lambda m: m(NET, X, A, 0, fraction=[True, False]), FAITHFULNESS[3:], TypeError, "fraction"),
     "fraction nan": (lambda m: m(NET, X, A, 0, fraction=[0.5, math.nan]), FAITHFULNESS[3:], ValueError, "fraction"),
     "steps None of units": (
-        lambda m: m(NET, X, A, 0, unit=torch.tensor([[0] * 6, [0, 1] * 3]), steps=None),
+        lambda m: m(NET, X, A, 0, unit=torch.tensor([[0] * 6, [0, 1] * 3]), masking_steps=None),
         FAITHFULNESS[:3],
         ValueError,
         "different numbers",
@@ -1794,10 +1836,10 @@ ROWS = {
     "unit None": (lambda m: m(NET, X, A, 0, unit=None), FAITHFULNESS, ValueError, "unit"),
     "share None": (lambda m: m(NET, X, A, 0, share=None), [infidelity], TypeError, "share"),
     "share nan": (lambda m: m(NET, X, A, 0, share=math.nan), [infidelity], ValueError, "share"),
-    "samples 0": (lambda m: m(NET, X, A, 0, samples=0), [infidelity], ValueError, "samples"),
-    "samples -1": (lambda m: m(NET, X, A, 0, samples=-1), [infidelity], ValueError, "samples"),
-    "samples float": (lambda m: m(NET, X, A, 0, samples=2.0), [infidelity], TypeError, "samples"),
-    "samples str": (lambda m: m(NET, X, A, 0, samples="2"), [infidelity], TypeError, "samples"),
+    "samples 0": (lambda m: m(NET, X, A, 0, n_samples=0), [infidelity], ValueError, "samples"),
+    "samples -1": (lambda m: m(NET, X, A, 0, n_samples=-1), [infidelity], ValueError, "samples"),
+    "samples float": (lambda m: m(NET, X, A, 0, n_samples=2.0), [infidelity], TypeError, "samples"),
+    "samples str": (lambda m: m(NET, X, A, 0, n_samples="2"), [infidelity], TypeError, "samples"),
 }
 
 
@@ -1830,7 +1872,7 @@ OTHERS = {
     "centre_map width": (lambda: centre_map(M, width="wide"), TypeError, "width"),
     "centre_map width nan": (lambda: centre_map(M, width=math.nan), ValueError, "width"),
     "uniform_map list": (lambda: uniform_map([1]), TypeError, "Tensor"),
-    "tolerance None": (lambda: pointing_game(M, INSIDE, None), TypeError, "tolerance"),
+    "tolerance None": (lambda: pointing_game(M, INSIDE, None), TypeError, "margin"),
     "threshold nan": (lambda: intersection_over_union(M, INSIDE, math.nan), ValueError, "threshold"),
     "threshold None": (lambda: intersection_over_union(M, INSIDE, None), TypeError, "threshold"),
     "layers str": (lambda: layer_conservation("relu"), TypeError, "layers"),
@@ -1859,16 +1901,16 @@ OTHERS = {
     "radius None": (lambda: sensitivity_max(lambda z: z, X, radius=None), TypeError, "radius"),
     "radius nan": (lambda: sensitivity_max(lambda z: z, X, radius=math.nan), ValueError, "radius"),
     "radius negative": (lambda: sensitivity_max(lambda z: z, X, radius=-1), ValueError, "radius"),
-    "samples 0": (lambda: sensitivity_max(lambda z: z, X, samples=0), ValueError, "samples"),
-    "samples -1": (lambda: sensitivity_max(lambda z: z, X, samples=-1), ValueError, "samples"),
-    "samples None": (lambda: sensitivity_max(lambda z: z, X, samples=None), TypeError, "samples"),
+    "samples 0": (lambda: sensitivity_max(lambda z: z, X, n_samples=0), ValueError, "samples"),
+    "samples -1": (lambda: sensitivity_max(lambda z: z, X, n_samples=-1), ValueError, "samples"),
+    "samples None": (lambda: sensitivity_max(lambda z: z, X, n_samples=None), TypeError, "samples"),
     "sensitivity internal_batch_size": (
         lambda: sensitivity_max(lambda z: z, X, internal_batch_size="4"),
         TypeError,
         "internal_batch_size",
     ),
     "greedy rounds": (lambda: greedy_order(NET, X, 0, unit=1, rounds=1.5), TypeError, "rounds"),
-    "floor draws": (lambda: random_floor(NET, X, 0, draws=None), TypeError, "draws"),
+    "floor draws": (lambda: random_floor(NET, X, 0, n_samples=None), TypeError, "n_samples"),
     "cascade no layers": (
         lambda: randomisation_cascade(SMALL, Saliency(SMALL).attribute, X, 0, layers=[]),
         ValueError,
@@ -1976,6 +2018,11 @@ def test_the_noise_substrate_has_its_seed():
 
 def test_every_draw_of_the_floor_is_another_order():
     values = random_floor(
-        convolutional(), torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)), 1, 4, unit=3, steps=6
+        convolutional(),
+        torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)),
+        1,
+        4,
+        unit=3,
+        masking_steps=6,
     )
     assert len(values[:, 0].unique()) == len(values[:, 1].unique()) == 4

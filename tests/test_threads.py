@@ -118,12 +118,12 @@ MEASURES = {
         for name in ("log_odds", "cross_entropy_after_masking")
     },
     **{name: _measure(name, A) for name in ("completeness_error", "cancellation_gap")},
-    "random_floor": _measure("random_floor", unit=4, steps=3),
-    "greedy_ceiling": _measure("greedy_ceiling", unit=4, steps=3, rounds=2),
+    "random_floor": _measure("random_floor", unit=4, masking_steps=3),
+    "greedy_ceiling": _measure("greedy_ceiling", unit=4, masking_steps=3, rounds=2),
     "substrate_of": lambda net: measures.substrate_of(X, "noise"),
     "random_map": lambda net: measures.random_map(X, 4),
     "pointing_game": lambda net: measures.pointing_game(A, MASKS),
-    "sensitivity_max": lambda net: measures.sensitivity_max(_explained(net), X, TARGETS, samples=2),
+    "sensitivity_max": lambda net: measures.sensitivity_max(_explained(net), X, TARGETS, n_samples=2),
     "batch_independence": lambda net: measures.batch_independence(_explained(net), X, TARGETS),
     "randomisation_cascade": lambda net: measures.randomisation_cascade(net, _explained(net), X, TARGETS).similarity,
 }

@@ -106,7 +106,7 @@ def _measure(self: _State, known: _Known, result: Result, substrate: str, stop: 
             None if self._flat_output else result.target,
             substrate=substrate,
             unit=1 if image else "element",
-            steps=min(32, x[0, 0].numel() if image else features),
+            masking_steps=min(32, x[0, 0].numel() if image else features),
             internal_batch_size=None if self.device.type != "cpu" else max(1, 2**18 // features),
         )
     measured = FaithfulnessCurves(**{name: values.cpu() for name, values in vars(measured).items()})

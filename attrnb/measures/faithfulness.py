@@ -15,7 +15,7 @@ import torch
 from fastcore.meta import delegates
 from torch import Tensor
 
-from ..core import TargetType, real_number, whole_number
+from ..core import TargetType, real_number, renamed, whole_number
 from .masking import _largest, _masked_scores, _masking, _target_score
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #2d942cf0
@@ -109,6 +109,7 @@ class FaithfulnessCurves:
         return curve
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #409dbe71
+@renamed(steps="masking_steps", rank="sign")
 def faithfulness_curves(
     # returns scores (rows, classes); ClassScore(model, of="probability") gives the papers' curves
     forward: Callable,
@@ -124,9 +125,9 @@ def faithfulness_curves(
     score: str | None = None,
     substrate: str | float | Tensor = "black",  # see substrate_of
     unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers; 1 is a pixel with all its channels
-    rank: str = "signed",  # see unit_importance
+    sign: str = "signed",  # see unit_importance
     # equal steps of the curve; the papers take 224 pixels a step; None: one unit a step
-    steps: int | None = 32,
+    masking_steps: int | None = 32,
     until: float = 1.0,  # fraction of the units at the curves' end
     curves: str = "both",  # "both", or only "deletion" or "insertion" at half the cost
     reselect: bool = False,  # follow the class predicted at each step, whatever it is, instead of the target
@@ -146,8 +147,11 @@ def faithfulness_curves(
     """
     if curves not in ("both", "deletion", "insertion"):
         raise ValueError(f"curves={curves!r} is not known; choose 'both', 'deletion' or 'insertion'")
-    steps, until = whole_number(steps, "steps", or_none=True), real_number(until, "until", 0, 1, open_low=True)
-    masking = _masking(inputs, attributions, substrate, unit, rank, ties, seed)
+    steps, until = (
+        whole_number(masking_steps, "masking_steps", or_none=True),
+        real_number(until, "until", 0, 1, open_low=True),
+    )
+    masking = _masking(inputs, attributions, substrate, unit, sign, ties, seed)
     counts, fractions = _curve_counts(masking.units, steps, until)
     target_score = _target_score(
         forward, score, masking.x, _largest if reselect else target, additional_forward_args, internal_batch_size
@@ -178,7 +182,7 @@ def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tenso
     if steps is None:
         if len(units.unique()) > 1:
             raise ValueError(
-                "steps=None means one unit a step, but the examples have different numbers of units; give the number of"
+                "masking_steps=None means one unit a step, but the examples have different numbers of units; give the number of"
                 " steps"
             )
         steps = max(1, round(int(units[0]) * until))
@@ -191,6 +195,7 @@ def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tenso
     return counts, fractions[0] if len(fractions) == 1 else fractions
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #1bead9f3
+@renamed(steps="masking_steps", rank="sign")
 @delegates(faithfulness_curves, but=["curves"])
 def deletion(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
@@ -210,13 +215,14 @@ def deletion(
 
     Raises TypeError or ValueError for wrong calls. Equations: curves, areas.
     """
-    _check_area(area, start, settings.get("steps", 32))
+    _check_area(area, start, settings.get("masking_steps", 32))
     curves = faithfulness_curves(
         forward, inputs, attributions, target, additional_forward_args, curves="deletion", **settings
     )
     return _area(curves.deletion, curves.fractions, area, start)
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #6af0c944
+@renamed(steps="masking_steps", rank="sign")
 @delegates(deletion)
 def insertion(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
@@ -236,13 +242,14 @@ def insertion(
 
     Raises TypeError or ValueError for wrong calls. Equations: curves, areas.
     """
-    _check_area(area, start, settings.get("steps", 32))
+    _check_area(area, start, settings.get("masking_steps", 32))
     curves = faithfulness_curves(
         forward, inputs, attributions, target, additional_forward_args, curves="insertion", **settings
     )
     return _area(curves.insertion, curves.fractions, area, start)
 
 
+@renamed(steps="masking_steps", rank="sign")
 @delegates(deletion)
 def difference(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
@@ -262,7 +269,7 @@ def difference(
 
     One pass makes both curves. Raises TypeError or ValueError for wrong calls. Equation: difference.
     """
-    _check_area(area, start, settings.get("steps", 32))
+    _check_area(area, start, settings.get("masking_steps", 32))
     curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, **settings)
     return _area(curves.insertion, curves.fractions, area, start) - _area(
         curves.deletion, curves.fractions, area, start
@@ -270,14 +277,20 @@ def difference(
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #5697a5c3
 PRESETS = {
-    "RISE deletion": dict(score="probability", substrate="black", unit=1, rank="signed", steps=224),
-    "RISE insertion": dict(score="probability", substrate="blurred_rise", unit=1, rank="signed", steps=224),
+    "RISE deletion": dict(score="probability", substrate="black", unit=1, sign="signed", masking_steps=224),
+    "RISE insertion": dict(score="probability", substrate="blurred_rise", unit=1, sign="signed", masking_steps=224),
     "Samek": dict(
-        score="probability", substrate="noise", unit=9, rank="signed", steps=100, until=100 / 676, area="mean"
+        score="probability", substrate="noise", unit=9, sign="signed", masking_steps=100, until=100 / 676, area="mean"
     ),
-    "NeFLAG": dict(score="probability", substrate="black", unit=1, rank="signed", steps=224, area="mean"),
-    "Geodesic IG": dict(score="probability", substrate="black", unit="element", rank="signed"),
+    "NeFLAG": dict(score="probability", substrate="black", unit=1, sign="signed", masking_steps=224, area="mean"),
+    "Geodesic IG": dict(score="probability", substrate="black", unit="element", sign="signed"),
     "Quantus PixelFlipping": dict(
-        score="probability", substrate="minimum", unit="element", rank="signed", steps=None, start=False, area="steps"
+        score="probability",
+        substrate="minimum",
+        unit="element",
+        sign="signed",
+        masking_steps=None,
+        start=False,
+        area="steps",
     ),
 }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..core import TargetScore, TargetType, leave_as_found, normal_noise, random_generator, whole_number
+from ..core import TargetScore, TargetType, leave_as_found, normal_noise, random_generator, renamed, whole_number
 from .faithfulness import difference
 from .masking import _one_tensor, _refuse_scores, _substrate, _target_score
 from .registry import MEASURES
@@ -46,7 +46,8 @@ def _name_of(measure: Callable) -> str:
 
 def _with_its_own(measure: Callable, settings: dict) -> dict:
     "The settings, after those that a functools.partial holds"
-    return dict(getattr(measure, "keywords", {})) | settings
+    own = {dict(steps="masking_steps", rank="sign").get(k, k): v for k, v in getattr(measure, "keywords", {}).items()}
+    return own | settings
 
 # %% ../../nbs/measures/94_floors.ipynb #4ae4a7ae
 def random_map(
@@ -84,29 +85,30 @@ def _spread_over_units(values: Tensor, member: Tensor) -> Tensor:
     return (values / size.clamp(min=1)).gather(1, number).view(len(values), *member.shape[1:])
 
 
+@renamed(steps="masking_steps", rank="sign", draws="n_samples")
 def random_floor(
     forward: Callable,  # as in the measure
     inputs: Tensor,  # (batch, ...)
     target: TargetType = None,  # as in the measure
-    draws: int = 3,  # number of random orders
+    n_samples: int = 3,  # number of random orders
     seed: int = 0,  # of the orders; every example has its own
     *,
     # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too),
     # or its name; None: difference
     measure: str | Callable | None = None,
     additional_forward_args: object = None,  # as in the measure
-    **settings,  # further arguments of the measure: score, substrate, unit, steps, fraction, ...
-) -> Tensor:  # (draws, batch)
-    """The measure of random orders, (draws, batch) float64, or (draws, batch, fractions).
+    **settings,  # further arguments of the measure: score, substrate, unit, masking_steps, fraction, ...
+) -> Tensor:  # (n_samples, batch)
+    """The measure of random orders, (n_samples, batch) float64, or (n_samples, batch, fractions).
 
-    Raises as the measure does, and TypeError or ValueError for the number of draws.
+    Raises as the measure does, and TypeError or ValueError for the number of orders.
     """
-    draws = whole_number(draws, "draws")
+    n_samples = whole_number(n_samples, "n_samples")
     measure, generator, x = _measure_named(measure), random_generator(seed), _one_tensor(inputs)
     settings = _with_its_own(measure, settings)
-    maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(draws))
+    maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(n_samples))
     return torch.stack(
-        [measure(forward, x, m, target, additional_forward_args, **settings | {"rank": "signed"}) for m in maps]
+        [measure(forward, x, m, target, additional_forward_args, **settings | {"sign": "signed"}) for m in maps]
     )
 
 # %% ../../nbs/measures/94_floors.ipynb #153045d5
@@ -174,6 +176,7 @@ def _falls(score: TargetScore, x: Tensor, empty: Tensor, member: Tensor, left: T
     return torch.zeros(left.shape, dtype=torch.float64, device=x.device).index_put_((example, unit), fall)
 
 # %% ../../nbs/measures/94_floors.ipynb #fa08f647
+@renamed(steps="masking_steps", rank="sign")
 def greedy_ceiling(
     forward: Callable,  # as in the measure
     inputs: Tensor,  # (batch, ...)
@@ -184,7 +187,7 @@ def greedy_ceiling(
     # or its name; None: difference
     measure: str | Callable | None = None,
     additional_forward_args: object = None,  # as in the measure
-    **settings,  # further arguments of the measure: score, substrate, unit, steps, fraction, ...
+    **settings,  # further arguments of the measure: score, substrate, unit, masking_steps, fraction, ...
 ) -> Tensor:  # (batch,)
     """The measure of the greedy order, (batch,) float64, or (batch, fractions): what a search with the score itself
     reaches, no bound. Raises as the measure does.
@@ -200,7 +203,7 @@ def greedy_ceiling(
     order = greedy_order(
         forward, inputs, target, additional_forward_args, towards=towards, rounds=rounds, **{"unit": 1} | own
     )
-    return measure(forward, inputs, order, target, additional_forward_args, **settings | {"rank": "signed"})
+    return measure(forward, inputs, order, target, additional_forward_args, **settings | {"sign": "signed"})
 
 # %% ../../nbs/measures/94_floors.ipynb #1db4daa8
 @dataclass
@@ -208,7 +211,7 @@ class ProtocolPower:
     "A measure between its floor and its ceiling; printing it shows the means"
 
     value: Tensor  # (batch,) the measure of the attributions
-    floor: Tensor  # (draws, batch) the measure of random orders
+    floor: Tensor  # (n_samples, batch) the measure of random orders
     ceiling: Tensor  # (batch,) the measure of the greedy order
     measure: str  # its name
 
@@ -246,6 +249,7 @@ class ProtocolPower:
         )
 
 # %% ../../nbs/measures/94_floors.ipynb #993f21b3
+@renamed(steps="masking_steps", rank="sign", draws="n_samples")
 def protocol_power(
     forward: Callable,  # as in the measure
     inputs: Tensor,  # (batch, ...)
@@ -256,20 +260,20 @@ def protocol_power(
     # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too),
     # or its name; None: difference
     measure: str | Callable | None = None,
-    draws: int = 3,  # random orders for the floor
+    n_samples: int = 3,  # random orders for the floor
     rounds: int = 8,  # searches for the ceiling, see greedy_order
     seed: int = 0,  # of the random orders
-    **settings,  # further arguments of the measure: score, substrate, unit, rank, steps, fraction, ...
+    **settings,  # further arguments of the measure: score, substrate, unit, sign, masking_steps, fraction, ...
 ) -> ProtocolPower:
     """Measure, floor and ceiling of one protocol.
 
-    Costs draws + 1 times the measure and the greedy search. Raises as the measure does.
+    Costs n_samples + 1 times the measure and the greedy search. Raises as the measure does.
     """
     measure = _measure_named(measure)
     rest = dict(measure=measure, additional_forward_args=additional_forward_args, **settings)
     return ProtocolPower(
         measure(forward, inputs, attributions, target, additional_forward_args, **settings),
-        random_floor(forward, inputs, target, draws, seed, **rest),
+        random_floor(forward, inputs, target, n_samples, seed, **rest),
         greedy_ceiling(forward, inputs, target, rounds, **rest),
         _name_of(measure),
     )

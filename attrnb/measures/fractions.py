@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from torch import Tensor
 
-from ..core import ClassScore, TargetScore, TargetType, class_scores, read_tensor, real_number, warn_user
+from ..core import ClassScore, TargetScore, TargetType, class_scores, read_tensor, real_number, renamed, warn_user
 from .masking import _masked_scores, _masking, _refuse_scores, _scored, _target_score
 
 # %% ../../nbs/measures/40_fractions.ipynb #f18bf066
@@ -68,7 +68,7 @@ class TopFraction:
         substrate: str | float | Tensor = "black",  # what removed parts become, see substrate_of
         # what is removed together, see unit_numbers; 1 is a pixel with all its channels
         unit: int | str | tuple[int, ...] | Tensor = 1,
-        rank: str = "signed",  # how units are ranked, see unit_importance
+        sign: str = "signed",  # how units are ranked, see unit_importance
         # units of equal importance go in an order drawn by lot; "position": in the order of their numbers
         ties: str = "random",
         seed: int = 0,  # of the lots and of the noise substrate
@@ -77,7 +77,7 @@ class TopFraction:
     ):
         "Evaluates nothing yet. Raises TypeError or ValueError for wrong calls. Equation: top fraction."
         fractions, self._single = _read_fractions(fraction)
-        self._masking = masking = _masking(inputs, attributions, substrate, unit, rank, ties, seed)
+        self._masking = masking = _masking(inputs, attributions, substrate, unit, sign, ties, seed)
         # 0.29 of 100 units are 29, although 0.29 * 100 < 29
         self._counts = (fractions * masking.units + 1e-9).floor().long()
         _refuse_nothing(fractions, self._counts, masking.units)
@@ -168,6 +168,7 @@ def _at_fractions(
     return [scores[:, 0] if top._single else scores for scores in found]
 
 # %% ../../nbs/measures/40_fractions.ipynb #6a28a6f2
+@renamed(rank="sign")
 @delegates(TopFraction)
 def comprehensiveness(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
@@ -201,6 +202,7 @@ def comprehensiveness(
     return whole - removed
 
 
+@renamed(rank="sign")
 @delegates(comprehensiveness)
 def sufficiency(
     forward: Callable,  # returns scores (rows, classes); see `score` for what is followed
@@ -285,6 +287,7 @@ def _log_probabilities_at(
     return found
 
 # %% ../../nbs/measures/40_fractions.ipynb #8a025ccf
+@renamed(rank="sign")
 @delegates(comprehensiveness)
 def log_odds(
     forward: Callable,  # returns logits (rows, classes), or log-probabilities with score=None
@@ -321,6 +324,7 @@ def log_odds(
     return removed - whole
 
 
+@renamed(rank="sign")
 @delegates(comprehensiveness)
 def cross_entropy_after_masking(
     forward: Callable,  # returns logits (rows, classes), or log-probabilities with score=None
@@ -397,6 +401,7 @@ class _Predicted:
         return dim
 
 # %% ../../nbs/measures/40_fractions.ipynb #f7a91c09
+@renamed(rank="sign")
 @delegates(comprehensiveness)
 def accuracy_after_masking(
     forward: Callable,  # returns scores (rows, classes)

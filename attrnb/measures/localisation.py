@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import read_tensor, real_number, warn_user, whole_number
+from ..core import read_tensor, real_number, renamed, warn_user, whole_number
 from .masking import _some
 from .units import _read_attributions, _shape_of
 
@@ -133,6 +133,7 @@ def _per_map(values: Tensor, a: Tensor) -> Tensor:
     return values.view(-1, *(1,) * (a.ndim - 1))
 
 # %% ../../nbs/measures/60_localisation.ipynb #aea55388
+@renamed(tolerance="margin")
 def pointing_game(
     # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels,
     # steps); channels are added up
@@ -140,16 +141,16 @@ def pointing_game(
     # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
     masks: Tensor,
     # a hit is at most so many pixels from the mask; the literature's 15 goes with sides of about 224
-    tolerance: float = 0,
+    margin: float = 0,
 ) -> Tensor:  # (batch,)
     """1 where the largest value lies on the mask, else 0; the mean over all places of the largest value where there
     are several: (batch,) float64. Raises TypeError or ValueError for shapes that don't fit, empty masks, NaN.
     Source: Zhang et al., excitation backprop, 2018; equation: pointing game.
     """
     a, masks = _map_and_mask(attributions, masks)
-    tolerance = real_number(tolerance, "tolerance", 0)
+    margin = real_number(margin, "margin", 0)
     largest = a == _per_map(a.flatten(1).amax(1), a)
-    return (largest & _widened(masks, tolerance)).flatten(1).sum(1).double() / largest.flatten(1).sum(1)
+    return (largest & _widened(masks, margin)).flatten(1).sum(1).double() / largest.flatten(1).sum(1)
 
 
 def _widened(masks: Tensor, distance: float) -> Tensor:

@@ -144,13 +144,13 @@ def _belonging(attributions: Tensor, x: Tensor) -> Tensor:
     )
 
 
-def _masking(inputs, attributions, substrate, unit, rank, ties, seed) -> _Masking:
+def _masking(inputs, attributions, substrate, unit, sign, ties, seed) -> _Masking:
     "Everything that a curve needs before the first forward pass, computed on the inputs' device"
     if ties not in ("random", "position"):
         raise ValueError(f"ties={ties!r} is not known; choose 'random' or 'position'")
     x = _one_tensor(inputs)
     member = unit_numbers(x, unit)
-    importance = _importance(_belonging(attributions, x), member, rank)
+    importance = _importance(_belonging(attributions, x), member, sign)
     if ties == "random":
         shuffle = _lots(x, importance.shape[1], seed).argsort(1)
         order = shuffle.gather(1, importance.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))

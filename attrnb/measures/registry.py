@@ -80,7 +80,7 @@ class Case:
         return self.kept[key]
 
 # %% ../../nbs/measures/92_registry.ipynb #42066d49
-_MASKING = ("substrate", "unit", "rank")
+_MASKING = ("substrate", "unit", "sign")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Measure:
     compute: Callable  # (case, **settings) -> (batch,), or (batch, positions) for several numbers per example
     better: str | None = None  # "higher", "lower" or None
     masks: InitVar[bool] = False  # the same as "masks" among the needs
-    shared: tuple[str, ...] = ()  # which of the common steps, substrate, unit and rank it takes
+    shared: tuple[str, ...] = ()  # which of the common masking_steps, substrate, unit and sign it takes
     # functions whose keyword arguments are the settings, for the check before the run; none: those of
     # `compute`
     settings: Sequence[Callable] = ()
@@ -107,9 +107,9 @@ class Measure:
             )
         if self.better not in (None, "higher", "lower"):
             raise ValueError(f"better={self.better!r} is not known; choose 'higher', 'lower' or None")
-        if not set(self.shared) <= {"steps", *_MASKING}:
+        if not set(self.shared) <= {"masking_steps", *_MASKING}:
             raise ValueError(
-                f"shared={self.shared!r} holds a name that isn't shared; shared are steps, {', '.join(_MASKING)}"
+                f"shared={self.shared!r} holds a name that isn't shared; shared are masking_steps, {', '.join(_MASKING)}"
             )
         if masks:
             object.__setattr__(self, "needs", (*self.needs, "masks"))
@@ -138,7 +138,7 @@ def _of_curves(value: str, better: str, function: Callable | None = None) -> Mea
     return Measure(
         lambda case, **settings: getattr(case.curves(**settings), value),
         better,
-        shared=("steps", *_MASKING),
+        shared=("masking_steps", *_MASKING),
         settings=[faithfulness_curves],
         name=function.__name__ if function else f"{value}_curve",
         function=function,
@@ -214,14 +214,14 @@ def _infidelity(case: Case, **settings) -> Tensor:
     return infidelity(*given, internal_batch_size=case.internal_batch_size, **settings)
 
 
-def _sensitivity(case: Case, radius: float = 0.02, samples: int = 10, seed: int = 0) -> Tensor:
+def _sensitivity(case: Case, radius: float = 0.02, n_samples: int = 10, seed: int = 0) -> Tensor:
     if case.explain is None:
         raise ValueError("sensitivity_max explains again, but this case has no method to call (explain=None)")
 
     def attribute(inputs):
         return case.explain(inputs, case.targets * len(inputs), case.seeds * len(inputs))
 
-    settings = dict(radius=radius, samples=samples, seed=seed, internal_batch_size=case.internal_batch_size)
+    settings = dict(radius=radius, n_samples=n_samples, seed=seed, internal_batch_size=case.internal_batch_size)
     return sensitivity_max(attribute, case.inputs, **settings)
 
 # %% ../../nbs/measures/92_registry.ipynb #14dd8b66

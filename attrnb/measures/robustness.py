@@ -14,12 +14,13 @@ import captum.metrics
 import torch
 from torch import Tensor
 
-from ..core import TargetType, leave_as_found, random_generator, real_number, whole_number
+from ..core import TargetType, leave_as_found, random_generator, real_number, renamed, whole_number
 from .axioms import _attributions, _targets_for
 from .masking import _belonging, _one_tensor, _refuse_scores, _substrate, _target_score
 from .units import unit_numbers
 
 # %% ../../nbs/measures/80_robustness.ipynb #9d4ed6fb
+@renamed(samples="n_samples")
 def sensitivity_max(
     # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
     attribute: Callable,
@@ -27,7 +28,7 @@ def sensitivity_max(
     target: TargetType = None,  # one for all, or one per example, in any of the forms of select_target
     *,
     radius: float = 0.02,  # largest change of any number of the input, in its own unit; Captum's default
-    samples: int = 10,  # random changes tried; the maximum grows with their number
+    n_samples: int = 10,  # random changes tried; the maximum grows with their number
     seed: int = 0,  # of the changes
     # rows per call of `attribute` at most, but never less than the batch; with tensors or further arguments
     # among the settings a call takes the batch once
@@ -39,11 +40,11 @@ def sensitivity_max(
     finite. Computed by captum.metrics.sensitivity_max. Source: Yeh et al., 2019; equation: sensitivity.
     """
     x, generator = _one_tensor(inputs).detach(), random_generator(seed)
-    radius, samples = real_number(radius, "radius", 0), whole_number(samples, "samples")
+    radius, n_samples = real_number(radius, "radius", 0), whole_number(n_samples, "n_samples")
     whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     targets = _targets_for(target, len(x))
     plain = not any(isinstance(v, Tensor) or k == "additional_forward_args" for k, v in settings.items())
-    rows_at_once = _rows_at_once(internal_batch_size if plain else len(x), len(x), samples)
+    rows_at_once = _rows_at_once(internal_batch_size if plain else len(x), len(x), n_samples)
 
     def shake(inputs, perturb_radius):
         return inputs + perturb_radius * (2 * _draws(x.shape, len(inputs) // len(x), generator).to(inputs) - 1)
@@ -57,7 +58,12 @@ def sensitivity_max(
     with leave_as_found(attribute, restore_gradients=True):
         return (
             captum.metrics.sensitivity_max(
-                explain, x, shake, perturb_radius=radius, n_perturb_samples=samples, max_examples_per_batch=rows_at_once
+                explain,
+                x,
+                shake,
+                perturb_radius=radius,
+                n_perturb_samples=n_samples,
+                max_examples_per_batch=rows_at_once,
             )
             .detach()
             .double()
@@ -78,6 +84,7 @@ def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Te
     )
 
 
+@renamed(samples="n_samples")
 def infidelity(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
@@ -92,7 +99,7 @@ def infidelity(
     share: float = 0.2,  # probability of each unit to be removed
     # True: attributions add up to changes of the score; False: they are slopes, as gradients are
     contributions: bool = True,
-    samples: int = 20,  # random removals; the mean of their squared errors is returned
+    n_samples: int = 20,  # random removals; the mean of their squared errors is returned
     seed: int = 0,  # of the removals and of the noise substrate
     internal_batch_size: int | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
@@ -102,7 +109,10 @@ def infidelity(
     infidelity.
     """
     x = _one_tensor(inputs).detach()
-    share, samples = real_number(share, "share", 0, 1, open_low=True, open_high=True), whole_number(samples, "samples")
+    share, n_samples = (
+        real_number(share, "share", 0, 1, open_low=True, open_high=True),
+        whole_number(n_samples, "n_samples"),
+    )
     a = _belonging(attributions, x)
     a = (a if a.shape == x.shape else a.expand_as(x) / (x.numel() // a.numel())).to(x.dtype)
     empty, member, generator = (
@@ -135,8 +145,8 @@ def infidelity(
             a,
             baselines=empty,
             additional_forward_args=torch.arange(len(x)),
-            n_perturb_samples=samples,
-            max_examples_per_batch=_rows_at_once(internal_batch_size, len(x), samples),
+            n_perturb_samples=n_samples,
+            max_examples_per_batch=_rows_at_once(internal_batch_size, len(x), n_samples),
         )
     _refuse_scores(result[:, None], "masked inputs")
     return result.detach().double()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import check_inputs, read_tensor
+from ..core import check_inputs, read_tensor, renamed
 
 # %% ../../nbs/measures/10_units.ipynb #f647cc9d
 def unit_numbers(
@@ -118,20 +118,21 @@ def _own_units(inputs: Tensor, unit: Tensor) -> Tensor:
     return (number - number.amin(1, keepdim=True)).view(unit.shape)
 
 # %% ../../nbs/measures/10_units.ipynb #10c32b1c
+@renamed(rank="sign")
 def unit_importance(
     # (batch, ...) as the inputs, or maps without channels (batch, H, W) or (batch, 1, H, W) for images
     attributions: Tensor,
     unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers
     # "signed": sum over the unit; "magnitude": sum of absolute values; "channel_mean": every channel counts
     # as the mean of its pixel
-    rank: str = "signed",
+    sign: str = "signed",
 ) -> Tensor:  # (batch, units)
     """Importance of every unit, (batch, units) float64, units in the order of their numbers; units that an example
     doesn't have are minus infinity. Raises TypeError or ValueError for shapes or names that don't fit, and for
     NaN or infinity.
     """
     a = _read_attributions(attributions)
-    return _importance(a, unit_numbers(a, unit), rank)
+    return _importance(a, unit_numbers(a, unit), sign)
 
 
 def _read_attributions(attributions: object, name: str = "attributions") -> Tensor:
@@ -143,13 +144,13 @@ def _read_attributions(attributions: object, name: str = "attributions") -> Tens
     return a
 
 
-def _importance(a: Tensor, member: Tensor, rank: str) -> Tensor:
+def _importance(a: Tensor, member: Tensor, sign: str) -> Tensor:
     "`unit_importance` of checked attributions (batch, ...) float64 for unit numbers broadcastable to them"
-    if rank not in ("signed", "magnitude", "channel_mean"):
-        raise ValueError(f"rank={rank!r} is not known; choose 'signed', 'magnitude' or 'channel_mean'")
-    if rank == "magnitude":
+    if sign not in ("signed", "magnitude", "channel_mean"):
+        raise ValueError(f"sign={sign!r} is not known; choose 'signed', 'magnitude' or 'channel_mean'")
+    if sign == "magnitude":
         a = a.abs()
-    if rank == "channel_mean" and a.ndim >= 4:
+    if sign == "channel_mean" and a.ndim >= 4:
         a = a.mean(1, keepdim=True)
     # dimensions that every unit takes whole
     whole = [d for d in range(1, a.ndim) if member.shape[d] == 1 and a.shape[d] > 1]

@@ -56,8 +56,8 @@ CURVES = ("deletion", "insertion", "difference")
 OF_A_MODEL = FAITHFUL | dict(
     completeness_error=m.completeness_error,
     cancellation_gap=m.cancellation_gap,
-    infidelity=functools.partial(m.infidelity, samples=2),
-    protocol_power=functools.partial(m.protocol_power, draws=2, rounds=2, unit=4, measure="difference"),
+    infidelity=functools.partial(m.infidelity, n_samples=2),
+    protocol_power=functools.partial(m.protocol_power, n_samples=2, rounds=2, unit=4, measure="difference"),
 )
 ATTRIBUTIONS = dict(
     none=None,
@@ -211,17 +211,17 @@ for name, f in OF_A_MODEL.items():
             SEED,
         )
     if name in FAITHFUL:
-        rows.settings(name, functools.partial(f, net, x, a, 1), "rank", CHOICE | dict(empty=""))
+        rows.settings(name, functools.partial(f, net, x, a, 1), "sign", CHOICE | dict(empty=""))
         rows.settings(name, functools.partial(f, net, x, a, 1), "ties", CHOICE)
     if name in CURVES:
         rows.settings(
-            name, functools.partial(f, net, x, a, 1), "steps", {k: v for k, v in WHOLE.items() if k != "none"}
+            name, functools.partial(f, net, x, a, 1), "masking_steps", {k: v for k, v in WHOLE.items() if k != "none"}
         )
         rows.settings(name, functools.partial(f, net, x, a, 1), "until", SHARE | dict(zero=0.0))
         rows.settings(name, functools.partial(f, net, x, a, 1), "area", CHOICE)
         rows.add(
             f"{name}.start_false_one_step",
-            lambda f=f: f(net, x, a, 1, start=False, steps=1),
+            lambda f=f: f(net, x, a, 1, start=False, masking_steps=1),
             refused("steps|start") | right(per_example),
         )
     elif name in FAITHFUL:
@@ -285,9 +285,9 @@ for name in ("completeness_error", "cancellation_gap"):
         refused("change|score") | warned("change|relative"),
     )
 rows.settings(
-    "infidelity", functools.partial(m.infidelity, net, x, a, 1, samples=2), "share", SHARE | dict(zero=0.0, one=1.0)
+    "infidelity", functools.partial(m.infidelity, net, x, a, 1, n_samples=2), "share", SHARE | dict(zero=0.0, one=1.0)
 )
-rows.settings("infidelity", functools.partial(m.infidelity, net, x, a, 1), "samples", WHOLE)
+rows.settings("infidelity", functools.partial(m.infidelity, net, x, a, 1), "n_samples", WHOLE)
 
 # maps, floors and ceilings
 IMAGES = dict(
@@ -353,26 +353,30 @@ for kind, given in dict(
         lambda given=given: m.unit_importance(given),
         refused("attribution") | (right() if kind == "sparse" else refused("attribution")),
     )
-rows.settings("unit_importance", functools.partial(m.unit_importance, a), "rank", CHOICE)
-small = dict(unit=4, steps=2, measure="deletion")
+rows.settings("unit_importance", functools.partial(m.unit_importance, a), "sign", CHOICE)
+small = dict(unit=4, masking_steps=2, measure="deletion")
 for name in ("random_floor", "greedy_ceiling"):
     f = functools.partial(getattr(m, name), net, x, 1, unit=4)
     rows.settings(name, f, "measure", dict(unknown="no such measure", number=5, list=["deletion"], empty=""))
-rows.settings("random_floor", functools.partial(m.random_floor, net, x, 1, **small), "draws", WHOLE)
+rows.settings("random_floor", functools.partial(m.random_floor, net, x, 1, **small), "n_samples", WHOLE)
 rows.settings("random_floor", functools.partial(m.random_floor, net, x, 1, **small), "seed", SEED)
 rows.settings("greedy_order", functools.partial(m.greedy_order, net, x, 1, unit=4), "rounds", WHOLE)
 rows.settings("greedy_order", functools.partial(m.greedy_order, net, x, 1, unit=4), "towards", CHOICE)
 rows.settings("greedy_ceiling", functools.partial(m.greedy_ceiling, net, x, 1, **small), "rounds", WHOLE)
-rows.settings("protocol_power", functools.partial(m.protocol_power, net, x, a, 1, rounds=2, **small), "draws", WHOLE)
-rows.settings("protocol_power", functools.partial(m.protocol_power, net, x, a, 1, draws=2, **small), "rounds", WHOLE)
+rows.settings(
+    "protocol_power", functools.partial(m.protocol_power, net, x, a, 1, rounds=2, **small), "n_samples", WHOLE
+)
+rows.settings(
+    "protocol_power", functools.partial(m.protocol_power, net, x, a, 1, n_samples=2, **small), "rounds", WHOLE
+)
 rows.add(
     "protocol_power.one_draw",
-    lambda: repr(m.protocol_power(net, x, a, 1, draws=1, rounds=2, **small)),
-    refused("draws") | right(lambda v: "nan" not in v),
+    lambda: repr(m.protocol_power(net, x, a, 1, n_samples=1, rounds=2, **small)),
+    refused("n_samples") | right(lambda v: "nan" not in v),
 )
 rows.add(
     "protocol_power.unknown_setting",
-    lambda: m.protocol_power(net, x, a, 1, draws=2, stepz=2),
+    lambda: m.protocol_power(net, x, a, 1, n_samples=2, stepz=2),
     refused("stepz", error=TypeError) | unknown_argument("stepz"),
 )
 
@@ -419,7 +423,7 @@ for name in ("pointing_game", "energy_inside", "outside_inside_ratio", "intersec
         right(lambda v, f=f: torch.equal(v, f(a, mask))) | refused("mask"),
     )
 rows.settings(
-    "pointing_game", functools.partial(m.pointing_game, a, mask), "tolerance", REAL | dict(negative=-1.0), inf=SKIP
+    "pointing_game", functools.partial(m.pointing_game, a, mask), "margin", REAL | dict(negative=-1.0), inf=SKIP
 )
 rows.settings(
     "intersection_over_union",
@@ -541,7 +545,7 @@ ATTRIBUTE = dict(
 )
 for name, f in dict(
     batch_independence=m.batch_independence,
-    sensitivity_max=functools.partial(m.sensitivity_max, samples=2),
+    sensitivity_max=functools.partial(m.sensitivity_max, n_samples=2),
     cascade=functools.partial(m.randomisation_cascade, net),
 ).items():
     for kind, (attribute, expected) in ATTRIBUTE.items():
@@ -558,7 +562,7 @@ for name, f in dict(
     rows.add(f"{name}.target.too_large", lambda f=f: f(explained, x, 9), refused("target"))
 sequence = PathIntegratedGradients(lambda z: z.cumsum(1)).attribute
 for name, f in dict(
-    batch_independence=m.batch_independence, sensitivity_max=functools.partial(m.sensitivity_max, samples=2)
+    batch_independence=m.batch_independence, sensitivity_max=functools.partial(m.sensitivity_max, n_samples=2)
 ).items():
     rows.add(
         f"{name}.target.tuples",
@@ -567,16 +571,16 @@ for name, f in dict(
     )
 rows.settings(
     "sensitivity_max",
-    functools.partial(m.sensitivity_max, explained, x, 1, samples=2),
+    functools.partial(m.sensitivity_max, explained, x, 1, n_samples=2),
     "radius",
     POSITIVE,
     zero=refused("radius") | right(),
 )
-rows.settings("sensitivity_max", functools.partial(m.sensitivity_max, explained, x, 1), "samples", WHOLE)
-rows.settings("sensitivity_max", functools.partial(m.sensitivity_max, explained, x, 1, samples=2), "seed", SEED)
+rows.settings("sensitivity_max", functools.partial(m.sensitivity_max, explained, x, 1), "n_samples", WHOLE)
+rows.settings("sensitivity_max", functools.partial(m.sensitivity_max, explained, x, 1, n_samples=2), "seed", SEED)
 rows.settings(
     "sensitivity_max",
-    functools.partial(m.sensitivity_max, explained, x, 1, samples=2),
+    functools.partial(m.sensitivity_max, explained, x, 1, n_samples=2),
     "internal_batch_size",
     {k: v for k, v in WHOLE.items() if k != "none"},
 )

@@ -199,8 +199,8 @@ rows.settings("mean_interval", lambda **k: p.mean_interval(numbers(4, 5), **k), 
 network = seeded(
     lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
 )
-found = faithfulness_curves(network, pixels, a, 1, steps=4)
-one_curve = faithfulness_curves(network, pixels, a, 1, steps=4, curves="deletion")
+found = faithfulness_curves(network, pixels, a, 1, masking_steps=4)
+one_curve = faithfulness_curves(network, pixels, a, 1, masking_steps=4, curves="deletion")
 for kind, given in dict(none=None, text="a", number=5, dict={}, tensor=a, list=[1]).items():
     rows.add(f"curves.found.{kind}", lambda given=given: p.curves(given), refused("curve|found|FaithfulnessCurves"))
     rows.add(
@@ -238,7 +238,7 @@ for id, f in dict(
             number=5.0,
             nan=NAN,
             dict={},
-            wrong_batch=faithfulness_curves(network, pixels[:1], a[:1], 1, steps=4),
+            wrong_batch=faithfulness_curves(network, pixels[:1], a[:1], 1, masking_steps=4),
         ),
         words="floor|curve",
         wrong_batch=refused("floor") | drawn(),

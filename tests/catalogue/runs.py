@@ -89,7 +89,7 @@ for name, values in dict(
         label_none={"a": None},
         text="deletion",
         bad_setting={"a": ("deletion", dict(stepz=3))},
-        value_out_of_range={"a": ("deletion", dict(steps=0))},
+        value_out_of_range={"a": ("deletion", dict(masking_steps=0))},
         twice=["deletion", "deletion"],
     ),
 ).items():
@@ -796,12 +796,12 @@ for text in (
 for text in (
     "magic",
     "",
-    "deletion(steps=0)",
+    "deletion(masking_steps=0)",
     "deletion(stepz=3)",
     "deletion(",
     "deletion(unit=0)",
     "deletion(substrate='white')",
-    "insertion(rank='abs')",
+    "insertion(sign='abs')",
     "deletion(score='x')",
 ):
     rows.add(
