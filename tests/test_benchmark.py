@@ -846,7 +846,7 @@ class Counting(nn.Module):
         (dict(methods={3: "saliency"}), TypeError, "label of a method"),
         (dict(measures=3), TypeError, "measures must be names"),
         (dict(measures=["deletion(masking_steps=0)"]), ValueError, "steps"),
-        (dict(measures=["deletion(stepz=4)"]), ValueError, "did you mean steps"),
+        (dict(measures=["deletion(masking_stepz=4)"]), ValueError, "did you mean masking_steps"),
         (dict(measures=["pointing_game(margin='a')"]), ValueError, "pointing_game"),
         (dict(measures={"own": lambda: 3}), ValueError, "can't be called as function"),
         (dict(measures={"own": 3}), TypeError, "a measure must be"),

@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/measures/floors.html.md"""
 __all__ = ['random_map', 'random_floor', 'greedy_order', 'greedy_ceiling', 'ProtocolPower', 'protocol_power']
 
 # %% ../../nbs/measures/94_floors.ipynb #305bd69b
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,10 +45,12 @@ def _name_of(measure: Callable) -> str:
     )
 
 
-def _with_its_own(measure: Callable, settings: dict) -> dict:
-    "The settings, after those that a functools.partial holds"
-    own = {dict(steps="masking_steps", rank="sign").get(k, k): v for k, v in getattr(measure, "keywords", {}).items()}
-    return own | settings
+def _with_its_own(measure: Callable, settings: dict) -> tuple[Callable, dict]:
+    "The measure and its settings, after those that a functools.partial of it holds"
+    if not isinstance(measure, functools.partial) or measure.args:
+        return measure, settings
+    words = dict(steps="masking_steps", rank="sign")
+    return _with_its_own(measure.func, {words.get(k, k): v for k, v in measure.keywords.items()} | settings)
 
 # %% ../../nbs/measures/94_floors.ipynb #4ae4a7ae
 def random_map(
@@ -105,7 +108,7 @@ def random_floor(
     """
     n_samples = whole_number(n_samples, "n_samples")
     measure, generator, x = _measure_named(measure), random_generator(seed), _one_tensor(inputs)
-    settings = _with_its_own(measure, settings)
+    measure, settings = _with_its_own(measure, settings)
     maps = (random_map(x, settings.get("unit", 1), generator) for _ in range(n_samples))
     return torch.stack(
         [measure(forward, x, m, target, additional_forward_args, **settings | {"sign": "signed"}) for m in maps]
@@ -193,7 +196,7 @@ def greedy_ceiling(
     reaches, no bound. Raises as the measure does.
     """
     measure = _measure_named(measure)
-    settings = _with_its_own(measure, settings)
+    measure, settings = _with_its_own(measure, settings)
     towards = "insertion" if _name_of(measure) in ("insertion", "sufficiency") else "deletion"
     own = {
         name: settings[name]
