@@ -37,7 +37,7 @@ from attrnb.benchmark.methods import (
     _whole_seed,
 )
 from .team import Team
-from ..core import SCORES, ClassScore, read_path, real_number, whole_number
+from ..core import SCORES, ClassScore, read_path, real_number, warn_user, whole_number
 from ..measures import DEFAULT_MEASURES, MEASURES, Measure
 from ..photographs import LoadedModel, load_model
 from ..samples import ShapeImages, shape_images
@@ -97,7 +97,7 @@ class Plan:
     @property
     def masking(self) -> dict:
         "The settings that the faithfulness measures share"
-        return dict(steps=self.masking_steps, substrate=self.substrate, unit=self.unit, rank=self.sign)
+        return dict(masking_steps=self.masking_steps, substrate=self.substrate, unit=self.unit, sign=self.sign)
 
     @cached_property
     def class_score(self) -> ClassScore:
@@ -273,6 +273,17 @@ def _has_masks(plan: Plan) -> bool | None:
     return any(mask is not None for mask in masks) or (None if len(masks) < n else False)
 
 
+def _current_words(label: str, measure: Measure, settings: Mapping) -> dict:
+    "Settings of a measure of the table, those with an old name under the new one, with a DeprecationWarning"
+    if measure not in MEASURES.values():
+        return settings
+    words = dict(steps="masking_steps", rank="sign", tolerance="margin", samples="n_samples")
+    for old in words.keys() & settings.keys():
+        message = f"{old} of measure {label!r} is now called {words[old]}; the old name goes with the next version"
+        warn_user(message, DeprecationWarning)
+    return {words.get(name, name): value for name, value in settings.items()}
+
+
 def _read_measures(plan: Plan) -> Plan:
     "Measures by label, with settings that they take"
     has_masks, given, measures = _has_masks(plan), plan.measures, {}
@@ -280,6 +291,7 @@ def _read_measures(plan: Plan) -> Plan:
         given = [m for m in DEFAULT_MEASURES if has_masks or not MEASURES[m].masks]
     for label, (measure, settings, described) in _entries(given, MEASURES, "measure", plan.unseen).items():
         measure = measure if isinstance(measure, Measure) else Measure(measure)
+        settings = _current_words(label, measure, settings)
         settings = {k: plan.masking[k] for k in measure.shared} | settings
         if measure.settings:
             known = _settings_of(measure.settings[:1]) or _settings_of(measure.settings[1:])
