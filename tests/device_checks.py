@@ -240,7 +240,12 @@ METHODS = {
         10,
         6,
     ),
-    "equilibrium, official": (_of(AttributionEquilibrium, official=True, internal_batch_size=1), (NET, IMAGES), 14, 6),
+    "equilibrium, published": (
+        _of(AttributionEquilibrium, published=True, internal_batch_size=1),
+        (NET, IMAGES),
+        14,
+        6,
+    ),
     "equilibrium of a probability": (
         lambda device, net, x: AttributionEquilibrium(ClassScore(net, of="probability")).attribute(x, target=1),
         (NET, IMAGES),

@@ -61,7 +61,7 @@ def test_published_outputs(oracles, name):
         sys.path.remove(str(folder))
     method = AttributionEquilibrium(model, data["layer"])
     for ratio, reference in data["att"].items():
-        mine = method.attribute(data["x"], target=data["target"], ratio=float(ratio), official=True)
+        mine = method.attribute(data["x"], target=data["target"], ratio=float(ratio), published=True)
         close(mine, reference, 1e-4)
         assert torch.corrcoef(torch.stack([mine.flatten(), reference.flatten()]))[0, 1] > 0.99999
 
@@ -338,7 +338,7 @@ def test_torchvision_family(name):
     assert (attribution != 0).any()
 
 
-def test_official_and_default_differ_where_they_should():
+def test_published_and_default_differ_where_they_should():
     x = numbers(1, 3, 40, 40)
     for make, same in (
         (lambda: plain_net([6, 6], True, True), True),
@@ -346,11 +346,11 @@ def test_official_and_default_differ_where_they_should():
         (lambda: torchvision.models.DenseNet(4, (2, 3), 8, 2, num_classes=4), False),
     ):
         model = seeded(make, 1)
-        a, b = (AttributionEquilibrium(model).attribute(x, target=2, official=o) for o in (False, True))
+        a, b = (AttributionEquilibrium(model).attribute(x, target=2, published=o) for o in (False, True))
         assert torch.equal(a, b) == same
     model = seeded(lambda: residual_net([6, 6], True, True), 1)
     assert_close(
-        *(AttributionEquilibrium(model).attribute(x, target=2, official=o) * (1 if o else 2) for o in (False, True))
+        *(AttributionEquilibrium(model).attribute(x, target=2, published=o) * (1 if o else 2) for o in (False, True))
     )
 
 
@@ -1539,6 +1539,52 @@ def test_advice_in_the_missing_rule_runs_as_printed(operation):
         RULES.update(rules)
 
 
+def test_the_place_of_a_missing_rule_is_in_the_users_file():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x):
+            mixed = torch.einsum("bchw,cd->bdhw", self.a(x), torch.eye(4))
+            return self.head(self.b(mixed).relu().mean((2, 3)))
+
+    with pytest.raises(
+        NotImplementedError, match=r'torch.einsum at File ".*test_equilibrium.py", line \d+, in forward'
+    ):
+        AttributionEquilibrium(Net().eval()).attribute(numbers(1, 3, 9, 9), target=0)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_parts_of_one_operation_put_together_again(published):
+    class Net(nn.Module):
+        def __init__(self, together):
+            super().__init__()
+            self.a, self.b, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
+            self.together = together
+
+        def forward(self, x):
+            h = self.a(x).relu()
+            return self.head(self.b(self.together(h)).relu().mean((2, 3)))
+
+    x, found = numbers(2, 3, 9, 9), []
+    for together in (
+        lambda h: torch.cat(h.chunk(2, 1), 1),
+        lambda h: torch.cat(tensors=h.split([1, 3], 1), dim=1),
+        lambda h: torch.cat([h.chunk(2, 1)[0], h.chunk(2, 1)[1]], 1),
+    ):
+        net = seeded(lambda together=together: Net(together))
+        found.append(AttributionEquilibrium(net).attribute(x, target=1, published=published))
+    assert_close(found[:2], [found[2]] * 2)
+
+
+def test_the_old_word_for_the_published_program_is_told_of():
+    x, method = numbers(1, 3, 16, 16), AttributionEquilibrium(convolutional())
+    with pytest.warns(DeprecationWarning, match="official of attribute.* is now called published"):
+        old = method.attribute(x, target=1, official=True)
+    assert torch.equal(old, method.attribute(x, target=1, published=True))
+
+
 def test_grey_pictures_repeated_into_three_channels():
     net, x = convolutional(), numbers(2, 1, 16, 16)
 
@@ -1567,10 +1613,10 @@ def test_grey_pictures_repeated_into_three_channels():
 def test_the_published_variant_says_where_it_is_not_complete():
     net, x = seeded(lambda: torchvision.models.squeezenet1_1(weights=None), 1), numbers(1, 3, 40, 40)
     with pytest.warns(UserWarning, match=r"deletes relevance at \d+ nodes, most at 'cat"):
-        AttributionEquilibrium(net).attribute(x, target=2, official=True)
+        AttributionEquilibrium(net).attribute(x, target=2, published=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=2, official=True)
+        AttributionEquilibrium(convolutional()).attribute(numbers(1, 3, 16, 16), target=2, published=True)
     with pytest.warns(UserWarning, match="isn't complete"):
         AttributionEquilibrium(convolutional()).compute_convergence_delta(
             torch.zeros(1, 3, 16, 16), None, numbers(1, 3, 16, 16), 0
