@@ -1192,8 +1192,8 @@ FAULTS = [
     Fault(
         "cli-target",
         "the least probable class is explained",
-        "probabilities.argmax(1).tolist() if target is None",
-        "probabilities.argmin(1).tolist() if target is None",
+        "predicted = probabilities.argmax(1).tolist()",
+        "predicted = probabilities.argmin(1).tolist()",
         "test_the_table_and_the_targets_are_those_of_the_images",
     ),
     Fault(
@@ -1206,8 +1206,8 @@ FAULTS = [
     Fault(
         "cli-cost",
         "gradients of all images together",
-        "done.gradient_rows / len(pixels)",
-        "done.gradient_rows",
+        "else done.gradient_rows / count",
+        "else done.gradient_rows",
         "test_seconds_and_gradients_are_per_image",
     ),
     Fault(

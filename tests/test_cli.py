@@ -447,7 +447,7 @@ def test_a_port_in_use(capsys):
         other.listen()
         assert main(["explore", "--port", str(other.getsockname()[1]), "--no-browser"]) == 2
     errors = capsys.readouterr().err
-    assert "can't be used" in errors and len(errors.splitlines()) == 1
+    assert "is in use by another program" in errors and len(errors.splitlines()) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another signal there")

@@ -30,6 +30,26 @@ assert attrnb.__version__ and "NeFLAG" in dir(attrnb) and "torch" not in sys.mod
 """)
 
 
+def test_commands_need_no_torch_to_answer():
+    run("""
+import contextlib, io, sys
+from attrnb.cli import main
+for words, code in [
+    (["--version"], 0), (["--help"], 0),
+    (["explain", "--help"], 0), (["bench", "--help"], 0), (["explore", "--help"], 0),
+    (["fly"], 2), (["explain", "--colour"], 2), (["bench", "--score", "loss"], 2), (["explore", "--port", "many"], 2),
+]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            main(words)
+    except SystemExit as stop:
+        assert stop.code == code, words
+    else:
+        raise AssertionError(words)
+assert not {"torch", "numpy", "matplotlib"} & set(sys.modules)
+""")
+
+
 def test_type_checkers_see_what_is_handed_on():
     tree = ast.parse((ROOT / "attrnb" / "__init__.py").read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
@@ -123,7 +143,6 @@ ORDERS = [
     "import attrnb; explore = attrnb.explore",
     "from attrnb.explore import explore",
     "import attrnb.cli; from attrnb import *",
-    "from attrnb.explore.app import explore",
     "import attrnb.explore as explore",
 ]
 
@@ -139,7 +158,7 @@ for order in {ORDERS}:
     exec(order, names)
     explore = names["explore"]
     import attrnb.explore, attrnb.benchmark
-    assert attrnb.explore.Explorer and attrnb.explore.app.explore is attrnb.explore.explore
+    assert inspect.isclass(attrnb.explore.Explorer) and inspect.isfunction(attrnb.explore.explore)
     main = attrnb.explore.explore
     assert callable(explore) and inspect.signature(explore) == inspect.signature(main), order
     assert explore is main or explore is attrnb.explore
