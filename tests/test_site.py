@@ -474,7 +474,7 @@ def test_annotations_are_known_where_they_are_shown(path):
         if not {"export", "exporti"} & {re.match(r"[\w-]+", o)[0] for o in options(source)} and "import" not in source:
             continue
         tree = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M))
-        for node in [*tree.body, *(inner for node in tree.body if isinstance(node, ast.If) for inner in node.body)]:
+        for node in tree.body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 known |= {(a.asname or a.name).split(".")[0] for a in node.names}
             elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):

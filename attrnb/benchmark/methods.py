@@ -143,7 +143,7 @@ def _geodesic(scored, **settings):
     )
 
 
-def _equilibrium_settings(layer=None, ratio=2.0, official=False, skip="main", rules=None, internal_batch_size=None):
+def _equilibrium_settings(layer=None, ratio=2.0, published=False, skip="main", rules=None, internal_batch_size=None):
     "Of the constructor and of the call"
 
 
