@@ -84,7 +84,7 @@ def _read_scene(
     probabilities = _probabilities(loaded.model, pixels, score)
     predicted = probabilities.argmax(1).tolist()
     targets = predicted if target is None else [find_class(target, loaded.categories)] * len(pixels)
-    for label, p, t in zip(names, probabilities, targets):
+    for label, p, t in zip(names, probabilities, targets, strict=True):
         best = ", ".join(f"{loaded.categories[k]} {p[k]:.2f}" for k in p.topk(min(3, len(p))).indices.tolist())
         about = "" if t == int(p.argmax()) else f"; explained: {loaded.categories[t]} {p[t]:.3f}"
         _say(f"{label}: predicted {best}{about}")
