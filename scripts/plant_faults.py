@@ -1052,6 +1052,13 @@ FAULTS = [
         "else model",
         "tests/test_contract.py::test_a_score_without_classes_and_the_callers_model_are_left_alone",
     ),
+    Fault(
+        "methods-white",
+        "the white baseline is black",
+        "return torch.ones_like(x) if white else start.contiguous()",
+        "return torch.zeros_like(x) if white else start.contiguous()",
+        "tests/test_explore.py::test_baselines_by_name",
+    ),
     # benchmark
     Fault(
         "benchmark-seed",
@@ -1147,13 +1154,6 @@ FAULTS = [
         "test_watch_counts_only_its_own_thread",
     ),
     Fault(
-        "explore-white",
-        "the white baseline is black",
-        "return torch.ones_like(x) if white else start.contiguous()",
-        "return torch.zeros_like(x) if white else start.contiguous()",
-        "test_baselines_by_name",
-    ),
-    Fault(
         "explore-curve",
         "the pictures of deletion and insertion swapped",
         'torch.where(chosen if kind == "insertion" else ~chosen, x, empty)',
@@ -1166,13 +1166,6 @@ FAULTS = [
         "*map(max, first[2:], cell[2:])",
         "*map(min, first[2:], cell[2:])",
         "test_region_by_clicks_sliders_and_trait",
-    ),
-    Fault(
-        "explore-along",
-        "points of a path not spread evenly",
-        "points = flat[segment] * (1 - share) + flat[segment + 1] * share",
-        "points = flat[segment] * share + flat[segment + 1] * (1 - share)",
-        "test_scrubbers_show_what_the_model_saw",
     ),
     Fault(
         "explore-cancelled",

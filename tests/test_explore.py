@@ -46,6 +46,7 @@ from torch.testing import assert_close
 
 from attrnb.cli import main
 from attrnb.core import SCORES, ClassScore
+from attrnb.core.randomness import OwnDraws
 from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.explore import (
     Cancelled,
@@ -57,7 +58,6 @@ from attrnb.explore import (
     _Control,
     _copy_of,
     _curves_film,
-    _OwnDraws,
     baseline,
     describe_parameters,
     explore,
@@ -66,6 +66,7 @@ from attrnb.explore import (
 )
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
 from attrnb.measures import FaithfulnessCurves
+from attrnb.methods import method_of
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import SHAPE_CLASSES, sample_model, shape_images
@@ -211,7 +212,7 @@ def test_a_function_an_instance_and_captum_methods(opened):
     ],
 )
 def test_every_setting_has_a_control_and_a_comment(method):
-    made = Method(method)
+    made = Method(method)  # of attrnb.methods, as everywhere
     assert all(p.help for p in made.parameters.values()), made.parameters
     for p in made.parameters.values():
         assert p.kind in ("switch", "integer", "number", "logarithm", "choice", "baseline")
@@ -225,7 +226,8 @@ def test_every_setting_has_a_control_and_a_comment(method):
 def test_settings_that_no_control_can_give_are_asked_for_or_passed_on():
     with pytest.raises(ValueError, match="sliding_window_shapes"):
         Method(Occlusion)
-    assert Method((Occlusion, dict(sliding_window_shapes=(3, 8, 8)))).fixed == dict(sliding_window_shapes=(3, 8, 8))
+    windows = dict(sliding_window_shapes=(3, 8, 8))
+    assert method_of((Occlusion, windows)).controls[1] == Method(Occlusion, settings=windows).controls[1] == windows
     assert describe_parameters(NeFLAG.attribute, dict(n_points=99))[0]["n_points"].high == 99
     assert (
         describe_parameters(PathIntegratedGradients.attribute, dict(baselines="blurred"))[0]["baselines"].default
@@ -1317,7 +1319,7 @@ def draw_all():
 
 def test_every_draw_has_its_own_generator():
     before = torch.get_rng_state()
-    with _OwnDraws():
+    with OwnDraws():
         ours = draw_all()
     assert torch.equal(before, torch.get_rng_state())
     with torch.random.fork_rng():
@@ -1325,7 +1327,7 @@ def test_every_draw_has_its_own_generator():
         theirs = draw_all()
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
     generator = torch.Generator().manual_seed(3)
-    with _OwnDraws():
+    with OwnDraws():
         assert torch.equal(
             torch.rand(3, generator=generator), torch.rand(3, generator=torch.Generator().manual_seed(3))
         ), "a generator that is given is used"

@@ -8,7 +8,7 @@ from attrnb.explore.controls import *
 from attrnb.explore.findings import *
 from attrnb.explore.inputs import *
 from attrnb.explore.jobs import *
-from attrnb.explore.methods import *
+from attrnb.methods import BASELINES, Method, Parameter, baseline, describe_parameters
 from attrnb.explore.panel import *
 from attrnb.explore.pictures import *
 from attrnb.explore.saving import *

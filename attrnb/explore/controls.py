@@ -13,7 +13,7 @@ import math
 import ipywidgets as widgets
 import traitlets
 
-from .methods import Parameter
+from ..methods import Parameter
 from .pictures import _INNER, _named
 
 # %% ../../nbs/explore/50_controls.ipynb #76c46b0e

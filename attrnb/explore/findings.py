@@ -10,19 +10,16 @@ __all__ = ['share_inside']
 # %% ../../nbs/explore/40_findings.ipynb #982d6352
 import html
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import TargetScore, read_tensor, refuse_not_finite
-from ..equilibrium import LayerRelevance
+from ..core import Steps, read_tensor, refuse_not_finite
 from .pictures import _Film, _frame, _is_image, _sides
-from ..geodesic import GeodesicPaths
 from ..measures import FaithfulnessCurves, energy_inside
-from ..neflag import FluxPoints
 from ..plots import ROLE_COLORS, curves, feature_bars, heatmap, relevance_balance
 
 # %% ../../nbs/explore/40_findings.ipynb #dd507408
@@ -51,7 +48,7 @@ class Result:
     probability: float  # of that class at the input
     calls: int  # how often the model was called
     notes: list[str]  # warnings of the method
-    steps: object | None = None  # what the method found on its way, as it is drawn
+    steps: Steps | None = None  # what the method found on its way, as it is drawn
     generation: int = 0  # counts the changes of the model that were noticed
     # of NumPy's global generator before the method drew from it, None if it didn't
     numpy_state: tuple | None = None
@@ -102,65 +99,6 @@ def share_inside(
     )
     return positive, negative, inside.double().mean().item()
 
-# %% ../../nbs/explore/40_findings.ipynb #bcd18738
-@dataclass
-class _Steps:
-    "What a method found, reduced to what is drawn"
-
-    kind: str  # "path", "flux" or "layers"
-    values: np.ndarray  # (steps,) score or flux; (steps, 2) positive and negative mass
-    frames: list  # per step: input on the path, displacement, or relevance, as small tensor
-    notes: list[str]  # per step, plain text
-    names: list[str] = field(default_factory=list)  # of the layers
-
-
-def _along(corners: Tensor, n: int = 33) -> Tensor:
-    "n points spread evenly over the polyline (corners, ...)"
-    flat = corners.flatten(1).double()
-    lengths = (flat[1:] - flat[:-1]).norm(dim=1)
-    along = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    wanted = torch.linspace(0, 1, n, dtype=along.dtype, device=along.device) * along[-1]
-    segment = (torch.searchsorted(along, wanted, right=True) - 1).clamp(0, len(lengths) - 1)
-    share = ((wanted - along[segment]) / lengths[segment].clamp(min=1e-300))[:, None]
-    points = flat[segment] * (1 - share) + flat[segment + 1] * share
-    return points.reshape(n, *corners.shape[1:]).to(corners.dtype)
-
-
-def _channel_sum(x: Tensor) -> Tensor:
-    "(..., channels, H, W) summed over channels; other shapes as they are"
-    return x.sum(-3) if x.ndim >= 3 else x
-
-# %% ../../nbs/explore/40_findings.ipynb #35891736
-def _read_steps(extra, straight: Tensor | None, x: Tensor, score: TargetScore) -> _Steps | None:
-    "What can be shown of a method's findings for the input x (1, ...)"
-    if isinstance(extra, FluxPoints):
-        shift = (extra.points[0] - x[0]).cpu()
-        flux, steps, counts = extra.flux[0].cpu(), extra.steps[0].tolist(), extra.negative[0].tolist()
-        notes = [
-            f"flux {f:+.4g} after {s} step{'s' if s != 1 else ''}:"
-            f" {'flows in, counts' if c else 'does not flow in, is left out'}"
-            for f, s, c in zip(flux.tolist(), steps, counts)
-        ]
-        return _Steps(
-            "flux", flux.double().numpy(), [(_channel_sum(d)).half() if _is_image(x) else d for d in shift], notes
-        )
-    if isinstance(extra, Mapping) and extra and all(isinstance(v, LayerRelevance) for v in extra.values()):
-        maps = [_channel_sum(v.relevance[0]).float().cpu() for v in extra.values()]
-        masses = np.array([[v.positive[0].item(), v.negative[0].item()] for v in extra.values()])
-        notes = [
-            f"{v.operation}, {tuple(v.relevance.shape[1:])}: positive {p:.3g}, negative {n:.3g}"
-            for v, (p, n) in zip(extra.values(), masses)
-        ]
-        return _Steps("layers", masses, maps, notes, list(extra))
-    corners = extra.coordinates[0] if isinstance(extra, GeodesicPaths) else straight
-    if corners is None:
-        return None
-    points = _along(corners.to(x))
-    scores = score.scores((points,), torch.zeros(len(points), dtype=torch.long, device=x.device)).double().cpu()
-    shape = f"{len(corners) - 1} segments" if len(corners) > 2 else "straight"
-    notes = [f"{k / (len(points) - 1):.0%} of the way ({shape}): score {s:.4g}" for k, s in enumerate(scores.tolist())]
-    return _Steps("path", scores.numpy(), list(points.half().cpu() if _is_image(x) else points.cpu()), notes)
-
 # %% ../../nbs/explore/40_findings.ipynb #3eb0b981
 _SHARE_OF = {True: "share of the pixels", False: "share of the features"}  # by whether the input is an image
 
@@ -178,17 +116,17 @@ def _small_ticks(ax, size=7):
     ax.xaxis.labelpad = ax.yaxis.labelpad = 1
 
 
-def _path_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: float) -> _Film:
-    "The score along a path, and the input at each step"
+def _line_film(steps: Steps, x: Tensor, names: Sequence[str], percentile: float) -> _Film:
+    "A curve along the way, and the input at each step"
     places = np.linspace(0, 1, len(steps.values))
 
     def chart(ax):
         ax.plot(places, steps.values, color=ROLE_COLORS["path"])
-        ax.set(xlabel="share of the way", ylabel="score", xlim=(0, 1))
+        ax.set(xlabel=steps.xlabel, ylabel=steps.ylabel, xlim=(0, 1))
         _small_ticks(ax)
 
     def picture(k):
-        return _frame(steps.frames[k].float()[None], names, torch.stack(steps.frames))
+        return _frame(steps.frames[k].float()[None], names, torch.stack(list(steps.frames)))
 
     def caption(k):
         return html.escape(steps.notes[k])
@@ -196,39 +134,40 @@ def _path_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: float
     return _Film(chart, places, picture, caption, square=_square(_is_image(x)), start=len(places) - 1)
 
 # %% ../../nbs/explore/40_findings.ipynb #c69cfbfa
-def _drawn_map(values: Tensor, names: Sequence[str] | None, percentile: float) -> Callable:
+def _drawn_map(values: Tensor, names: Sequence[str] | None, percentile: float, quantity: str = "") -> Callable:
     "A function of axes that draws a map; features with names as bars, those without as a square"
+    values = values.sum(0) if values.ndim == 3 else values
     if values.ndim == 1 and names is not None:
-        return lambda ax: feature_bars(values, names, k=8, xlabel="displacement", ax=ax)
+        return lambda ax: feature_bars(values, names, k=8, xlabel=quantity, ax=ax)
     if values.ndim == 1:
         side = math.ceil(math.sqrt(len(values)))
         values = torch.nn.functional.pad(values, (0, side**2 - len(values))).reshape(side, side)
     return lambda ax: heatmap(values[None], percentile=percentile, colorbar=False, ax=ax)
 
 
-def _flux_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: float) -> _Film:
-    "The flux of each point on the sphere, and its displacement"
+def _bars_film(steps: Steps, x: Tensor, names: Sequence[str], percentile: float) -> _Film:
+    "A bar for each step, and its map"
     places = np.arange(len(steps.values)) + 1
-    more = ". The picture is its displacement from the input, summed over the colours." if _is_image(x) else ""
+    more = f". {html.escape(steps.about)}" if steps.about and _is_image(x) else ""
 
     def chart(ax):
         colours = [ROLE_COLORS["negative" if v < 0 else "neutral"] for v in steps.values]
         ax.bar(places, steps.values, color=colours, width=0.75)
         ax.axhline(0, color="black", lw=0.8)
-        ax.set(xlabel="point on the sphere", ylabel="flux", xlim=(0.5, len(places) + 0.5))
+        ax.set(xlabel=steps.xlabel, ylabel=steps.ylabel, xlim=(0.5, len(places) + 0.5))
         _small_ticks(ax)
 
     def picture(k):
-        return _drawn_map(steps.frames[k].float(), names, percentile)
+        return _drawn_map(steps.frames[k].float(), names, percentile, steps.quantity)
 
     def caption(k):
-        return f"point {k + 1}: {html.escape(steps.notes[k])}{more}"
+        return f"{html.escape(steps.notes[k])}{more}"
 
     return _Film(chart, places, picture, caption, half_width=0.5, square=_square(_is_image(x)))
 
 # %% ../../nbs/explore/40_findings.ipynb #f6f883e6
-def _layers_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: float) -> _Film:
-    "Positive and negative relevance of each layer, and its map"
+def _balance_film(steps: Steps, x: Tensor, names: Sequence[str], percentile: float) -> _Film:
+    "Positive and negative mass of each step, and its map"
     n, area = len(steps.values), (0.38, 0.09, 0.6, 0.9)
 
     def chart(ax):
@@ -249,7 +188,7 @@ def _layers_film(steps: _Steps, x: Tensor, names: Sequence[str], percentile: flo
     return _Film(chart, np.arange(n), picture, caption, half_width=0.5, area=area, height=310, vertical=True)
 
 
-_FILMS = dict(path=_path_film, flux=_flux_film, layers=_layers_film)
+_FILMS = dict(line=_line_film, bars=_bars_film, balance=_balance_film)
 
 # %% ../../nbs/explore/40_findings.ipynb #995c4d8f
 def _curves_film(

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ..core import modules_of, read_tensor, real_number
 from .jobs import ResultCache, _bytes_of
@@ -176,6 +175,3 @@ def _same_outputs(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(
         a, b, rtol=1e-5, atol=1e-6 * float(torch.nan_to_num(b).abs().max()), equal_nan=True
     )
-
-# %% ../../nbs/explore/60_inputs.ipynb #c0910e15
-from ..core.randomness import OwnDraws as _OwnDraws

@@ -27,7 +27,7 @@ from attrnb.explore.findings import (
     _small_ticks,
     share_inside,
 )
-from .methods import Method
+from ..methods import Method, find_name
 from attrnb.explore.pictures import (
     _BLANK,
     _INNER,
@@ -86,9 +86,9 @@ def _parts(names: list[str], class_names: list[str], method: str) -> dict[str, w
 
 def _checked_settings(method: Method, name: str, given: Mapping) -> dict:
     "The given settings as the controls hold them; raises TraitError for what the method doesn't take"
-    unknown = [n for n in given if n not in method.settings]
+    unknown = [n for n in given if n not in method.starts]
     if unknown:
-        raise _Refused(f"{name} has no setting {unknown[0]!r}; it has {', '.join(method.settings) or 'none'}")
+        raise _Refused(f"{name} has no setting {unknown[0]!r}; it has {', '.join(method.starts) or 'none'}")
     try:
         return {n: method.parameters[n].check(value) for n, value in given.items()}
     except (TypeError, ValueError) as error:
@@ -128,15 +128,16 @@ class Panel(widgets.VBox):
 
     @traitlets.validate("method")
     def _known_method(self, proposal):
-        if proposal.value not in self.explorer.methods:
+        name = find_name(proposal.value, self.explorer.methods)
+        if name is None:
             raise _Refused(f"method {proposal.value!r} is not known; choose from {', '.join(self.explorer.methods)}")
-        return proposal.value
+        return name
 
     @traitlets.validate("settings")
     def _known_settings(self, proposal):
         method = self.explorer.methods[self.method]
         given = _checked_settings(method, self.method, proposal.value)
-        return method.settings | (self.settings if set(self.settings) == set(method.settings) else {}) | given
+        return method.starts | (self.settings if set(self.settings) == set(method.starts) else {}) | given
 
     @traitlets.validate("target")
     def _known_class(self, proposal):
@@ -198,7 +199,7 @@ def _show_controls(self: Panel):
     "The method's controls, with the values that they had"
     method = self.explorer.methods[self.method]
     with _while_set(self, "_quiet", True):
-        self.settings = self._kept.get(self.method, method.settings)
+        self.settings = self._kept.get(self.method, method.starts)
         if self.method not in self._controls:
             made = {name: _Control(p, self.settings[name]) for name, p in method.parameters.items()}
             self._controls[self.method] = made
@@ -348,13 +349,13 @@ def _draw_inside(self: Panel):
         self.inside.children = [self._nothing]
         return
     e, x = self.explorer, self.explorer.input(self.result.request.index)
-    film = _FILMS[steps.kind](steps, x, e.feature_names, e.percentile)
-    self.tabs.set_title(2, {"path": "Path", "flux": "Flux", "layers": "Layers"}[steps.kind])
+    film = _FILMS[steps.chart](steps, x, e.feature_names, e.percentile)
+    self.tabs.set_title(2, steps.title)
     key = "vertical" if film.vertical else "across"
     if key not in self._inside:
         self._inside[key] = _named(_Scrubber(film.vertical, film.area, film.height), "inside")
-    self._inside[key].show(film, keep_step=self._inside.get("kind") == steps.kind)
-    self._inside["kind"] = steps.kind
+    self._inside[key].show(film, keep_step=self._inside.get("title") == steps.title)
+    self._inside["title"] = steps.title
     self.inside.children = [self._inside[key]]
     self._reveal()
 

@@ -32,7 +32,7 @@ import attrnb
 from ..core import read_tensor
 from .app import Explorer
 from .findings import _SHARE_OF
-from .methods import Method
+from ..methods import Method
 from .panel import Panel
 from .pictures import _draw_input, _drawing, _is_image
 from ..plots import AttributionFigure, curves, feature_bars, heatmap
@@ -105,42 +105,30 @@ def _value_words(name: str, value: object, tensors: dict) -> str:
     return f"...,  # put here what the explorer was given, of type {ascii(type(value).__name__)}"
 
 # %% ../../nbs/explore/90_saving.ipynb #24109871
-def _method_lines(method: Method, score: str, settings: Mapping, tensors: dict) -> tuple[list[str], list[str]]:
+def _method_lines(
+    method: Method, score: str, inputs: Tensor, settings: Mapping, tensors: dict
+) -> tuple[list[str], list[str]]:
     "Python that makes `attribution` from `model`, `inputs` and `target`: the imports, and the work"
-    imports, work, words = [], [], {}
-    for name, value in (dict(method.fixed) | dict(settings)).items():
-        if name == "baselines" and name in method.parameters:
-            imports.append("from attrnb.explore import baseline")
-            words[name] = f"baseline(inputs, {value!r}),"
-        else:
-            words[name] = _value_words(name, value, tensors)
-    work += ["settings = {", *(f"    {name!a}: {value}" for name, value in words.items()), "}"] if words else []
-    given = ", **settings" if words else ""
-    owner = method.what if method.is_class or method.is_function else type(method.what)
-    imported = _import_line(owner)
-    if imported and not method.is_instance:
+    owner = method.what if method.form != "instance" else type(method.what)
+    imports, work, imported = ["from attrnb.methods import attribute"], [], _import_line(owner)
+    fixed = {} if method.from_inputs is None else method.from_inputs(inputs)
+    words = {n: _value_words(n, v, tensors) for n, v in {**fixed, **method.controls[1], **settings}.items()}
+    work += ["settings = {", *(f"    {name!a}: {value}" for name, value in words.items()), "}"]
+    if imported and method.form != "instance":
         imports.append(imported[0])
         name = imported[1]
     else:
         name = "method"
-        kind = "function" if method.is_function else "instance" if method.is_instance else "class"
-        work.append(f"method = ...  # put the {kind} here that the explorer was given as {ascii(method.name)}")
-    scored = f"ClassScore(model, of={score!r})"
-    if method.is_function:
-        call = f"{name}({scored}, inputs, target{given})"
-    elif method.is_instance:
-        call = f"{name}.attribute(inputs, target=target{given})"
-    else:
-        call = f"{name}({'model' if method.looks_inside else scored}).attribute(inputs, target=target{given})"
-    seed = [] if method.is_ours else ["torch.manual_seed(0)"]
-    return imports, [*work, *seed, f"attribution = {call}"]
+        work.append(f"method = ...  # put the {method.form} here that the explorer was given as {ascii(method.title)}")
+    call = f"attribute(({name}, settings), model, inputs, target, {method.score or score!r}, beside=True)"
+    return imports, [*work, f"attribution = {call}.attributions"]
 
 # %% ../../nbs/explore/90_saving.ipynb #bcc6d21c
 def _script(panel: Panel, name: str, model: list[str], tensors: dict) -> str:
     "The Python that reproduces a panel; tensors that it needs are put into `tensors`"
     explorer, result = panel.explorer, panel.result
     method, settings = explorer.methods[result.request.method], dict(result.request.settings)
-    imports, work = _method_lines(method, result.request.score, settings, tensors)
+    imports, work = _method_lines(method, result.request.score, explorer.input(result.request.index), settings, tensors)
     device = "" if explorer.device.type == "cpu" else f".to({str(explorer.device)!r})"
     target = "None" if explorer._flat_output else repr(result.target)
     if result.numpy_state is not None:
@@ -164,7 +152,7 @@ def _script(panel: Panel, name: str, model: list[str], tensors: dict) -> str:
             "import torch",
             "from safetensors.torch import load_file",
             "",
-            *sorted({"from attrnb.core import ClassScore", *imports, *from_model}),
+            *sorted({*imports, *from_model}),
             "",
             (
                 f"torch.set_num_threads({explorer._worker.torch_threads})  # as in the explorer; with other numbers"

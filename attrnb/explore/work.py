@@ -125,7 +125,7 @@ def explore(
     labels: Sequence | None = None,  # per input, written under its thumbnail: text, or number of a class
     targets: Sequence[int] | None = None,  # per input, the class to explain at first; None: the predicted one
     # names, classes, instances, functions (model, inputs, target, **settings), or a mapping name -> one of
-    # these, or (one, settings); None: DEFAULT_METHODS
+    # these, or (one, settings); None: DEFAULT_METHODS, and what others registered
     methods: object = None,
     categories: Sequence[str] | None = None,  # names of the classes
     # (mean, std), torchvision's Normalize, or a function, between inputs and model, so that inputs stay

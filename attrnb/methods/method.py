@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/methods/method.html.md"""
 __all__ = ['Method']
 
 # %% ../../nbs/methods/30_method.ipynb #b01ba487
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -117,6 +118,11 @@ class Method:
         if self.seeded is None:
             object.__setattr__(self, "seeded", _origin(self.what) == "attrnb")
 
+    @functools.cached_property
+    def controls(self) -> tuple[dict[str, Parameter], dict]:
+        "Settings that have a control (name -> Parameter, which starts at the short settings), and those without one."
+        return _controls(self)
+
 # %% ../../nbs/methods/30_method.ipynb #31942a7a
 @patch(as_prop=True)
 def form(self: Method) -> str:
@@ -212,11 +218,22 @@ def flags(self: Method) -> list[str]:
     ]
 
 # %% ../../nbs/methods/30_method.ipynb #c39e3e7e
-@patch(as_prop=True)
-def controls(self: Method) -> tuple[dict[str, Parameter], dict]:
-    "Settings that have a control (name -> Parameter, which starts at the short settings), and those set without one"
-    start = {**self.settings, **self.short}
-    own = settings_of([self.function], self.given)
+def _controls(method: Method) -> tuple[dict[str, Parameter], dict]:
+    "What `controls` says"
+    start = {**method.settings, **method.short}
+    own = settings_of([method.function], method.given)
     taken = {name: value for name, value in start.items() if own is None or name in own}
-    found, fixed, _ = describe_parameters(self.function, taken, self.given)
+    found, fixed, _ = describe_parameters(method.function, taken, method.given)
     return found, {name: value for name, value in start.items() if name in fixed or name not in taken}
+
+
+@patch(as_prop=True)
+def parameters(self: Method) -> dict[str, Parameter]:
+    "The settings that have a control"
+    return self.controls[0]
+
+
+@patch(as_prop=True)
+def starts(self: Method) -> dict:
+    "Where the controls start, name -> value"
+    return {name: parameter.default for name, parameter in self.parameters.items()}
