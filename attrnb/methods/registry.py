@@ -65,7 +65,7 @@ def uniform_floor_map(
     "A constant, see uniform_map."
     return uniform_map(inputs)
 
-# %% ../../nbs/methods/50_registry.ipynb #1b45de91
+# %% ../../nbs/methods/50_registry.ipynb #b77e7116
 def _letters(text: str) -> str:
     "What counts of a name"
     return re.sub(r"[^a-z0-9]", "", text.lower())
@@ -81,7 +81,7 @@ def find_name(
     spellings = {_letters(text): label for label, m in methods.items() for text in (m.title, m.name, label)}
     return name if name in methods else spellings.get(_letters(name))
 
-
+# %% ../../nbs/methods/50_registry.ipynb #1b45de91
 class Registry(MutableMapping):
     "Name -> Method, in any spelling; methods of installed packages are read when they are first needed"
 
