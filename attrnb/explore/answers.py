@@ -9,42 +9,47 @@ __all__ = []
 
 # %% ../../nbs/explore/68_answers.ipynb #a41599cb
 import threading
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core import ClassScore, TargetScore, leave_as_found, modules_of
-from .findings import Request, Result, _read_steps
-from .inputs import _Known, _OwnDraws
+from ..core import ClassScore, Findings, Steps, TargetScore, leave_as_found, modules_of
+from .findings import Request, Result
+from .inputs import _Known
 from .jobs import Watch
-from .methods import Method, baseline
 from .pictures import _is_image
 from .state import _State
 from ..measures import FaithfulnessCurves, faithfulness_curves
-from ..paths import PathIntegratedGradients
+from ..methods import ScoredModel, attribute
 
 # %% ../../nbs/explore/68_answers.ipynb #5c1265b2
-def _straight_path(method: Method, x: Tensor, settings: Mapping) -> Tensor | None:
-    "The two ends of integrated gradients' path, None for other methods and for starts of other forms"
-    start = (method.fixed | dict(settings)).get("baselines", "black")
-    if method.what not in (PathIntegratedGradients, IntegratedGradients) or not isinstance(
-        start, (str, float, int, Tensor, type(None))
-    ):
-        return None
-    start = "black" if start is None else start
-    return torch.stack([(start.to(x).expand_as(x) if isinstance(start, Tensor) else baseline(x, start))[0], x[0]])
-
-
 def _numpy_draws(before: tuple | None) -> tuple | None:
     "The state of NumPy's global generator, if it has moved since"
     after = None if before is None else np.random.get_state()
     return None if before is None or (before[2:] == after[2:] and np.array_equal(before[1], after[1])) else before
+
+
+def _steps_of(findings: object, x: Tensor, score: TargetScore) -> Steps | None:
+    "How what a method found for the input x (1, ...) is looked at"
+    if not isinstance(findings, Findings):
+        return None
+
+    def score_at(points: Tensor) -> Tensor:
+        return score.scores((points,), torch.zeros(len(points), dtype=torch.long, device=x.device))
+
+    return findings.as_steps(x, score_at)
+
+
+@patch
+def _scored_model(self: _State, model: Callable, score: str) -> ScoredModel:
+    "The model as methods are given it; the same one as long as the model is, with what methods built for it"
+    if score not in self._scored or self._scored[score].model is not model:
+        self._scored[score] = ScoredModel(model, score)
+    return self._scored[score]
 
 # %% ../../nbs/explore/68_answers.ipynb #4fdd3584
 @patch
@@ -62,19 +67,24 @@ def _attribute(self: _State, known: _Known, request: Request, stop: threading.Ev
         return kept
     method, settings, x = self.methods[request.method], dict(request.settings), self.input(request.index)
     x, target = x.to(self.device), None if self._flat_output else request.target
-    own = known.model if method.is_class or not modules_of(method.what) else self.model
-    numpy_state = None if method.is_ours else np.random.get_state()
+    a_class = method.form == "class"
+    own = known.model if a_class or not modules_of(method.what) else self.model
+    numpy_state = None if method.seeded else np.random.get_state()
     with leave_as_found(own, warn=False):
-        called = [own, known.model, *([] if method.is_class else [method.what])]
+        called = [own, known.model, *([] if a_class else [method.what])]
         watch = Watch(called, stop, lambda: self._progress(watch, request))
         model = watch.watched(own)
         self._progress(watch, request)
-        with watch, nullcontext() if method.is_ours else _OwnDraws():
-            attribution, extra = method.run(model, request.score, x.clone(), target, settings)
-            calls = watch.calls
+        with watch:
+            scored = self._scored_model(model, method.score or request.score)
+            settings = {**method.controls[1], **settings}
+            answer = attribute(method, scored, x.clone(), target, settings=settings, findings=True, beside=True)
+            attribution, calls = answer.attributions, watch.calls
             score = TargetScore(ClassScore(model, of=request.score), (x,), target)
-            steps = _read_steps(extra, _straight_path(method, x, settings), x, score)
+            steps = _steps_of(answer.findings, x, score)
             at_input = score.scores((x,)).item()
+    if attribution.ndim == x.ndim - 1:
+        attribution = attribution[:, None]
     numpy_state = _numpy_draws(numpy_state)
     notes = list(warned)
     if not torch.isfinite(attribution).all():
@@ -83,7 +93,7 @@ def _attribute(self: _State, known: _Known, request: Request, stop: threading.Ev
         notes.append(
             "NumPy's global random numbers were drawn meanwhile: if by this method, it gives other values the next time"
         )
-    if self._training and (not known.is_copy or own is not known.model or method.is_instance):
+    if self._training and (not known.is_copy or own is not known.model or method.form == "instance"):
         notes.append(
             "the model is in training mode: it is put into evaluation mode while it is explained, so don't train it"
             " meanwhile"
