@@ -832,8 +832,8 @@ class Counting(nn.Module):
         (
             dict(
                 methods={
-                    "own": Method(lambda scored, n=3: lambda x, t, s: x),
-                    "other": (Method(lambda scored, n=3: lambda x, t, s: x), dict(m=3)),
+                    "own": Method(lambda model, inputs, target, n=3: inputs),
+                    "other": (Method(lambda model, inputs, target, n=3: inputs), dict(m=3)),
                 }
             ),
             ValueError,
@@ -922,13 +922,17 @@ def test_an_environment_that_torchrun_did_not_make(monkeypatch, name, text):
         small()
 
 
+def returns_inputs(model, inputs, target):
+    return inputs
+
+
 @pytest.mark.parametrize(
     "given, error",
     [
-        (dict(make=3), TypeError),
-        (dict(make=len, kind="mine"), ValueError),
-        (dict(make=len, score="loss"), ValueError),
-        (dict(make=len, settings=3), TypeError),
+        (dict(what=3), TypeError),
+        (dict(what=returns_inputs, group="mine"), ValueError),
+        (dict(what=returns_inputs, score="loss"), ValueError),
+        (dict(what=returns_inputs, settings=3), TypeError),
     ],
 )
 def test_recipes_that_can_not_be_used(given, error):
@@ -1178,7 +1182,7 @@ def test_completeness_is_measured_from_the_methods_own_baseline():
 
 
 def test_completeness_is_not_defined_for_another_score():
-    other = Method(METHODS["integrated_gradients"].make, complete=True, score="logit")
+    other = Method(PathIntegratedGradients, complete=True, score="logit")
     run = small(methods={"logit": other}, measures=["completeness_error"])
     assert run.values("logit", "completeness_error") == {}
 
@@ -1845,9 +1849,12 @@ def test_a_measure_of_ones_own_is_given_the_case():
 
 def test_a_method_that_draws_is_called_with_one_example():
     rows = []
-    drawn = Method(
-        lambda scored: lambda x, targets, seed: rows.append((len(x), seed)) or torch.rand(x.shape), random=True
-    )
+
+    def draw(model, inputs, target, seed):
+        rows.append((len(inputs), seed))
+        return torch.rand(inputs.shape)
+
+    drawn = Method(draw)
     a, b = small("a", methods={"drawn": drawn}), small("b", methods={"drawn": drawn}, batch_size=6)
     assert {n for n, _ in rows} == {1} and len({s for _, s in rows}) == 6
     assert_close(a.attributions("drawn"), b.attributions("drawn"), rtol=0, atol=0)
@@ -1869,11 +1876,7 @@ def test_rows_of_ones_own_methods_are_counted_where_they_are_seen():
         "here": captum.attr.Saliency(model),
         "wrapped": captum.attr.Saliency(ClassScore(model)),
         "elsewhere": captum.attr.Saliency(elsewhere),
-        "own": Method(
-            lambda scored: (
-                lambda x, targets, seed: captum.attr.Saliency(scored).attribute(x, target=torch.tensor(targets))
-            )
-        ),
+        "own": lambda model, inputs, target: captum.attr.Saliency(model).attribute(inputs, target=target),
         "centre": None,
     }
     run = small(model=model, methods=chosen, measures=["energy_inside"])
@@ -1908,21 +1911,20 @@ def test_rows_of_ones_own_methods_are_counted_where_they_are_seen():
 def test_internal_batch_size_goes_to_recipes_that_take_it():
     given = []
 
-    def takes(scored, internal_batch_size=None):
+    def takes(model, inputs, target, internal_batch_size=None):
         given.append(internal_batch_size)
-        return lambda x, targets, seed: x
+        return inputs
+
+    def another(model, inputs, target, **settings):
+        given.append(settings)
+        return inputs
 
     run = small(
         internal_batch_size=2,
-        methods={
-            "plain": Method(lambda scored: lambda x, targets, seed: x),
-            "takes": Method(takes),
-            "settings": Method(lambda scored, **settings: given.append(settings) or (lambda x, targets, seed: x)),
-            "function": lambda model, x, targets: x,
-            "saliency": None,
-        },
+        batch_size=6,
+        methods={"plain": returns_inputs, "takes": takes, "settings": another, "saliency": None},
     )
-    assert not run.failures and given == [2, dict(internal_batch_size=2)]
+    assert not run.failures and given == [2, {}]
 
 
 def test_embedded_images_are_the_default():

@@ -9,17 +9,17 @@ __all__ = []
 
 # %% ../../nbs/benchmark/65_trial.ipynb #9b83a832
 import warnings
-from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from .data import _finite, _item, _NotAnImage
 from .identity import _SCALARS
-from .methods import METHODS, Method, _made, _module_named, _Scored, _seeded
 from .plan import Plan
 from ..core import ClassScore, class_scores, leave_as_found, one_line, visible_text
 from ..measures import MEASURES, Case
+from ..methods import METHODS, Method, attribute, module_named
 
 # %% ../../nbs/benchmark/65_trial.ipynb #6b765915
 class _NotLogits(ValueError):
@@ -107,7 +107,7 @@ def _look_at_first(plan: Plan) -> Tensor:
 def _check_layer(label: str, layer, model: nn.Module):
     "TypeError or ValueError for a layer that the model doesn't have"
     if isinstance(layer, str):
-        _module_named(layer, model)
+        module_named(layer, model)
     elif not isinstance(layer, nn.Module):
         raise TypeError(
             f"method {label!r}: layer must be a module's name or the module, got {type(layer).__name__} {layer!r}"
@@ -146,13 +146,12 @@ def _is_plain(value) -> bool:
     return isinstance(value, _SCALARS) or (isinstance(value, (list, tuple)) and all(map(_is_plain, value)))
 
 
-def _error_of(method: Method, network: nn.Module, x: Tensor, score: str, settings: Mapping) -> Exception | None:
+def _error_of(method: Method, network: nn.Module, x: Tensor, score: str) -> Exception | None:
     "What goes wrong on the stand-in"
-    scored = _Scored(network, method.score or score)
     try:
-        with leave_as_found(scored, warn=False, restore_gradients=True), _seeded(method, 0), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _made(method, scored, 8, settings)(x, [0], 0)
+            attribute(method, network, x, [0], score, internal_batch_size=8)
     except Exception as error:
         return error
     return None
@@ -164,17 +163,18 @@ def _refused(what: str, error: Exception) -> ValueError:
 
 def _try_methods(plan: Plan, network: nn.Module, x: Tensor):
     "ValueError for settings of known methods that fail on the stand-in, where the method works without them"
-    for label, (method, settings, _) in plan.methods.items():
-        if not any(method is m for m in METHODS.values()):
+    for label, method in plan.methods.items():
+        known = METHODS.get(method.name)
+        if known is None or known.what is not method.what:
             continue
-        if settings.get("layer") is not None:
-            _check_layer(label, settings["layer"], plan.model)
-        settings = {k: v for k, v in settings.items() if k != "layer"}
+        if method.settings.get("layer") is not None:
+            _check_layer(label, method.settings["layer"], plan.model)
+        settings = {k: v for k, v in method.settings.items() if k != "layer" and known.settings.get(k) is not v}
         if settings and all(map(_is_plain, settings.values())):
-            bends = x.ndim == 4 and method.kind == "attrnb" and "resolution" not in settings
+            bends = x.ndim == 4 and method.group == "attrnb" and "resolution" not in settings
             part = x[..., :32, :32] if bends else x  # whose settings don't depend on the size
-            error = _error_of(method, network, part, plan.score, settings)
-            if error is not None and _error_of(method, network, part, plan.score, {}) is None:
+            error = _error_of(replace(known, settings={**known.settings, **settings}), network, part, plan.score)
+            if error is not None and _error_of(known, network, part, plan.score) is None:
                 raise _refused(f"method {label!r}", error) from error
 
 

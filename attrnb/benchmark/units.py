@@ -10,7 +10,6 @@ __all__ = []
 # %% ../../nbs/benchmark/70_units.ipynb #825a819d
 import hashlib
 import math
-import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,11 +20,12 @@ from torch import Tensor
 
 from .data import _finite, _item, _item_hash
 from .identity import _text_bytes
-from .methods import _NOISE, _made, _Scored, _seeded, _whole_seed, _words
 from .plan import Plan
 from .trial import model_outputs
-from ..core import class_scores, leave_as_found, one_line
+from ..core import class_scores, leave_as_found, one_line, visible_text
 from ..measures import Case, Measure
+from ..methods import ScoredModel, attribute
+from ..methods.scored import whole_seed
 
 # %% ../../nbs/benchmark/70_units.ipynb #d568a4f8
 def example_seed(
@@ -33,7 +33,7 @@ def example_seed(
     name: str,  # of the example
 ) -> int:
     "A number below two to the 63rd, from SHA-256 of both. Raises TypeError for a seed that is no int."
-    seed = _whole_seed(seed)
+    seed = whole_seed(seed)
     return int.from_bytes(hashlib.sha256(_text_bytes(f"{seed}\0{name}")).digest()[:8], "big") >> 1
 
 # %% ../../nbs/benchmark/70_units.ipynb #9b3896db
@@ -126,48 +126,26 @@ def load_examples(
                 examples[i].error = f"scores: {one_line(error)}"
     return examples
 
-# %% ../../nbs/benchmark/70_units.ipynb #94a982ac
-def _as_attributions(result, inputs: Tensor) -> Tensor:
-    "What a method returned; ValueError where it isn't one real number per place of the inputs"
-    result = result[0] if isinstance(result, tuple) else result
-    shape = tuple(inputs.shape)
-    shapes = [shape] if len(shape) < 3 else [shape, (shape[0], 1, *shape[2:]), (shape[0], *shape[2:])]
-    if not isinstance(result, Tensor) or tuple(result.shape) not in shapes:
-        returned = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-        raise ValueError(f"the method returned {returned} for inputs {shape}")
-    if result.is_complex() or result.layout != torch.strided:
-        raise ValueError(
-            f"the method returned {str(result.dtype).removeprefix('torch.')} numbers, {result.layout}; attributions"
-            " are real numbers, one per place"
-        )
-    return result if result.is_floating_point() else result.to(inputs.dtype)
+# %% ../../nbs/benchmark/70_units.ipynb #0946e882
+def _words(warning) -> str:
+    "The first line of a warning"
+    return visible_text((str(warning.message) or warning.category.__name__).splitlines()[0])
 
-# %% ../../nbs/benchmark/70_units.ipynb #b506d4fc
+
 class ReadyMethod:
     "A method of the plan, ready to be called, on a network that counts its rows"
 
     def __init__(self, plan: Plan, label: str):
-        self.method, self.settings, _ = plan.methods[label]
-        self.scored, self.error = _Scored(plan.model, self.method.score or plan.score), None
-        try:
-            self.function = _made(self.method, self.scored, plan.internal_batch_size, self.settings)
-        except Exception as error:  # the reason of every example
-            self.error = error
+        self.method, self.internal_batch_size = plan.methods[label], plan.internal_batch_size
+        self.scored = ScoredModel(plan.model, self.method.score or plan.score)
 
     def call(self, inputs: Tensor, targets: list[int], seed: int) -> list[tuple]:
-        "Per example: attributions on the CPU, and what was warned"
-        if self.error is not None:
-            raise self.error
-        with (
-            warnings.catch_warnings(record=True) as caught,
-            leave_as_found(self.scored, warn=False, restore_gradients=True),
-            _seeded(self.method, seed),
-        ):
+        "Per example: attributions on the CPU, or the reason why they are none, and what was warned"
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            result = self.function(inputs, targets, seed)
-        maps = _as_attributions(result, inputs).detach().cpu()
-        words = [_words(w) for w in caught if not re.match(_NOISE, str(w.message))]
-        reason = "the attribution holds NaN or infinity"
+            size = dict(internal_batch_size=self.internal_batch_size)
+            maps = attribute(self.method, self.scored, inputs, targets, seed=seed, **size).attributions.cpu()
+        words, reason = [_words(w) for w in caught], "the attribution holds NaN or infinity"
         return [(one if torch.isfinite(one).all() else reason, words) for one in maps]
 
     def one_by_one(self, inputs: Tensor, targets: list[int], seeds: list[int]) -> list[tuple]:
@@ -229,7 +207,7 @@ def _measure_all(plan: Plan, case: Case, examples: Sequence[Example], rows: Mapp
             warnings.simplefilter("always")
             results = _measure(measure, settings, with_masks if measure.masks else case)
         # floors are constant on purpose
-        words = set() if case.method is not None and case.method.kind == "floor" else {_words(w) for w in caught}
+        words = set() if case.method is not None and case.method.group == "floor" else {_words(w) for w in caught}
         for k, (value, error) in zip(indices, results):
             row = rows[examples[k].index]
             row["warnings"] = sorted({*row["warnings"], *words})
@@ -267,7 +245,7 @@ def _one_group(plan: Plan, ready: ReadyMethod, examples: list[Example], rows: Ma
     results = ready.attribute(x, targets, seeds)
     seconds = (time.perf_counter() - start) / len(examples)
     counted = ready.scored.rows - before[0], ready.scored.gradient_rows - before[1]
-    cost = [round(c / len(examples), 3) if ready.method.counted or counted[0] else None for c in counted]
+    cost = [round(c / len(examples), 3) if ready.method.group != "other" or counted[0] else None for c in counted]
     maps = {}
     for k, (e, (result, words)) in enumerate(zip(examples, results)):
         rows[e.index] |= dict(
@@ -294,7 +272,7 @@ def _one_group(plan: Plan, ready: ReadyMethod, examples: list[Example], rows: Ma
             None,
             [seeds[k] for k in alike],
             ready.method,
-            ready.settings,
+            ready.method.settings,
             plan.internal_batch_size,
             explain=again,
         )

@@ -439,8 +439,8 @@ for kind, path in dict(none=None, number=5, missing_folder="no/such/a", folder="
     )
 for kind, seed in dict(none=None, text="a", half=1.5, boolean=True).items():
     rows.add(f"example_seed.{kind}", lambda seed=seed: b.example_seed(seed, "a"), refused("seed"))
-rows.settings("Method", lambda **k: b.Method(make=lambda s: s, **k), "kind", CHOICE)
-rows.add("Method.make_not_callable", lambda: b.Method(make=5), refused("make|callable"))
+rows.settings("Method", lambda **k: b.Method(lambda model, inputs, target: inputs, **k), "group", CHOICE)
+rows.add("Method.what_not_callable", lambda: b.Method(5), refused("method|function"))
 rows.add("Measure.compute_not_callable", lambda: b.Measure(5), refused("compute|callable|measure"))
 rows.settings("Measure", lambda **k: b.Measure(lambda case: 1, **k), "better", dict(unknown="up", number=5))
 
