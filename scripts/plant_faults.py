@@ -1016,6 +1016,13 @@ FAULTS = [
         "{}",
         "test_what_is_found_on_the_way_answers_the_protocol_or_nothing",
     ),
+    Fault(
+        "methods-global-seed",
+        "the global generators are left seeded",
+        "np.random.set_state(state)",
+        "pass",
+        "tests/test_benchmark.py::test_the_global_generators_are_left_as_they_were",
+    ),
     # testing
     Fault(
         "testing-gap",
@@ -1115,13 +1122,6 @@ FAULTS = [
         'if not (plan.retry_failed and row["error"])}',
         "if row}",
         "test_retry_failed_does_again_what_failed_and_only_that",
-    ),
-    Fault(
-        "benchmark-global-seed",
-        "the global generators are left seeded",
-        "            np.random.set_state(state)\n\n",
-        "            pass\n\n",
-        "test_the_global_generators_are_left_as_they_were",
     ),
     # explore
     Fault(

@@ -839,10 +839,9 @@ class Counting(nn.Module):
             ValueError,
             "'m'; it takes n",
         ),
-        (dict(methods={"own": captum.attr.Saliency}), TypeError, "the class Saliency"),
-        (dict(methods=3), TypeError, "methods must be names"),
-        (dict(methods=None), TypeError, "methods must be names"),
-        (dict(methods=[3]), TypeError, "names are written as text"),
+        (dict(methods=3), TypeError, "a method must be a name"),
+        (dict(methods=None), TypeError, "a method must be a name"),
+        (dict(methods=[3]), TypeError, "a method must be a name"),
         (dict(methods={3: "saliency"}), TypeError, "label of a method"),
         (dict(measures=3), TypeError, "measures must be names"),
         (dict(measures=["deletion(masking_steps=0)"]), ValueError, "steps"),
@@ -1906,6 +1905,13 @@ def test_rows_of_ones_own_methods_are_counted_where_they_are_seen():
     }
     assert written["blind"] == ("", "") and written["twice"] == ("1", "2")
     DRAW(run)
+
+
+def test_a_class_is_a_method_and_so_is_any_spelling():
+    run = small(methods={"class": captum.attr.Saliency, "pair": (captum.attr.Saliency, {}), "Saliency": None})
+    assert not run.failures
+    for label in ("pair", "Saliency"):
+        assert run.values(label, "deletion") == run.values("class", "deletion")
 
 
 def test_internal_batch_size_goes_to_recipes_that_take_it():
