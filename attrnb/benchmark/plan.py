@@ -9,6 +9,8 @@ __all__ = ['DEFAULT_METHODS']
 
 # %% ../../nbs/benchmark/60_plan.ipynb #63816c24
 import copy
+import difflib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -24,21 +26,14 @@ from torch.utils.data import Dataset
 from .data import PhotographFolder, _fingerprint, _item, _names, _Shapes
 from .folder import _refuse_strangers
 from .identity import _code_of, _plain, _weights
-from attrnb.benchmark.methods import (
-    METHODS,
-    _check_call,
-    _check_names,
-    _entries,
-    _Function,
-    _own_method,
-    _read_target,
-    _refuse_unknown,
-    _settings_of,
-    _whole_seed,
-)
 from .team import Team
 from ..core import SCORES, ClassScore, read_path, real_number, warn_user, whole_number
 from ..measures import DEFAULT_MEASURES, MEASURES, Measure
+from ..methods import Method
+from ..methods.apply import read_class, read_targets
+from ..methods.registry import METHODS, parse_names, read_methods
+from ..methods.scored import whole_seed
+from ..methods.settings import refuse_unknown, settings_of
 from ..photographs import LoadedModel, load_model
 from ..samples import ShapeImages, shape_images
 
@@ -66,8 +61,9 @@ class Plan:
 
     model: nn.Module | LoadedModel | Callable | None = None  # read: a module on its device
     data: Dataset | ShapeImages | str | Path | None = None  # read: with len() and [index]
-    # read: label -> (Method or Measure, settings, description for the manifest)
+    # read: label -> Method
     methods: Sequence[str] | Mapping[str, object] = DEFAULT_METHODS
+    # read: label -> (Measure, settings, description for the manifest)
     measures: Sequence[str] | Mapping[str, object] | None = None
     folder: str | Path = "attrnb-bench"
     target: str | int | Sequence[int] | None = None  # read: None, "label", "predicted", a class, or one per example
@@ -128,7 +124,7 @@ def _read_words(plan: Plan) -> Plan:
         folder=read_path(plan.folder, "folder"),
         images=whole_number(plan.images, "images", or_none=True),
         masking_steps=whole_number(plan.masking_steps, "masking_steps"),
-        seed=_whole_seed(plan.seed),
+        seed=whole_seed(plan.seed),
         batch_size=whole_number(plan.batch_size, "batch_size"),
         internal_batch_size=whole_number(plan.internal_batch_size, "internal_batch_size", or_none=True),
     )
@@ -136,12 +132,7 @@ def _read_words(plan: Plan) -> Plan:
 # %% ../../nbs/benchmark/60_plan.ipynb #57d9a2b1
 def _read_methods(plan: Plan) -> Plan:
     "Methods by label, with settings that they take"
-    methods = {}
-    for label, (method, settings, described) in _entries(plan.methods, METHODS, "method", plan.unseen).items():
-        method = _own_method(label, method, settings)
-        if method.counted:  # a Method; the calls of what users have are checked there
-            _check_names(label, method, settings)
-        methods[label] = (method, settings, described | {"kind": method.kind})
+    methods = read_methods(plan.methods)
     if plan.reference is not None and (not isinstance(plan.reference, str) or plan.reference not in methods):
         raise ValueError(f"reference {plan.reference!r} is not among the methods {', '.join(methods)}")
     return replace(plan, methods=methods)
@@ -183,6 +174,17 @@ def _on_device(plan: Plan, model: nn.Module) -> tuple[nn.Module, torch.device]:
     return model, device
 
 # %% ../../nbs/benchmark/60_plan.ipynb #33e5240b
+class _Function(nn.Module):
+    "A plain function where a module is needed"
+
+    def __init__(self, function: Callable):
+        super().__init__()
+        self.function, self.training = function, False
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
 def _name_of(model) -> str:
     "How the manifest calls a model"
     if isinstance(model, LoadedModel):
@@ -272,6 +274,68 @@ def _has_masks(plan: Plan) -> bool | None:
             continue
     return any(mask is not None for mask in masks) or (None if len(masks) < n else False)
 
+# %% ../../nbs/benchmark/60_plan.ipynb #38046418
+# by the benchmark itself
+_GIVEN = ("case", "forward", "inputs", "attributions", "masks", "target", "targets", "additional_forward_args", "self")
+
+
+def find_name(
+    name: object,  # what the caller gave
+    table: Mapping,  # by name
+    what: str,  # kind of its entries, for the message
+) -> object:
+    "The entry. Raises TypeError for what is no name, ValueError, with near matches, for one that isn't there."
+    if not isinstance(name, str):
+        raise TypeError(f"a {what} is called by its name, a string; got {type(name).__name__} {name!r}")
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=2, cutoff=0.6)
+    raise ValueError(
+        f"{what} {name!r} is not known{'; did you mean ' + ' or '.join(near) + '?' if near else ''}; choose from"
+        f" {', '.join(table)}"
+    )
+
+# %% ../../nbs/benchmark/60_plan.ipynb #5373c464
+def _entries(given: object, unseen: list[str]) -> dict[str, tuple[object, dict, object]]:
+    "Label -> (Measure or what was given, settings, description)"
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, Mapping):
+        if not isinstance(given, Sequence):
+            raise TypeError(
+                f"measures must be names or a dictionary label -> measure, got {type(given).__name__} {given!r}"
+            )
+        given = {label: entry for text in given for label, entry in parse_names(text).items()}
+    measures = {}
+    for label, value in given.items():
+        if not isinstance(label, str) or not label.strip():
+            raise TypeError(f"the label of a measure must be a word, got {type(label).__name__} {label!r}")
+        settings = {}
+        if value is None or isinstance(value, Mapping):
+            value = (label, dict(value or {}))
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping):
+            value, settings = value[0], dict(value[1])
+        described = value if isinstance(value, str) else _plain(value, unseen, f"measures.{label}")
+        measure = find_name(value, MEASURES, "measure") if isinstance(value, str) else value
+        measures[label] = (measure, settings, described)
+    if not measures:
+        raise ValueError(f"no measure was given; choose from {', '.join(MEASURES)}")
+    return measures
+
+# %% ../../nbs/benchmark/60_plan.ipynb #3a399780
+def _check_settings(label: str, measure: Measure, settings: Mapping):
+    "ValueError for settings that the measure doesn't take"
+    if measure.settings:
+        known = settings_of(measure.settings[:1], _GIVEN) or settings_of(measure.settings[1:], _GIVEN)
+        refuse_unknown(f"measure {label!r}", settings, known)
+        return
+    try:
+        inspect.signature(measure.compute).bind(None, **settings)
+    except TypeError as error:
+        raise ValueError(f"measure {label!r} can't be called as function(case, **settings): {error}") from None
+    except ValueError:  # the signature of a builtin is not known
+        pass
+
 
 def _current_words(label: str, measure: Measure, settings: Mapping) -> dict:
     "Settings of a measure of the table, those with an old name under the new one, with a DeprecationWarning"
@@ -289,15 +353,11 @@ def _read_measures(plan: Plan) -> Plan:
     has_masks, given, measures = _has_masks(plan), plan.measures, {}
     if given is None:
         given = [m for m in DEFAULT_MEASURES if has_masks or not MEASURES[m].masks]
-    for label, (measure, settings, described) in _entries(given, MEASURES, "measure", plan.unseen).items():
+    for label, (measure, settings, described) in _entries(given, plan.unseen).items():
         measure = measure if isinstance(measure, Measure) else Measure(measure)
         settings = _current_words(label, measure, settings)
         settings = {k: plan.masking[k] for k in measure.shared} | settings
-        if measure.settings:
-            known = _settings_of(measure.settings[:1]) or _settings_of(measure.settings[1:])
-            _refuse_unknown(f"measure {label!r}", settings, known)
-        else:
-            _check_call(f"measure {label!r}", measure.compute, (None,), settings, "function(case, **settings)")
+        _check_settings(label, measure, settings)
         if measure.masks and has_masks is False:
             mend = ", boxes or polygons: give annotations" if isinstance(plan.data, PhotographFolder) else ""
             raise ValueError(f"measure {label!r} needs to know where the object is, but no example has a mask{mend}")
@@ -305,11 +365,27 @@ def _read_measures(plan: Plan) -> Plan:
             raise ValueError(
                 f"measure {label!r} needs {need}: give it with the name, ({measure.name!r}, dict({need}=...))"
             )
-        described |= {"settings": _plain(settings, plan.unseen, f"measures.{label}"), "better": measure.better}
+        described = {
+            "measure": described,
+            "settings": _plain(settings, plan.unseen, f"measures.{label}"),
+            "better": measure.better,
+        }
         measures[label] = (measure, settings, described)
     return replace(plan, measures=measures)
 
 # %% ../../nbs/benchmark/60_plan.ipynb #f9a95a20
+def _read_target(target: object, n: int) -> None | str | int | list[int]:
+    "None, 'label', 'predicted', a class, or a list of n classes; TypeError or ValueError for anything else"
+    if target is None or (isinstance(target, str) and target in ("label", "predicted")):
+        return target
+    if isinstance(target, str):
+        raise ValueError(
+            f"target={target!r} is not known; choose 'label', 'predicted', a class number or one per example"
+        )
+    several = isinstance(target, (list, tuple, range)) or np.ndim(target) == 1
+    return read_targets(target, n) if several else read_class(target, "target")
+
+
 def read_plan(
     plan: Plan,  # as it was called
 ) -> Plan:
@@ -327,6 +403,14 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("attrnb", "torch", "torchvision", "captum", "numpy")}
 
 
+def _described(plan: Plan, label: str, method: Method) -> dict:
+    "A method as the manifest holds it"
+    known = method.name in METHODS and METHODS[method.name].what is method.what
+    what = method.name if known else _plain(method.what, plan.unseen, f"methods.{label}")
+    settings = _plain(method.settings, plan.unseen, f"methods.{label}")
+    return {"method": what, "settings": settings, "kind": method.group}
+
+
 def _configuration(plan: Plan) -> dict:
     "What the manifest compares"
     n = len(plan.names)
@@ -338,7 +422,7 @@ def _configuration(plan: Plan) -> dict:
         data=dict(
             kind=type(plan.data).__name__.lstrip("_"), examples=n, sha256=_fingerprint(plan.data, n, plan.unseen)
         ),
-        methods={label: described for label, (_, _, described) in plan.methods.items()},
+        methods={label: _described(plan, label, method) for label, method in plan.methods.items()},
         measures={label: described for label, (_, _, described) in plan.measures.items()},
         dtype=str(plan.dtype).removeprefix("torch."),
         keep=plan.keep,
