@@ -50,57 +50,21 @@ LOCALISATION = [
     "completeness_error",
 ]
 PATCH = 16
-
-
-def point(case, curve, at, steps):
-    "One point of the curves, so that they can be drawn from the results alone"
-    return getattr(case.curves(steps=steps, unit=PATCH), curve)[:, at].double()
-
-
-def faithfulness(steps):
-    "Label -> measure: the areas, and every point of the curves"
-    areas = {name: (name, dict(unit=PATCH)) for name in ("deletion", "insertion", "difference")}
-    return areas | {
-        f"{curve} at {at}": (point, dict(curve=curve, at=at, steps=steps))
-        for curve in ("deletion", "insertion")
-        for at in range(steps + 1)
-    }
+AREAS, CURVES = ["deletion", "insertion", "difference"], ["deletion_curve", "insertion_curve"]
 
 
 def run(words):
     network = load_model(words.network, weights=words.weights, mean=words.mean, std=words.std)
     network.model.to(words.device, memory_format=torch.channels_last)
-    steps = 224 if words.full else 32
-    some = lambda n: None if words.full else n
+    steps = words.steps or (224 if words.full else 32)
+    some = lambda n: words.images or (None if words.full else n)
     common = dict(internal_batch_size=256 if words.full else 8, keep=None, show_progress=words.progress)
+    ranked = dict(annotations=words.annotations, images=some(40), target="predicted", masking_steps=steps, unit=PATCH)
     inner = {m: s for m, s in METHODS.items() if m not in ("centre", "uniform")}
-    folder = Path(words.runs) / words.network
-    benchmark(
-        network,
-        words.photographs,
-        inner,
-        faithfulness(steps),
-        folder / "faithfulness",
-        annotations=words.annotations,
-        images=some(40),
-        target="predicted",
-        masking_steps=steps,
-        **common,
-    )
-    by_size = {name: (name, dict(unit=PATCH, rank="magnitude")) for name in ("deletion", "insertion", "difference")}
     signed = {"integrated_gradients": METHODS["integrated_gradients"]}
-    benchmark(
-        network,
-        words.photographs,
-        signed,
-        by_size,
-        folder / "magnitude",
-        annotations=words.annotations,
-        images=some(40),
-        target="predicted",
-        masking_steps=steps,
-        **common,
-    )
+    folder = Path(words.runs) / words.network
+    benchmark(network, words.photographs, inner, AREAS + CURVES, folder / "faithfulness", **ranked, **common)
+    benchmark(network, words.photographs, signed, AREAS, folder / "magnitude", sign="magnitude", **ranked, **common)
     for truth, photographs, annotations in (
         ("boxes", words.photographs, words.annotations),
         ("masks", f"{words.coco}/images", words.coco_annotations),
@@ -125,24 +89,21 @@ def collect(words):
     tables = {"compare_faithfulness.csv": [], "compare_localisation.csv": [], "compare_curves.csv": []}
     for path in sorted(Path(words.runs).glob("*/*/manifest.json")):
         finished, network, part = BenchmarkRun(path.parent), path.parent.parent.name, path.parent.name
-        kept = [m for m in finished.measures if " at " not in m]
         for r in finished.rows:
             ranked = part in ("faithfulness", "magnitude")
             row = dict(network=network) | ({} if ranked else dict(truth=part))
             row |= dict(image=r["index"], method=r["method"] + (", by magnitude" if part == "magnitude" else ""))
-            row |= {m: "" if r["values"][m] is None else f"{r['values'][m]:.4g}" for m in kept} | dict(
+            row |= {m: "" if r["values"][m] is None else f"{r['values'][m]:.4g}" for m in finished.scalars} | dict(
                 gradients=f"{r['gradient_evaluations']:g}"
             )
             tables["compare_faithfulness.csv" if ranked else "compare_localisation.csv"].append(row)
         for method in finished.methods if part == "faithfulness" else []:
-            for m in finished.measures:
-                values = torch.tensor(list(finished.values(method, m).values()), dtype=torch.float64)
-                if m not in kept and len(values):
-                    curve, at = m.split(" at ")
+            for m in finished.vectors:
+                curves = torch.tensor(list(finished.values(method, m).values()), dtype=torch.float64)
+                for step, values in enumerate(curves.unbind(1) if len(curves) else ()):
                     mean, low, high = (f"{float(v):.4g}" for v in mean_interval(values))
-                    tables["compare_curves.csv"].append(
-                        dict(network=network, method=method, curve=curve, step=at, mean=mean, low=low, high=high)
-                    )
+                    row = dict(network=network, method=method, curve=m.removesuffix("_curve"), step=step)
+                    tables["compare_curves.csv"].append(row | dict(mean=mean, low=low, high=high))
     for name, content in tables.items():
         with (Path(words.out) / name).open("w", newline="") as file:
             writer = csv.DictWriter(file, list(content[0]), lineterminator="\n")
@@ -151,7 +112,7 @@ def collect(words):
         print(f"{name}: {len(content)} rows")
 
 
-if __name__ == "__main__":
+def main(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="?")
     parser.add_argument("--runs", required=True, help="where the run folders are kept")
@@ -161,8 +122,14 @@ if __name__ == "__main__":
     parser.add_argument("--std", type=float)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--full", action="store_true", help="all photographs, 224 steps")
+    parser.add_argument("--images", type=int, help="photographs of each run; default 40 and 100")
+    parser.add_argument("--steps", type=int, help="steps of the curves; default 32")
     parser.add_argument("--progress", action="store_true")
     parser.add_argument("--collect", action="store_true", help="write the CSV files from the run folders")
     parser.add_argument("--out", default=str(HERE))
-    words = parser.parse_args()
+    words = parser.parse_args(given)
     collect(words) if words.collect else run(words)
+
+
+if __name__ == "__main__":
+    main()

@@ -213,9 +213,9 @@ def main():
                         attribution,
                         target,
                         unit=unit,
-                        rank=rank,
+                        sign=rank,
                         substrate=substrate,
-                        steps=steps,
+                        masking_steps=steps,
                         internal_batch_size=8,
                     )
                     marks = np.interp(np.linspace(0, 1, 11), c.fractions.cpu(), c.difference[0].double().cpu())

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from attrnb.samples import load_model, shape_images
@@ -34,7 +33,9 @@ def photographs(tmp_path):
     boxes, masks = {}, {}
     for folder in ("photos", "coco/images", "coco/masks"):
         (tmp_path / folder).mkdir(parents=True)
-    for i, (image, evidence, target) in enumerate(zip(samples.images, samples.evidence, samples.targets.tolist())):
+    for i, (image, evidence, target) in enumerate(
+        zip(samples.images, samples.evidence, samples.targets.tolist(), strict=True)
+    ):
         picture = Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy())
         picture.save(tmp_path / "photos" / f"{i}.png")
         picture.save(tmp_path / "coco" / "images" / f"{i}.png")
@@ -57,11 +58,11 @@ def rows_of(path):
 def close(found, expected, ignored=()):
     "Rows are the same: words as they are, numbers up to rounding"
     assert [list(r) for r in found] == [list(r) for r in expected]
-    for here, there in zip(found, expected):
+    for here, there in zip(found, expected, strict=True):
         for name in set(there) - set(ignored):
             a, b = here[name].split(), there[name].split()
             assert len(a) == len(b), (name, here, there)
-            for one, other in zip(a, b):
+            for one, other in zip(a, b, strict=True):
                 if one != other:
                     assert np.isclose(float(one), float(other), rtol=2e-3, atol=2e-4), (name, here, there)
 
@@ -71,11 +72,28 @@ def run_compare(folder, module, monkeypatch):
     given = dict(photographs=folder / "photos", annotations=folder / "boxes.json", coco=folder / "coco")
     given |= {"coco-annotations": folder / "coco" / "masks.json", "runs": folder / "runs", "out": folder}
     words = [f"--{name}={value}" for name, value in given.items()]
-    module.main(["stand_in", "--images", "3", *words])
+    module.main(["stand_in", "--images", "3", "--steps", "4", *words])
     module.main(["--collect", *words])
 
 
-@pytest.mark.parametrize("name", ["compare_faithfulness", "compare_localisation", "compare_curves"])
-def test_compare_methods_writes_what_it_wrote(photographs, monkeypatch, name):
+def test_compare_methods_writes_what_it_wrote(photographs, monkeypatch):
     run_compare(photographs, program("compare_methods"), monkeypatch)
-    close(rows_of(photographs / f"{name}.csv"), rows_of(EXPECTED / f"{name}.csv"))
+    for name in ("compare_faithfulness", "compare_localisation", "compare_curves"):
+        close(rows_of(photographs / f"{name}.csv"), rows_of(EXPECTED / f"{name}.csv"))
+
+
+def test_neflag_faithfulness_writes_what_it_wrote(tmp_path, monkeypatch):
+    module = program("neflag_faithfulness")
+    for part, images, steps in (("power", 2, 4), ("main", 2, 8), ("settings", 3, 4)):
+        words = [part, "shapes", f"--images={images}", f"--steps={steps}", f"--out={tmp_path / 'found.csv'}"]
+        monkeypatch.setattr(sys, "argv", ["program", *words])
+        module.main()
+    close(rows_of(tmp_path / "found.csv"), rows_of(EXPECTED / "neflag_faithfulness.csv"), ignored=["seconds"])
+
+
+def test_geodesic_photographs_writes_what_it_wrote(photographs, monkeypatch):
+    module, out = program("geodesic_photographs"), photographs / "found.csv"
+    words = ["stand_in", "--weights=x", f"--photographs={photographs / 'photos'}", "--images=2", f"--out={out}"]
+    monkeypatch.setattr(sys, "argv", ["program", *words])
+    module.main()
+    close(rows_of(out), rows_of(EXPECTED / "geodesic_photographs.csv"))
