@@ -13,6 +13,7 @@ NOTEBOOKS = sorted(
 # From the ground up: a wing imports from wings before it only, a room of a wing from rooms before it only
 # (in the order of their notebooks).
 FLOORS = (
+    "_rooms",
     "core",
     "statistics",
     "samples",

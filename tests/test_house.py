@@ -42,13 +42,12 @@ def test_notebook_is_small_clean_and_ran_to_the_end(path):
 
 
 def test_every_module_is_made_from_a_notebook():
-    by_hand = {"_rooms"}  # what hands the names of the rooms on
     there = {
         p.relative_to(ROOT / "attrnb").with_suffix("").as_posix().replace("/", ".")
         for p in (ROOT / "attrnb").rglob("*.py")
         if p.name not in ("__init__.py", "__main__.py", "_modidx.py")
     }
-    assert there == set(ROOMS) | by_hand
+    assert there == set(ROOMS)
 
 
 @every_room
@@ -63,8 +62,6 @@ def test_room_imports_only_from_below(name):
         if not module.startswith("attrnb."):
             continue
         used = module.removeprefix("attrnb.")
-        if used == "_rooms":
-            continue
         if used in ROOMS:
             assert list(ROOMS).index(used) < position, f"{name} imports {module}"
         else:  # a wing

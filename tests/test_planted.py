@@ -45,7 +45,7 @@ def test_a_fault_can_be_planted(fault):
 
 def test_there_are_enough_in_every_module():
     lines = Counter()
-    for name in rooms():
+    for name in [room for room in rooms() if room != "_rooms"]:
         lines[name.split(".")[0]] += len(module_file(name).read_text(encoding="utf-8").splitlines())
     assert set(lines) == {f.module for f in planted.FAULTS}
     assert len(planted.FAULTS) >= 60 and len({f.id for f in planted.FAULTS}) == len(planted.FAULTS)
