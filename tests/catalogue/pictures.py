@@ -115,7 +115,7 @@ heat = functools.partial(p.heatmap, a, colorbar=False)
 over = functools.partial(p.overlay, pixels, a)
 comp = functools.partial(p.compare, pixels, {"a": a})
 for id, f in dict(heatmap=heat, overlay=over, compare=comp).items():
-    rows.settings(id, f, "kind", CHOICE | dict(empty=""))
+    rows.settings(id, f, "sign", CHOICE | dict(empty=""))
     rows.settings(id, f, "percentile", POSITIVE | dict(above=101.0))
     rows.settings(id, f, "size", POSITIVE | dict(huge=1e7, text="2"))
     rows.settings(id, f, "titles", dict(number=5, too_few=["a"], too_many=["a"] * 5, dict={}), words="title|label")
