@@ -1412,6 +1412,18 @@ def test_a_strangers_file_is_not_overwritten(opened, tmp_path, ending):
     assert sorted(tmp_path.iterdir()) == sorted([stranger, *files]), "nothing else is left"
 
 
+def test_the_old_name_of_the_substrate(opened):
+    explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
+    with pytest.warns(DeprecationWarning, match="called substrate"):
+        explorer.removed = "mean"
+    with pytest.warns(DeprecationWarning, match="called substrate"):
+        assert explorer.removed == explorer.substrate == "mean"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explorer.substrate = "black"
+        explorer.wait()
+
+
 def test_saving_writes_all_or_nothing(opened, tmp_path, monkeypatch):
     import attrnb.explore.saving
 
