@@ -54,7 +54,9 @@ def _quadrature(n: int, method: str) -> tuple[Tensor, Tensor]:
         sizes = [n // panels + (k < n % panels) for k in range(panels)]
         rules = {size: roots_legendre(size) for size in set(sizes)}
         starts = np.cumsum([0, *sizes[:-1]])
-        nodes = np.concatenate([(start + size * (1 + rules[size][0]) / 2) / n for start, size in zip(starts, sizes)])
+        nodes = np.concatenate(
+            [(start + size * (1 + rules[size][0]) / 2) / n for start, size in zip(starts, sizes, strict=True)]
+        )
         weights = np.concatenate([rules[size][1] * size / (2 * n) for size in sizes])
         return torch.from_numpy(nodes), torch.from_numpy(weights)
     weights = torch.full((n,), 1 / n, dtype=torch.float64)
@@ -107,7 +109,7 @@ def _check_corners(path: TensorOrTuple, inputs: tuple[Tensor, ...], one_for_all:
         raise ValueError(
             f"{len(inputs)} inputs but {len(path)} paths; give one tensor of corners per input, in a tuple"
         )
-    for k, (q, x) in enumerate(zip(path, inputs)):
+    for k, (q, x) in enumerate(zip(path, inputs, strict=True)):
         if isinstance(q, Tensor):
             read_tensor(q, f"path {k}")
         batches = {len(x), 1} if one_for_all else {len(x)}
@@ -148,7 +150,7 @@ def line_integral(
     device = path[0].device
     precision = [torch.promote_types(q.dtype, torch.float32) for q in path]
     nodes, weights = nodes.to(device), weights.to(device)
-    totals = [torch.zeros(batch, *q.shape[2:], dtype=p, device=device) for q, p in zip(path, precision)]
+    totals = [torch.zeros(batch, *q.shape[2:], dtype=p, device=device) for q, p in zip(path, precision, strict=True)]
     n_rows = n_nodes * (corners - 1) * batch
     chunks = score.chunks(n_rows)
     for s in tqdm(chunks, desc="gradients along the path", leave=False, disable=not show_progress):
@@ -156,16 +158,16 @@ def line_integral(
         example, rest = row % batch, row // batch
         segment, node = rest % (corners - 1), rest // (corners - 1)
         points, steps = [], []
-        for q, p in zip(path, precision):
+        for q, p in zip(path, precision, strict=True):
             shape = (-1,) + (1,) * (q.ndim - 2)
             start = q[example, segment].to(p)
             step = q[example, segment + 1].to(p) - start
             points.append((start + nodes[node].to(p).view(shape) * step).to(q.dtype))
             steps.append(step * weights[node].to(p).view(shape))
         gradient, _ = score.gradient(tuple(points), example)
-        for total, step, g in zip(totals, steps, gradient):
+        for total, step, g in zip(totals, steps, gradient, strict=True):
             total.index_add_(0, example, step * g.to(step.dtype))
-    return tuple(t.to(q.dtype) for t, q in zip(totals, path))
+    return tuple(t.to(q.dtype) for t, q in zip(totals, path, strict=True))
 
 # %% ../nbs/03_paths.ipynb #91da9e80
 def no_cancellation_gap(
@@ -269,7 +271,7 @@ def outputs_seen(
     """A list that gets the forward function's outputs inside the body, if they are (rows, classes); those that tell
     the role of a further argument come before.
     """
-    score.per_example
+    _ = score.per_example  # looks at the roles of the further arguments
     forward, seen = score.forward, []
 
     def watched(*args, **kwargs):
@@ -367,11 +369,11 @@ def _check_path(path: TensorOrTuple | None, inputs: tuple[Tensor, ...], baseline
     "Corners (batch, points, ...) per input, their ends checked against inputs and baselines"
     starts = check_baselines(baselines, inputs) if path is None or baselines is not None else None
     if path is None:
-        return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs))
+        return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs, strict=True))
     paths = path if isinstance(path, (tuple, list)) else (path,)
     _check_corners(paths, inputs, one_for_all=True)
-    paths = tuple(q.detach().to(x).expand(x.shape[0], *q.shape[1:]) for q, x in zip(paths, inputs))
-    for k, (q, x) in enumerate(zip(paths, inputs)):
+    paths = tuple(q.detach().to(x).expand(x.shape[0], *q.shape[1:]) for q, x in zip(paths, inputs, strict=True))
+    for k, (q, x) in enumerate(zip(paths, inputs, strict=True)):
         tolerance = 1e-5 if x.dtype != torch.float64 else 1e-10
         near = functools.partial(torch.allclose, rtol=tolerance, atol=tolerance * max(1.0, float(x.abs().max())))
         if not near(q[:, -1], x):

@@ -106,7 +106,7 @@ def graph_of_program(fitted, others, k, n_steiner=0):
         number = (n_steiner * length / length.max()).floor().long().tolist()
         new = [
             nodes[u] + (j + 1) / (n + 1) * (nodes[v] - nodes[u])
-            for (u, v), n in zip(edges.tolist(), number)
+            for (u, v), n in zip(edges.tolist(), number, strict=True)
             for j in range(n)
         ]
         nodes = torch.cat([nodes, torch.stack(new)])
@@ -289,7 +289,7 @@ def test_complete_and_bounded(name, dtype):
     assert (delta.abs() <= 1e-3 * path.change.abs().clamp(min=0.01)).all()
     tolerance = 1e-4 if dtype == torch.float32 else 1e-6
     assert (A.abs().sum(1) <= path.w1 + tolerance).all() and (path.w1 <= path.length + tolerance).all()
-    for c, end in zip(path.coordinates, x):
+    for c, end in zip(path.coordinates, x, strict=True):
         assert_close(c[-1], end)
         assert_close(c[0], torch.full_like(end, -0.5))
 
@@ -414,7 +414,7 @@ def test_scale_invariance_of_paths(moons):
     seven = GeodesicIGKNN(lambda y: 8 * model(y) + 3, points).attribute(
         x, BASELINE, target, integral_tolerance=None, return_paths=True
     )
-    assert all(torch.equal(a, b) for a, b in zip(one[1].nodes, seven[1].nodes))
+    assert all(torch.equal(a, b) for a, b in zip(one[1].nodes, seven[1].nodes, strict=True))
     assert_close(8 * one[0], seven[0], atol=1e-4, rtol=1e-4)
 
 
@@ -718,8 +718,8 @@ def test_no_fit_outlives_its_score(route):
     holder.net = net
     argument = {"shift": torch.full((1, 3), 0.5), "factor": 1.0, "pool": cloud(80, dtype=torch.float32)}
 
-    def forward(x, given):
-        return given["factor"] * holder.predict(x) + (given["shift"] * x.sum(1, keepdim=True)).sin()
+    def forward(x, offered):
+        return offered["factor"] * holder.predict(x) + (offered["shift"] * x.sum(1, keepdim=True)).sin()
 
     x, start = cloud(6, seed=1, dtype=torch.float32), torch.full((1, 2), -2.0)
 
@@ -910,7 +910,7 @@ def test_the_published_variant_says_that_it_is_incomplete():
 def test_zero_maps_are_said():
     for method in (GeodesicIGKNN(network(), cloud(20)), GeodesicIGSVI(network())):
         attribution, messages = value_and_warnings(
-            lambda: method.attribute(torch.zeros(1, 2, dtype=torch.float64), 0, 1)
+            lambda method=method: method.attribute(torch.zeros(1, 2, dtype=torch.float64), 0, 1)
         )
         assert (attribution == 0).all() and ["zero everywhere for 1 of 1 example (0)" in m for m in messages] == [True]
 
@@ -980,16 +980,16 @@ def test_pools_of_dicts():
     net, pool, x = network(), cloud(20), cloud(3, seed=1)
     expected = GeodesicIGKNN(net, pool).attribute(x, 0, 1)
     rows = [{"features": row, "label": k, "weight": torch.ones(3)} for k, row in enumerate(pool)]
-    for given in (
+    for offered in (
         rows,
         batches(rows),
         {"features": pool, "label": torch.arange(20)},
         batches([{"features": row.numpy()} for row in pool]),
     ):
-        assert torch.equal(GeodesicIGKNN(net, given).attribute(x, 0, 1), expected)
-        assert torch.equal(GeodesicIGKNN(net, given, pool_key="features").attribute(x, 0, 1), expected)
+        assert torch.equal(GeodesicIGKNN(net, offered).attribute(x, 0, 1), expected)
+        assert torch.equal(GeodesicIGKNN(net, offered, pool_key="features").attribute(x, 0, 1), expected)
         assert torch.equal(
-            GeodesicIGSVI(net, given, pool_key="features").attribute(x, 0, 1),
+            GeodesicIGSVI(net, offered, pool_key="features").attribute(x, 0, 1),
             GeodesicIGSVI(net, pool).attribute(x, 0, 1),
         )
     twins = [{"left": row, "right": -row} for row in pool]
@@ -1012,10 +1012,12 @@ def test_pools_of_dicts_for_two_inputs():
         return net(torch.cat([a, b], 1))
 
     pool = (cloud(20, 2, 2), cloud(20, 3, 3))
-    rows = [{"b": b, "a": a} for a, b in zip(*pool)]
+    rows = [{"b": b, "a": a} for a, b in zip(*pool, strict=True)]
     expected = GeodesicIGKNN(forward, pool).attribute(x, None, 1)
-    for given, key in ((rows, None), (batches(rows), None), (rows, ("a", "b"))):
-        for ours, wanted in zip(GeodesicIGKNN(forward, given, pool_key=key).attribute(x, None, 1), expected):
+    for offered, key in ((rows, None), (batches(rows), None), (rows, ("a", "b"))):
+        for ours, wanted in zip(
+            GeodesicIGKNN(forward, offered, pool_key=key).attribute(x, None, 1), expected, strict=True
+        ):
             assert torch.equal(ours, wanted)
 
 
@@ -1023,14 +1025,14 @@ def test_pools_of_dicts_for_two_inputs():
 def test_pools_of_batches():
     net, pool, x = network(), cloud(20), cloud(3, seed=1)
     expected = GeodesicIGKNN(net, pool).attribute(x, 0, 1)
-    for given in (
+    for offered in (
         list(pool.split(7)),
         [(b, torch.zeros(len(b))) for b in pool.split(7)],
         pool.tolist(),
         list(pool.numpy()),
         batches(pool.split(7), n=None),
     ):
-        assert torch.equal(GeodesicIGKNN(net, given).attribute(x, 0, 1), expected)
+        assert torch.equal(GeodesicIGKNN(net, offered).attribute(x, 0, 1), expected)
 
 
 def test_strange_pools_are_refused_in_words():
@@ -1080,7 +1082,9 @@ def test_reading_a_loader_draws_no_global_number(loader):
     found, paths = GeodesicIGKNN(net, loader).attribute(x, 0, 1, return_paths=True)
     assert torch.equal(torch.get_rng_state(), state)
     expected, wanted = GeodesicIGKNN(net, cloud(20)).attribute(x, 0, 1, return_paths=True)
-    assert torch.equal(found, expected) and all(torch.equal(a, b) for a, b in zip(paths.nodes, wanted.nodes))
+    assert torch.equal(found, expected) and all(
+        torch.equal(a, b) for a, b in zip(paths.nodes, wanted.nodes, strict=True)
+    )
 
 
 def test_a_weighted_sampler_is_respected():
@@ -1468,8 +1472,8 @@ def test_in_place_operations_and_squeezed_outputs(make):
 def test_shared_tensors_among_the_arguments_do_not_split_the_search():
     net, mean, x, pool = network(3, 2), torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64), cloud(3, 3, 1), cloud(30, 3)
     expected = GeodesicIGKNN(lambda y: net(y - mean), pool).attribute(x, 0, 1)
-    for given in (mean, shared(mean)):
-        assert_close(GeodesicIGKNN(lambda y, m: net(y - m), pool).attribute(x, 0, 1, given), expected)
+    for offered in (mean, shared(mean)):
+        assert_close(GeodesicIGKNN(lambda y, m: net(y - m), pool).attribute(x, 0, 1, offered), expected)
     factor = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     alone = torch.cat(
         [GeodesicIGKNN(lambda y, k=k: k * net(y), pool).attribute(x[i : i + 1], 0, 1) for i, k in enumerate(factor)]

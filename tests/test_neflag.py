@@ -5,7 +5,8 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from models import TwoInputs, convolutional, mlp, numbers, seeded
 from torch.testing import assert_close
 

@@ -66,7 +66,7 @@ def test_tuples_and_additional_arguments_equal_captum():
         ours = PathIntegratedGradients(model).attribute(inputs, baselines, 1, scale, n_steps=20, internal_batch_size=7)
         theirs = IntegratedGradients(model).attribute(inputs, baselines, 1, scale, n_steps=20)
         assert isinstance(ours, tuple)
-        for a, b in zip(ours, theirs):
+        for a, b in zip(ours, theirs, strict=True):
             assert_close(a, b, atol=2e-6, rtol=1e-4)
 
 
@@ -121,8 +121,8 @@ def test_inserting_a_corner_on_the_way_changes_nothing():
 def test_arguments_by_position_are_those_of_captum():
     net, x = mlp(), numbers(2, 6)
     ours, theirs = PathIntegratedGradients(net), IntegratedGradients(net)
-    for given in ((None, 1, None, 20), (0.5, [0, 2], None, 7, "riemann_right", 3)):
-        assert_close(ours.attribute(x, *given), theirs.attribute(x, *given), atol=2e-6, rtol=1e-4)
+    for offered in ((None, 1, None, 20), (0.5, [0, 2], None, 7, "riemann_right", 3)):
+        assert_close(ours.attribute(x, *offered), theirs.attribute(x, *offered), atol=2e-6, rtol=1e-4)
     captum = [n for n in inspect.signature(IntegratedGradients.attribute).parameters]
     assert [n for n in inspect.signature(PathIntegratedGradients.attribute).parameters][: len(captum)] == captum
     assert (
