@@ -104,7 +104,9 @@ def _energy(score, path, example, n_nodes=4, least_steepness=0.0, check=True) ->
         path = path.detach().clone()
         nodes, weights = _quadrature_there(n_nodes, "gausslegendre", path)
         n_paths, n_segments = path.shape[0], path.shape[1] - 1
-        least = torch.as_tensor(least_steepness).to(path).expand(n_paths).square() + torch.finfo(path.dtype).tiny
+        # a number is filled in on the device: to be copied there takes longer
+        least = least_steepness if isinstance(least_steepness, Tensor) else path.new_full((), least_steepness)
+        least = least.to(path).expand(n_paths).square() + torch.finfo(path.dtype).tiny
         energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)
         n_rows = n_paths * n_segments * n_nodes
         rows = len(range(*score.chunks(n_rows)[0].indices(n_rows)))
