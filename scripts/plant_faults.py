@@ -453,8 +453,8 @@ FAULTS = [
     Fault(
         "paths-baseline",
         "the baseline is ignored",
-        "return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs))",
-        "return tuple(torch.stack([0 * b, x.detach()], 1) for b, x in zip(starts, inputs))",
+        "return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs, strict=True))",
+        "return tuple(torch.stack([0 * b, x.detach()], 1) for b, x in zip(starts, inputs, strict=True))",
     ),
     Fault("paths-steps", "nodes per segment rounded down", "math.ceil(n_steps / segments)", "n_steps // segments"),
     Fault(
