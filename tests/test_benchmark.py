@@ -368,6 +368,16 @@ def test_the_arguments_are_the_fields_of_the_plan():
         plan.seed = 1
 
 
+def test_a_run_of_an_earlier_format_is_not_gone_on_with():
+    small()
+    path = Path("run/manifest.json")
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+    before = path.read_text()
+    with pytest.raises(ValueError, match="is of format 1"):
+        small()
+    assert path.read_text() == before and len(BenchmarkRun("run").rows) == 24
+
+
 def test_old_words_work_for_a_version():
     with pytest.warns(DeprecationWarning, match="masking_steps"):
         old = benchmark(methods=["saliency"], folder="old", images=2, steps=2, show_progress=False)

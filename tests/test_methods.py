@@ -1,5 +1,10 @@
 "One meaning of a method: names, classes, instances, functions, registered ones and those of installed packages"
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import captum.attr
 import numpy as np
 import pytest
@@ -258,3 +263,129 @@ def test_a_registered_method_has_a_name(registered):
     for what, name in ((NeFLAG, "saliency"), (NeFLAG, "Geodesic IG"), (NeFLAG, "grad cam")):
         with pytest.raises(ValueError, match="already|small letters"):
             register_method(what, name)
+
+
+PACKAGE = """
+"A package that offers a method, and knows nothing of the command line, the benchmark and the explorer"
+
+import torch
+
+from attrnb.core import FeatureAttribution, Steps
+
+
+class Ways:
+    def as_steps(self, inputs, score):
+        values = score(torch.cat([0 * inputs, inputs]))
+        return Steps("Ways", "bars", values.detach(), [inputs[0]] * 2, ["black", "here"])
+
+
+class Halfway(FeatureAttribution):
+    "Gradients halfway from black, times the input"
+
+    def attribute(self, inputs, target=None, *, share: float = 0.7, return_ways=False):  # of the way
+        x = (share * inputs).detach().requires_grad_()
+        scores = self.forward_func(x).gather(1, target[:, None])
+        attribution = torch.autograd.grad(scores.sum(), x)[0] * inputs.detach()
+        return (attribution, Ways()) if return_ways else attribution
+"""
+EVERYWHERE = """
+import json, sys, warnings
+warnings.simplefilter("error", UserWarning)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from attrnb.methods import METHODS, attribute, methods_table
+    assert not [w for w in caught if "package" in str(w.message)], "packages are read when they are needed"
+    assert METHODS["Halfway"] is METHODS["halfway"] and "| `halfway` |" in methods_table()
+    assert METHODS["saliency"].name == "saliency" and len(METHODS) > 16
+broken = [str(w.message) for w in caught if "the package broken-methods offers" in str(w.message)]
+assert len(broken) == 1 and "nothing" in broken[0] and "ModuleNotFoundError" in broken[0], caught
+
+from attrnb.cli import main
+from attrnb.benchmark import BenchmarkRun
+from attrnb.explore import explore
+from attrnb.samples import sample_model, shape_images
+
+quick = ["--images", "2", "--quiet"]
+assert main(["explain", *quick, "--method", "halfway(share=0.5), neflag(n_points=1)", "--score", "logit"]) == 0
+assert main(["bench", *quick, "--methods", "Halfway, random", "--measures", "energy_inside", "--out", "run"]) == 0
+assert BenchmarkRun("run").values("halfway", "energy_inside")
+model, x = sample_model(), shape_images(2, seed=1_000_003).images
+explorer = explore(model, x, score="probability")
+assert "halfway" in explorer.methods
+panel = explorer.panels[0]
+panel.method = "Halfway"
+explorer.wait()
+assert panel.state == "done" and panel.error == "", panel.error
+assert panel.settings == {"share": 0.7} and panel.settings_box.children[0].value == 0.7
+assert panel.tabs.titles[2] == "Ways" and len(panel.steps.film) == 2
+kept = BenchmarkRun("run").attributions("halfway")["shapes-0000"]
+by_hand = attribute("halfway", model, x[:1], panel.result.target).attributions
+explorer.close()
+assert (panel.result.attribution - by_hand).abs().max() < 1e-6
+label = shape_images(2, seed=1_000_003).targets[0]
+assert (kept - attribute("halfway", model, x[:1], int(label)).attributions[0]).abs().max() < 1e-6
+"""
+
+
+def test_a_method_of_an_installed_package_is_offered_everywhere(tmp_path):
+    site = tmp_path / "site"
+    for name, entry in (("halfway-methods", "halfway = halfway:Halfway"), ("broken-methods", "broken = nothing:here")):
+        folder = site / f"{name.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[attrnb.methods]\n{entry}\n")
+    (site / "halfway.py").write_text(PACKAGE)
+    paths = [str(site), str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-c", EVERYWHERE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=os.pathsep.join(paths), MPLBACKEND="Agg"),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+# The same in all four places
+
+
+def test_a_function_is_given_the_same_everywhere(tmp_path, monkeypatch):
+    from attrnb.benchmark import benchmark
+    from attrnb.cli import main
+    from attrnb.explore import explore
+    from attrnb.samples import sample_model, shape_images
+
+    monkeypatch.chdir(tmp_path)
+    seen = {}
+
+    def look(model, inputs, target):
+        with torch.no_grad():
+            seen[where] = type(model), model(inputs)[0].clone(), inputs[0].clone(), target.dtype, int(target[0])
+        return inputs
+
+    model, samples = sample_model(), shape_images(2, seed=1_000_003)
+    wanted = int(model(samples.images).argmax(1)[0])
+    where = "benchmark"
+    about = dict(target="predicted", folder="run", show_progress=False, batch_size=1, images=1)
+    benchmark(model, samples, {"look": look}, ["energy_inside"], **about)
+    where = "explorer"
+    explorer = explore(model, samples.images, methods=[look], score="probability")
+    explorer.wait()
+    assert explorer.panels[0].state == "done", explorer.panels[0].error
+    explorer.close()
+    where = "quantus"
+    as_quantus(look, "probability")(model, samples.images[:1].numpy(), [wanted])
+    where = "command line"
+    register_method(look, "look")
+    try:
+        assert main(["explain", "--images", "1", "--method", "look", "--quiet"]) == 0
+    finally:
+        del METHODS["look"]
+    kind, scores, inputs, dtype, target = seen["benchmark"]
+    assert kind is ScoredModel and dtype == torch.int64 and target == wanted
+    assert_close(scores.sum(), torch.tensor(1.0))
+    for place, (other, *rest) in seen.items():
+        assert other is kind and rest[2:] == [dtype, target], place
+        assert_close(rest[0], scores)
+        assert torch.equal(rest[1], inputs)
+    assert set(seen) == {"benchmark", "explorer", "quantus", "command line"}

@@ -151,7 +151,7 @@ def _refuse_strangers(folder: Path):
             " empty folder"
         )
 
-# %% ../../nbs/benchmark/40_folder.ipynb #d64d3676
+# %% ../../nbs/benchmark/40_folder.ipynb #8deb229f
 def _flat(data, prefix="") -> dict:
     if isinstance(data, Mapping) and data:
         return {k: v for key, value in data.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
@@ -172,9 +172,17 @@ def _differences(there: Mapping, now: Mapping) -> list[str]:
         if k not in a or k not in b or a[k] != b[k]
     ]
 
+# %% ../../nbs/benchmark/40_folder.ipynb #d64d3676
+_FORMAT = 2  # 1: functions of methods were given the network, not the score
+
 
 def _refuse_another(folder: Path, manifest: Mapping, configuration: Mapping, names: list[str]):
     "ValueError when a folder's run is not the one that is to be gone on with; methods may be added"
+    if manifest.get("format") != _FORMAT:
+        raise ValueError(
+            f"the run in {folder} is of format {manifest.get('format')}, which another version of attrnb wrote, and"
+            f" this one writes format {_FORMAT}; choose another folder"
+        )
     there, now = dict(manifest["configuration"]), dict(configuration)
     old, new = there.pop("methods"), now.pop("methods")
     differing = _differences(there, now) + _differences(
@@ -202,7 +210,7 @@ def _claim(folder: Path, configuration: dict, names: list[str], circumstances: d
                     left.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(folder, error) from None
-    manifest = dict(format=1, configuration=configuration, examples=names, **circumstances)
+    manifest = dict(format=_FORMAT, configuration=configuration, examples=names, **circumstances)
     if path.exists():
         manifest = _read_manifest(folder)
         _refuse_another(folder, manifest, configuration, names)

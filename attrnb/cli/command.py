@@ -30,7 +30,8 @@ if TYPE_CHECKING:  # torch is loaded by the commands: --version, --help and wron
 # %% ../../nbs/cli/30_command.ipynb #e0dd6227
 def _read_bench(photographs, model, weights, mean, std, annotations, methods, measures, reference) -> tuple:
     "The model, the methods, the measures and the reference; refuses what can't be"
-    from attrnb.benchmark import DEFAULT_METHODS, check_method, parse_names
+    from attrnb.benchmark import DEFAULT_METHODS
+    from attrnb.methods import parse_names, read_methods
     from attrnb.photographs import load_model
 
     name = model or ("shapes" if photographs is None else "resnet50")
@@ -43,9 +44,7 @@ def _read_bench(photographs, model, weights, mean, std, annotations, methods, me
             f"--annotations {annotations} needs the photographs that it describes: attrnb bench FOLDER --annotations"
             f" {annotations}"
         )
-    chosen = parse_names(",".join(DEFAULT_METHODS) if methods is None else methods)
-    for label, (known, own) in chosen.items():
-        check_method(known, own, label)
+    chosen = read_methods(DEFAULT_METHODS if methods is None else methods)
     loaded = load_model(name, weights=weights, mean=mean, std=std)
     labels = [None] if reference is None else list(parse_names(reference))
     if len(labels) != 1:

@@ -71,6 +71,9 @@ def _check_fields(method):
                 f"{name}={getattr(method, name)!r} of method {method.title!r} is not known; choose one of"
                 f" {', '.join(map(repr, choices))}"
             )
+    for name in ("settings", "short"):
+        if not isinstance(getattr(method, name), Mapping):
+            raise TypeError(f"{name} must be a mapping name -> value, got {type(getattr(method, name)).__name__}")
     if not set(method.needs) <= {"module", "images"}:
         raise ValueError(f"needs={method.needs!r} holds a word that isn't known; known are 'module' and 'images'")
 
