@@ -281,7 +281,7 @@ def test_wrong_bench_calls_are_one_line_and_exit_code_2(words, contains, photo, 
 def test_a_method_without_any_result_is_exit_code_1(capsys, monkeypatch):
     import attrnb.benchmark
 
-    broken = attrnb.benchmark.Method(lambda scored: lambda x, t, seed: 1 / 0)
+    broken = attrnb.benchmark.Method(lambda model, x, target: 1 / 0)
     monkeypatch.setitem(attrnb.benchmark.METHODS, "broken", broken)
     words = ["bench", "--images", "2", "--measures", "energy_inside", "--out", "run", "--quiet"]
     assert main([*words, "--methods", "saliency,broken"]) == 1

@@ -225,7 +225,8 @@ def test_beside_other_threads_random_tensors_are_the_same_and_the_global_generat
 
 def test_costs_are_counted_where_they_can_be_seen():
     model, x = network(), pictures()
-    assert attribute("integrated_gradients(n_steps=8)", model, x, 0)[2:] == (16, 16)
+    path = attribute("integrated_gradients(n_steps=8)", model, x, 0)
+    assert path.gradient_rows == 16 <= path.rows
     assert attribute("equilibrium", model, x, 0)[2:] == (2, 2)
     assert attribute("centre", model, x, 0)[2:] == (0, 0)
     assert attribute(captum.attr.Saliency(model), model, x, 0)[2:] == (2, 2)
@@ -249,7 +250,7 @@ def test_by_name_is_the_same():
     model, x = network(), pictures()
     found, cost = attribute_by_name("neflag", model, x, [0, 1], n_points=2)
     assert_close(found, attribute("neflag", model, x, [0, 1], settings=dict(n_points=2)).attributions)
-    assert cost["rows"] == cost["gradient_rows"] > 0
+    assert cost["rows"] >= cost["gradient_rows"] > 0
 
 
 # One's own, and those of installed packages

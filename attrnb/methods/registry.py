@@ -78,6 +78,8 @@ def find_name(
     "The label that is meant, from any spelling of the label, the method's name or its title; None if there is none."
     if not isinstance(name, str):
         return None
+    if not re.fullmatch(r"[\w -]+", name):  # text that is more than a name, unless a title is written so
+        return next((label for label, m in methods.items() if name.lower() in (label.lower(), m.title.lower())), None)
     spellings = {_letters(text): label for label, m in methods.items() for text in (m.title, m.name, label)}
     return name if name in methods else spellings.get(_letters(name))
 
