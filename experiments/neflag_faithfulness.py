@@ -85,11 +85,18 @@ def maps_of(part, forward, x, target, others, index):
     def starts():
         return torch.randn(20, *x.shape[1:], generator=torch.Generator().manual_seed(index))
 
-    gradient = lambda: once("gradient", lambda: gradients(forward, x, target=target))
-    integrated = lambda: once(
-        "ig", lambda: PathIntegratedGradients(forward).attribute(x, target=target, n_steps=50, internal_batch_size=8)
-    )
-    shap = lambda: once("shap", expected_gradients)
+    def gradient():
+        return once("gradient", lambda: gradients(forward, x, target=target))
+
+    def integrated():
+        return once(
+            "ig",
+            lambda: PathIntegratedGradients(forward).attribute(x, target=target, n_steps=50, internal_batch_size=8),
+        )
+
+    def shap():
+        return once("shap", expected_gradients)
+
     for draw in range(2):
         yield (
             f"random order {draw}",

@@ -990,7 +990,7 @@ def test_one_class_for_all_and_numbers_of_numpy():
 
 
 def test_a_model_of_probabilities_is_measured_as_it_is():
-    model, data = convolutional(), Squares()
+    model = convolutional()
     logits, outputs = (
         small("logits", model=model),
         small("outputs", model=nn.Sequential(model, nn.Softmax(1)).eval(), score="output"),
@@ -1174,7 +1174,6 @@ def test_completeness_is_measured_from_the_methods_own_baseline():
     methods = parse_names(",".join(methods)) | {
         "tensor": ("integrated_gradients", dict(baselines=torch.full((1, 3, 16, 16), 0.25), n_steps=200))
     }
-    path = torch.stack([torch.ones(3, 16, 16), torch.zeros(3, 16, 16)])[None]
     methods["tensor"] = ("integrated_gradients", dict(baselines=torch.full((1, 3, 16, 16), 0.25), n_steps=200))
     run = small(model=model, methods=methods, measures=["completeness_error"], score="logit")
     for method in ("integrated_gradients(n_steps=200)", "integrated_gradients(baselines=0.5, n_steps=200)"):
@@ -1718,8 +1717,13 @@ def test_another_preprocess_is_another_configuration(photographs):
     loaded = load_model("shapes")
     benchmark(loaded, photographs, **same)
     benchmark(loaded, photographs, **same)
-    smaller = lambda picture: nn.functional.avg_pool2d(loaded.preprocess(picture), 2)
-    darker = lambda picture: loaded.preprocess(picture) / 2
+
+    def smaller(picture):
+        return nn.functional.avg_pool2d(loaded.preprocess(picture), 2)
+
+    def darker(picture):
+        return loaded.preprocess(picture) / 2
+
     for preprocess in (smaller, darker):
         with pytest.raises(ValueError, match="data.sha256"):
             benchmark(loaded, photographs, preprocess=preprocess, **same)

@@ -196,7 +196,7 @@ class Person:
             "[...document.querySelectorAll('.attrnb-panel')].map(e => { const r = e.getBoundingClientRect(); return"
             " [r.left, r.top, r.right, r.bottom, e.scrollWidth - e.clientWidth] })"
         )
-        for k, (left, top, right, bottom, beyond) in enumerate(boxes):
+        for k, (_left, _top, right, bottom, beyond) in enumerate(boxes):
             assert beyond <= 1, f"panel {k} is {beyond} pixels too narrow for what is in it"
             for other in boxes[k + 1 :]:
                 assert right <= other[0] + 1 or bottom <= other[1] + 1, "panels overlap"
@@ -223,8 +223,10 @@ def opened(kind: str, tmp_path: Path, *cells):
             page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
             page.evaluate(
                 """async () => {
-                const w = window.jupyterapp.shell.currentWidget; await w.context.ready; await w.sessionContext.ready;
-                while (w.sessionContext.session?.kernel?.status != 'idle') await new Promise(r => setTimeout(r, 100)) }"""
+                const w = window.jupyterapp.shell.currentWidget;
+                await w.context.ready; await w.sessionContext.ready;
+                while (w.sessionContext.session?.kernel?.status != 'idle')
+                    await new Promise(r => setTimeout(r, 100)) }"""
             )
             page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
             if kind == "jupyterlab":

@@ -353,7 +353,7 @@ def test_scores_of_the_command_line(capsys):
 
 def test_a_full_disk_leaves_the_old_figure(monkeypatch, capsys):
     assert main(["explain", "--images", "1", "--method", "saliency", "--out", "a.png", "--quiet"]) == 0
-    before, sync = Path("a.png").read_bytes(), os.fsync
+    before = Path("a.png").read_bytes()
 
     def full(file):
         raise OSError(28, "No space left on device")

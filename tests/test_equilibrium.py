@@ -935,7 +935,10 @@ def test_the_position_asked_for_counts(kind, one, other):
     net, x = Segmenter(kind).eval(), numbers(1, 3, 32, 32).abs()
     method = AttributionEquilibrium(net)
     first, second = (method.attribute(x, target=t) for t in (one, other))
-    near = lambda m: m[..., :12, :12].abs().sum() / m.abs().sum()
+
+    def near(m):
+        return m[..., :12, :12].abs().sum() / m.abs().sum()
+
     assert near(first) > 0.99 and near(second) < 0.01, (near(first), near(second))
 
 
@@ -979,7 +982,10 @@ class Branches(nn.Module):
 
     def __init__(self, kind):
         super().__init__()
-        make = lambda a, b, stride, k: seeded(lambda: nn.Conv2d(a, b, 3, stride, 1), k)
+
+        def make(a, b, stride, k):
+            return seeded(lambda: nn.Conv2d(a, b, 3, stride, 1), k)
+
         self.a, self.b, self.c, self.o, self.h = (
             make(3, 8, 1, 0),
             make(8, 8, 2, 1),
@@ -1205,17 +1211,20 @@ NORMS = {
 @pytest.mark.parametrize("which", [(0,), (1,), (0, 1, 2)])
 def test_parametrised_layers_count_as_what_they_are(norm, which):
     layers = [seeded(lambda: nn.Conv2d(a, 8, 3, padding=1), a) for a in (3, 8, 8)]
-    build = lambda convs: nn.Sequential(
-        convs[0],
-        nn.ReLU(),
-        convs[1],
-        nn.ReLU(),
-        convs[2],
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        seeded(lambda: nn.Linear(8, 3), 9),
-    ).eval()
+
+    def build(convs):
+        return nn.Sequential(
+            convs[0],
+            nn.ReLU(),
+            convs[1],
+            nn.ReLU(),
+            convs[2],
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            seeded(lambda: nn.Linear(8, 3), 9),
+        ).eval()
+
     net = build([NORMS[norm](copy.deepcopy(c)) if k in which else copy.deepcopy(c) for k, c in enumerate(layers)])
     x = numbers(2, 3, 10, 10)
     with torch.no_grad():

@@ -154,7 +154,7 @@ def test_results_are_those_of_the_methods(opened, device, score):
         assert_close(panel.result.score, forward(one)[0, 1].item(), rtol=1e-4, atol=1e-5)
         assert picture_of(panel.map).startswith(PNG)
     # noqa: E712
-    assert not any(p.requires_grad != True or p.grad is not None for p in model.parameters()) and hooks(model) == 0
+    assert not any(not p.requires_grad or p.grad is not None for p in model.parameters()) and hooks(model) == 0
 
 
 def test_a_function_an_instance_and_captum_methods(opened):

@@ -412,7 +412,10 @@ def test_model_is_left_as_found():
 def test_ties_by_position_or_by_lot():
     # the first row of pixels matters
     x, forward = torch.rand(400, 1, 4, 4, dtype=torch.float64), lambda x: x[:, 0, 0]
-    target = lambda out: out.sum(1)
+
+    def target(out):
+        return out.sum(1)
+
     constant = torch.zeros(400, 4, 4)
     by_position = deletion(forward, x, constant, target, masking_steps=16, ties="position")
     assert_close(
@@ -434,7 +437,7 @@ def test_scores_of_curves_that_were_not_asked_for():
     )
     assert_close(both.difference, both.insertion.flip(1) - both.deletion)
     with pytest.raises(ValueError, match="until=1"):
-        early.difference
+        _ = early.difference
     assert_close(early.difference_score, difference(net, x, x, 0, masking_steps=3, until=0.5))
     for asked, other in (("deletion", "insertion"), ("insertion", "deletion")):
         one = faithfulness_curves(net, x, x, 0, masking_steps=3, curves=asked)
@@ -443,7 +446,7 @@ def test_scores_of_curves_that_were_not_asked_for():
             with pytest.raises(ValueError, match=f"the {other} curve was not asked for"):
                 getattr(one, missing)
         with pytest.raises(ValueError, match="both"):
-            one.difference
+            _ = one.difference
 
 
 @pytest.mark.parametrize("height, width", [(40, 30), (4, 7)])
@@ -479,7 +482,10 @@ def test_wrong_calls_say_what_is_wrong(measure):
     net, x = convolutional(), numbers(2, 3, 12, 12)
     a = x.clone()
     a[1, 0, 0, 0] = float("nan")
-    call = lambda *args, **kw: measure(net, *args, score="log_probability", **kw)
+
+    def call(*args, **kw):
+        return measure(net, *args, score="log_probability", **kw)
+
     with pytest.raises(ValueError, match=r"NaN or infinity in example \[1\]"):
         call(x, a, 0)
     with pytest.raises(ValueError, match="NaN"):
@@ -519,7 +525,10 @@ def test_wrong_calls_say_what_is_wrong(measure):
 def test_scores_that_are_not_finite_are_reported(measure):
     net, x = convolutional(), numbers(3, 3, 12, 12)
     x[1] += 10
-    broken = lambda z: net(z).log_softmax(1) * torch.where(z.flatten(1).amax(1) > 5, float("nan"), 1.0)[:, None]
+
+    def broken(z):
+        return net(z).log_softmax(1) * torch.where(z.flatten(1).amax(1) > 5, float("nan"), 1.0)[:, None]
+
     with pytest.raises(ValueError, match="NaN|log-probabilities"):
         measure(broken, x, x, 0, unit=4)
 
@@ -558,7 +567,10 @@ def test_log_measures_insist_on_log_probabilities():
             log_odds(forward, x, x, 0)
     with pytest.raises(ValueError, match="logit"):
         log_odds(net, x, x, 0, score="logit")
-    yes_no = lambda z: net(z)[:, :1]
+
+    def yes_no(z):
+        return net(z)[:, :1]
+
     assert log_odds(yes_no, x, x, 0, score="log_probability").shape == (3,)
     assert set(accuracy_after_masking(yes_no, x, x, 0, rule="half", score="probability").tolist()) <= {0.0, 1.0}
     with pytest.raises(ValueError, match="rule='half'"):
@@ -684,7 +696,10 @@ def test_localisation_equals_plain_loops(batch, height, width, seed, tolerance, 
         share = (len(on) - (m > last).sum()) / (m == last).sum()
         common = sum((m[p] > last) + share * (m[p] == last) for p in on)
         overlaps["area"].append(common / (2 * len(on) - common))
-    exact = lambda found, expected: assert_close(found.numpy(), np.array(expected, dtype=float), equal_nan=True)
+
+    def exact(found, expected):
+        return assert_close(found.numpy(), np.array(expected, dtype=float), equal_nan=True)
+
     exact(pointing_game(a, masks, tolerance), hits)
     exact(energy_inside(a, masks), energies)
     exact(outside_inside_ratio(a, masks), ratios)
@@ -887,9 +902,13 @@ def test_structural_similarity_against_loops():
 def test_cascade_goes_from_the_top_and_restores_every_bit():
     net, x = convolutional(), numbers(2, 3, 12, 12)
     before = {k: (v.clone(), v.data_ptr()) for k, v in net.state_dict(keep_vars=True).items()}
-    unchanged = lambda: all(
-        torch.equal(v, before[k][0]) and v.data_ptr() == before[k][1] for k, v in net.state_dict(keep_vars=True).items()
-    )
+
+    def unchanged():
+        return all(
+            torch.equal(v, before[k][0]) and v.data_ptr() == before[k][1]
+            for k, v in net.state_dict(keep_vars=True).items()
+        )
+
     for weights in ("normal", "shuffle"):
         for cumulative in (True, False):
             cascade = randomisation_cascade(
@@ -1006,7 +1025,10 @@ def test_quantus_calls_our_function_and_gets_equal_values():
     x = torch.rand(4, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     y = net(x).argmax(1).detach()
     a = Saliency(net).attribute(x.clone(), target=y).detach()
-    flipping = lambda **kw: quantus.PixelFlipping(disable_warnings=True, **kw)
+
+    def flipping(**kw):
+        return quantus.PixelFlipping(disable_warnings=True, **kw)
+
     theirs = torch.tensor(
         np.array(flipping(features_in_step=1)(net, x.numpy(), y.numpy(), a.numpy(), device="cpu", softmax=True)),
         dtype=torch.float64,
@@ -1125,7 +1147,7 @@ def test_maps_without_ties_have_one_order():
 
 
 def test_lots_are_fair():
-    x, first = torch.rand(6000, 5, dtype=torch.float64), []
+    x, _first = torch.rand(6000, 5, dtype=torch.float64), []
     with pytest.warns(UserWarning, match="by lot"):
         order = faithfulness_curves(lambda z: z, x, x * 0, 0, masking_steps=1).order.long()
     for place in range(5):
@@ -1313,7 +1335,10 @@ def test_unknown_scores_are_refused(measure, score):
 
 def test_labels_that_dont_exclude_each_other():
     net, x = mlp(), numbers(3, 6)
-    one = lambda z: net(z)[:, :1]
+
+    def one(z):
+        return net(z)[:, :1]
+
     assert_close(deletion(net, x, x, 0, score="sigmoid"), deletion(lambda z: net(z).sigmoid(), x, x, 0))
     assert_close(log_odds(net, x, x, 0, score="sigmoid"), log_odds(one, x, x, 0, score="log_probability"))
     assert_close(log_odds(ClassScore(net, of="sigmoid"), x, x, 0), log_odds(net, x, x, 0, score="log_sigmoid"))
@@ -1321,9 +1346,15 @@ def test_labels_that_dont_exclude_each_other():
 
 def test_the_dimension_of_the_classes_is_said():
     weight = numbers(5, 4, seed=3)
-    tagger = lambda z: z @ weight  # (rows, steps, 5) to (rows, steps, 4)
+
+    def tagger(z):
+        return z @ weight  # (rows, steps, 5) to (rows, steps, 4)
+
     x, how = torch.rand(2, 7, 5), dict(unit=(1, -1), fraction=0.5)
-    log = lambda z: tagger(z).log_softmax(-1)
+
+    def log(z):
+        return tagger(z).log_softmax(-1)
+
     right = log_odds(log, x, x, (3, 1), **how)
     assert_close(log_odds(ClassScore(tagger, of="logit", dim=-1), x, x, (3, 1), **how), right, atol=1e-5, rtol=1e-4)
     assert_close(
@@ -1356,7 +1387,10 @@ def test_the_dimension_of_the_classes_is_said():
 
 def test_classes_that_are_never_predicted_may_be_minus_infinity():
     net, x = mlp(), numbers(3, 6)
-    masked = lambda z: torch.cat([net(z), torch.full((len(z), 1), -math.inf)], 1)
+
+    def masked(z):
+        return torch.cat([net(z), torch.full((len(z), 1), -math.inf)], 1)
+
     assert_close(accuracy_after_masking(masked, x, x, 0), accuracy_after_masking(net, x, x, 0))
     assert accuracy_after_masking(masked, x, x, 3).tolist() == [0.0, 0.0, 0.0]
 
@@ -1376,9 +1410,10 @@ def test_no_measure_passes_on_scores_that_are_not_finite(measure, value):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_no_measure_passes_on_attributions_that_are_not_finite(value):
     net, x = mlp(), numbers(3, 6)
-    broken = lambda z, target=None: (
-        z * torch.where(torch.arange(len(z)) == len(z) - 1, value, 1.0)[:, None] + 0 * net(z).sum()
-    )
+
+    def broken(z, target=None):
+        return z * torch.where(torch.arange(len(z)) == len(z) - 1, value, 1.0)[:, None] + 0 * net(z).sum()
+
     for call in (
         lambda: sensitivity_max(broken, x),
         lambda: batch_independence(broken, x),
@@ -1561,8 +1596,11 @@ def test_further_arguments_of_methods_follow_or_are_shared():
         ).max()
         < 1e-5
     )
+
     # m has as many rows as there are examples, and belongs to the call
-    rows = lambda z, m: (z @ m.T).pow(2).sum(1)
+    def rows(z, m):
+        return (z @ m.T).pow(2).sum(1)
+
     m = numbers(3, 4, seed=2)
     assert (
         batch_independence(PathIntegratedGradients(rows).attribute, x, additional_forward_args=(shared(m),)).max()
@@ -1596,7 +1634,10 @@ def test_further_arguments_of_methods_follow_or_are_shared():
 
 def test_shared_arguments_of_measures():
     x, a, m = numbers(3, 4).abs(), numbers(3, 4, seed=1), numbers(3, 4, seed=2)
-    rows = lambda z, m: (z @ m.T).pow(2).sum(1)
+
+    def rows(z, m):
+        return (z @ m.T).pow(2).sum(1)
+
     for measure in (deletion, insertion, difference, completeness_error, cancellation_gap, infidelity):
         assert_close(measure(rows, x, a, None, (shared(m),)), measure(lambda z: rows(z, m), x, a), atol=1e-5, rtol=1e-4)
         assert_close(
@@ -1608,7 +1649,9 @@ def test_shared_arguments_of_measures():
 
 
 def test_rows_that_influence_each_other_are_refused():
-    mixing = lambda z: (z - z.mean(0)).tanh()
+    def mixing(z):
+        return (z - z.mean(0)).tanh()
+
     x, a = numbers(4, 6), numbers(4, 6, seed=1)
     for measure in (deletion, insertion, comprehensiveness, completeness_error, infidelity):
         with pytest.raises(ValueError, match="influence each other"):
@@ -1652,8 +1695,11 @@ def test_a_cascade_of_another_network_is_refused():
         Saliency(ClassScore(net, of="probability")),
     ):
         assert randomisation_cascade(net, inside.attribute, x, 0).similarity.shape == (4, 2)
+
     # looks at the weights without calling the model
-    weights = lambda z, target=None: z * net[9].weight.sum() + z.roll(1, 3) * net[9].weight.std()
+    def weights(z, target=None):
+        return z * net[9].weight.sum() + z.roll(1, 3) * net[9].weight.std()
+
     assert randomisation_cascade(net, weights, x).similarity.shape == (4, 2)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 

@@ -206,7 +206,10 @@ def test_labels():
 def test_the_seed_reaches_the_method_or_the_global_generators():
     model, x = network(), pictures()
     state = torch.get_rng_state(), np.random.get_state()[1].tolist()
-    draws = lambda model, x, target: torch.rand_like(x) + np.random.rand()
+
+    def draws(model, x, target):
+        return torch.rand_like(x) + np.random.rand()
+
     for method in ("neflag", "gradient_shap", "random", draws):
         a, b, c = (attribute(method, model, x, 0, seed=seed).attributions for seed in (1, 1, 2))
         assert torch.equal(a, b) and not torch.equal(a, c)
@@ -217,7 +220,10 @@ def test_the_seed_reaches_the_method_or_the_global_generators():
 
 def test_beside_other_threads_random_tensors_are_the_same_and_the_global_generators_untouched(monkeypatch):
     model, x = network(), pictures()
-    draws = lambda model, x, target: torch.rand_like(x)
+
+    def draws(model, x, target):
+        return torch.rand_like(x)
+
     expected = attribute(draws, model, x, 0, seed=4).attributions
     monkeypatch.setattr(torch, "manual_seed", None)
     assert torch.equal(attribute(draws, model, x, 0, seed=4, beside=True).attributions, expected)

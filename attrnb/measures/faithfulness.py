@@ -182,8 +182,8 @@ def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tenso
     if steps is None:
         if len(units.unique()) > 1:
             raise ValueError(
-                "masking_steps=None means one unit a step, but the examples have different numbers of units; give the number of"
-                " steps"
+                "masking_steps=None means one unit a step, but the examples have different numbers of units; give the"
+                " number of steps"
             )
         steps = max(1, round(int(units[0]) * until))
     counts = (torch.arange(steps + 1, dtype=torch.float64) * (units.double() * until) / steps).round().long()

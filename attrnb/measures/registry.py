@@ -109,7 +109,8 @@ class Measure:
             raise ValueError(f"better={self.better!r} is not known; choose 'higher', 'lower' or None")
         if not set(self.shared) <= {"masking_steps", *_MASKING}:
             raise ValueError(
-                f"shared={self.shared!r} holds a name that isn't shared; shared are masking_steps, {', '.join(_MASKING)}"
+                f"shared={self.shared!r} holds a name that isn't shared; shared are"
+                f" masking_steps, {', '.join(_MASKING)}"
             )
         if masks:
             object.__setattr__(self, "needs", (*self.needs, "masks"))

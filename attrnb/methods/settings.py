@@ -45,7 +45,6 @@ _GIVEN = ("self", "inputs", "target")  # what a method is called with, besides i
 _RANGES = {
     "n_steps": (2, 128),
     "n_segments": (2, 128),
-    "n_segments": (2, 128),
     "n_points": (1, 60),
     "rounds": (0, 4),
     "search_steps": (0, 60),

@@ -385,7 +385,10 @@ rows.settings(
     inf=refused("patience") | drawn(),
     zero=refused("patience") | drawn(),
 )
-worker = lambda job=lambda stop: 1, **k: _worked(job, **k)
+
+
+def worker(job=lambda stop: 1, **k):
+    return _worked(job, **k)
 
 
 def _worked(job, **settings):

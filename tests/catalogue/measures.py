@@ -96,7 +96,10 @@ def per_example(v):
 
 
 for name, f in OF_A_MODEL.items():
-    call = lambda given, f=f: f(net, x, given, 1)
+
+    def call(given, f=f):
+        return f(net, x, given, 1)
+
     for kind, given in ATTRIBUTIONS.items():
         rows.add(
             f"{name}.attributions.{kind}",

@@ -29,7 +29,6 @@ from . import (
     POSITIVE,
     REAL,
     SEED,
-    SKIP,
     WHOLE,
     Expected,
     Table,
@@ -203,7 +202,7 @@ def _inference(make):
         return make()
 
 
-for key, method in OBJECTS.items():
+for key, _method in OBJECTS.items():
     for kind, (make, expected) in INPUTS.items():
         if expected == same:
             expected = equals(functools.partial(plain, key))
@@ -430,9 +429,14 @@ for key in TABULAR:
         if kind == "raises":
             expected = passed_on(ZeroDivisionError, NAMES[key], "4", "float32")
         if kind in ("none", "text", "number", "tensor", "list"):
-            call = lambda key=key, forward=forward: OBJECTS[key](forward, table_pool).attribute(t, target=1)
+
+            def call(key=key, forward=forward):
+                return OBJECTS[key](forward, table_pool).attribute(t, target=1)
         else:
-            call = lambda key=key, forward=forward, kind=kind: on_table(key, forward() if kind in MADE else forward)
+
+            def call(key=key, forward=forward, kind=kind):
+                return on_table(key, forward() if kind in MADE else forward)
+
         rows.add(f"{key}.model.{kind}", call, expected)
 
 EQ = dict(
@@ -801,8 +805,12 @@ for key in ("ig", "knn", "svi"):
             f"{key}.baseline.{kind}", lambda key=key, baseline=baseline: on_table(key, baselines=baseline), expected
         )
 
+
 # ---------------------------------------------------------------------------- further arguments
-scaled = lambda z, s: table(z) * s
+def scaled(z, s):
+    return table(z) * s
+
+
 ARGUMENTS = dict(
     one_number=(scaled, 1.0, same),
     tuple=(scaled, (1.0,), same),
@@ -858,7 +866,12 @@ rows.add(
     "paths",
 )
 rows.add("ig.n_steps.numpy", lambda: on_table("ig", n_steps=np.int64(4)), equals(lambda: plain_table("ig")), "paths")
-ONE_CORNER = lambda **k: torch.stack([0 * t, k["middle"], t], 1)
+
+
+def ONE_CORNER(**k):
+    return torch.stack([0 * t, k["middle"], t], 1)
+
+
 PATHS = dict(
     text="straight",
     number=1.0,
@@ -1021,9 +1034,12 @@ for key in ("knn", "svi"):
             return with_pool(key, make), torch.equal(before, torch.get_rng_state())
 
         rows.add(f"{key}.pool.{kind}", generator_kept, right(lambda v: v[1] and v[0].shape == t.shape), "geodesic")
-    made = lambda key, **k: (GeodesicIGKNN if key == "knn" else GeodesicIGSVI)(table, table_pool, **k).attribute(
-        t, target=1, **SETTINGS[key]
-    )
+
+    def made(key, **k):
+        return (GeodesicIGKNN if key == "knn" else GeodesicIGSVI)(table, table_pool, **k).attribute(
+            t, target=1, **SETTINGS[key]
+        )
+
     rows.settings(key, functools.partial(made, key), "n_neighbors", WHOLE | dict(one=1, whole_float=3.0), "geodesic")
     rows.add(
         f"{key}.n_neighbors.more_than_points",
@@ -1046,8 +1062,16 @@ rows.settings(
     "geodesic",
 )
 svi = functools.partial(on_table, "svi")
-searched = lambda **k: GeodesicIGSVI(table, search=PathSearch(**k)).attribute(t, target=1, **SETTINGS["svi"])
-spread = lambda **k: GeodesicIGSVI(table, family=PathFamily(**k)).attribute(t, target=1, **SETTINGS["svi"])
+
+
+def searched(**k):
+    return GeodesicIGSVI(table, search=PathSearch(**k)).attribute(t, target=1, **SETTINGS["svi"])
+
+
+def spread(**k):
+    return GeodesicIGSVI(table, family=PathFamily(**k)).attribute(t, target=1, **SETTINGS["svi"])
+
+
 for name, make in dict(rounds=svi, n_points=svi, dimensions=searched, n_samples=spread, max_iterations=svi).items():
     least_zero = {k: v for k, v in WHOLE.items() if k != "zero" or name not in ("rounds", "max_iterations")}
     rows.settings("svi", make, name, least_zero, "geodesic")
@@ -1072,7 +1096,12 @@ rows.settings(
     "geodesic",
     inf=refused("integral_tolerance") | right(),
 )
-published = lambda **k: PublishedGeodesicIG(table).attribute(t, target=1, **(dict(n_steps=3, num_iterations=3) | k))
+
+
+def published(**k):
+    return PublishedGeodesicIG(table).attribute(t, target=1, **(dict(n_steps=3, num_iterations=3) | k))
+
+
 rows.settings("svi", published, "num_iterations", WHOLE, "geodesic", zero=refused("num_iterations") | right())
 rows.settings("svi", published, "learning_rate", POSITIVE, "geodesic")
 rows.settings("svi", published, "beta", {k: v for k, v in REAL.items()}, "geodesic")

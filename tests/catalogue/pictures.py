@@ -63,7 +63,12 @@ MAPS = dict(
     channels_last=a.permute(0, 2, 3, 1),
     picture=Image.new("RGB", (8, 8)),
 )
-figures = lambda v: isinstance(v, (matplotlib.figure.Figure, np.ndarray))
+
+
+def figures(v):
+    return isinstance(v, (matplotlib.figure.Figure, np.ndarray))
+
+
 ALSO_RIGHT = {"float8", "sparse", "tuple", "picture"}
 for name, f in dict(
     pixel_map=p.pixel_map,
@@ -426,7 +431,10 @@ def png(size=(8, 8), format="PNG", mode="RGB"):
     return kept.getvalue()
 
 
-show = lambda frames, **k: p.live(frames, "step", "a picture", **k)
+def show(frames, **k):
+    return p.live(frames, "step", "a picture", **k)
+
+
 for kind, given in dict(
     svg=b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     truncated=png()[:40],
@@ -493,7 +501,12 @@ rows.settings(
     "half_moons", lambda **k: s.half_moons(9, **k), "seed", SEED | dict(none=None), none=refused("seed") | right()
 )
 moons = s.half_moons(20)
-fit = lambda points=moons[0], labels=moons[1], **k: s.half_moons_model(points, labels, **(dict(epochs=1) | k))
+
+
+def fit(points=moons[0], labels=moons[1], **k):
+    return s.half_moons_model(points, labels, **(dict(epochs=1) | k))
+
+
 for kind, given in dict(
     none=None,
     text="a",
@@ -522,7 +535,12 @@ for name in ("hidden", "epochs"):
     rows.settings("half_moons_model", fit, name, {k: v for k, v in WHOLE.items() if (name, k) != ("epochs", "zero")})
 rows.settings("half_moons_model", fit, "activation", CHOICE)
 rows.settings("half_moons_model", fit, "seed", SEED | dict(none=None), none=refused("seed") | drawn())
-train = lambda **k: s.train_shapes_network(**(dict(steps=1, batch_size=2, pool=2, show_progress=False) | k))
+
+
+def train(**k):
+    return s.train_shapes_network(**(dict(steps=1, batch_size=2, pool=2, show_progress=False) | k))
+
+
 for name in ("steps", "batch_size", "pool"):
     rows.settings("train_shapes_network", train, name, WHOLE)
 rows.settings("train_shapes_network", train, "learning_rate", POSITIVE)
@@ -549,7 +567,10 @@ rows.settings(
 rows.settings("ShapesNet", s.ShapesNet, "classes", WHOLE)
 N3 = [0.5, 0.5, 0.5]
 for name, other in dict(mean="std", std="mean").items():
-    make = lambda name=name, other=other, **k: s.Normalize(**({other: N3} | k))(pixels)
+
+    def make(name=name, other=other, **k):
+        return s.Normalize(**({other: N3} | k))(pixels)
+
     rows.settings(
         "Normalize",
         make,
@@ -571,7 +592,10 @@ for name, other in dict(mean="std", std="mean").items():
         words=f"{name}|channel",
         number=right(),
     )
-    load = lambda **k: s.load_model("shapes", **k)
+
+    def load(**k):
+        return s.load_model("shapes", **k)
+
     rows.settings(
         "load_model",
         load,

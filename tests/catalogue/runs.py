@@ -46,7 +46,10 @@ x = numbers(3, 3, 8, 8).abs().clamp(0, 1)
 masks = torch.zeros(3, 8, 8, dtype=torch.bool)
 masks[:, 2:5, 2:5] = True
 data = TensorDataset(x, torch.tensor([0, 1, 2]), masks)
-undrawn = lambda self, *a, **k: AttributionFigure((0.1, 0.1))
+
+
+def undrawn(self, *a, **k):
+    return AttributionFigure((0.1, 0.1))
 
 
 def bench(model=net, data=data, methods=("centre", "uniform"), measures=("deletion",), folder="run", **settings):
@@ -334,9 +337,12 @@ for kind, text in dict(
         lambda text=text: b.parse_names(text),
         refused("name|read|text|str") | (drawn() if kind in ("empty", "newline") else refused("name|read")),
     )
-by_name = lambda name="saliency", model=net, inputs=x, targets=[0, 1, 2], **k: b.attribute_by_name(
-    name, model, inputs, targets, **k
-)
+
+
+def by_name(name="saliency", model=net, inputs=x, targets=(0, 1, 2), **k):
+    return b.attribute_by_name(name, model, inputs, targets, **k)
+
+
 rows.settings(
     "attribute_by_name",
     by_name,
@@ -452,7 +458,10 @@ PHOTOS = dict(
     empty=lambda: (Path("empty").mkdir(), b.PhotographFolder("empty", str)),
     preprocess=lambda: (photographs(), b.PhotographFolder("photos", 5)),
 )
-to_tensor = lambda image: torch.from_numpy(np.asarray(image.convert("RGB").resize((8, 8)))).permute(2, 0, 1) / 255
+
+
+def to_tensor(image):
+    return torch.from_numpy(np.asarray(image.convert("RGB").resize((8, 8)))).permute(2, 0, 1) / 255
 
 
 def photographs():
