@@ -57,7 +57,10 @@ def run(words):
     network = load_model(words.network, weights=words.weights, mean=words.mean, std=words.std)
     network.model.to(words.device, memory_format=torch.channels_last)
     steps = words.steps or (224 if words.full else 32)
-    some = lambda n: words.images or (None if words.full else n)
+
+    def some(n):
+        return words.images or (None if words.full else n)
+
     common = dict(internal_batch_size=256 if words.full else 8, keep=None, show_progress=words.progress)
     ranked = dict(annotations=words.annotations, images=some(40), target="predicted", masking_steps=steps, unit=PATCH)
     inner = {m: s for m, s in METHODS.items() if m not in ("centre", "uniform")}
