@@ -13,8 +13,8 @@ import math
 import ipywidgets as widgets
 import traitlets
 
-from ..methods import Parameter
 from .pictures import _INNER, _named
+from ..methods import Parameter
 
 # %% ../../nbs/explore/50_controls.ipynb #76c46b0e
 class _Refused(traitlets.TraitError, ValueError):

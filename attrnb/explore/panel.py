@@ -27,7 +27,6 @@ from attrnb.explore.findings import (
     _small_ticks,
     share_inside,
 )
-from ..methods import Method, find_name
 from attrnb.explore.pictures import (
     _BLANK,
     _INNER,
@@ -45,6 +44,7 @@ from attrnb.explore.pictures import (
     _while_set,
 )
 from ..measures import FaithfulnessCurves, substrate_of
+from ..methods import Method, find_name
 from ..plots import feature_bars, heatmap, overlay
 
 # %% ../../nbs/explore/70_panel.ipynb #ae1139b1

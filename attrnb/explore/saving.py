@@ -32,9 +32,9 @@ import attrnb
 from ..core import read_tensor
 from .app import Explorer
 from .findings import _SHARE_OF
-from ..methods import Method
 from .panel import Panel
 from .pictures import _draw_input, _drawing, _is_image
+from ..methods import Method
 from ..plots import AttributionFigure, curves, feature_bars, heatmap
 from ..samples import sample_model
 

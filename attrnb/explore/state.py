@@ -25,9 +25,9 @@ from .controls import _Refused
 from .findings import Request, Result, _read_region, _region_mask
 from .inputs import _copy_of, _digest, _Inputs, _Known, _same_outputs, _with_normalisation
 from .jobs import ResultCache
-from ..methods import METHODS, Method, read_methods
 from .pictures import _is_image, _sides
 from ..measures import SUBSTRATES, substrate_of
+from ..methods import METHODS, Method, read_methods
 from ..samples import find_class as class_named
 
 # %% ../../nbs/explore/65_state.ipynb #bd702f06
