@@ -77,7 +77,7 @@ def renamed(
 
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
-        def call(*arguments, **keywords):
+        def _call(*arguments, **keywords):  # the underscore: an error names who was called, and that isn't it
             for old, new in new_names.items():
                 if old not in keywords:
                     continue
@@ -88,7 +88,7 @@ def renamed(
                 keywords[new] = keywords.pop(old)
             return function(*arguments, **keywords)
 
-        return call
+        return _call
 
     return decorate
 

@@ -178,7 +178,7 @@ def _with_former_settings(attribute: Callable) -> Callable:
     """
 
     @functools.wraps(attribute)
-    def call(self, *arguments, **settings):
+    def _call(self, *arguments, **settings):
         former = [{new: settings.pop(old) for old, new in names.items() if old in settings} for names in _FORMER]
         if not any(former):
             return attribute(self, *arguments, **settings)
@@ -199,7 +199,7 @@ def _with_former_settings(attribute: Callable) -> Callable:
         changed.family = family if stochastic else self.family
         return attribute(changed, *arguments, **settings)
 
-    return call
+    return _call
 
 # %% ../../nbs/geodesic/90_path.ipynb #d965c5b6
 @patch
