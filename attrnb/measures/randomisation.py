@@ -108,6 +108,92 @@ SIMILARITIES = {
     "structural": structural_similarity,
 }
 
+# %% ../../nbs/measures/85_randomisation.ipynb #36027cd2
+def _restore(model: torch.nn.Module, saved: dict[str, Tensor]):
+    "Put the saved numbers back into the very same tensors"
+    with torch.no_grad():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            tensor.copy_(saved[name])
+
+
+def _randomise(module: torch.nn.Module, weights: str, generator: torch.Generator, recurse: bool):
+    "Replace a module's floating-point parameters in place"
+    with torch.no_grad():
+        for p in module.parameters(recurse=recurse):
+            if not p.is_floating_point():
+                continue
+            if weights == "shuffle":
+                p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator).to(p.device)].view(p.shape))
+            else:
+                spread = p.std(correction=0) if p.numel() > 1 else p.abs().max()
+                p.copy_(normal_noise(p.shape, generator, p) * spread + p.mean())
+
+
+def _owns(module: torch.nn.Module, recurse: bool) -> bool:
+    "Whether there is something to randomise"
+    return any(p.is_floating_point() and p.numel() for p in module.parameters(recurse=recurse))
+
+# %% ../../nbs/measures/85_randomisation.ipynb #3c75593d
+def _layers_to_randomise(modules: dict[str, torch.nn.Module], layers: Sequence[str] | None) -> list[str] | None:
+    "The names given, checked"
+    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in modules[""].parameters()):
+        raise ValueError(
+            "the model has lazy layers without weights yet; call it once (model(inputs)) before its weights are"
+            " randomised"
+        )
+    if not _owns(modules[""], True):
+        raise ValueError("the model has no parameters to randomise")
+    if layers is None:
+        return None
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
+        raise TypeError(f"layers must be a list of names of modules, got {type(layers).__name__} {layers!r}")
+    if not layers:
+        raise ValueError("layers is empty; give at least one name, or None for all that own parameters")
+    for name in layers:
+        if name not in modules:
+            raise ValueError(f"the model has no module named {name!r}; named_modules() lists them")
+        if not _owns(modules[name], True):
+            raise ValueError(
+                f"the module {name!r} ({type(modules[name]).__name__}) has no parameters, so that there is nothing to"
+                " randomise"
+            )
+    return list(layers)
+
+# %% ../../nbs/measures/85_randomisation.ipynb #1643af41
+@contextmanager
+def _first_calls(modules: dict[str, torch.nn.Module]) -> Iterator[dict[str, int]]:
+    "Names of the modules that this thread calls in the body, with the place of their first call"
+    names, calls, thread = {id(m): name for name, m in modules.items()}, {}, threading.get_ident()
+
+    def note(module, args):
+        if threading.get_ident() == thread and id(module) in names:
+            calls.setdefault(names[id(module)], len(calls))
+
+    hook = register_module_forward_pre_hook(note)
+    try:
+        yield calls
+    finally:
+        hook.remove()
+
+
+def _order_of_use(modules: dict[str, torch.nn.Module], calls: dict[str, int]) -> list[str]:
+    "The modules that own parameters, the last used in the forward pass first"
+    owners = [name for name, m in modules.items() if _owns(m, False)]
+    place = calls if all(name in calls for name in owners) else {name: k for k, name in enumerate(owners)}
+    return sorted(owners, key=place.get, reverse=True)
+
+
+def _checked_similarity(found: object, original: Tensor) -> Tensor:
+    "What a similarity function returned, one number per example"
+    if not isinstance(found, Tensor) or found.shape != original.shape[:1]:
+        given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise TypeError(
+            f"the similarity function returned {given}; it must return a tensor with one number per example,"
+            f" ({len(original)},)"
+        )
+    refuse_not_finite(found, "what the similarity function returned")
+    return found
+
 # %% ../../nbs/measures/85_randomisation.ipynb #6c1c7147
 @dataclass
 class RandomisationCascade:
@@ -188,89 +274,3 @@ def randomisation_cascade(
             finally:
                 _restore(model, saved)
     return RandomisationCascade(names, torch.stack(found), torch.stack(kept) if return_attributions else None)
-
-# %% ../../nbs/measures/85_randomisation.ipynb #2174ded6
-def _restore(model: torch.nn.Module, saved: dict[str, Tensor]):
-    "Put the saved numbers back into the very same tensors"
-    with torch.no_grad():
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            tensor.copy_(saved[name])
-
-
-def _randomise(module: torch.nn.Module, weights: str, generator: torch.Generator, recurse: bool):
-    "Replace a module's floating-point parameters in place"
-    with torch.no_grad():
-        for p in module.parameters(recurse=recurse):
-            if not p.is_floating_point():
-                continue
-            if weights == "shuffle":
-                p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator).to(p.device)].view(p.shape))
-            else:
-                spread = p.std(correction=0) if p.numel() > 1 else p.abs().max()
-                p.copy_(normal_noise(p.shape, generator, p) * spread + p.mean())
-
-
-def _owns(module: torch.nn.Module, recurse: bool) -> bool:
-    "Whether there is something to randomise"
-    return any(p.is_floating_point() and p.numel() for p in module.parameters(recurse=recurse))
-
-
-def _layers_to_randomise(modules: dict[str, torch.nn.Module], layers: Sequence[str] | None) -> list[str] | None:
-    "The names given, checked"
-    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in modules[""].parameters()):
-        raise ValueError(
-            "the model has lazy layers without weights yet; call it once (model(inputs)) before its weights are"
-            " randomised"
-        )
-    if not _owns(modules[""], True):
-        raise ValueError("the model has no parameters to randomise")
-    if layers is None:
-        return None
-    if isinstance(layers, str) or not isinstance(layers, Sequence):
-        raise TypeError(f"layers must be a list of names of modules, got {type(layers).__name__} {layers!r}")
-    if not layers:
-        raise ValueError("layers is empty; give at least one name, or None for all that own parameters")
-    for name in layers:
-        if name not in modules:
-            raise ValueError(f"the model has no module named {name!r}; named_modules() lists them")
-        if not _owns(modules[name], True):
-            raise ValueError(
-                f"the module {name!r} ({type(modules[name]).__name__}) has no parameters, so that there is nothing to"
-                " randomise"
-            )
-    return list(layers)
-
-
-@contextmanager
-def _first_calls(modules: dict[str, torch.nn.Module]) -> Iterator[dict[str, int]]:
-    "Names of the modules that this thread calls in the body, with the place of their first call"
-    names, calls, thread = {id(m): name for name, m in modules.items()}, {}, threading.get_ident()
-
-    def note(module, args):
-        if threading.get_ident() == thread and id(module) in names:
-            calls.setdefault(names[id(module)], len(calls))
-
-    hook = register_module_forward_pre_hook(note)
-    try:
-        yield calls
-    finally:
-        hook.remove()
-
-
-def _order_of_use(modules: dict[str, torch.nn.Module], calls: dict[str, int]) -> list[str]:
-    "The modules that own parameters, the last used in the forward pass first"
-    owners = [name for name, m in modules.items() if _owns(m, False)]
-    place = calls if all(name in calls for name in owners) else {name: k for k, name in enumerate(owners)}
-    return sorted(owners, key=place.get, reverse=True)
-
-
-def _checked_similarity(found: object, original: Tensor) -> Tensor:
-    "What a similarity function returned, one number per example"
-    if not isinstance(found, Tensor) or found.shape != original.shape[:1]:
-        given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise TypeError(
-            f"the similarity function returned {given}; it must return a tensor with one number per example,"
-            f" ({len(original)},)"
-        )
-    refuse_not_finite(found, "what the similarity function returned")
-    return found

@@ -83,7 +83,7 @@ def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Te
         0, 1
     )
 
-
+# %% ../../nbs/measures/80_robustness.ipynb #a5c383ba
 @renamed(samples="n_samples")
 def infidelity(
     forward: Callable,  # returns scores (rows, classes)
@@ -115,19 +115,13 @@ def infidelity(
     )
     a = _belonging(attributions, x)
     a = (a if a.shape == x.shape else a.expand_as(x) / (x.numel() // a.numel())).to(x.dtype)
-    empty, member, generator = (
-        _substrate(x, substrate, seed).contiguous(),
-        unit_numbers(x, unit),
-        random_generator(seed),
-    )
+    empty, member = _substrate(x, substrate, seed).contiguous(), unit_numbers(x, unit)
+    generator = random_generator(seed)
     units = int(member.max()) + 1
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
 
     def remove(rows, baselines):
-        rows, baselines = (
-            rows[0] if isinstance(rows, tuple) else rows,
-            baselines[0] if isinstance(baselines, tuple) else baselines,
-        )
+        rows, baselines = (t[0] if isinstance(t, tuple) else t for t in (rows, baselines))
         draws = len(rows) // len(x)
         number = member.expand(len(x), *member.shape[1:]).repeat_interleave(draws, 0)
         gone = _draws((len(x), units), draws, generator).to(x.device) < share
@@ -139,10 +133,7 @@ def infidelity(
 
     with leave_as_found(forward):
         result = captum.metrics.infidelity(
-            scores,
-            remove,
-            x,
-            a,
+            *(scores, remove, x, a),
             baselines=empty,
             additional_forward_args=torch.arange(len(x)),
             n_perturb_samples=n_samples,

@@ -17,24 +17,6 @@ from torch import Tensor
 from ..core import check_inputs, read_tensor, renamed
 
 # %% ../../nbs/measures/10_units.ipynb #f647cc9d
-def unit_numbers(
-    inputs: Tensor,  # (batch, ...); only the shape and the device are used
-    # side of square patches or cubes; a side per dimension; "element"; or own unit numbers, see the table
-    # above
-    unit: int | str | tuple[int, ...] | Tensor = 1,
-) -> Tensor:  # (1 or batch, ...), broadcastable to the inputs
-    """The number of the unit each position belongs to, int64, counted from 0 in every example; the first dimension
-    is 1 when all examples share their units. Raises TypeError or ValueError for units that don't fit the inputs.
-    """
-    shape = _shape_of(inputs)
-    if isinstance(unit, (Tensor, np.ndarray)):
-        return _own_units(inputs, read_tensor(unit, "unit"))
-    single = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and unit == 1
-    if isinstance(unit, str) and unit == "element" or len(shape) == 2 and single:
-        return torch.arange(math.prod(shape[1:]), device=inputs.device).view(1, *shape[1:])
-    return _box_numbers(shape, _sides(shape, unit), inputs.device)
-
-
 def _shape_of(inputs: Tensor) -> tuple[int, ...]:
     "The shape of a batch of inputs of any dtype"
     if not isinstance(inputs, Tensor):
@@ -85,7 +67,7 @@ def _box_numbers(shape: tuple[int, ...], sides: tuple[int, ...], device: torch.d
             number = number * math.ceil(shape[d] / side) + index.view(-1, *(1,) * (len(shape) - d - 1))
     return number
 
-
+# %% ../../nbs/measures/10_units.ipynb #3a81c1c6
 def _own_units(inputs: Tensor, unit: Tensor) -> Tensor:
     "Own unit numbers, brought to (1 or batch, ...) and renumbered from 0 in every example"
     shape, given = tuple(inputs.shape), tuple(unit.shape)
@@ -116,6 +98,24 @@ def _own_units(inputs: Tensor, unit: Tensor) -> Tensor:
         unit.flatten(1) - unit.min() + span * torch.arange(len(unit), device=unit.device)[:, None], return_inverse=True
     )
     return (number - number.amin(1, keepdim=True)).view(unit.shape)
+
+# %% ../../nbs/measures/10_units.ipynb #12b1b46e
+def unit_numbers(
+    inputs: Tensor,  # (batch, ...); only the shape and the device are used
+    # side of square patches or cubes; a side per dimension; "element"; or own unit numbers, see the table
+    # above
+    unit: int | str | tuple[int, ...] | Tensor = 1,
+) -> Tensor:  # (1 or batch, ...), broadcastable to the inputs
+    """The number of the unit each position belongs to, int64, counted from 0 in every example; the first dimension
+    is 1 when all examples share their units. Raises TypeError or ValueError for units that don't fit the inputs.
+    """
+    shape = _shape_of(inputs)
+    if isinstance(unit, (Tensor, np.ndarray)):
+        return _own_units(inputs, read_tensor(unit, "unit"))
+    single = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and unit == 1
+    if isinstance(unit, str) and unit == "element" or len(shape) == 2 and single:
+        return torch.arange(math.prod(shape[1:]), device=inputs.device).view(1, *shape[1:])
+    return _box_numbers(shape, _sides(shape, unit), inputs.device)
 
 # %% ../../nbs/measures/10_units.ipynb #10c32b1c
 @renamed(rank="sign")
