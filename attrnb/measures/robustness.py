@@ -128,12 +128,10 @@ def infidelity(
         mask = gone.gather(1, number.flatten(1)).view(number.shape).expand_as(rows).to(rows.dtype)
         return mask if contributions else mask * (rows - baselines), torch.where(mask > 0, baselines, rows)
 
-    def scores(rows, example):
-        return target_score.scores((rows,), example)
-
     with leave_as_found(forward):
         result = captum.metrics.infidelity(
-            *(scores, remove, x, a),
+            lambda rows, example: target_score.scores((rows,), example),
+            *(remove, x, a),
             baselines=empty,
             additional_forward_args=torch.arange(len(x)),
             n_perturb_samples=n_samples,
