@@ -79,7 +79,8 @@ def find_name(
     if not isinstance(name, str):
         return None
     if not re.fullmatch(r"[\w -]+", name):  # text that is more than a name, unless a title is written so
-        return next((label for label, m in methods.items() if name.lower() in (label.lower(), m.title.lower())), None)
+        titles = {text.lower().replace(" ", ""): label for label, m in methods.items() for text in (label, m.title)}
+        return titles.get(name.lower().replace(" ", ""))
     spellings = {_letters(text): label for label, m in methods.items() for text in (m.title, m.name, label)}
     return name if name in methods else spellings.get(_letters(name))
 
