@@ -18,7 +18,7 @@ from torch import Tensor
 from ..core import TargetType, real_number, renamed, whole_number
 from .masking import _largest, _masked_scores, _masking, _target_score
 
-# %% ../../nbs/measures/30_faithfulness.ipynb #2d942cf0
+# %% ../../nbs/measures/30_faithfulness.ipynb #r30c0001
 def _check_area(area: str, start: bool, steps: int | None):
     "Refuse what is no area before any forward pass"
     if area not in ("trapezoid", "mean", "steps"):
@@ -46,7 +46,16 @@ def _area(curve: Tensor, fractions: Tensor, area: str = "trapezoid", start: bool
         )
     return torch.trapezoid(curve, fractions.to(curve), dim=1) / width
 
+# %% ../../nbs/measures/30_faithfulness.ipynb #r30c0003
+def _read_backwards(curve: Tensor, fractions: Tensor) -> Tensor:
+    "The curve (batch, points) at 1 minus its fractions. Equation: between points."
+    q, reversed_, r = fractions.to(curve), curve.flip(1), (1 - fractions.flip(-1)).to(curve)
+    rise, run = reversed_[:, 2:] - reversed_[:, :-2], q[..., 2:] - q[..., :-2]
+    slope = torch.where(run > 0, rise / run.clamp(min=torch.finfo(run.dtype).tiny), 0.0)
+    beside = torch.where((q - r).abs() > 1e-9, q - r, 0.0)[..., 1:-1]
+    return torch.cat([reversed_[:, :1], reversed_[:, 1:-1] + slope * beside, reversed_[:, -1:]], 1)
 
+# %% ../../nbs/measures/30_faithfulness.ipynb #2d942cf0
 @dataclass
 class FaithfulnessCurves:
     "Deletion and insertion curves of a batch, and the areas under them"
@@ -84,15 +93,7 @@ class FaithfulnessCurves:
             raise ValueError(
                 "the difference needs both curves up to their end: faithfulness_curves(..., curves='both', until=1)"
             )
-        q, reversed_, r = (
-            self.fractions.to(self.insertion),
-            self.insertion.flip(1),
-            (1 - self.fractions.flip(-1)).to(self.insertion),
-        )
-        rise, run = reversed_[:, 2:] - reversed_[:, :-2], q[..., 2:] - q[..., :-2]
-        slope = torch.where(run > 0, rise / run.clamp(min=torch.finfo(run.dtype).tiny), 0.0)
-        beside = torch.where((q - r).abs() > 1e-9, q - r, 0.0)[..., 1:-1]
-        return torch.cat([reversed_[:, :1], reversed_[:, 1:-1] + slope * beside, reversed_[:, -1:]], 1) - self.deletion
+        return _read_backwards(self.insertion, self.fractions) - self.deletion
 
     @property
     def difference_score(self) -> Tensor:
@@ -107,6 +108,26 @@ class FaithfulnessCurves:
                 f"the {name} curve was not asked for; call faithfulness_curves with curves='both' or curves={name!r}"
             )
         return curve
+
+# %% ../../nbs/measures/30_faithfulness.ipynb #r30c0005
+def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tensor, Tensor]:
+    """Units removed at each point of the curve (1 or batch, steps + 1), and the fraction (steps + 1,) or (batch,
+    steps + 1)
+    """
+    if steps is None:
+        if len(units.unique()) > 1:
+            raise ValueError(
+                "masking_steps=None means one unit a step, but the examples have different numbers of units; give the"
+                " number of steps"
+            )
+        steps = max(1, round(int(units[0]) * until))
+    counts = (torch.arange(steps + 1, dtype=torch.float64) * (units.double() * until) / steps).round().long()
+    if (counts[..., -1] == 0).any():
+        raise ValueError(
+            f"until={until} of {int(units.min())} units is less than half a unit, so that nothing would be removed"
+        )
+    fractions = counts.double() / units
+    return counts, fractions[0] if len(fractions) == 1 else fractions
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #409dbe71
 @renamed(steps="masking_steps", rank="sign")
@@ -147,10 +168,8 @@ def faithfulness_curves(
     """
     if curves not in ("both", "deletion", "insertion"):
         raise ValueError(f"curves={curves!r} is not known; choose 'both', 'deletion' or 'insertion'")
-    steps, until = (
-        whole_number(masking_steps, "masking_steps", or_none=True),
-        real_number(until, "until", 0, 1, open_low=True),
-    )
+    steps = whole_number(masking_steps, "masking_steps", or_none=True)
+    until = real_number(until, "until", 0, 1, open_low=True)
     masking = _masking(inputs, attributions, substrate, unit, sign, ties, seed)
     counts, fractions = _curve_counts(masking.units, steps, until)
     target_score = _target_score(
@@ -167,32 +186,8 @@ def faithfulness_curves(
     if shared:
         found = {name: torch.cat([found[name], found[other][:, :1]], 1) for name, other in (wanted, wanted[::-1])}
     return FaithfulnessCurves(
-        fractions.to(values.device),
-        found.get("deletion"),
-        found.get("insertion"),
-        masking.tied,
-        masking.order.to(torch.int32),
+        fractions.to(values.device), found.get("deletion"), found.get("insertion"), masking.tied, masking.order.int()
     )
-
-
-def _curve_counts(units: Tensor, steps: int | None, until: float) -> tuple[Tensor, Tensor]:
-    """Units removed at each point of the curve (1 or batch, steps + 1), and the fraction (steps + 1,) or (batch,
-    steps + 1)
-    """
-    if steps is None:
-        if len(units.unique()) > 1:
-            raise ValueError(
-                "masking_steps=None means one unit a step, but the examples have different numbers of units; give the"
-                " number of steps"
-            )
-        steps = max(1, round(int(units[0]) * until))
-    counts = (torch.arange(steps + 1, dtype=torch.float64) * (units.double() * until) / steps).round().long()
-    if (counts[..., -1] == 0).any():
-        raise ValueError(
-            f"until={until} of {int(units.min())} units is less than half a unit, so that nothing would be removed"
-        )
-    fractions = counts.double() / units
-    return counts, fractions[0] if len(fractions) == 1 else fractions
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #1bead9f3
 @renamed(steps="masking_steps", rank="sign")

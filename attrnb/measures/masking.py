@@ -32,24 +32,39 @@ from attrnb.core import (
 )
 from .units import _importance, _read_attributions, _shape_of, unit_numbers
 
+# %% ../../nbs/measures/20_masking.ipynb #r20c0002
+def _rise_kernel(size: int = 11, sigma: float = 5.0, truncate: float = 4.0) -> Tensor:
+    """A 1 in the middle of (size, size) zeros, smoothed by a Gaussian that is cut off at `truncate` standard
+    deviations and reflected at the borders; float64, adds up to 1
+    """
+    reach = int(truncate * sigma + 0.5)
+    bell = torch.exp(-(torch.arange(-reach, reach + 1, dtype=torch.float64) ** 2) / (2 * sigma**2))
+    # period of the reflected line: 0 ... size-1, size-1 ... 0
+    mirrored = torch.arange(-reach, size + reach) % (2 * size)
+    one = ((mirrored == size // 2) | (mirrored == 2 * size - 1 - size // 2)).double()
+    line = torch.nn.functional.conv1d(one[None, None], (bell / bell.sum())[None, None])[0, 0]
+    return line[:, None] * line
+
+# %% ../../nbs/measures/20_masking.ipynb #r20c0004
+def _number_or_tensor(substrate: object) -> float | Tensor:
+    "What stands for removed parts: a number, or an array as a tensor"
+    if isinstance(substrate, np.ndarray) and substrate.ndim:
+        return read_tensor(substrate, "substrate")
+    return real_number(substrate, "substrate (a name, a number or a tensor)")
+
+
+def _one_tensor(inputs: Tensor) -> Tensor:
+    "The inputs, checked"
+    tensors, is_tuple = check_inputs(inputs)
+    if is_tuple:
+        raise TypeError(
+            "the measures take one tensor of inputs, not a tuple; hold the other inputs fixed in"
+            " additional_forward_args"
+        )
+    return tensors[0]
+
 # %% ../../nbs/measures/20_masking.ipynb #75b8f88f
 SUBSTRATES = ("black", "mean", "minimum", "blurred", "blurred_rise", "noise", "inverted")
-
-
-def substrate_of(
-    inputs: Tensor,  # (batch, ...)
-    # a name of the table above, a number, or a tensor (1 or batch, ...)
-    substrate: str | float | Tensor = "black",
-    seed: int = 0,  # of the noise
-) -> Tensor:
-    """The images that removed parts come from, shape, dtype and device of the inputs.
-
-    Raises TypeError or ValueError for unknown names, shapes that don't fit, NaN and infinity.
-    """
-    _shape_of(inputs)
-    if not inputs.is_floating_point():
-        raise TypeError(f"inputs have dtype {inputs.dtype}; give floating point values (x.float())")
-    return _substrate(inputs, substrate, seed)
 
 
 def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
@@ -84,35 +99,20 @@ def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
     )
 
 
-def _number_or_tensor(substrate: object) -> float | Tensor:
-    "What stands for removed parts: a number, or an array as a tensor"
-    if isinstance(substrate, np.ndarray) and substrate.ndim:
-        return read_tensor(substrate, "substrate")
-    return real_number(substrate, "substrate (a name, a number or a tensor)")
+def substrate_of(
+    inputs: Tensor,  # (batch, ...)
+    # a name of the table above, a number, or a tensor (1 or batch, ...)
+    substrate: str | float | Tensor = "black",
+    seed: int = 0,  # of the noise
+) -> Tensor:
+    """The images that removed parts come from, shape, dtype and device of the inputs.
 
-
-def _one_tensor(inputs: Tensor) -> Tensor:
-    "The inputs, checked"
-    tensors, is_tuple = check_inputs(inputs)
-    if is_tuple:
-        raise TypeError(
-            "the measures take one tensor of inputs, not a tuple; hold the other inputs fixed in"
-            " additional_forward_args"
-        )
-    return tensors[0]
-
-
-def _rise_kernel(size: int = 11, sigma: float = 5.0, truncate: float = 4.0) -> Tensor:
-    """A 1 in the middle of (size, size) zeros, smoothed by a Gaussian that is cut off at `truncate` standard
-    deviations and reflected at the borders; float64, adds up to 1
+    Raises TypeError or ValueError for unknown names, shapes that don't fit, NaN and infinity.
     """
-    reach = int(truncate * sigma + 0.5)
-    bell = torch.exp(-(torch.arange(-reach, reach + 1, dtype=torch.float64) ** 2) / (2 * sigma**2))
-    # period of the reflected line: 0 ... size-1, size-1 ... 0
-    mirrored = torch.arange(-reach, size + reach) % (2 * size)
-    one = ((mirrored == size // 2) | (mirrored == 2 * size - 1 - size // 2)).double()
-    line = torch.nn.functional.conv1d(one[None, None], (bell / bell.sum())[None, None])[0, 0]
-    return line[:, None] * line
+    _shape_of(inputs)
+    if not inputs.is_floating_point():
+        raise TypeError(f"inputs have dtype {inputs.dtype}; give floating point values (x.float())")
+    return _substrate(inputs, substrate, seed)
 
 # %% ../../nbs/measures/20_masking.ipynb #b763c657
 @dataclass
@@ -186,7 +186,7 @@ def _mixed(key: Tensor) -> Tensor:
         key = (key ^ ((key >> shift) & (2 ** (64 - shift) - 1))) * factor
     return key
 
-
+# %% ../../nbs/measures/20_masking.ipynb #r20c0007
 def _tied(ordered: Tensor) -> Tensor:
     """How many of the numbers (batch, units), which are in order, share their value with another; minus infinity is
     no unit
@@ -254,7 +254,7 @@ def _largest(output: Tensor) -> Tensor:
         )
     return output.amax(1) if output.ndim > 1 else output
 
-
+# %% ../../nbs/measures/20_masking.ipynb #r20c0009
 def _masked_scores(
     score: TargetScore,  # of the forward function
     masking: _Masking,  # the order
