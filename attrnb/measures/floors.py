@@ -87,7 +87,7 @@ def _spread_over_units(values: Tensor, member: Tensor) -> Tensor:
     size = torch.zeros_like(values).scatter_add_(1, number, torch.ones_like(number, dtype=values.dtype))
     return (values / size.clamp(min=1)).gather(1, number).view(len(values), *member.shape[1:])
 
-
+# %% ../../nbs/measures/94_floors.ipynb #r94c0003
 @renamed(steps="masking_steps", rank="sign", draws="n_samples")
 def random_floor(
     forward: Callable,  # as in the measure
@@ -113,6 +113,22 @@ def random_floor(
     return torch.stack(
         [measure(forward, x, m, target, additional_forward_args, **settings | {"sign": "signed"}) for m in maps]
     )
+
+# %% ../../nbs/measures/94_floors.ipynb #r94c0004
+def _falls(score: TargetScore, x: Tensor, empty: Tensor, member: Tensor, left: Tensor) -> Tensor:
+    """How low the score is, with a minus sign, when a unit goes as well: (batch, units) float64, for the units that
+    are left
+    """
+    example, unit = left.nonzero().unbind(1)
+    owner = example.cpu()
+    still = left.gather(1, member.flatten(1)).view(member.shape)  # positions not yet taken
+    fall = torch.zeros(len(example), dtype=torch.float64, device=x.device)
+    for s in score.chunks(len(example)):
+        e = example[s]
+        kept = still[e] & (member[e] != unit[s].view((-1,) + (1,) * (x.ndim - 1)))
+        fall[s] = -score.scores((torch.where(kept, x[e], empty[e]),), owner[s]).double()
+    _refuse_scores(fall[:, None])
+    return torch.zeros(left.shape, dtype=torch.float64, device=x.device).index_put_((example, unit), fall)
 
 # %% ../../nbs/measures/94_floors.ipynb #153045d5
 def greedy_order(
@@ -161,22 +177,6 @@ def greedy_order(
             if not left.any():
                 break
     return _spread_over_units(rank, member)
-
-
-def _falls(score: TargetScore, x: Tensor, empty: Tensor, member: Tensor, left: Tensor) -> Tensor:
-    """How low the score is, with a minus sign, when a unit goes as well: (batch, units) float64, for the units that
-    are left
-    """
-    example, unit = left.nonzero().unbind(1)
-    owner = example.cpu()
-    still = left.gather(1, member.flatten(1)).view(member.shape)  # positions not yet taken
-    fall = torch.zeros(len(example), dtype=torch.float64, device=x.device)
-    for s in score.chunks(len(example)):
-        e = example[s]
-        kept = still[e] & (member[e] != unit[s].view((-1,) + (1,) * (x.ndim - 1)))
-        fall[s] = -score.scores((torch.where(kept, x[e], empty[e]),), owner[s]).double()
-    _refuse_scores(fall[:, None])
-    return torch.zeros(left.shape, dtype=torch.float64, device=x.device).index_put_((example, unit), fall)
 
 # %% ../../nbs/measures/94_floors.ipynb #fa08f647
 @renamed(steps="masking_steps", rank="sign")

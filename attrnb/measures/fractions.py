@@ -201,7 +201,7 @@ def comprehensiveness(
     )
     return whole - removed
 
-
+# %% ../../nbs/measures/40_fractions.ipynb #r40c0004
 @renamed(rank="sign")
 @delegates(comprehensiveness)
 def sufficiency(
@@ -323,7 +323,7 @@ def log_odds(
     )
     return removed - whole
 
-
+# %% ../../nbs/measures/40_fractions.ipynb #r40c0008
 @renamed(rank="sign")
 @delegates(comprehensiveness)
 def cross_entropy_after_masking(
