@@ -85,7 +85,8 @@ class Method:
     what: object  # a class or an instance with `attribute`, or a function (model, inputs, target, **settings)
     name: str = ""  # as it is typed: "neflag"; default the name of the class or function
     title: str = ""  # as it is shown: "NeFLAG"; default the name
-    group: str = ""  # in figures: "attrnb", "captum", "floor" or "other"; default by where the class is from
+    # in figures: "attrnb", "captum", "floor" or "other"; "auto": by where the class is from
+    group: str = "auto"
     # "module": a torch.nn.Module and not any function, since its layers are looked at; "images": inputs
     # (batch, channels, H, W)
     needs: tuple[str, ...] = ()
@@ -109,7 +110,9 @@ class Method:
         """
         _check_what(self.what)
         fields = dict(name=self.name or _name_of(self.what))
-        fields |= dict(title=self.title or fields["name"], group=self.group or _group_of(self.what))
+        fields |= dict(
+            title=self.title or fields["name"], group=_group_of(self.what) if self.group == "auto" else self.group
+        )
         needs_module = self.form == "class" and next(iter(parameters_of(self.what)), "") == "model"
         fields["needs"] = tuple(dict.fromkeys([*self.needs, *["module"] * needs_module]))
         for name, value in fields.items():
