@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/core/arguments.html.md"""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ __all__ = ['shared', 'per_example', 'keywords']
 class _Marked:
     "A further argument whose role the caller has said"
 
-    value: object
+    value: Any
     per_example: bool
 
 
@@ -106,7 +107,7 @@ def _holds(value: object, parts: list) -> bool:
     return any(_holds(v, parts) for v in inner)
 
 
-def _gathered(value: object, examples: Tensor, parts: list) -> object:
+def _gathered(value: Any, examples: Tensor, parts: list) -> Any:
     "An argument with the entries of `examples` in place of those of its parts that have one per example"
     if isinstance(value, _Marked):
         return _gathered(value.value, examples, parts)

@@ -69,7 +69,7 @@ class FeatureAttribution(GradientAttribution):
     def compute_convergence_delta(
         self,
         attributions: TensorOrTuple,  # in the inputs' form
-        start_point: TensorOrTuple | float | None,  # baselines
+        start_point: TensorOrTuple | float | tuple[Tensor | float, ...] | None,  # baselines
         end_point: TensorOrTuple,  # inputs
         target: TargetType = None,  # see select_target
         additional_forward_args: object = None,  # see TargetScore

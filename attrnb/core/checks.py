@@ -11,6 +11,7 @@ import math
 import numbers
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def whole_number(
     name: str,  # of the argument, for the message
     least: int = 1,  # the smallest number that makes sense
     or_none: bool = False,  # None is accepted, too, and returned
-) -> int | None:
+) -> int | Any:  # None only where `or_none` accepts it
     """The number as an int.
 
     Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least.
@@ -51,7 +52,7 @@ def real_number(
     open_low: bool = False,  # the lower bound itself is refused
     open_high: bool = False,  # the upper bound itself is refused
     or_none: bool = False,  # None is accepted, too, and returned
-) -> float | None:
+) -> float | Any:  # None only where `or_none` accepts it
     """The number as a float.
 
     Raises TypeError for what is no real number (a bool, a string, an array), ValueError for NaN, infinity and

@@ -37,9 +37,8 @@ def sum_features(
         raise ValueError(
             f"parts have the shapes {[tuple(p.shape) for p in parts]}; all need the batch as first dimension"
         )
-    total = sum(
-        p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) if p.ndim > 1 else p for p in parts
-    )
+    sums = (p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) if p.ndim > 1 else p for p in parts)
+    total = functools.reduce(torch.add, sums)
     return total.to(parts[0].dtype)
 
 # %% ../../nbs/core/30_features.ipynb #c8de285f

@@ -25,13 +25,14 @@ import attrnb
 __all__ = []
 
 # %% ../../nbs/core/10_messages.ipynb #7ad41ae2
-_INSIDE = tuple(os.path.dirname(m.__file__) + os.sep for m in (attrnb, torch, captum)) + (
+_INSIDE = tuple(os.path.dirname(f) + os.sep for f in (attrnb.__file__, torch.__file__, captum.__file__)) + (
     contextlib.__file__,
     functools.__file__,
 )
 
 
-_heard = contextvars.ContextVar("attrnb_heard", default=None)  # every thread has its own
+# every thread has its own
+_heard: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("attrnb_heard", default=None)
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def heard_warnings() -> Iterator[list[str]]:  # the messages, filled while the b
     """In the body the warnings of attrnb, in this thread, go into a list instead of to Python's filters, which
     belong to all threads.
     """
-    messages = []
+    messages: list[str] = []
     token = _heard.set(messages)
     try:
         yield messages
@@ -54,8 +55,8 @@ def warn_user(
     """Issue a warning at the line that called the library: the caller of the outermost function of attrnb on the
     stack, which may be a cell, a script or a test. Inside heard_warnings the message goes there.
     """
-    if _heard.get() is not None:
-        _heard.get().append(str(message))
+    if (heard := _heard.get()) is not None:
+        heard.append(str(message))
         return
     frames = [sys._getframe(1)]
     while frames[-1].f_back is not None:

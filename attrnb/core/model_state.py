@@ -134,11 +134,8 @@ def _hold(module: nn.Module) -> bool | None:
             held.holders += 1
             return False
         held = _held[id(module)] = _Held(module, training)
-        on_accelerator = isinstance(module, nn.RNNBase) and any(
-            p.device.type == "cuda" for p in module.parameters(recurse=False)
-        )
         # cuDNN differentiates recurrent layers in training mode only; without dropout it is the same function
-        if on_accelerator:
+        if isinstance(module, nn.RNNBase) and any(p.device.type == "cuda" for p in module.parameters(recurse=False)):
             held.dropout, module.dropout, module.training = module.dropout, 0.0, True
         elif training:
             module.training = False
@@ -153,7 +150,7 @@ def _release(module: nn.Module):
         if held.holders:
             return
         del _held[id(module)]
-        if held.dropout is not None:
+        if held.dropout is not None and isinstance(module, nn.RNNBase):
             module.dropout, module.training = held.dropout, held.training
         # what was in evaluation mode and isn't any more, somebody else has changed
         elif held.training and not module.training:

@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/core/probes.html.md"""
 from __future__ import annotations
 
 import contextvars
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -79,8 +80,8 @@ def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
     "The place (1,) of a row of middling size among at most 64 rows that are spread over the chunk"
     n = len(points[0])
     places = torch.linspace(0, n - 1, min(n, 64), device=points[0].device).round().long()
-    size = sum(p[places].detach().float().square().reshape(len(places), -1).sum(1) for p in points)
-    return places[size.median(0).indices.reshape(1)]
+    sizes = (p[places].detach().float().square().reshape(len(places), -1).sum(1) for p in points)
+    return places[functools.reduce(torch.add, sizes).median(0).indices.reshape(1)]
 
 # %% ../../nbs/core/75_probes.ipynb #51f01eb0
 def judge_row(

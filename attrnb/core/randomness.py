@@ -113,7 +113,7 @@ class OwnDraws(TorchFunctionMode):
             like = next((a for a in (*arguments, *named.values()) if isinstance(a, Tensor)), None)
             device = named.get("device") or (like.device if like is not None else torch.get_default_device())
             named["generator"] = self._generator(device)
-            if function in _DRAWS_LIKE:
+            if function in _DRAWS_LIKE and like is not None:
                 named |= dict(device=device, dtype=named.get("dtype") or like.dtype)
                 named.pop("memory_format", None)
                 function, arguments = _DRAWS_LIKE[function], (like.shape,)

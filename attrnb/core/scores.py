@@ -124,6 +124,9 @@ def class_scores(
 class ClassScore(nn.Module):
     "A model as a forward function that returns logits, probabilities or log-probabilities of the classes"
 
+    _look: Callable[..., None]  # patched below
+    _stays: Callable[..., bool]
+
     def __init__(
         self,
         # returns outputs of shape (rows, classes), (rows,), or with `dim` of more dimensions; module or any

@@ -64,15 +64,12 @@ def _run(forward: Callable, points: tuple[Tensor, ...], args: list, named: dict)
     try:
         return forward(*points, *args, **named)
     except Exception as error:
-        if hasattr(error, "add_note") and not any(
+        if sys.version_info >= (3, 11) and not any(
             "raised inside the forward function" in note for note in getattr(error, "__notes__", ())
         ):
             rows = ", ".join(f"{tuple(p.shape)} {p.dtype} on {p.device}" for p in points)
-            further = (
-                f" and {len(args) + len(named)} further argument{'s' if len(args) + len(named) > 1 else ''}"
-                if args or named
-                else ""
-            )
+            n = len(args) + len(named)
+            further = f" and {n} further argument{'s' if n > 1 else ''}" if n else ""
             error.add_note(
                 f"raised inside the forward function, which {_caller()} called with rows of shape {rows}{further}"
             )
@@ -81,6 +78,19 @@ def _run(forward: Callable, points: tuple[Tensor, ...], args: list, named: dict)
 # %% ../../nbs/core/90_target_score.ipynb #3c369bdf
 class TargetScore:
     "One number per row: the forward function, its further arguments and the target, for rows that belong to examples"
+
+    per_example: bool  # this and what follows is patched below, for whoever reads types
+    arguments: list
+    arguments_for: Callable[..., tuple[list, dict]]
+    check_rows: Callable[..., None]
+    check_dependence: Callable[..., None]
+    gradient: Callable[..., tuple[tuple[Tensor, ...], Tensor]]
+    scores: Callable[..., Tensor]
+    __call__: Callable[..., Tensor]
+    _score: Callable[..., Tensor]
+    _alone: Callable[..., Tensor | None]
+    _decide: Callable[..., None]
+    _decide_together: Callable[..., None]
 
     def __init__(
         self,
@@ -102,18 +112,17 @@ class TargetScore:
         self.forward, self.inputs, self.internal_batch_size = forward, inputs, internal_batch_size
         self.n_examples = inputs[0].shape[0] if n_examples is None else n_examples
         self.target = _normalise_target(target, self.n_examples)
-        if additional_forward_args is None:
-            additional_forward_args = ()
-        self.args = (
-            additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-        )
+        args = () if additional_forward_args is None else additional_forward_args
+        self.args = args if isinstance(args, tuple) else (args,)
         self.gradient_evaluations = 0  # rows differentiated so far
         self.probe_rows = 0  # rows by which the forward function was checked
         self._roles = _roles(self.args, self.n_examples, at_least)
         self._decided = not any(role is None for _, role in self._roles)
         self._rows_checked = self._dependence_checked = False
-        self._writes = None  # whether the model writes into its inputs; None: not known yet
-        self._columns = None  # shape and device of the outputs, and which of their numbers the target means
+        self._writes: bool | None = None  # whether the model writes into its inputs; None: not known yet
+        self._columns: tuple | None = (
+            None  # shape and device of the outputs, and which of their numbers the target means
+        )
         chunk_slices(0, internal_batch_size, inputs)
 
     def chunks(
@@ -123,19 +132,21 @@ class TargetScore:
         "Slices of at most `internal_batch_size` rows that cover all rows."
         return chunk_slices(n_rows, self.internal_batch_size, self.inputs)
 
-    def _score(self, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
-        "Scores (rows,) of one chunk of points that belong to `examples` (rows,)"
-        rows = points[0].shape[0]
-        args, named = self.arguments_for(examples)
-        output = _rows_of(_run(self.forward, points, args, named), rows)
-        if not isinstance(self.target, Tensor):
-            return _select(output, self.target, rows)
-        key = output.shape[1:], output.device
-        if self._columns is None or self._columns[0] != key:  # checked, and moved to the device, once
-            with torch.inference_mode(False):
-                self._columns = key, _columns(self.target, tuple(output.shape)).to(output.device)
-        columns = self._columns[1]
-        return _pick(output, columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)])
+# %% ../../nbs/core/90_target_score.ipynb #3c369be1
+@patch
+def _score(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
+    "Scores (rows,) of one chunk of points that belong to `examples` (rows,)"
+    rows = points[0].shape[0]
+    args, named = self.arguments_for(examples)
+    output = _rows_of(_run(self.forward, points, args, named), rows)
+    if not isinstance(self.target, Tensor):
+        return _select(output, self.target, rows)
+    key = output.shape[1:], output.device
+    if self._columns is None or self._columns[0] != key:  # checked, and moved to the device, once
+        with torch.inference_mode(False):
+            self._columns = key, _columns(self.target, tuple(output.shape)).to(output.device)
+    columns = self._columns[1]
+    return _pick(output, columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)])
 
 # %% ../../nbs/core/90_target_score.ipynb #9718230b
 @patch
@@ -225,10 +236,8 @@ def _decide_together(self: TargetScore, per_row: list, open_roles: list):
     for size in range(2, len(open_roles) + 1) if len(open_roles) < 7 else ():
         working = []
         for call_wide in itertools.combinations(range(len(open_roles)), size):
-            if (
-                self._alone(per_row + [part for i, (part, _) in enumerate(open_roles) if i not in call_wide])
-                is not None
-            ):
+            gathered = [part for i, (part, _) in enumerate(open_roles) if i not in call_wide]
+            if self._alone(per_row + gathered) is not None:
                 working.append(call_wide)
         if len(working) == 1:
             for i, entry in enumerate(open_roles):
@@ -298,9 +307,8 @@ def __call__(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) ->
             self._writes = False
             return scores
         except RuntimeError as error:  # autograd refuses before anything is written
-            if not any(
-                words in str(error) for words in ("is being used in an in-place operation", "is being modified inplace")
-            ):
+            refusals = "is being used in an in-place operation", "is being modified inplace"
+            if not any(words in str(error) for words in refusals):
                 raise
             self._writes = True
     if self._writes is False:
@@ -350,11 +358,9 @@ def gradient(
         points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
         scores = self(points, examples)
         # the backward pass is one-way (never differentiated again), so the sum may round
-        grads = (
-            torch.autograd.grad(scores.sum(), points, allow_unused=True)
-            if scores.requires_grad
-            else [None] * len(points)
-        )
+        grads: Sequence[Tensor | None] = [None] * len(points)
+        if scores.requires_grad:
+            grads = torch.autograd.grad(scores.sum(), points, allow_unused=True)
     self.check_dependence(grads)
     gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, grads, strict=True))
     self.gradient_evaluations += len(scores)
@@ -433,14 +439,9 @@ def gradients(
                 f"{n_examples} targets, but examples goes up to {int(examples.max())}; give one target per example"
             )
         first = examples.long().argmin().item()
+        one = tuple(p[first : first + 1] for p in points)
         score = TargetScore(
-            forward,
-            tuple(p[first : first + 1] for p in points),
-            target,
-            additional_forward_args,
-            internal_batch_size,
-            n_examples=n_examples,
-            at_least=True,
+            forward, one, target, additional_forward_args, internal_batch_size, n_examples=n_examples, at_least=True
         )
     with leave_as_found(forward):
         parts = [score.gradient(tuple(p[s] for p in points), examples[s]) for s in score.chunks(n_rows)]

@@ -7,6 +7,7 @@ Docs: https://attrnb.github.io/attrnb/core/targets.html.md"""
 # %% ../../nbs/core/60_targets.ipynb #2055e0de
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +20,7 @@ from .scores import _one_tensor
 __all__ = ['TargetType', 'select_target']
 
 # %% ../../nbs/core/60_targets.ipynb #2cad9556
-TargetType = None | int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | Callable
+TargetType = None | int | tuple[int, ...] | Tensor | np.ndarray | list[int] | list[tuple[int, ...]] | Callable
 
 _TARGET_FORMS = (
     "accepted targets: None (one score per example), an int, a tuple of ints for outputs of more dimensions, "
@@ -101,7 +102,7 @@ def _target_score(target: Callable, output: Tensor) -> object:
     try:
         return target(output)
     except Exception as error:
-        if hasattr(error, "add_note"):
+        if sys.version_info >= (3, 11):
             error.add_note(
                 f"raised inside the target function, which was called with an output of shape {tuple(output.shape)},"
                 f" {output.dtype}; it must take the output and return one number per row"
