@@ -74,9 +74,6 @@ def test_room_imports_only_from_below(name):
 MOST_LINES, MOST_IN_A_CELL, MOST_BETWEEN_RUNS = 450, 60, 120
 NOT_YET = {  # what is still larger, and why
     "equilibrium": "its capture is rewritten next, and then keeps the budgets",
-    "measures.robustness": "to be cut",
-    "measures.axioms": "to be cut",
-    "measures.randomisation": "to be cut",
 }
 
 

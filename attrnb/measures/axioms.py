@@ -59,7 +59,7 @@ def _over_change(error: Tensor, change: Tensor, some_still: bool) -> Tensor:
         )
     return torch.where(still, torch.where(error == 0, 0.0, math.inf), error / change.abs())
 
-
+# %% ../../nbs/measures/70_axioms.ipynb #r70c0003
 def completeness_error(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
@@ -84,7 +84,7 @@ def completeness_error(
     error = (a.flatten(1).sum(1) - change).abs()
     return _over_change(error, change, still) if relative else error
 
-
+# %% ../../nbs/measures/70_axioms.ipynb #r70c0005
 def cancellation_gap(
     forward: Callable,  # returns scores (rows, classes)
     inputs: Tensor,  # (batch, ...)
@@ -176,6 +176,60 @@ def layer_conservation(
     departure = (totals - wanted[:, None]).abs() / wanted.abs()[:, None]
     return departure if per_layer else departure.amax(1)
 
+# %% ../../nbs/measures/70_axioms.ipynb #r70c0008
+def _attributions(attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True) -> Tensor:
+    """What a method says of copies of these rows, (rows, ...) float64, checked; `target` is handed over unless it is
+    None and not wanted explicitly
+    """
+    if not callable(attribute):
+        raise TypeError(
+            f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
+        )
+    found = attribute(x.clone(), **settings | ({"target": target} if explicit or target is not None else {}))
+    return _one_per_row(found, x).double()
+
+
+def _one_per_row(found: object, x: Tensor) -> Tensor:
+    "Attributions as a detached tensor with a row for every row of x, all finite"
+    if not isinstance(found, Tensor):
+        raise TypeError(f"the method returned {type(found).__name__}; it must return one tensor of attributions")
+    if found.ndim == 0 or len(found) != len(x):
+        raise ValueError(
+            f"the method returned attributions of shape {tuple(found.shape)} for inputs of shape {tuple(x.shape)}; it"
+            " must return one map per example"
+        )
+    found = found.detach()
+    refuse_not_finite(found, "the attribution that the method returned")
+    return found
+
+# %% ../../nbs/measures/70_axioms.ipynb #r70c0010
+def _targets_for(target: TargetType, n_examples: int) -> Callable:
+    """A function that gives the target of some examples (a list, or None for all) in a form that Captum's methods
+    take, too
+    """
+    given = TargetScore(_nowhere, (torch.zeros(n_examples, 1),), target).target
+    if not isinstance(given, Tensor) or n_examples == 1 or len(given) == 1:
+        single = given[0].tolist() if isinstance(given, Tensor) else target
+        return lambda which: (single[0] if len(single) == 1 else tuple(single)) if isinstance(given, Tensor) else target
+    return lambda which: _listed(given if which is None else given[which])
+
+
+def _listed(targets: Tensor) -> Tensor | list[tuple[int, ...]]:
+    "Targets (rows, positions) as a tensor (rows,), or a list of tuples"
+    return targets[:, 0] if targets.shape[1] == 1 else [tuple(row) for row in targets.tolist()]
+
+
+def _nowhere(*args):
+    raise TypeError("there is no forward function to ask")
+
+
+def _arguments_of(score: TargetScore, example: int, further: object) -> dict:
+    "The further arguments of one example as a setting of `attribute`, without marks"
+    if further is None:
+        return {}
+    placed, named = score.arguments_for(torch.tensor([example]))
+    return {"additional_forward_args": (*placed, *([keywords(**named)] if named else []))}
+
 # %% ../../nbs/measures/70_axioms.ipynb #7d0b16d3
 def batch_independence(
     # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
@@ -218,57 +272,3 @@ def batch_independence(
     alone = torch.cat(alone)
     size = together.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float64).tiny)
     return (together - alone).abs().flatten(1).amax(1) / size
-
-
-def _attributions(attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True) -> Tensor:
-    """What a method says of copies of these rows, (rows, ...) float64, checked; `target` is handed over unless it is
-    None and not wanted explicitly
-    """
-    if not callable(attribute):
-        raise TypeError(
-            f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
-        )
-    found = attribute(x.clone(), **settings | ({"target": target} if explicit or target is not None else {}))
-    return _one_per_row(found, x).double()
-
-
-def _one_per_row(found: object, x: Tensor) -> Tensor:
-    "Attributions as a detached tensor with a row for every row of x, all finite"
-    if not isinstance(found, Tensor):
-        raise TypeError(f"the method returned {type(found).__name__}; it must return one tensor of attributions")
-    if found.ndim == 0 or len(found) != len(x):
-        raise ValueError(
-            f"the method returned attributions of shape {tuple(found.shape)} for inputs of shape {tuple(x.shape)}; it"
-            " must return one map per example"
-        )
-    found = found.detach()
-    refuse_not_finite(found, "the attribution that the method returned")
-    return found
-
-
-def _targets_for(target: TargetType, n_examples: int) -> Callable:
-    """A function that gives the target of some examples (a list, or None for all) in a form that Captum's methods
-    take, too
-    """
-    given = TargetScore(_nowhere, (torch.zeros(n_examples, 1),), target).target
-    if not isinstance(given, Tensor) or n_examples == 1 or len(given) == 1:
-        single = given[0].tolist() if isinstance(given, Tensor) else target
-        return lambda which: (single[0] if len(single) == 1 else tuple(single)) if isinstance(given, Tensor) else target
-    return lambda which: _listed(given if which is None else given[which])
-
-
-def _listed(targets: Tensor) -> Tensor | list[tuple[int, ...]]:
-    "Targets (rows, positions) as a tensor (rows,), or a list of tuples"
-    return targets[:, 0] if targets.shape[1] == 1 else [tuple(row) for row in targets.tolist()]
-
-
-def _nowhere(*args):
-    raise TypeError("there is no forward function to ask")
-
-
-def _arguments_of(score: TargetScore, example: int, further: object) -> dict:
-    "The further arguments of one example as a setting of `attribute`, without marks"
-    if further is None:
-        return {}
-    placed, named = score.arguments_for(torch.tensor([example]))
-    return {"additional_forward_args": (*placed, *([keywords(**named)] if named else []))}

@@ -203,6 +203,24 @@ class RandomisationCascade:
     similarity: Tensor  # (layers, batch) float64, similarity with the original after each step
     attributions: Tensor | None = None  # (layers + 1, batch, ...), the original first, if asked for
 
+# %% ../../nbs/measures/85_randomisation.ipynb #r85c0001
+def _comparison(model, attribute, inputs, weights: str, similarity: str | Callable) -> Callable:
+    "The similarity of two batches of maps; TypeError or ValueError for what no cascade can be made of"
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not callable(attribute):
+        raise TypeError(
+            f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
+        )
+    check_inputs(inputs)
+    if weights not in ("normal", "shuffle"):
+        raise ValueError(f"weights={weights!r} is not known; choose 'normal' or 'shuffle'")
+    if not callable(similarity) and not (isinstance(similarity, str) and similarity in SIMILARITIES):
+        raise ValueError(
+            f"similarity={similarity!r} is not known; choose one of {', '.join(SIMILARITIES)}, or give a function"
+        )
+    return similarity if callable(similarity) else SIMILARITIES[similarity]
+
 # %% ../../nbs/measures/85_randomisation.ipynb #9bf5137a
 def randomisation_cascade(
     model: torch.nn.Module,  # the module whose weights are randomised, and restored
@@ -229,20 +247,7 @@ def randomisation_cascade(
     The weights come back bit for bit, also after an error. Raises TypeError or ValueError for wrong calls, for
     layers without parameters, and for a method that never calls this model. Source: Adebayo et al., 2018.
     """
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if not callable(attribute):
-        raise TypeError(
-            f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
-        )
-    check_inputs(inputs)
-    if weights not in ("normal", "shuffle"):
-        raise ValueError(f"weights={weights!r} is not known; choose 'normal' or 'shuffle'")
-    if not callable(similarity) and not (isinstance(similarity, str) and similarity in SIMILARITIES):
-        raise ValueError(
-            f"similarity={similarity!r} is not known; choose one of {', '.join(SIMILARITIES)}, or give a function"
-        )
-    compare = similarity if callable(similarity) else SIMILARITIES[similarity]
+    compare = _comparison(model, attribute, inputs, weights, similarity)
     generator, arguments = random_generator(seed), settings if target is None else settings | {"target": target}
     modules = dict(model.named_modules())
     layers = _layers_to_randomise(modules, layers)

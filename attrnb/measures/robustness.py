@@ -20,6 +20,20 @@ from .masking import _belonging, _one_tensor, _refuse_scores, _substrate, _targe
 from .units import unit_numbers
 
 # %% ../../nbs/measures/80_robustness.ipynb #9d4ed6fb
+def _rows_at_once(internal_batch_size: int | None, batch: int, samples: int) -> int | None:
+    "What Captum's measures take: from one batch to all samples of it"
+    return None if internal_batch_size is None else min(max(internal_batch_size, batch), batch * samples)
+
+
+def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Tensor:
+    """Uniform numbers for every example, `draws` times, each example's draws together: the same whatever the size of
+    a chunk
+    """
+    return torch.stack([torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(draws)], 1).flatten(
+        0, 1
+    )
+
+# %% ../../nbs/measures/80_robustness.ipynb #r80c0001
 @renamed(samples="n_samples")
 def sensitivity_max(
     # takes inputs, target and the settings, returns attributions; as in IntegratedGradients(model).attribute
@@ -68,20 +82,6 @@ def sensitivity_max(
             .detach()
             .double()
         )
-
-
-def _rows_at_once(internal_batch_size: int | None, batch: int, samples: int) -> int | None:
-    "What Captum's measures take: from one batch to all samples of it"
-    return None if internal_batch_size is None else min(max(internal_batch_size, batch), batch * samples)
-
-
-def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Tensor:
-    """Uniform numbers for every example, `draws` times, each example's draws together: the same whatever the size of
-    a chunk
-    """
-    return torch.stack([torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(draws)], 1).flatten(
-        0, 1
-    )
 
 # %% ../../nbs/measures/80_robustness.ipynb #a5c383ba
 @renamed(samples="n_samples")
