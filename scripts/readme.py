@@ -1,6 +1,6 @@
-"""Make README.md from nbs/index.ipynb and nbs/llms.txt from the sidebar, without Quarto.
+"""Make README.md from nbs/index.ipynb and nbs/llms.txt from the sidebar, and give pages their badge; without Quarto.
 
-    python scripts/readme.py                        write README.md and nbs/llms.txt
+    python scripts/readme.py                        write README.md, nbs/llms.txt and the badges
     python scripts/readme.py --print-command main   print the set-up command that runs the main job
     python scripts/readme.py --print-command tests  print the set-up command that runs the tests
 
@@ -10,6 +10,9 @@ pictures are ordinary Markdown images with files in nbs/images.
 
 llms.txt (https://llmstxt.org) lists every page of the sidebar with its description and the address of its Markdown
 twin, which Quarto writes beside each page. nbdev-export leaves a file alone that it did not write.
+
+The badge opens a page in Colab. It is a cell of its own right below the title (the title's cell becomes front matter),
+with words in its line: an image that stands alone would become a figure with a caption.
 """
 
 import json
@@ -18,7 +21,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SITE = re.search(r'Documentation = "(.*?)/?"', (ROOT / "pyproject.toml").read_text()).group(1)
+SITE, REPOSITORY = (
+    re.search(rf'^{name} = "(.*?)/?"', (ROOT / "pyproject.toml").read_text(), flags=re.M).group(1)
+    for name in ("Documentation", "Repository")
+)
+COLAB = "https://colab.research.google.com"
+BADGE = "colab"  # the id of the badge's cell
 PICTURES = "https://raw.githubusercontent.com/attrnb/attrnb/main"  # a package index has the README without its files
 HIDDEN = re.compile(r"^#\|\s*(hide|default_exp|export|exporti)\b", re.M)
 
@@ -47,6 +55,8 @@ def readme() -> str:
     blocks = ["<!-- Made from nbs/index.ipynb by scripts/readme.py; edit there. -->"]
     for cell in json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
+        if cell["id"] == BADGE:  # for those who read the page
+            continue
         if cell["cell_type"] == "markdown":
             blocks.append(readable(source))
         elif cell["cell_type"] == "code" and not HIDDEN.search(source):
@@ -87,6 +97,27 @@ def llms() -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def with_badge(notebook: dict, path: str) -> dict:
+    "A notebook of nbs/ with the cell that opens it in Colab, right below the title"
+    address = f"{REPOSITORY.replace('https://github.com', COLAB + '/github')}/blob/main/nbs/{path}"
+    badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({address}) There, first run `%pip install attrnb`."
+    title, *others = [cell for cell in notebook["cells"] if cell["id"] != BADGE]
+    cell = dict(cell_type="markdown", id=BADGE, metadata={}, source=[badge])
+    return notebook | dict(cells=[title, cell, *others])
+
+
+def write_badges():
+    "Put or renew the badge of every page; a page that has it is not touched"
+    for file in (ROOT / "nbs").rglob("*.ipynb"):
+        path = file.relative_to(ROOT / "nbs")
+        if any(part[0] in "._" for part in path.parts):
+            continue
+        notebook = json.loads(file.read_text(encoding="utf-8"))
+        badged = with_badge(notebook, path.as_posix())
+        if badged != notebook:
+            file.write_text(json.dumps(badged, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def set_up_commands(text: str) -> dict:
     "The two set-up commands: the README's lines that begin with `pip install -e`"
     commands = re.findall(r"^pip install -e .*$", text, flags=re.M)
@@ -108,3 +139,4 @@ if __name__ == "__main__":
     else:
         (ROOT / "README.md").write_text(text, encoding="utf-8")
         (ROOT / "nbs" / "llms.txt").write_text(llms(), encoding="utf-8")
+        write_badges()

@@ -177,6 +177,27 @@ def test_title_stands_alone(path):
 
 
 @pages
+def test_page_opens_in_colab(path):
+    there = [k for k, c in enumerate(notebook(path)["cells"]) if "colab.research" in "".join(c["source"])]
+    assert there == [1] and notebook(path)["cells"][1]["id"] == "colab"
+    source = "".join(notebook(path)["cells"][1]["source"])
+    found = re.fullmatch(r"\[!\[Open in Colab\]\((.+?)\)\]\((.+?)\) \w.*`%pip install attrnb`\.", source)
+    colab = "https://colab.research.google.com"
+    assert found[1] == f"{colab}/assets/colab-badge.svg"
+    assert found[2] == f"{colab}/github/attrnb/attrnb/blob/main/{path.relative_to(ROOT).as_posix()}"
+
+
+def test_a_badge_is_put_once_and_renewed(readme):
+    title, text = dict(id="a", source=["# A"]), dict(id="b", source=["b"])
+    first = readme.with_badge(dict(cells=[title, text]), "old.ipynb")
+    assert [c["id"] for c in first["cells"]] == ["a", "colab", "b"]
+    moved = dict(cells=[title, text, first["cells"][1]])
+    assert readme.with_badge(moved, "wing/10_new.ipynb") == readme.with_badge(first, "wing/10_new.ipynb") != first
+    assert "/nbs/wing/10_new.ipynb)" in readme.with_badge(moved, "wing/10_new.ipynb")["cells"][1]["source"][0]
+    assert "colab" not in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pages
 def test_notebook_is_clean(path):
     clean = pytest.importorskip("nbdev.clean")
     nb = notebook(path)
@@ -241,7 +262,9 @@ def test_every_figure_has_label_caption_and_alternative_text(path):
             assert len(given.get("fig-cap", "")) > 20 and len(given.get("fig-alt", "")) > 20, source
         if str(given.get("label", "")).startswith("fig-"):
             assert has_picture(cell), f"labelled as a figure, but nothing is stored:\n{source}"
-    for _, source in cells(path, "markdown"):
+    for cell, source in cells(path, "markdown"):
+        if cell["id"] == "colab":  # a badge in a line of text, which is no figure
+            continue
         for caption, attributes in re.findall(r"!\[([^\]]*)\]\([^)]+\)(\{[^}]*\})?", source):
             assert caption and "fig-alt=" in attributes, caption
 
