@@ -396,3 +396,13 @@ def test_a_function_is_given_the_same_everywhere(tmp_path, monkeypatch):
         assert_close(rest[0], scores)
         assert torch.equal(rest[1], inputs)
     assert set(seen) == {"benchmark", "explorer", "quantus", "command line"}
+
+
+def test_old_words_of_settings_work_for_a_version():
+    for given in ("geodesic(n_steps=6)", ("geodesic", dict(n_steps=6)), (GeodesicIGSVI, dict(n_steps=6))):
+        with pytest.warns(DeprecationWarning, match="n_steps of attribute.* is now called n_segments"):
+            assert method_of(given).settings["n_segments"] == 6
+    with pytest.warns(DeprecationWarning, match="official"):
+        assert "published" in method_of("equilibrium").arguments(torch.zeros(1, 3, 8, 8), dict(official=True))
+    with pytest.raises(TypeError, match="old name of n_segments"):
+        method_of(("geodesic", dict(n_steps=6, n_segments=6)))

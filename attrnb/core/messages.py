@@ -13,7 +13,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import captum
@@ -79,19 +79,29 @@ def renamed(
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
         def _call(*arguments, **keywords):  # the underscore: an error names who was called, and that isn't it
-            for old, new in new_names.items():
-                if old not in keywords:
-                    continue
-                if new in keywords:
-                    raise TypeError(f"{function.__name__}() got {new} and {old}, which is the old name of {new}")
-                message = f"{old} of {function.__name__}() is now called {new}; the old name goes with the next version"
-                warn_user(message, DeprecationWarning)
-                keywords[new] = keywords.pop(old)
-            return function(*arguments, **keywords)
+            return function(*arguments, **with_new_words(_call, keywords))
 
+        _call.old_names = getattr(function, "old_names", {}) | new_names
         return _call
 
     return decorate
+
+
+def with_new_words(
+    function: Callable,  # perhaps decorated by `renamed`
+    settings: Mapping,  # name -> value
+) -> dict:
+    "Settings under the names that the function has now. Warns and raises as `renamed`."
+    settings = dict(settings)
+    for old, new in getattr(function, "old_names", {}).items():
+        if old not in settings:
+            continue
+        if new in settings:
+            raise TypeError(f"{function.__name__}() got {new} and {old}, which is the old name of {new}")
+        message = f"{old} of {function.__name__}() is now called {new}; the old name goes with the next version"
+        warn_user(message, DeprecationWarning)
+        settings[new] = settings.pop(old)
+    return settings
 
 # %% ../../nbs/core/10_messages.ipynb #145986ef
 def visible_text(

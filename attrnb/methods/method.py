@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core import SCORES
+from ..core import SCORES, with_new_words
 from attrnb.methods.settings import (
     Parameter,
     baseline,
@@ -118,6 +118,8 @@ class Method:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         _check_fields(self)
+        for name in ("settings", "short"):
+            object.__setattr__(self, name, with_new_words(self.function, getattr(self, name)))
         _check_call(self)
         if self.random is None:
             object.__setattr__(self, "random", "seed" in self.signature)
@@ -203,6 +205,7 @@ def arguments(
 
     Raises TypeError or ValueError for settings that the method doesn't take.
     """
+    settings = with_new_words(self.function, settings)
     refuse_unknown(f"method {self.title!r}", settings, self.takes)
     chosen = {} if self.from_inputs is None else self.from_inputs(inputs)
     chosen = {**chosen, **self.settings, **settings}

@@ -22,7 +22,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core import PathFindings, warn_user
+from ..core import PathFindings, warn_user, with_new_words
 from ..equilibrium import AttributionEquilibrium
 from ..geodesic import GeodesicIGSVI
 from ..measures import centre_map, random_map, uniform_map
@@ -323,6 +323,7 @@ def method_of(
         else:
             about = dict(title=title or _name_of(given), settings=settings, short={}, from_inputs=None)
             return replace(known, **about)
+    settings = with_new_words(method.function, settings)
     if title is None and not settings:
         return method
     about = dict(settings={**method.settings, **settings}, short={**method.short, **settings})
