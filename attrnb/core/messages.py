@@ -81,7 +81,7 @@ def renamed(
         def _call(*arguments, **keywords):  # the underscore: an error names who was called, and that isn't it
             return function(*arguments, **with_new_words(_call, keywords))
 
-        _call.old_names = getattr(function, "old_names", {}) | new_names
+        vars(_call)["old_names"] = getattr(function, "old_names", {}) | new_names
         return _call
 
     return decorate
