@@ -961,7 +961,7 @@ rows.add("cli.bench.cp1252", lambda: _in_cp1252(), done)
 
 
 def _interrupted():
-    with mock.patch("attrnb.cli.benchmark", side_effect=KeyboardInterrupt):
+    with mock.patch("attrnb.benchmark.benchmark", side_effect=KeyboardInterrupt):
         return attrnb(*BENCH)
 
 
