@@ -45,6 +45,7 @@ from attrnb.core import (
     probe_is_on,
     real_number,
     renamed,
+    true_or_false,
     warn_user,
 )
 
@@ -1793,8 +1794,7 @@ class AttributionEquilibrium(FeatureAttribution):
         ratio = real_number(ratio, "ratio", low=0)
         if skip not in ("main", "equal"):
             raise ValueError(f"skip={skip!r} is not known; choose 'main' or 'equal'")
-        if not isinstance(published, (bool, np.bool_)):
-            raise TypeError(f"published must be True or False, got {published!r}")
+        published = true_or_false(published, "published")
         functions = rules.values() if isinstance(rules, Mapping) else [rules] if rules is not None else []
         if (
             rules is not None
@@ -1803,7 +1803,7 @@ class AttributionEquilibrium(FeatureAttribution):
         ):
             raise TypeError(f"rules must be a dict operation -> function (call, relevance), got {rules!r}")
         all_rules = RULES | {o: r if isinstance(r, Rule) else Rule(r) for o, r in (rules or {}).items()}
-        options, state = dict(ratio=ratio, published=bool(published), skip=skip), _CallState()
+        options, state = dict(ratio=ratio, published=published, skip=skip), _CallState()
 
         def forward(*arguments, **named):
             if state.traced is None:

@@ -27,7 +27,7 @@ from .data import PhotographFolder, _fingerprint, _item, _names, _Shapes
 from .folder import _refuse_strangers
 from .identity import _code_of, _plain, _weights
 from .team import Team
-from ..core import SCORES, ClassScore, read_path, real_number, warn_user, whole_number
+from ..core import SCORES, ClassScore, read_path, real_number, true_or_false, warn_user, whole_number
 from ..measures import DEFAULT_MEASURES, MEASURES, Measure
 from ..methods import Method
 from ..methods.apply import read_class, read_targets
@@ -110,9 +110,7 @@ def _read_words(plan: Plan) -> Plan:
     if not isinstance(plan.score, str) or plan.score not in SCORES:
         raise ValueError(f"score={plan.score!r} is not known; choose one of {', '.join(SCORES)}")
     for name in ("retry_failed", "show_progress"):
-        value = getattr(plan, name)
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
+        true_or_false(getattr(plan, name), name)
     if plan.preprocess is not None and not callable(plan.preprocess):
         raise TypeError(
             f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(plan.preprocess).__name__}"

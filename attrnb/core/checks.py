@@ -77,6 +77,16 @@ def real_number(
         raise ValueError(f"{name} is {value:g}; it must be {' and '.join(bounds) or 'finite'}")
     return value
 
+# %% ../../nbs/core/20_checks.ipynb #5e1a7c03
+def true_or_false(
+    value: object,  # what the caller gave
+    name: str,  # of the argument, for the message
+) -> bool:
+    "The switch as a bool. Raises TypeError for what is neither True nor False."
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
+    return bool(value)
+
 # %% ../../nbs/core/20_checks.ipynb #3ee8647d
 _EIGHT_BITS = {getattr(torch, n) for n in dir(torch) if n.startswith("float8") or n.startswith("float4")}
 

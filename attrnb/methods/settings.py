@@ -15,12 +15,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from fastcore.docments import docments
 from torch import Tensor
 
-from ..core import real_number, refuse_not_finite, whole_number
+from ..core import real_number, refuse_not_finite, true_or_false, whole_number
 from ..measures import substrate_of
 from ..paths import QUADRATURE_METHODS
 
@@ -83,11 +82,11 @@ class Parameter:
             return whole_number(value, self.name, -(2**63))
         if self.kind in ("number", "logarithm"):
             return real_number(value, self.name)
-        if self.kind == "switch" and not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{self.name} must be True or False, got {type(value).__name__} {value!r}")
+        if self.kind == "switch":
+            return true_or_false(value, self.name)
         if self.choices and not (isinstance(value, str) and value in self.choices):
             raise ValueError(f"{self.name} is {value!r}; choose one of {', '.join(self.choices)}")
-        return bool(value) if self.kind == "switch" else value
+        return value
 
 # %% ../../nbs/methods/10_settings.ipynb #b48a7959
 def _comments(function: Callable) -> dict[str, str]:

@@ -18,8 +18,9 @@ from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..core import bootstrap_interval, real_number, renamed, whole_number
-from .maps import ROLE_COLORS, _double, _finite, _flag, _inches, _panel, _panels
+from ..core import real_number, renamed, true_or_false, whole_number
+from .maps import ROLE_COLORS, _double, _finite, _inches, _panel, _panels
+from ..statistics import bootstrap_interval
 
 # %% ../../nbs/plots/30_charts.ipynb #00af6641
 @renamed(draws="n_resamples")
@@ -209,7 +210,7 @@ def curves(
     kinds = [kinds] if isinstance(kinds, str) or not hasattr(kinds, "__iter__") else list(kinds)
     x, read = _read_curves(found, kinds)
     random = _read_curves(floor, kinds) if floor is not None else None
-    average = _flag(average, "average")
+    average = true_or_false(average, "average")
     at = real_number(at, "at", 0, 1, or_none=True)
     level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     batch = len(next(iter(read.values())))
@@ -331,7 +332,7 @@ def relevance_balance(
             f"layers is a {type(layers).__name__}; accepted: a mapping from the name of a layer to its masses or "
             "relevances"
         )
-    average = _flag(average, "average")
+    average = true_or_false(average, "average")
     level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     masses = {name: _masses(value) for name, value in layers.items()}
     if not masses:
@@ -401,7 +402,7 @@ def feature_bars(
             " heatmap"
         )
     names = _named(names, array.shape[1])
-    k, rest = min(whole_number(k, "k"), len(names)), _flag(rest, "rest")
+    k, rest = min(whole_number(k, "k"), len(names)), true_or_false(rest, "rest")
     given = None if values is None else np.atleast_2d(_double(values, "values").numpy())
     if given is not None and given.shape != array.shape:
         raise ValueError(f"values have shape {given.shape}, attributions {array.shape}; they must agree")

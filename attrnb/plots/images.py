@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ..core import read_tensor, real_number, renamed, warn_user, whole_number
+from ..core import read_tensor, real_number, renamed, true_or_false, warn_user, whole_number
 from attrnb.plots.maps import (
     AttributionFigure,
     _double,
     _draw_map,
-    _flag,
     _inches,
     _panels,
     _refuse_complex,
@@ -289,7 +288,7 @@ def compare(
     masks = None if outlines is None else _outlined(outlines, pictures.shape[:3])
     limit = real_number(limit, "limit", 0, open_low=True, or_none=True)
     titles, size = _titles(titles, len(pictures)), _inches(size)
-    shared_scale, overlaid = _flag(shared_scale, "shared_scale"), _flag(overlaid, "overlaid")
+    shared_scale, overlaid = true_or_false(shared_scale, "shared_scale"), true_or_false(overlaid, "overlaid")
     figsize = size * (len(names) + 1), size * len(pictures) + 0.3
     fig = AttributionFigure(figsize=figsize, layout="constrained", dpi=80)
     axes = fig.subplots(len(pictures), len(names) + 1, squeeze=False)

@@ -19,7 +19,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..core import TargetScore, TargetType, leave_as_found, read_tensor, real_number, whole_number, without_probe
+from attrnb.core import (
+    TargetScore,
+    TargetType,
+    leave_as_found,
+    read_tensor,
+    real_number,
+    true_or_false,
+    whole_number,
+    without_probe,
+)
 from attrnb.plots.maps import (
     LANDSCAPE_COLORS,
     NOT_FINITE_COLOR,
@@ -29,7 +38,6 @@ from attrnb.plots.maps import (
     _beyond,
     _double,
     _finite,
-    _flag,
     _inches,
     _mark_not_finite,
     _panel,
@@ -296,7 +304,7 @@ def vector_field(
         raise TypeError(f"score is a {type(score).__name__}; accepted: a function of points (n, 2)")
     center = _read_centers(center)
     radius, arrows = real_number(radius, "radius", 0, open_low=True), whole_number(arrows, "arrows", least=2)
-    colorbar = _flag(colorbar, "colorbar")
+    colorbar = true_or_false(colorbar, "colorbar")
     columns, feature_names = whole_number(columns, "columns"), _two_names(feature_names)
     points, given = _read_around(
         center[:, None] + radius * _CIRCLE.to(center) if points is None else points, flux, center
@@ -357,7 +365,7 @@ def flux_points(
             f"center has shape {middle.shape}, points {around.shape}, flux {flux.shape}; accepted: (batch, ...),"
             " (batch, n, ...) and (batch, n)"
         )
-    colorbar = _flag(colorbar, "colorbar")
+    colorbar = true_or_false(colorbar, "colorbar")
     fig, axes = _panels(len(middle), titles, columns, size, ax, frame=True)
     angle, limit = np.linspace(0, 2 * np.pi, 100), color_limit(flux, percentile)
     for panel, x, points_of_x, flux_of_x in zip(axes, middle, around, flux, strict=True):

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from ..core import read_tensor, real_number, renamed, whole_number
+from ..core import read_tensor, real_number, renamed, true_or_false, whole_number
 
 # %% ../../nbs/plots/10_maps.ipynb #44cf43f9
 SIGNED_COLORS = "RdBu_r"
@@ -167,13 +167,6 @@ class AttributionFigure(Figure):
         return buffer.getvalue()
 
 # %% ../../nbs/plots/10_maps.ipynb #79059b44
-def _flag(value, name: str) -> bool:
-    "True or False; TypeError for anything else, since any text would count as True"
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
-    return bool(value)
-
-
 def _inches(size) -> float:
     "The size of a panel in inches"
     return real_number(size, "size", 0, 100, open_low=True)
@@ -261,7 +254,7 @@ def heatmap(
     maps = pixel_map(attributions, sign)
     limit = real_number(limit, "limit", 0, open_low=True, or_none=True)
     percentile = real_number(percentile, "percentile", 0, 100, open_low=True)
-    shared_scale, colorbar = _flag(shared_scale, "shared_scale"), _flag(colorbar, "colorbar")
+    shared_scale, colorbar = true_or_false(shared_scale, "shared_scale"), true_or_false(colorbar, "colorbar")
     fig, axes = _panels(len(maps), titles, columns, size, ax)
     for panel, values in zip(axes, maps, strict=True):
         end = color_limit(maps if shared_scale else values, percentile) if limit is None else limit
