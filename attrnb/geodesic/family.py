@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..core import random_generator, real_number, whole_number
+from ..core import normal_noise, random_generator, real_number, whole_number
 from .integrals import EdgeIntegrals, _path_integrals, _Sweep
 from .relax import _Bends, _energy, _refuse_energy
 from .search import _later
@@ -36,11 +36,6 @@ class PathFamily:
         whole_number(self.n_samples, "n_samples")
 
 # %% ../../nbs/geodesic/80_family.ipynb #e5fae7dd
-def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    "Standard normal numbers in double precision, to be shared by all examples"
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
 def _fit_family(score, bends: _Bends, family: PathFamily, seed: int, n_iterations=150, n_draws=2, rate=0.05) -> tuple:
     """Means and log standard deviations of the bends' coefficients that maximise the evidence bound, (examples,
     modes, features) each
@@ -58,7 +53,8 @@ def _fit_family(score, bends: _Bends, family: PathFamily, seed: int, n_iteration
     ahead = max(1, min(n_iterations, 2**20 // math.prod(shape)))
     for i in range(n_iterations):
         if i % ahead == 0:
-            drawn = [_normal(shape, generator) for _ in range(min(ahead, n_iterations - i))]
+            draws = range(min(ahead, n_iterations - i))
+            drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in draws]
             drawn = torch.stack(drawn).to(zero)
         # of the divergence from the prior
         slope_location, slope_width = location.clone(), log_width.mul(2).exp() - 1
@@ -91,7 +87,7 @@ def _sampled(sweep: _Sweep, bends: _Bends, family: PathFamily, seed: int) -> tup
     mean, log_width = _fit_family(sweep.score, bends, family, seed)
     center, n_samples, rough = bends.paths(mean), family.n_samples, replace(sweep, tolerance=None)
     best = _path_integrals(sweep, center)
-    noise = _normal((n_samples, *mean.shape[1:]), random_generator(_later(seed, 1))).to(mean)
+    noise = normal_noise((n_samples, *mean.shape[1:]), _later(seed, 1), mean)  # the same for all examples
     total, squares = torch.zeros_like(best.attributions), torch.zeros_like(best.attributions)
     for e in noise:
         sampled = _path_integrals(rough, bends.paths(mean + log_width.exp() * e)).attributions

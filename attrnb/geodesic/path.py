@@ -142,11 +142,8 @@ def _find(self: GeodesicIGSVI, inputs, starts, start, sweep: _Sweep, n_segments,
         spread = None
         if self.family is not None:
             path, best, spread = _sampled(sweep, bends_of(path), self.family, effort.seed)
-    found = _Found(
-        list(path), best.attributions, best.length, best.w1, begin, end, probability, row, score.gradient_evaluations
-    )
-    found.spread = spread
-    return found, unmoved
+    sums, scores = (best.attributions, best.length, best.w1), (begin, end, probability, row)
+    return _Found(list(path), *sums, *scores, score.gradient_evaluations, spread=spread), unmoved
 
 # %% ../../nbs/geodesic/90_path.ipynb #694e2346
 def _advice(tolerance: float | None, unmoved: Tensor | None) -> tuple[str, tuple | None]:

@@ -24,6 +24,7 @@ from attrnb.core import (
     check_inputs,
     flatten_features,
     leave_as_found,
+    normal_noise,
     random_generator,
     real_number,
     unflatten_features,
@@ -76,7 +77,7 @@ def _fitted_points(
     rate, best, best_at, since_rate = learning_rate, math.inf, 0, 0
     optimiser = torch.optim.Adam([mean, log_width], rate)
     for step in range(num_iterations):
-        noise = torch.randn(line.shape, generator=generator, dtype=torch.float64).to(line)
+        noise = normal_noise(line.shape, generator, line)
         mean.grad, log_width.grad, loss = torch.zeros_like(mean), torch.zeros_like(mean), 0.0
         rows = [t.flatten(0, 1) for t in (line, mean, log_width, noise)]
         for s in score.chunks(len(owner)):
