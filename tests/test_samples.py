@@ -20,18 +20,12 @@ from attrnb.samples import (
     train_shapes_network,
 )
 
+pytestmark = pytest.mark.usefixtures("random_state_untouched")
+
 
 @pytest.fixture(scope="module")
 def pictures():
     return shape_images(60)
-
-
-@pytest.fixture(autouse=True)
-def random_state_untouched():
-    before, array = torch.get_rng_state(), np.random.get_state()[1].copy()
-    yield
-    assert torch.equal(torch.get_rng_state(), before)
-    assert (np.random.get_state()[1] == array).all()
 
 
 # pictures
