@@ -190,6 +190,15 @@ def faithfulness_curves(
     )
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #1bead9f3
+def _areas(curves: str, area: str, start: bool, /, *given, **settings) -> list[Tensor]:
+    "Areas under the curves that are asked for, deletion before insertion; area and start are checked first"
+    _check_area(area, start, settings.get("masking_steps"))
+    found = faithfulness_curves(*given, curves=curves, **settings)
+    return [
+        _area(curve, found.fractions, area, start) for curve in (found.deletion, found.insertion) if curve is not None
+    ]
+
+
 @renamed(steps="masking_steps", rank="sign")
 @delegates(faithfulness_curves, but=["curves"])
 def deletion(
@@ -210,11 +219,8 @@ def deletion(
 
     Raises TypeError or ValueError for wrong calls. Equations: curves, areas.
     """
-    _check_area(area, start, settings.get("masking_steps", 32))
-    curves = faithfulness_curves(
-        forward, inputs, attributions, target, additional_forward_args, curves="deletion", **settings
-    )
-    return _area(curves.deletion, curves.fractions, area, start)
+    given = forward, inputs, attributions, target, additional_forward_args
+    return _areas("deletion", area, start, *given, **settings)[0]
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #6af0c944
 @renamed(steps="masking_steps", rank="sign")
@@ -237,11 +243,8 @@ def insertion(
 
     Raises TypeError or ValueError for wrong calls. Equations: curves, areas.
     """
-    _check_area(area, start, settings.get("masking_steps", 32))
-    curves = faithfulness_curves(
-        forward, inputs, attributions, target, additional_forward_args, curves="insertion", **settings
-    )
-    return _area(curves.insertion, curves.fractions, area, start)
+    given = forward, inputs, attributions, target, additional_forward_args
+    return _areas("insertion", area, start, *given, **settings)[0]
 
 
 @renamed(steps="masking_steps", rank="sign")
@@ -264,11 +267,9 @@ def difference(
 
     One pass makes both curves. Raises TypeError or ValueError for wrong calls. Equation: difference.
     """
-    _check_area(area, start, settings.get("masking_steps", 32))
-    curves = faithfulness_curves(forward, inputs, attributions, target, additional_forward_args, **settings)
-    return _area(curves.insertion, curves.fractions, area, start) - _area(
-        curves.deletion, curves.fractions, area, start
-    )
+    given = forward, inputs, attributions, target, additional_forward_args
+    deleted, inserted = _areas("both", area, start, *given, **settings)
+    return inserted - deleted
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #5697a5c3
 PRESETS = {
