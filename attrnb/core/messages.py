@@ -90,16 +90,17 @@ def renamed(
 def with_new_words(
     function: Callable,  # perhaps decorated by `renamed`
     settings: Mapping,  # name -> value
+    name: str | None = None,  # whose settings they are, for the messages; None: the function's
 ) -> dict:
     "Settings under the names that the function has now. Warns and raises as `renamed`."
     settings = dict(settings)
     for old, new in getattr(function, "old_names", {}).items():
         if old not in settings:
             continue
+        name = name or f"{function.__name__}()"
         if new in settings:
-            raise TypeError(f"{function.__name__}() got {new} and {old}, which is the old name of {new}")
-        message = f"{old} of {function.__name__}() is now called {new}; the old name goes with the next version"
-        warn_user(message, DeprecationWarning)
+            raise TypeError(f"{name} got {new} and {old}, which is the old name of {new}")
+        warn_user(f"{old} of {name} is now called {new}; the old name goes with the next version", DeprecationWarning)
         settings[new] = settings.pop(old)
     return settings
 

@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..core import TargetScore, TargetType, leave_as_found, normal_noise, random_generator, renamed, whole_number
+from attrnb.core import (
+    TargetScore,
+    TargetType,
+    leave_as_found,
+    normal_noise,
+    random_generator,
+    renamed,
+    whole_number,
+    with_new_words,
+)
 from .faithfulness import difference
 from .masking import _one_tensor, _refuse_scores, _substrate, _target_score
 from .registry import MEASURES
@@ -49,8 +58,7 @@ def _with_its_own(measure: Callable, settings: dict) -> tuple[Callable, dict]:
     "The measure and its settings, after those that a functools.partial of it holds"
     if not isinstance(measure, functools.partial) or measure.args:
         return measure, settings
-    words = dict(steps="masking_steps", rank="sign")
-    return _with_its_own(measure.func, {words.get(k, k): v for k, v in measure.keywords.items()} | settings)
+    return _with_its_own(measure.func, with_new_words(measure.func, measure.keywords) | settings)
 
 # %% ../../nbs/measures/94_floors.ipynb #4ae4a7ae
 def random_map(

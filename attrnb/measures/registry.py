@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core import renamed
 from .axioms import cancellation_gap, completeness_error, dummy_sensitivity
 from .faithfulness import FaithfulnessCurves, deletion, difference, faithfulness_curves, insertion
 from attrnb.measures.fractions import (
@@ -215,6 +216,7 @@ def _infidelity(case: Case, **settings) -> Tensor:
     return infidelity(*given, internal_batch_size=case.internal_batch_size, **settings)
 
 
+@renamed(samples="n_samples")
 def _sensitivity(case: Case, radius: float = 0.02, n_samples: int = 10, seed: int = 0) -> Tensor:
     if case.explain is None:
         raise ValueError("sensitivity_max explains again, but this case has no method to call (explain=None)")
