@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .folder import _UNIT, _read_manifest, _read_shard, _results, _unit_name, write_atomically
-from .plan import find_name
+from .plan import entry_named
 from ..core import read_path, visible_text
 from ..plots import AttributionFigure
 from ..statistics import bootstrap_interval
@@ -95,8 +95,8 @@ def values(
     measure: str,  # label of a measure
 ) -> dict[str, float | list[float | None]]:
     "Example -> value, or list of values, where there is one. Raises ValueError for an unknown label."
-    find_name(method, dict.fromkeys(self.methods), "method")
-    find_name(measure, dict.fromkeys(self.measures), "measure")
+    entry_named(method, dict.fromkeys(self.methods), "method")
+    entry_named(measure, dict.fromkeys(self.measures), "measure")
     rows = [r for r in self.rows if r["method"] == method]
     return {r["example"]: r["values"][measure] for r in rows if r["values"][measure] is not None}
 
@@ -111,7 +111,7 @@ def attributions(
     Raises ValueError for an unknown label, files that are damaged or gone, and when none were kept
     (keep=None).
     """
-    find_name(method, dict.fromkeys(self.methods), "method")
+    entry_named(method, dict.fromkeys(self.methods), "method")
     names = self.manifest["examples"]
     if self.manifest["configuration"].get("keep") is None:
         raise ValueError(
@@ -152,7 +152,7 @@ def summary(
     reference.
     """
     reference = self.methods[0] if reference is None else reference
-    find_name(reference, dict.fromkeys(self.methods), "method")
+    entry_named(reference, dict.fromkeys(self.methods), "method")
     if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
         raise ValueError(f"level is {level!r}; it must be a number between 0 and 1")
     rows = []

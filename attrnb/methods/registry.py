@@ -10,7 +10,6 @@ __all__ = ['METHODS', 'register_method', 'random_floor_map', 'centre_floor_map',
 
 # %% ../../nbs/methods/50_registry.ipynb #90751151
 import ast
-import difflib
 import re
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -29,7 +28,7 @@ from ..measures import centre_map, random_map, uniform_map
 from .captum import grad_cam, guided_grad_cam, lrp, occlusion_settings, shap_settings
 from .method import Method, _name_of
 from .scored import ScoredModel
-from .settings import baseline
+from .settings import _did_you_mean, baseline
 from ..neflag import NeFLAG
 from ..paths import PathIntegratedGradients
 
@@ -319,10 +318,8 @@ def method_of(
     else:
         known = next((m for m in METHODS._methods.values() if m.what is given), None)
         if known is None:
-            method = Method(given, title=title or "", settings=settings)
-        else:
-            about = dict(title=title or _name_of(given), settings=settings, short={}, from_inputs=None)
-            return replace(known, **about)
+            return Method(given, title=title or "", settings=settings)
+        return replace(known, title=title or _name_of(given), settings=settings, short={}, from_inputs=None)
     settings = with_new_words(method.function, settings)
     if title is None and not settings:
         return method
@@ -338,10 +335,9 @@ def _by_name(text: str) -> tuple[Method, dict]:
     if "(" in text:
         ((name, settings),) = list(parse_names(text).values())[:1]
     if name not in METHODS:
-        near = difflib.get_close_matches(name.lower(), METHODS, n=2, cutoff=0.6)
         raise ValueError(
-            f"method {name!r} is not known by name{'; did you mean ' + ' or '.join(near) + '?' if near else ''}; choose"
-            f" from {', '.join(METHODS)}, or give a class, an instance or a function"
+            f"method {name!r} is not known by name{_did_you_mean(name.lower(), METHODS)}; choose from"
+            f" {', '.join(METHODS)}, or give a class, an instance or a function"
         )
     return METHODS[name], settings
 
@@ -386,8 +382,8 @@ def _labelled(value) -> list[tuple[str | None, object]]:
     return [(value, value)] if value in METHODS else list(parse_names(value).items())
 
 
-def _of_label(label, value) -> object:
-    "What method_of takes, of one entry of a mapping"
+def _of_label(label, value, what: str = "method") -> object:
+    "What method_of takes, of one entry of a mapping; the same for measures"
     if not isinstance(label, str) or not label.strip():
-        raise TypeError(f"the label of a method must be a word, got {type(label).__name__} {label!r}")
+        raise TypeError(f"the label of a {what} must be a word, got {type(label).__name__} {label!r}")
     return (label, value or {}) if value is None or isinstance(value, Mapping) else value
