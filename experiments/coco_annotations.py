@@ -3,13 +3,10 @@
     python experiments/coco_annotations.py FOLDER annotations.json --network mobilenet_v2 --smallest 0.005
 
 FOLDER holds images/, semantic_masks/ (PNG files of category numbers, and classes.yaml) and
-imagenet_predictions.json, which
-lists per photograph the classes among a network's best five that mean a COCO category present in it: {photograph:
-{network: [[class, category], ...]}}. A photograph is taken when there is such a class and its category's mask
-covers the
-smallest share of the photograph that is asked for; the target is the first such class, so the network sees
-the object
-that the mask shows.
+imagenet_predictions.json, which lists per photograph the classes among a network's best five that mean a COCO
+category present in it: {photograph: {network: [[class, category], ...]}}. A photograph is taken when there is such a
+class and its category's mask covers the smallest share of the photograph that is asked for; the target is the first
+such class, so the network sees the object that the mask shows.
 """
 
 import argparse

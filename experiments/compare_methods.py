@@ -8,12 +8,9 @@ floors, on ImageNet networks.
     python experiments/compare_methods.py --collect --runs RUNS
 
 Run folders per network under RUNS: `faithfulness` (40 photographs, the predicted class, 32 steps of 16-pixel
-patches), `magnitude` (the
-same, with integrated gradients ranked by magnitude), `boxes` (100 photographs, the labelled class) and
-`masks` (100 COCO photographs).
-Killed at any moment, the same line goes on. `--collect` writes the CSV files beside the page. `--full` takes
-all photographs and 224
-steps, for a GPU.
+patches), `magnitude` (the same, with integrated gradients ranked by magnitude), `boxes` (100 photographs, the labelled
+class) and `masks` (100 COCO photographs). Killed at any moment, the same line goes on. `--collect` writes the CSV files
+beside the page. `--full` takes all photographs and 224 steps, for a GPU.
 """
 
 import argparse

@@ -36,9 +36,8 @@ PATCH = 16
 
 
 def guided_path(forward, x, baseline, target, steps=32, fraction=0.1):
-    """Guided Integrated Gradients (Kapishnikov et al.
-
-    2021, algorithm 1): the features with the smallest gradients move first
+    """Guided Integrated Gradients (Kapishnikov et al. 2021, algorithm 1): the features with the smallest gradients
+    move first
     """
     point, attribution = baseline.clone(), torch.zeros_like(x)
     whole = (x - baseline).abs().sum()

@@ -2,8 +2,8 @@
 
     python experiments/neflag_faithfulness.py main shapes
     python experiments/neflag_faithfulness.py main squeezenet1_0 --weights FILE --photographs FOLDER
-    python experiments/neflag_faithfulness.py settings mobilenet_v2 --weights FILE --mean 0.5 --std 0.5
-    --photographs FOLDER
+    python experiments/neflag_faithfulness.py settings mobilenet_v2 --weights FILE --mean 0.5 --std 0.5 \\
+        --photographs FOLDER
 
 Rows go to nbs/tutorials/neflag_faithfulness.csv, one per image, map, unit and substrate; rows already there are not
 made again, so a run that was stopped goes on where it was. The three parts:
@@ -11,7 +11,7 @@ made again, so a run that was stopped goes on where it was. The three parts:
     power     random order, gradient squared and integrated gradients over units and substrates (12 images, 16 steps)
     main      all maps, both substrates (40 images, 32 steps)
     settings  NeFLAG over radius, points, search steps and aggregate (the images with even number; we ran
-    --images 24)
+              --images 24)
 """
 
 import argparse
