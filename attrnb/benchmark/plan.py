@@ -9,7 +9,6 @@ __all__ = ['DEFAULT_METHODS']
 
 # %% ../../nbs/benchmark/60_plan.ipynb #63816c24
 import copy
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,13 +26,13 @@ from .data import PhotographFolder, _fingerprint, _item, _names, _Shapes
 from .folder import _refuse_strangers
 from .identity import _code_of, _plain, _weights
 from .team import Team
-from ..core import SCORES, ClassScore, read_path, real_number, true_or_false, warn_user, whole_number
+from ..core import SCORES, ClassScore, read_path, real_number, true_or_false, whole_number, with_new_words
 from ..measures import DEFAULT_MEASURES, MEASURES, Measure
 from ..methods import Method
 from ..methods.apply import read_class, read_targets
-from ..methods.registry import METHODS, parse_names, read_methods
+from ..methods.registry import METHODS, _is_pair, _of_label, parse_names, read_methods
 from ..methods.scored import whole_seed
-from ..methods.settings import refuse_unknown, settings_of
+from ..methods.settings import _did_you_mean, refuse_unknown, settings_of
 from ..photographs import LoadedModel, load_model
 from ..samples import ShapeImages, shape_images
 
@@ -277,7 +276,7 @@ def _has_masks(plan: Plan) -> bool | None:
 _GIVEN = ("case", "forward", "inputs", "attributions", "masks", "target", "targets", "additional_forward_args", "self")
 
 
-def find_name(
+def entry_named(
     name: object,  # what the caller gave
     table: Mapping,  # by name
     what: str,  # kind of its entries, for the message
@@ -287,11 +286,7 @@ def find_name(
         raise TypeError(f"a {what} is called by its name, a string; got {type(name).__name__} {name!r}")
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=2, cutoff=0.6)
-    raise ValueError(
-        f"{what} {name!r} is not known{'; did you mean ' + ' or '.join(near) + '?' if near else ''}; choose from"
-        f" {', '.join(table)}"
-    )
+    raise ValueError(f"{what} {name!r} is not known{_did_you_mean(name, table)}; choose from {', '.join(table)}")
 
 # %% ../../nbs/benchmark/60_plan.ipynb #5373c464
 def _entries(given: object, unseen: list[str]) -> dict[str, tuple[object, dict, object]]:
@@ -306,15 +301,10 @@ def _entries(given: object, unseen: list[str]) -> dict[str, tuple[object, dict, 
         given = {label: entry for text in given for label, entry in parse_names(text).items()}
     measures = {}
     for label, value in given.items():
-        if not isinstance(label, str) or not label.strip():
-            raise TypeError(f"the label of a measure must be a word, got {type(label).__name__} {label!r}")
-        settings = {}
-        if value is None or isinstance(value, Mapping):
-            value = (label, dict(value or {}))
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping):
-            value, settings = value[0], dict(value[1])
+        value = _of_label(label, value, "measure")
+        value, settings = (value[0], dict(value[1])) if _is_pair(value) else (value, {})
         described = value if isinstance(value, str) else _plain(value, unseen, f"measures.{label}")
-        measure = find_name(value, MEASURES, "measure") if isinstance(value, str) else value
+        measure = entry_named(value, MEASURES, "measure") if isinstance(value, str) else value
         measures[label] = (measure, settings, described)
     if not measures:
         raise ValueError(f"no measure was given; choose from {', '.join(MEASURES)}")
@@ -335,17 +325,6 @@ def _check_settings(label: str, measure: Measure, settings: Mapping):
         pass
 
 
-def _current_words(label: str, measure: Measure, settings: Mapping) -> dict:
-    "Settings of a measure of the table, those with an old name under the new one, with a DeprecationWarning"
-    if measure not in MEASURES.values():
-        return settings
-    words = dict(steps="masking_steps", rank="sign", tolerance="margin", samples="n_samples")
-    for old in words.keys() & settings.keys():
-        message = f"{old} of measure {label!r} is now called {words[old]}; the old name goes with the next version"
-        warn_user(message, DeprecationWarning)
-    return {words.get(name, name): value for name, value in settings.items()}
-
-
 def _read_measures(plan: Plan) -> Plan:
     "Measures by label, with settings that they take"
     has_masks, given, measures = _has_masks(plan), plan.measures, {}
@@ -353,7 +332,8 @@ def _read_measures(plan: Plan) -> Plan:
         given = [m for m in DEFAULT_MEASURES if has_masks or not MEASURES[m].masks]
     for label, (measure, settings, described) in _entries(given, plan.unseen).items():
         measure = measure if isinstance(measure, Measure) else Measure(measure)
-        settings = _current_words(label, measure, settings)
+        for function in measure.settings:
+            settings = with_new_words(function, settings, f"measure {label!r}")
         settings = {k: plan.masking[k] for k in measure.shared} | settings
         _check_settings(label, measure, settings)
         if measure.masks and has_masks is False:

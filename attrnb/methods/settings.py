@@ -12,7 +12,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -166,6 +166,12 @@ def parameters_of(
         ) from None
 
 
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    "A question with the nearest of the names that are known, to stand in a message; empty where none is near"
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
 def refuse_unknown(
     what: str,  # who takes the settings, for the message: "method 'neflag'"
     settings: Mapping,  # name -> value, as given
@@ -182,9 +188,9 @@ def refuse_unknown(
         if not isinstance(name, str):
             raise TypeError(f"settings of {what} must have names, got {name!r} ({type(name).__name__})")
         if known is not None and name not in known:
-            near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
-            hint = f"; did you mean {' or '.join(near)}? (it takes " if near else "; it takes "
-            raise ValueError(f"{what} takes no setting {name!r}{hint}{', '.join(known) or 'none'}{')' if near else ''}")
+            near, takes = _did_you_mean(name, known), f"it takes {', '.join(known) or 'none'}"
+            hint = f"{near} ({takes})" if near else f"; {takes}"
+            raise ValueError(f"{what} takes no setting {name!r}{hint}")
 
 # %% ../../nbs/methods/10_settings.ipynb #7bce3c4e
 def settings_of(
