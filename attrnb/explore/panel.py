@@ -113,7 +113,7 @@ class Panel(widgets.VBox):
     def __init__(
         self,
         explorer,  # the Explorer whose inputs and methods it shows
-        method: str,  # name of the method to shown_classt with
+        method: str,  # name of the method to start with
     ):
         "Made by `Explorer.add_panel`."
         self.explorer, self._request, self._inside = explorer, None, {}
