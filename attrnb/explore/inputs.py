@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..core import modules_of, read_tensor, real_number
 from .jobs import ResultCache, _bytes_of
-from ..samples import Normalize
+from ..photographs import Normalize
 
 # %% ../../nbs/explore/60_inputs.ipynb #76c46b0b
 class _Inputs:

@@ -28,11 +28,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core import real_number, whole_number
-from ..samples import load_image
+from ..photographs import load_image
 
 # %% ../../nbs/explore/95_server.ipynb #7536182f
 _NOTEBOOK = """from attrnb.explore import explore
-from attrnb.samples import SHAPE_CLASSES, load_image, load_model, sample_model, shape_images
+from attrnb.photographs import load_image, load_model
+from attrnb.samples import SHAPE_CLASSES, sample_model, shape_images
 
 {lines}
 explorer.folder = {folder!r}
@@ -60,17 +61,15 @@ def _cell(photographs, network, weights, labels, mean, std, folder) -> str:
         )
         words = "".join(f", {k}={v!r}" for k, v in given.items())
         files = [str(Path(p).resolve()) for p in photographs]
+        loaded = f"load_model({network!r}{words}{names})"
         lines = [
-            f"loaded = load_model({network!r}{words}{names})",
+            f"loaded = {loaded}",
             f"files = {files!r}",
             (
                 "explorer = explore(loaded.model, [loaded.preprocess(load_image(f)) for f in files],"
                 " labels=[f.replace('\\\\', '/').rsplit('/', 1)[-1] for f in files], categories=loaded.categories)"
             ),
-            (
-                "explorer.model_code ="
-                f" {f'from attrnb.samples import load_model; model = load_model({network!r}{words}{names}).model'!r}"
-            ),
+            f"explorer.model_code = {f'from attrnb.photographs import load_model; model = {loaded}.model'!r}",
         ]
     return _NOTEBOOK.format(lines="\n".join(lines), folder=str(folder))
 

@@ -28,7 +28,7 @@ from .jobs import ResultCache
 from .pictures import _is_image, _sides
 from ..measures import SUBSTRATES, substrate_of
 from ..methods import METHODS, Method, read_methods
-from ..samples import find_class as class_named
+from ..photographs import find_class as class_named
 
 # %% ../../nbs/explore/65_state.ipynb #bd702f06
 _SUBSTRATE_NOW = "the explorer's removed is now called substrate; the old name goes with the next version"
