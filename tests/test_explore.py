@@ -1412,6 +1412,17 @@ def test_a_strangers_file_is_not_overwritten(opened, tmp_path, ending):
     assert sorted(tmp_path.iterdir()) == sorted([stranger, *files]), "nothing else is left"
 
 
+def test_a_masked_prediction_is_of_the_substrate_that_it_was_asked_for(opened):
+    model, x = mlp(), numbers(2, 6)
+    explorer = opened(model, x, methods=["NeFLAG"])
+    explorer.wait()
+    explorer.substrate = "mean"  # chosen after the job for black was handed over
+    explorer._mask((0, (1, 3), "black"), threading.Event())
+    masked = x[:1].clone()
+    masked[:, 1:3] = 0
+    assert_close(explorer._known.cache.get(("masked", 0, (1, 3), "black")), model(masked))
+
+
 def test_the_old_name_of_the_substrate(opened):
     explorer = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
     with pytest.warns(DeprecationWarning, match="called substrate"):

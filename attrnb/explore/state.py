@@ -387,7 +387,7 @@ def find_result(
     target = self._resolve(request.index, request.target)
     return None if target is None else self._known.cache.get(replace(request, target=target))
 
-
+# %% ../../nbs/explore/65_state.ipynb #a62b2d36
 @patch
 def _masked_probability(self: _State, target: int) -> float | None:
     "Probability of a class when the region is masked; None while it is not known"
@@ -405,6 +405,12 @@ def masked(
 
     Raises TypeError or ValueError for a region that doesn't fit.
     """
+    return self._without(index, region, self.substrate)
+
+
+@patch
+def _without(self: _State, index: int, region: tuple, substrate: str) -> Tensor:
+    "The input (1, ...) with the region replaced by a substrate, whatever the trait says meanwhile"
     x = self.input(index)
     inside = _region_mask(_read_region(region, _sides(x)), _sides(x))
-    return torch.where(inside if _is_image(x) else inside.view(x.shape[1:]), substrate_of(x, self.substrate), x)
+    return torch.where(inside if _is_image(x) else inside.view(x.shape[1:]), substrate_of(x, substrate), x)

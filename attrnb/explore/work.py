@@ -43,13 +43,12 @@ def _confirm(self: Explorer, stop):
 
 @patch
 def _mask(self: Explorer, key: tuple, stop):
-    "Job: probabilities with the region masked"
-    index, region, _ = key
+    "Job: probabilities with the region masked; the key is (index, region, substrate)"
     self._confirm(stop)
     known = self._known
     if known.cache.get(("masked", *key)) is None:
         try:
-            known.cache.put(("masked", *key), self._forward(known.model, self.masked(index, region)))
+            known.cache.put(("masked", *key), self._forward(known.model, self._without(*key)))
         except Exception:
             return
     with self._lock:
