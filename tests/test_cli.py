@@ -32,6 +32,12 @@ def random_squeezenet(tmp_path_factory):
     return str(path)
 
 
+def bench(*words, out="run", **options):
+    "The exit code of `attrnb bench`, without progress bars; option=value stands for --option=value"
+    options = [f"--{name}={value}" for name, value in dict(options, out=out).items()]
+    return main(["bench", *words, *options, "--quiet"])
+
+
 @pytest.fixture
 def photo():
     Image.effect_noise((320, 256), 80).convert("RGB").save("photo.jpg")
@@ -185,32 +191,10 @@ def test_bench_on_photographs_goes_on_where_it_was(photo, random_squeezenet, cap
     Path("boxes.json").write_text(
         json.dumps({name: dict(label=207, boxes=[[20, 20, 120, 120]]) for name in ("a.jpg", "b.jpg")})
     )
-    words = [
-        "bench",
-        "photos",
-        "--model",
-        "squeezenet1_0",
-        "--weights",
-        random_squeezenet,
-        "--annotations",
-        "boxes.json",
-        "--device",
-        "cpu",
-        "--out",
-        "run",
-        "--quiet",
-    ]
-    words += [
-        "--methods",
-        "saliency, grad-cam, random",
-        "--measures",
-        "deletion(masking_steps=2), energy_inside",
-        "--keep",
-        "float16",
-        "--reference",
-        "random",
-    ]
-    assert main(words) == 0
+    given = dict(model="squeezenet1_0", weights=random_squeezenet, annotations="boxes.json", device="cpu")
+    given |= dict(methods="saliency, grad-cam, random", measures="deletion(masking_steps=2), energy_inside")
+    given |= dict(keep="float16", reference="random")
+    assert bench("photos", **given) == 0
     first = capsys.readouterr().out
     assert (
         "| grad_cam" in first
@@ -219,10 +203,10 @@ def test_bench_on_photographs_goes_on_where_it_was(photo, random_squeezenet, cap
         and "1 of 2 images could not be used" in first
     )
     times = {p: p.stat().st_mtime_ns for p in Path("run/results").iterdir()}
-    assert main(words) == 0
+    assert bench("photos", **given) == 0
     assert capsys.readouterr().out == first
     assert {p: p.stat().st_mtime_ns for p in Path("run/results").iterdir()} == times
-    assert main([*words, "--score", "logit"]) == 2
+    assert bench("photos", **given, score="logit") == 2
     errors = capsys.readouterr().err
     assert "another configuration" in errors and len(errors.splitlines()) == 1
 
@@ -283,33 +267,21 @@ def test_a_method_without_any_result_is_exit_code_1(capsys, monkeypatch):
 
     broken = attrnb.benchmark.Method(lambda model, x, target: 1 / 0)
     monkeypatch.setitem(attrnb.benchmark.METHODS, "broken", broken)
-    words = ["bench", "--images", "2", "--measures", "energy_inside", "--out", "run", "--quiet"]
-    assert main([*words, "--methods", "saliency,broken"]) == 1
+    assert bench(images=2, measures="energy_inside", methods="saliency,broken") == 1
     printed = capsys.readouterr()
     assert "broken failed on 2 examples: ZeroDivisionError" in printed.out and printed.err.splitlines() == [
         "attrnb: no result at all: broken; the reasons stand below the table"
     ]
-    assert main([*words[:-3], "--out", "other", "--quiet", "--methods", "saliency"]) == 0
+    assert bench(images=2, measures="energy_inside", methods="saliency", out="other") == 0
 
 
 @pytest.mark.parametrize("damage", ["{}", "[]", "{"])
 def test_damaged_run_folders_are_one_line(damage, capsys):
-    words = [
-        "bench",
-        "--images",
-        "2",
-        "--methods",
-        "saliency",
-        "--measures",
-        "energy_inside",
-        "--out",
-        "run",
-        "--quiet",
-    ]
-    assert main(words) == 0
+    small = dict(images=2, methods="saliency", measures="energy_inside")
+    assert bench(**small) == 0
     Path("run/manifest.json").write_text(damage)
     capsys.readouterr()
-    assert main(words) == 2
+    assert bench(**small) == 2
     errors = capsys.readouterr().err
     assert "manifest.json" in errors and len(errors.splitlines()) == 1
 
@@ -330,25 +302,7 @@ def test_completeness_is_measured_from_the_own_baseline():
 def test_scores_of_the_command_line(capsys):
     for score in ("output", "sigmoid", "log_sigmoid"):
         assert main(["explain", "--images", "1", "--method", "saliency", "--score", score, "--quiet"]) == 0
-    assert (
-        main(
-            [
-                "bench",
-                "--images",
-                "2",
-                "--methods",
-                "saliency",
-                "--measures",
-                "insertion(masking_steps=2)",
-                "--score",
-                "sigmoid",
-                "--out",
-                "run",
-                "--quiet",
-            ]
-        )
-        == 0
-    )
+    assert bench(images=2, methods="saliency", measures="insertion(masking_steps=2)", score="sigmoid") == 0
 
 
 def test_a_full_disk_leaves_the_old_figure(monkeypatch, capsys):
@@ -374,23 +328,7 @@ def test_formats_of_the_figure(capsys):
 def test_a_terminal_without_arrows(encoding, monkeypatch):
     output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     with contextlib.redirect_stdout(output):
-        assert (
-            main(
-                [
-                    "bench",
-                    "--images",
-                    "2",
-                    "--methods",
-                    "saliency",
-                    "--measures",
-                    "insertion(masking_steps=2)",
-                    "--out",
-                    "run",
-                    "--quiet",
-                ]
-            )
-            == 0
-        )
+        assert bench(images=2, methods="saliency", measures="insertion(masking_steps=2)") == 0
     output.flush()
     printed = output.buffer.getvalue().decode(encoding)
     assert ("insertion(masking_steps=2) ↑" if encoding == "utf-8" else "insertion(masking_steps=2) ^") in printed
@@ -407,23 +345,7 @@ def test_escape_sequences_in_file_names_do_not_reach_the_terminal(photo, random_
     Path("photos").mkdir()
     Path("photos", name).write_bytes(b"no picture")
     Path(name).rename(Path("photos/b.jpg"))
-    assert (
-        main(
-            [
-                "bench",
-                "photos",
-                *words[:4],
-                "--methods",
-                "saliency",
-                "--measures",
-                "insertion(masking_steps=2)",
-                "--out",
-                "run",
-                "--quiet",
-            ]
-        )
-        == 0
-    )
+    assert bench("photos", *words[:4], methods="saliency", measures="insertion(masking_steps=2)") == 0
     printed = capsys.readouterr()
     assert "\\x1b[31mred" in printed.out + printed.err
     assert not {"\x1b", "\x07", "\u202e"} & set(printed.out + printed.err)
@@ -513,23 +435,7 @@ def test_any_method_of_the_benchmark_can_be_explained(capsys):
 def test_settings_keep_their_case(capsys):
     assert main(["explain", "--images", "1", "--method", "Saliency(abs=False), Grad-CAM", "--quiet"]) == 0
     assert "saliency(abs=False)" in capsys.readouterr().out
-    assert (
-        main(
-            [
-                "bench",
-                "--images",
-                "2",
-                "--methods",
-                "saliency(abs=False)",
-                "--measures",
-                "Energy-Inside",
-                "--out",
-                "run",
-                "--quiet",
-            ]
-        )
-        == 0
-    )
+    assert bench(images=2, methods="saliency(abs=False)", measures="Energy-Inside") == 0
     assert main(["explain", "--images", "1", "--method", "grad_cam(layer='Mixed_7c')", "--quiet"]) == 2
     assert "Mixed_7c" in capsys.readouterr().err
 
@@ -555,24 +461,9 @@ def test_seconds_and_gradients_are_per_image(capsys, monkeypatch):
     assert "gradients per image" in capsys.readouterr().out
 
 
-def test_the_reference_may_be_typed_as_the_methods(tmp_path, capsys):
+def test_the_reference_may_be_typed_as_the_methods(capsys):
     assert (
-        main(
-            [
-                "bench",
-                "--methods",
-                "Input-X-Gradient,Saliency",
-                "--measures",
-                "energy_inside",
-                "--reference",
-                "Input-X-Gradient",
-                "--images",
-                "2",
-                "--out",
-                str(tmp_path / "run"),
-                "--quiet",
-            ]
-        )
+        bench(methods="Input-X-Gradient,Saliency", measures="energy_inside", reference="Input-X-Gradient", images=2)
         == 0
     )
     assert "Difference to input_x_gradient" in capsys.readouterr().out
@@ -595,18 +486,6 @@ def test_the_command_runs_as_a_module():
 
 
 def test_nothing_is_kept_when_nothing_is_asked_for():
-    words = [
-        "bench",
-        "--methods",
-        "centre",
-        "--measures",
-        "energy_inside",
-        "--images",
-        "2",
-        "--device",
-        "cpu",
-        "--quiet",
-        "--out",
-    ]
-    assert main([*words, "without", "--keep", "none"]) == main([*words, "with"]) == 0
+    small = dict(methods="centre", measures="energy_inside", images=2, device="cpu")
+    assert bench(**small, out="without", keep="none") == bench(**small, out="with") == 0
     assert [len(list(Path(folder, "attributions").glob("*.safetensors"))) for folder in ("without", "with")] == [0, 1]
