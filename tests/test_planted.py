@@ -4,12 +4,9 @@ import importlib.util
 import re
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from house import module_file, rooms
-
-ROOT = Path(__file__).parents[1]
+from house import ROOT, module_file, rooms
 
 
 def _script():

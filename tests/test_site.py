@@ -7,15 +7,13 @@ import re
 import subprocess
 import sys
 from functools import lru_cache
-from pathlib import Path
 
 import pytest
 import yaml
-from house import rooms
+from house import NOTEBOOKS as PAGES
+from house import ROOT, is_exported, module_of, rooms
 
-ROOT = Path(__file__).parents[1]
-NBS = ROOT / "nbs"
-PAGES = sorted(p for p in NBS.rglob("*.ipynb") if not any(part[0] in "._" for part in p.relative_to(ROOT).parts))
+NBS, ROOMS = ROOT / "nbs", rooms()
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
 
 
@@ -457,12 +455,12 @@ def test_labelled_equations_are_blocks(path):
 # The reference
 
 
-@pytest.mark.parametrize("room", rooms())
+@pytest.mark.parametrize("room", ROOMS)
 def test_every_public_name_is_documented(room):
     import importlib
     import inspect
 
-    path, module = rooms()[room], importlib.import_module(f"attrnb.{room}")
+    path, module = ROOMS[room], importlib.import_module(f"attrnb.{room}")
     exported = [s for _, s in cells(path, "code") if {"export", "exports"} & {*options(s)} and "hide" not in options(s)]
     shown = {
         m
@@ -494,7 +492,7 @@ def test_annotations_are_known_where_they_are_shown(path):
 
     known = set(dir(builtins))
     for _, source in cells(path, "code"):
-        if not {"export", "exporti"} & {re.match(r"[\w-]+", o)[0] for o in options(source)} and "import" not in source:
+        if not is_exported(source) and "import" not in source:
             continue
         tree = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M))
         for node in tree.body:
@@ -530,7 +528,7 @@ def test_cells_import_or_work(path):
     "nbdev runs every cell with an import when it builds a page of a module, and none of the cells in between"
     import ast
 
-    if not any("default_exp" in "".join(options(s)) for _, s in cells(path, "code")):
+    if module_of(path) is None:
         return
     for _, source in cells(path, "code"):
         words = {re.match(r"[\w-]+", o)[0] for o in options(source)}
