@@ -13,7 +13,22 @@ from torch.utils.data import DataLoader, TensorDataset
 from attrnb import explore as e
 from attrnb.paths import PathIntegratedGradients
 
-from . import CHOICE, INF, NAN, POSITIVE, REAL, WHOLE, Expected, Table, drawn, refused, right, unreadable, warned
+from . import (
+    CHOICE,
+    INF,
+    NAN,
+    POSITIVE,
+    REAL,
+    WHOLE,
+    Expected,
+    Table,
+    drawn,
+    raised_here,
+    refused,
+    right,
+    unreadable,
+    warned,
+)
 
 rows = Table("explore")
 table, t = mlp(4, 3, smooth=True), numbers(3, 4)
@@ -79,15 +94,13 @@ for kind, given in dict(
         float8=shown,
         boolean=shown,
         different_lengths=drawn(),
-        wrong_width=drawn(lambda v: v[1] is None),
+        wrong_width=Expected(
+            lambda o: isinstance(o.error, RuntimeError) and "4" in str(o.error), "the model's own words"
+        ),
         list_of_numbers=not_shown,
         nan=not_shown,
         inf=not_shown,
     ).get(kind, refused("no such"))
-    if kind == "wrong_width":
-        accepted = Expected(
-            lambda o: isinstance(o.error, RuntimeError) and "4" in str(o.error), "the model's own words"
-        )
     rows.add(
         f"explore.inputs.{kind}",
         lambda given=given: opened(inputs=given),
@@ -243,17 +256,11 @@ refused_trait = Expected(
         and (
             isinstance(o.error, traitlets.TraitError)
             or "attrnb" in o.error.__traceback__.tb_frame.f_code.co_filename
-            or _ours(o)
+            or raised_here(o.error)
         )
     ),
     "a TraitError, or an error in own words",
 )
-
-
-def _ours(outcome):
-    from . import raised_here
-
-    return raised_here(outcome.error)
 
 
 for name, values in dict(
@@ -387,11 +394,7 @@ rows.settings(
 )
 
 
-def worker(job=lambda stop: 1, **k):
-    return _worked(job, **k)
-
-
-def _worked(job, **settings):
+def worked(job=lambda stop: 1, **settings):
     w = e.Worker()
     try:
         return w.submit("a", job, **settings)
@@ -400,10 +403,10 @@ def _worked(job, **settings):
 
 
 for kind, job in dict(none=None, number=5, text="a").items():
-    rows.add(f"Worker.job.{kind}", lambda job=job: _worked(job), refused("job|callable"))
+    rows.add(f"Worker.job.{kind}", lambda job=job: worked(job), refused("job|callable"))
 rows.settings(
     "Worker",
-    worker,
+    worked,
     "delay",
     REAL | dict(negative=-1.0),
     inf=refused("delay") | drawn(),

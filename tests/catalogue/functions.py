@@ -44,7 +44,6 @@ from . import CHOICE, INF, NAN, REAL, SEED, SHARE, SKIP, WHOLE, Table, drawn, re
 rows = Table("core")
 x, net = numbers(3, 4), mlp(4, 3, smooth=True)
 logits = numbers(3, 5)
-ANY = refused("")  # any refusal in own words: what is given has no name
 # what is given in place of one tensor, for every function that takes one
 TENSORS = dict(
     none=None,

@@ -191,7 +191,6 @@ def with_a_file(name, content="mine"):
     return Path("mine", name).exists() and Path("mine", name).read_text() == content, error
 
 
-kept = right(lambda v: v[0])
 for name in ("table.csv", "table.md", "figure.png", ".notes.tmp", "notes.txt", "results", ".x.5.tmp"):
     rows.add(f"bench.folder.of_the_user.{name}", lambda name=name: with_a_file(name), drawn(lambda v: v[0]))
 rows.add(
@@ -418,12 +417,6 @@ def left_behind(call):
     except Exception as e:
         error = e
     return [p.name for p in Path(".").glob(".*tmp")], error
-
-
-def raised(call, at):
-    left, error = left_behind(call)
-    if error is not None:
-        raise error
 
 
 for kind, content in dict(text="abc", none=None, number=5, list=[1]).items():
@@ -851,7 +844,6 @@ def over_the_photograph(*words):
 refused_and_kept = Expected(
     lambda o: o.error is None and o.value[0] == 2 and o.value[3], "exit code 2 and the photograph as it was"
 )
-squeezenet = ("--model=squeezenet1_0", "--weights=random.pth")
 rows.add(
     "cli.explain.out_is_the_photograph",
     lambda: over_the_photograph(
