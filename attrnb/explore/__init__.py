@@ -8,7 +8,6 @@ from attrnb.explore.controls import *
 from attrnb.explore.findings import *
 from attrnb.explore.inputs import *
 from attrnb.explore.jobs import *
-from attrnb.methods import BASELINES, Method, Parameter, baseline, describe_parameters
 from attrnb.explore.panel import *
 from attrnb.explore.pictures import *
 from attrnb.explore.saving import *
@@ -16,5 +15,6 @@ from attrnb.explore.server import *
 from attrnb.explore.state import *
 from attrnb.explore.work import *
 
-__getattr__ = names_behind(__name__)
+_METHODS = "BASELINES Method Parameter baseline describe_parameters".split()
+__getattr__ = names_behind(__name__, **dict.fromkeys(_METHODS, "attrnb.methods"))
 make_callable(__name__)
