@@ -1,4 +1,4 @@
-"""Classifiers that take pixels between 0 and 1: the normalisation inside, files of weights read without running what is in them, and classes by name
+"""Classifiers that take pixels between 0 and 1: the normalisation inside, files of weights read without running what is in them, and classes by name.
 
 Docs: https://attrnb.github.io/attrnb/photographs/models.html.md"""
 

@@ -1,4 +1,4 @@
-"""From a file to colours: which value is white, transparency, orientation, formats that are safe to open, and what a model is given
+"""From a file to colours: which value is white, transparency, orientation, formats that are safe to open, and what a model is given.
 
 Docs: https://attrnb.github.io/attrnb/photographs/pictures.html.md"""
 

@@ -1,4 +1,4 @@
-"""Frames drawn beforehand and a slider over them, in one piece of HTML that needs no kernel
+"""Frames drawn beforehand and a slider over them, in one piece of HTML that needs no kernel.
 
 Docs: https://attrnb.github.io/attrnb/plots/slider.html.md"""
 

@@ -1,4 +1,4 @@
-"""Two interleaved half-circles, and perceptrons trained on them: the problem on which path methods can be drawn completely
+"""Two interleaved half-circles, and perceptrons trained on them: the problem on which path methods can be drawn completely.
 
 Docs: https://attrnb.github.io/attrnb/samples/moons.html.md"""
 

@@ -1,4 +1,4 @@
-"""A residual network for the shapes, its training, its stored weights, and what it looks at
+"""A residual network for the shapes, its training, its stored weights, and what it looks at.
 
 Docs: https://attrnb.github.io/attrnb/samples/network.html.md"""
 

@@ -1,4 +1,4 @@
-"""Pictures of shapes on structured grounds, one of which decides the class, with the pixels that decide it
+"""Pictures of shapes on structured grounds, one of which decides the class, with the pixels that decide it.
 
 Docs: https://attrnb.github.io/attrnb/samples/shapes.html.md"""
 
