@@ -104,7 +104,7 @@ def random_floor(
     n_samples: int = 3,  # number of random orders
     seed: int = 0,  # of the orders; every example has its own
     *,
-    # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too),
+    # a faithfulness measure, a functools.partial of one (its settings then hold for floor and ceiling too),
     # or its name; None: difference
     measure: str | Callable | None = None,
     additional_forward_args: object = None,  # as in the measure
@@ -194,7 +194,7 @@ def greedy_ceiling(
     target: TargetType = None,  # as in the measure
     rounds: int = 8,  # searches, see greedy_order
     *,
-    # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too),
+    # a faithfulness measure, a functools.partial of one (its settings then hold for floor and ceiling too),
     # or its name; None: difference
     measure: str | Callable | None = None,
     additional_forward_args: object = None,  # as in the measure
@@ -268,7 +268,7 @@ def protocol_power(
     target: TargetType = None,  # as in the measure
     additional_forward_args: object = None,  # as in the measure
     *,
-    # a measure of this page, a functools.partial of one (its settings then hold for floor and ceiling too),
+    # a faithfulness measure, a functools.partial of one (its settings then hold for floor and ceiling too),
     # or its name; None: difference
     measure: str | Callable | None = None,
     n_samples: int = 3,  # random orders for the floor

@@ -1,4 +1,4 @@
-"""Means with their intervals, curves of deletion and insertion, relevance layer by layer, and the strongest features of a table
+"""Means with their intervals, curves of deletion and insertion, relevance layer by layer, and the strongest features of a table.
 
 Docs: https://attrnb.github.io/attrnb/plots/charts.html.md"""
 

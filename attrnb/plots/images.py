@@ -1,4 +1,4 @@
-"""What a picture may be, maps laid over it, slices of volumes, and methods side by side
+"""What a picture may be, maps laid over it, slices of volumes, and methods side by side.
 
 Docs: https://attrnb.github.io/attrnb/plots/images.html.md"""
 

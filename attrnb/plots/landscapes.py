@@ -1,4 +1,4 @@
-"""Paths over the score of two features, the field of its gradient, and points on a sphere in many dimensions
+"""Paths over the score of two features, the field of its gradient, and points on a sphere in many dimensions.
 
 Docs: https://attrnb.github.io/attrnb/plots/landscapes.html.md"""
 

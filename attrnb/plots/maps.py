@@ -1,4 +1,4 @@
-"""Colours that mean the same on every page, from channels to pixels, where the colour scale ends, figures that show themselves, and heat maps
+"""Colours that mean the same on every page, from channels to pixels, where the colour scale ends, figures that show themselves, and heat maps.
 
 Docs: https://attrnb.github.io/attrnb/plots/maps.html.md"""
 
