@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..core import leave_as_found
 from .scored import ScoredModel
-from ..samples import Normalize
+from ..photographs import Normalize
 
 # %% ../../nbs/methods/40_captum.ipynb #87b43514
 def shap_settings(
