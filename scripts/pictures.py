@@ -15,24 +15,19 @@ from matplotlib import colormaps, colors
 from PIL import Image, ImageDraw, ImageFont
 
 from attrnb.cli import explain
+from attrnb.methods import METHODS
 from attrnb.plots import compare
 from attrnb.samples import shape_images
 
 IMAGES = Path(__file__).resolve().parents[1] / "nbs" / "images"
 CELLS, SIZE = 9, 64
-NAMES = {
-    "integrated_gradients": "Integrated Gradients",
-    "neflag": "NeFLAG",
-    "geodesic": "Geodesic IG",
-    "equilibrium": "Equilibrium",
-}
 
 
 def explained(images: int = 3, seed: int = 0):
     "The figure of `attrnb explain`, with the methods' names"
     with tempfile.TemporaryDirectory() as folder:
         found = explain(images=images, seed=seed, out=f"{folder}/explain.png", quiet=True)
-    maps = {NAMES[name]: attribution for name, attribution in found.attributions.items()}
+    maps = {METHODS[name].title: attribution for name, attribution in found.attributions.items()}
     evidence = shape_images(images, seed=seed + 1_000_003).evidence  # as in explain
     return compare(found.images, maps, titles=[found.categories[t] for t in found.targets], outlines=evidence)
 
