@@ -135,11 +135,12 @@ def _devices(trial: Trial):
 @_clause
 def _batch(trial: Trial):
     "a batch gives what its examples give one by one"
+    every = trial.attribute()
     for i in range(len(trial.inputs[0])):
         alone = trial.attribute(
             tuple(x[i : i + 1] for x in trial.inputs), target=None if trial.target is None else trial.target[i]
         )
-        trial.compare([a[i : i + 1] for a in trial.attribute()], alone, f"example {i} in its batch")
+        trial.compare([a[i : i + 1] for a in every], alone, f"example {i} in its batch")
 
 
 @_clause
@@ -147,13 +148,13 @@ def _chunks(trial: Trial):
     "internal_batch_size bounds the rows of every pass and changes nothing else"
     if "internal_batch_size" not in inspect.signature(trial.make(trial.model).attribute).parameters:
         return
-    rows, model = [], copy.deepcopy(trial.model)
+    right, rows, model = trial.attribute(), [], copy.deepcopy(trial.model)
     model.register_forward_pre_hook(
         lambda _, given: rows.append(len(given[0])) if isinstance(given[0], Tensor) else None
     )
     for limit in trial.row_limits:
         rows.clear()
-        trial.compare(trial.attribute(model=model, internal_batch_size=limit), trial.attribute(), f"rows by {limit}")
+        trial.compare(trial.attribute(model=model, internal_batch_size=limit), right, f"rows by {limit}")
         hold(max(rows, default=0) <= limit, f"{max(rows, default=0)} rows in a pass where {limit} were allowed")
 
 
