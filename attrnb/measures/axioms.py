@@ -177,14 +177,19 @@ def layer_conservation(
     return departure if per_layer else departure.amax(1)
 
 # %% ../../nbs/measures/70_axioms.ipynb #r70c0008
-def _attributions(attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True) -> Tensor:
-    """What a method says of copies of these rows, (rows, ...) float64, checked; `target` is handed over unless it is
-    None and not wanted explicitly
-    """
+def _refuse_no_function(attribute: Callable):
+    "TypeError for what makes no attributions"
     if not callable(attribute):
         raise TypeError(
             f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
         )
+
+
+def _attributions(attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True) -> Tensor:
+    """What a method says of copies of these rows, (rows, ...) float64, checked; `target` is handed over unless it is
+    None and not wanted explicitly
+    """
+    _refuse_no_function(attribute)
     found = attribute(x.clone(), **settings | ({"target": target} if explicit or target is not None else {}))
     return _one_per_row(found, x).double()
 

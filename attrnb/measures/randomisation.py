@@ -28,7 +28,7 @@ from attrnb.core import (
     refuse_not_finite,
     whole_number,
 )
-from .axioms import _one_per_row
+from .axioms import _one_per_row, _refuse_no_function
 from .units import _read_attributions
 
 # %% ../../nbs/measures/85_randomisation.ipynb #b990e0bf
@@ -208,10 +208,7 @@ def _comparison(model, attribute, inputs, weights: str, similarity: str | Callab
     "The similarity of two batches of maps; TypeError or ValueError for what no cascade can be made of"
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if not callable(attribute):
-        raise TypeError(
-            f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
-        )
+    _refuse_no_function(attribute)
     check_inputs(inputs)
     if weights not in ("normal", "shuffle"):
         raise ValueError(f"weights={weights!r} is not known; choose 'normal' or 'shuffle'")

@@ -76,9 +76,13 @@ class Case:
         "A function of the common call, kept by its settings"
         key = function, repr(sorted((k, id(v) if isinstance(v, Tensor) else v) for k, v in settings.items()))
         if key not in self.kept:
-            given = self.forward, self.inputs, self.attributions, self.targets
-            self.kept[key] = function(*given, internal_batch_size=self.internal_batch_size, **settings)
+            self.kept[key] = self._call(function, settings)
         return self.kept[key]
+
+    def _call(self, function: Callable, settings: Mapping):
+        "A function of the common call, of these examples"
+        given = self.forward, self.inputs, self.attributions, self.targets
+        return function(*given, internal_batch_size=self.internal_batch_size, **settings)
 
 # %% ../../nbs/measures/92_registry.ipynb #42066d49
 _MASKING = ("substrate", "unit", "sign")
@@ -177,8 +181,7 @@ def _from_baseline(function: Callable) -> Measure:
             settings["baselines"] = _own_baselines(case)
         if settings["baselines"] is None:
             return torch.full((len(case.inputs),), math.nan)
-        given = case.forward, case.inputs, case.attributions, case.targets
-        return function(*given, internal_batch_size=case.internal_batch_size, **settings)
+        return case._call(function, settings)
 
     return Measure(value, "lower", settings=[function], name=function.__name__)
 
@@ -212,8 +215,7 @@ def _by_seed(function: Callable, value: Callable, settings: Callable, **about) -
 
 
 def _infidelity(case: Case, **settings) -> Tensor:
-    given = case.forward, case.inputs, case.attributions, case.targets
-    return infidelity(*given, internal_batch_size=case.internal_batch_size, **settings)
+    return case._call(infidelity, settings)
 
 
 @renamed(samples="n_samples")
