@@ -313,13 +313,18 @@ def _store(folder: Path, first: int, label: str, rows: list[dict], maps: dict[in
     write_atomically(path, _json(sorted(rows, key=lambda row: row["index"])))
 
 
+def _unit_files(folder: Path, suffix: str) -> list[Path]:
+    "The files of finished units, the oldest first"
+    files = [p for p in folder.glob(f"*.{suffix}") if _UNIT.fullmatch(p.name)]
+    return sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name))
+
+
 def _results(folder: Path) -> list[dict]:
     """All rows of results in the folder, by example and method; of a pair done twice the one that succeeded, or the
     later
     """
     rows, manifest = {}, _read_manifest(folder)
-    files = [p for p in (folder / "results").glob("*.json") if _UNIT.fullmatch(p.name)]
-    for path in sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name)):
+    for path in _unit_files(folder / "results", "json"):
         for row in _read_rows(path, manifest):
             known = rows.get((row["index"], row["method"]))
             if known is None or known["error"] or not row["error"]:

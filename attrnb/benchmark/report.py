@@ -19,7 +19,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .folder import _UNIT, _read_manifest, _read_shard, _results, _unit_name, write_atomically
+from .folder import _read_manifest, _read_shard, _results, _unit_files, _unit_name, write_atomically
 from .plan import entry_named
 from ..core import read_path, visible_text
 from ..plots import AttributionFigure
@@ -63,7 +63,8 @@ class BenchmarkRun:
     @property
     def scalars(self) -> list[str]:
         "Labels of the measures with one number per example"
-        return [m for m in self.measures if m not in self.vectors]
+        vectors = self.vectors  # it looks at all rows
+        return [m for m in self.measures if m not in vectors]
 
     @property
     def missing(self) -> int:
@@ -118,9 +119,8 @@ def attributions(
             "no attributions were kept in this run (keep=None); they take a run of their own, in another folder"
         )
     tail = _unit_name(0, method)[6:]
-    shards = [p for p in (self.folder / "attributions").glob("*.safetensors") if _UNIT.fullmatch(p.name)]
     maps = {}
-    for path in sorted(shards, key=lambda p: (p.stat().st_mtime_ns, p.name)):
+    for path in _unit_files(self.folder / "attributions", "safetensors"):
         if path.stem.endswith(tail):
             maps |= _read_shard(path, len(names))
     gone = [r["example"] for r in self.rows if r["method"] == method and not r["error"] and r["index"] not in maps]
@@ -263,12 +263,13 @@ def table(
     summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
     arrows = {"higher": " ↑", "lower": " ↓"}
     described = self.manifest["configuration"]["measures"]
-    heads = [_literal(m) + arrows.get(described[m]["better"], "") for m in self.scalars]
+    scalars = self.scalars
+    heads = [_literal(m) + arrows.get(described[m]["better"], "") for m in scalars]
     rows = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
     means = [["method", "examples", "failed", *heads, "gradients", "forward rows"]]
     differences = [["method", *heads]]
     for m in self.methods:
-        good, own = [r for r in rows[m] if not r["error"]], [summary[m, k] for k in self.scalars]
+        good, own = [r for r in rows[m] if not r["error"]], [summary[m, k] for k in scalars]
         numbers = [str(len(good)), str(len(rows[m]) - len(good))]
         costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
         means.append([_literal(m), *numbers, *(_with_interval(r["mean"], r["low"], r["high"]) for r in own), *costs])
@@ -359,14 +360,15 @@ def figure(
     "The figure: one panel per measure of one number, a point with its interval per method; floors are grey squares."
     reference = self.methods[0] if reference is None else reference
     summary, configuration = self.summary(reference, level), self.manifest["configuration"]
-    n, columns = len(self.scalars), max(1, min(3, len(self.scalars)))
-    lines = max(1, math.ceil(n / columns))
+    scalars = self.scalars
+    columns = max(1, min(3, len(scalars)))
+    lines = max(1, math.ceil(len(scalars) / columns))
     size = (1.6 + 2.6 * columns, (0.85 + 0.24 * len(self.methods)) * lines)
     fig = AttributionFigure(figsize=size, layout="constrained", dpi=90)
     axes = fig.subplots(lines, columns, squeeze=False, sharey=True)
-    for ax in axes.flat[n:]:
+    for ax in axes.flat[len(scalars) :]:
         ax.set_visible(False)
-    for ax, measure in zip(axes.flat, self.scalars):
+    for ax, measure in zip(axes.flat, scalars):
         points = [r for r in summary if r["measure"] == measure]
         base = next(r["mean"] for r in points if r["method"] == reference)
         if base is not None:
