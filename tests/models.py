@@ -52,6 +52,13 @@ class TwoInputs(nn.Module):
         return out if scale is None else out * scale[:, None]
 
 
+class Corners(nn.Module):
+    "Two classes, the brightness of the upper left and of the lower right corner"
+
+    def forward(self, x):
+        return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
+
+
 def numbers(*shape, seed=0, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 

@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import convolutional, seeded
+from models import Corners, convolutional, seeded
 from PIL import Image
 from torch import nn
 from torch.testing import assert_close
@@ -1193,13 +1193,6 @@ def test_completeness_is_not_defined_for_another_score():
     other = Method(PathIntegratedGradients, complete=True, score="logit")
     run = small(methods={"logit": other}, measures=["completeness_error"])
     assert run.values("logit", "completeness_error") == {}
-
-
-class Corners(nn.Module):
-    "Two classes, whose evidence lies in opposite corners"
-
-    def forward(self, x):
-        return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
 
 
 def test_the_constant_map_does_not_know_where_the_evidence_is():

@@ -11,7 +11,7 @@ import torch
 from captum.attr import IntegratedGradients, Saliency
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from models import TwoInputs, convolutional, mlp, numbers, seeded
+from models import Corners, TwoInputs, convolutional, mlp, numbers, seeded
 from scipy.ndimage import convolve, gaussian_filter
 from scipy.stats import spearmanr
 from torch import nn
@@ -1087,13 +1087,6 @@ def test_curve_counts_round_in_double_precision():
 
 
 # Ties
-
-
-class Corners(nn.Module):
-    "Two classes, the brightness of the upper left and of the lower right corner"
-
-    def forward(self, x):
-        return 10 * torch.stack([x[:, :, :8, :8].mean((1, 2, 3)), x[:, :, -8:, -8:].mean((1, 2, 3))], 1)
 
 
 @pytest.mark.parametrize("level", [0.0, -1.0, 3.0])

@@ -9,6 +9,7 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
+from models import seeded
 from torch import nn
 from torch.testing import assert_close
 
@@ -32,11 +33,10 @@ from attrnb.paths import PathIntegratedGradients
 
 
 def network(seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5)
-        ).eval()
+    return seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5)),
+        seed,
+    )
 
 
 def pictures(n=2, side=12):
