@@ -63,8 +63,7 @@ class BenchmarkRun:
     @property
     def scalars(self) -> list[str]:
         "Labels of the measures with one number per example"
-        vectors = self.vectors  # it looks at all rows
-        return [m for m in self.measures if m not in vectors]
+        return sorted(set(self.measures) - set(self.vectors), key=self.measures.index)
 
     @property
     def missing(self) -> int:
