@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from captum.log import log_usage
+from captum.log import log_usage  # pyright: ignore[reportAttributeAccessIssue] (chosen when it is imported)
 from fastcore.basics import patch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -141,8 +141,8 @@ def _rounded_back(points: tuple[Tensor, ...], here: Tensor, displacement: Tensor
 
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, keep_points, show_progress):
-    """Sum of the aggregates (batch, features), FluxPoints with flat points, the target's probability at each
-    example's first point (batch,) or None, and the share of coordinates that round back to the input (batch,)
+    """Sum of the aggregates (batch, features), FluxPoints with flat points, the same points, the target's probability
+    at each example's first point (batch,) or None, and the share of coordinates that round back to the input (batch,)
     """
     device, batch, n_points = center.device, len(center), len(starts)
     n_rows = batch * n_points
@@ -151,7 +151,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     flux_found = torch.zeros(n_rows, dtype=center.dtype, device=device)
     negative = torch.zeros(n_rows, dtype=torch.bool, device=device)
     steps_taken = torch.zeros(n_rows, dtype=torch.long, device=device)
-    places = torch.empty(n_rows, center.shape[1], dtype=center.dtype, device=device) if keep_points else None
+    places = torch.empty(n_rows if keep_points else 0, center.shape[1], dtype=center.dtype, device=device)
     lost, outputs = torch.zeros(batch, device=device), []  # looked at where each example's first point starts
     pending, first_allowed = 0, min(1, search_steps)
     row = step = torch.empty(0, dtype=torch.long, device=device)  # row = example * n_points + point
@@ -199,7 +199,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     found = FluxPoints(places, flux_found, negative, steps_taken, negative.sum(1), score.gradient_evaluations)
     outputs = torch.cat(outputs) if outputs else center[:0]
     probability = target_probability(outputs, score.target, score.forward) if len(outputs) == batch else None
-    return total, found, probability, lost
+    return total, found, places, probability, lost
 
 # %% ../nbs/04_neflag.ipynb #bd2c4acf
 class NeFLAG(FeatureAttribution):
@@ -285,7 +285,7 @@ def attribute(
     starts = _starts(directions, n_points, center, seed, tensors)
     length = _length(radius, radius_unit, center.shape[1])
     with leave_as_found(self.forward_func):
-        total, found, probability, lost = _walk_the_sphere(
+        total, found, flat, probability, lost = _walk_the_sphere(
             score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress
         )
     attributions = checked_attributions(unflatten_features(total / n_points, tensors), is_tuple)
@@ -293,7 +293,7 @@ def attribute(
     warn_if_unlikely(probability)
     if not return_flux:
         return attributions
-    places = unflatten_features(found.points, tensors)
+    places = unflatten_features(flat, tensors)
     places = tuple(p.reshape(len(center), n_points, *x.shape[1:]) for p, x in zip(places, tensors, strict=True))
     found.points = places if is_tuple else places[0]
     return attributions, found

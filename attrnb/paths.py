@@ -11,12 +11,12 @@ __all__ = ['QUADRATURE_METHODS', 'COMPLETE_WITHIN', 'quadrature', 'line_integral
 # %% ../nbs/03_paths.ipynb #a1f42940
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from captum.log import log_usage
+from captum.log import log_usage  # pyright: ignore[reportAttributeAccessIssue] (chosen when it is imported)
 from scipy.special import roots_legendre
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -86,12 +86,12 @@ def quadrature(
 
 
 @functools.lru_cache(maxsize=64)
-def _moved_quadrature(n: int, method: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _moved_quadrature(n: int, method: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     with torch.inference_mode(False):
         return tuple(t.to(device, dtype) for t in quadrature(n, method))
 
 
-def _quadrature_there(n_steps: int, method: str, like: Tensor) -> tuple[Tensor, Tensor]:
+def _quadrature_there(n_steps: int, method: str, like: Tensor) -> tuple[Tensor, ...]:
     "`quadrature` in the dtype and on the device of `like`, moved there once; not to be changed in place"
     quadrature(n_steps, method)  # says what is wrong: to the cache 2.0 and 2 are the same
     return _moved_quadrature(int(n_steps), method, like.dtype, like.device)
@@ -207,8 +207,8 @@ def warn_if_incomplete(
 
     One warning (UserWarning) when some don't. Equation: complete.
     """
-    change, total = (end - start).double(), sum(p.flatten(1).double().sum(1) for p in attributions)
-    magnitude = sum(p.flatten(1).double().abs().sum(1) for p in attributions)
+    change, total = (end - start).double(), sum_features(tuple(p.double() for p in attributions))
+    magnitude = sum_features(tuple(p.double().abs() for p in attributions))
     unit = max(torch.finfo(t.dtype).eps for t in (*attributions, end))
     rounding = 8 * unit * (end.double().abs() + start.double().abs() + magnitude + through)
     delta = (total - change).abs()
@@ -289,7 +289,7 @@ def outputs_seen(
 
 def target_probability(
     output: Tensor,  # (rows, classes) of the forward function
-    target: Tensor | None,  # as in TargetScore.target: int64 (1 or rows, 1)
+    target: Tensor | Callable | None,  # as in TargetScore.target: int64 (1 or rows, 1)
     forward: object,  # the forward function; a ClassScore knows what its outputs mean
 ) -> Tensor | None:  # (rows,) float64
     """Probability of the target in every row, and 1 where it is the predicted class.
@@ -367,9 +367,10 @@ class PathAttribution(FeatureAttribution):
 
 def _check_path(path: TensorOrTuple | None, inputs: tuple[Tensor, ...], baselines) -> tuple[Tensor, ...]:
     "Corners (batch, points, ...) per input, their ends checked against inputs and baselines"
-    starts = check_baselines(baselines, inputs) if path is None or baselines is not None else None
     if path is None:
+        starts = check_baselines(baselines, inputs)
         return tuple(torch.stack([b, x.detach()], 1) for b, x in zip(starts, inputs, strict=True))
+    starts = None if baselines is None else check_baselines(baselines, inputs)
     paths = path if isinstance(path, (tuple, list)) else (path,)
     _check_corners(paths, inputs, one_for_all=True)
     paths = tuple(q.detach().to(x).expand(x.shape[0], *q.shape[1:]) for q, x in zip(paths, inputs, strict=True))

@@ -110,8 +110,8 @@ def bench(
     options.update(images=6 if images is None and photographs is None else images)
     given = (photographs, model, weights, mean, std, annotations, methods, measures, reference)
     loaded, chosen, measured, reference = _read_bench(*given)
-    target = target if target in (None, "label", "predicted") else find_class(target, loaded.categories)
-    run = benchmark(loaded, photographs, chosen, measured, out, target=target, reference=reference, **options)
+    which = target if target in (None, "label", "predicted") else find_class(target, loaded.categories)
+    run = benchmark(loaded, photographs, chosen, measured, out, target=which, reference=reference, **options)
     if int(os.environ.get("RANK", 0)) == 0:
         _say(run.table(reference))
         _say(", ".join(_visible(run.folder / file) for file in ("table.csv", "table.md", "figure.png")))

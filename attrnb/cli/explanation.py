@@ -75,7 +75,7 @@ def _read_scene(
     if image is None and name != "shapes":
         raise ValueError(f"--model {name} needs a photograph: attrnb explain photo.jpg --model {name}")
     loaded, evidence = load_model(name, weights=weights, mean=mean, std=std, device=device), None
-    if photograph is None:
+    if image is None or photograph is None:
         samples = shape_images(images, seed=seed + 1_000_003)  # not the images that the network was trained on
         pixels, evidence = samples.images.to(device), samples.evidence.to(device)
         names = [f"image {i}" for i in range(len(pixels))]
@@ -133,7 +133,7 @@ def _row(label: str, method: "Method", scene: _Scene, score: str, **how) -> "tup
     return maps.cpu(), dict(
         method=label,
         seconds=seconds / count,
-        gradient_evaluations=None if done.rows is None else done.gradient_rows / count,
+        gradient_evaluations=None if done.gradient_rows is None else done.gradient_rows / count,
         completeness_error=None if error.isnan().any() else error.mean().item(),
         inside_evidence=None if scene.evidence is None else energy_inside(maps, scene.evidence).mean().item(),
     )

@@ -86,7 +86,7 @@ def path_steps(
 class PathFindings:
     "The paths along which gradients were integrated"
 
-    corners: Sequence[Tensor]  # per example (corners, ...) from baseline to input
+    corners: Sequence[Tensor] | Tensor  # per example (corners, ...) from baseline to input
 
     def as_steps(
         self,

@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/core/scores.html.md"""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,7 +151,8 @@ class ClassScore(nn.Module):
         _check_score(of)
         if dim is not None and (isinstance(dim, bool) or not isinstance(dim, (int, np.integer))):
             raise TypeError(f"dim must be an int or None, got {type(dim).__name__} {dim!r}")
-        self.model, self.of, self.dim, self._looked = model, of, dim, of in ("logit", "output")
+        self.model: Any = model  # a module or any callable
+        self.of, self.dim, self._looked = of, dim, of in ("logit", "output")
         self.training = bool(getattr(model, "training", False))
         self.sigmoid = nn.Sigmoid().eval()  # a module, which Captum's DeepLift knows
 

@@ -12,6 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from fastcore.basics import patch
 from torch import Tensor
@@ -27,7 +28,7 @@ from attrnb.methods.settings import (
 )
 
 # %% ../../nbs/methods/30_method.ipynb #972e9104
-def _owner(what) -> object:
+def _owner(what) -> Any:
     "The class or function that a thing is of"
     return what if inspect.isclass(what) or not hasattr(what, "attribute") else type(what)
 
@@ -82,7 +83,7 @@ def _check_fields(method):
 class Method:
     "How attributions are made, and what is known of them"
 
-    what: object  # a class or an instance with `attribute`, or a function (model, inputs, target, **settings)
+    what: Any  # a class or an instance with `attribute`, or a function (model, inputs, target, **settings)
     name: str = ""  # as it is typed: "neflag"; default the name of the class or function
     title: str = ""  # as it is shown: "NeFLAG"; default the name
     # in figures: "attrnb", "captum", "floor" or "other"; "auto": by where the class is from
@@ -103,13 +104,21 @@ class Method:
     short: Mapping = field(default_factory=dict)  # name -> value besides, where somebody waits for the answer
     from_inputs: Callable | None = None  # inputs -> settings that depend on them; what is set comes before
     path: Callable | None = None  # (inputs, settings) -> what is found on the way, if it is known beforehand
+    form: ClassVar[str]
+    function: ClassVar[Callable]
+    signature: ClassVar[dict[str, inspect.Parameter]]
+    given: ClassVar[tuple[str, ...]]
+    takes: ClassVar[list[str] | None]
+    arguments: ClassVar[Callable[..., dict]]
+    flags: ClassVar[list[str]]
+    parameters: ClassVar[dict[str, Parameter]]
+    starts: ClassVar[dict]
 
     def __post_init__(self):
         """Raises TypeError or ValueError for what makes no attributions, for settings that it doesn't take, and for
-        parameters that need a value and have none.
-        """
+        parameters that need a value and have none."""
         _check_what(self.what)
-        fields = dict(name=self.name or _name_of(self.what))
+        fields: dict[str, Any] = dict(name=self.name or _name_of(self.what))
         fields |= dict(
             title=self.title or fields["name"], group=_group_of(self.what) if self.group == "auto" else self.group
         )

@@ -9,6 +9,7 @@ __all__ = ['as_quantus']
 
 # %% ../../nbs/methods/70_quantus.ipynb #a2969abb
 from collections.abc import Callable
+from typing import Any
 
 import captum.attr
 import torch
@@ -23,7 +24,7 @@ from .settings import parameters_of
 def as_quantus(
     # a name, a class of attributions (Captum's or ours), a function (model, inputs, target) -> tensor, or a
     # function model -> attribution object
-    method: object,
+    method: Any,
     score: str = "logit",  # what is explained, one of core's SCORES; "logit" are the model's outputs
     **settings,  # arguments of the class's constructor and of `attribute`, or of the function
 ) -> Callable:  # explain_func(model, inputs, targets, **kwargs) -> float32 array
@@ -55,7 +56,7 @@ def as_quantus(
     return explain_func
 
 
-def _with_inputs(method) -> object:
+def _with_inputs(method: Callable[..., Any]) -> Any:  # or what can't be called: a name, a pair
     "A function of model, inputs and target, from one that builds a method for a model; other things as they are"
     if isinstance(method, type) or not callable(method):
         return method

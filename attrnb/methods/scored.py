@@ -11,6 +11,7 @@ __all__ = ['ScoredModel']
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ def counted_at_the_network(scored: ScoredModel) -> Iterator[None]:
         scored._counts = True
 
 
-def built_for(scored: ScoredModel, what: type, settings: Mapping) -> object:
+def built_for(scored: ScoredModel, what: type, settings: Mapping) -> Any:
     "The object of a class with `attribute` for this model; made once"
     key = (what, *((name, id(value)) for name, value in sorted(settings.items())))
     if key not in scored._built:
