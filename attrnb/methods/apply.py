@@ -11,7 +11,7 @@ __all__ = ['read_class', 'read_targets', 'Attribution', 'run_method', 'attribute
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -181,7 +181,9 @@ def attribute(
     scored = model if isinstance(model, ScoredModel) else ScoredModel(model, method.score or score)
     if target is not None:
         target = torch.tensor(read_targets(target, len(inputs)), device=inputs.device)
-    how = dict(seed=seed, internal_batch_size=internal_batch_size, show_progress=show_progress, findings=findings)
+    how: dict[str, Any] = dict(
+        seed=seed, internal_batch_size=internal_batch_size, show_progress=show_progress, findings=findings
+    )
     before = scored.rows, scored.gradient_rows
     with _surroundings(method, scored, seed, beside):
         try:

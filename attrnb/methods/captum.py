@@ -100,7 +100,11 @@ def grad_cam(
     small = captum.attr.LayerGradCam(model, _layer(model, inputs, layer)).attribute(
         inputs, target=target, relu_attributions=True
     )
-    return captum.attr.LayerAttribution.interpolate(small, tuple(inputs.shape[2:]), "bilinear")
+    return captum.attr.LayerAttribution.interpolate(
+        small,  # pyright: ignore[reportArgumentType] (one tensor goes in, so one comes out)
+        tuple(inputs.shape[2:]),
+        "bilinear",
+    )
 
 
 def guided_grad_cam(
@@ -127,8 +131,8 @@ def lrp(
     network = copy.deepcopy(model.model)
     for module in network.modules():
         if isinstance(module, nn.Flatten):
-            module.rule = EpsilonRule()
+            vars(module)["rule"] = EpsilonRule()
         elif isinstance(module, (nn.ReLU6, nn.Identity, nn.Hardswish, nn.SiLU, nn.GELU, Normalize)):
-            module.rule = IdentityRule()
+            vars(module)["rule"] = IdentityRule()
     model.count(2 * len(inputs), len(inputs))  # the copy isn't counted
     return captum.attr.LRP(network).attribute(inputs, target=target, verbose=verbose)

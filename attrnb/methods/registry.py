@@ -12,9 +12,10 @@ __all__ = ['METHODS', 'register_method', 'random_floor_map', 'centre_floor_map',
 import ast
 import re
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
+from typing import Any
 
 import captum.attr
 import torch
@@ -87,6 +88,8 @@ def find_name(
 class Registry(MutableMapping):
     "Name -> Method, in any spelling; methods of installed packages are read when they are first needed"
 
+    register: Callable[..., Method]  # patched below
+
     def __init__(self):
         "Empty, but for what installed packages offer."
         self._methods, self._packages_are_read, self._lock = {}, False, threading.RLock()
@@ -140,7 +143,7 @@ def register(
     self: Registry,
     what: object,  # a class or an instance with `attribute`, a function (model, inputs, target, **settings), a Method
     name: str | None = None,  # as it is typed, small letters, digits and underscores; default from the class's name
-    **about,  # what is known of it: title, needs, complete, random, settings, ..., see Method
+    **about: Any,  # what is known of it: title, needs, complete, random, settings, ..., see Method
 ) -> Method:
     """File a method under its name, for the command line, the benchmark and the explorer; returns the Method.
 
@@ -150,7 +153,7 @@ def register(
     if isinstance(what, Method):
         method = replace(what, **about)
     else:
-        method = Method(what, **dict(title=name or "") | about)
+        method = Method(what, title=about.pop("title", name or ""), **about)
     name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", method.name).lower()
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"the name of a method is of small letters, digits and underscores, got {name!r}")
@@ -271,9 +274,8 @@ def parse_names(
             " Things of one's own need a label: {'mine': thing}"
         )
     try:
-        entries = ast.parse(f"[{_tidy(text)}]", mode="eval").body.elts
-        result = {}
-        for entry in entries:
+        body, result = ast.parse(f"[{_tidy(text)}]", mode="eval").body, {}
+        for entry in body.elts if isinstance(body, ast.List) else [body]:
             name, settings = _read_entry(entry)
             result[ast.unparse(entry)] = name, settings
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
@@ -285,12 +287,13 @@ def parse_names(
 
 def _read_entry(entry: ast.expr) -> tuple[str, dict]:
     "Name, made small, and settings of one entry; SyntaxError for anything else"
-    call = isinstance(entry, ast.Call) and isinstance(entry.func, ast.Name)
-    if call and (entry.args or not all(k.arg for k in entry.keywords)) or not call and not isinstance(entry, ast.Name):
+    name, keywords = entry, []
+    if isinstance(entry, ast.Call) and not entry.args and all(k.arg for k in entry.keywords):
+        name, keywords = entry.func, entry.keywords
+    if not isinstance(name, ast.Name):
         raise SyntaxError
-    name = entry.func if call else entry
     name.id = name.id.lower()
-    return name.id, {k.arg: ast.literal_eval(k.value) for k in entry.keywords} if call else {}
+    return name.id, {k.arg: ast.literal_eval(k.value) for k in keywords}
 
 # %% ../../nbs/methods/50_registry.ipynb #cb9f3bf4
 def method_of(
@@ -343,7 +346,7 @@ def _by_name(text: str) -> tuple[Method, dict]:
 
 # %% ../../nbs/methods/50_registry.ipynb #c10b2b08
 def read_methods(
-    given: object,  # names in a text, a sequence of what method_of takes, or a mapping label -> one of these
+    given: Any,  # names in a text, a sequence of what method_of takes, or a mapping label -> one of these
     titles: bool = False,  # names in a text or a sequence are labelled by their titles
 ) -> dict[str, Method]:
     """Label -> Method, in order. The label of a name is its text, of other things their own name; in a mapping None
@@ -359,7 +362,7 @@ def read_methods(
     methods = {}
     for label, value in entries:
         method = method_of(value) if isinstance(value, Method) else method_of(value, label)
-        if titles and not isinstance(given, Mapping) and label in METHODS:
+        if titles and label and not isinstance(given, Mapping) and label in METHODS:
             label = METHODS[label].title
         base, k = label or method.title, 2
         label = base
