@@ -40,6 +40,13 @@ def quarto_options(source):
     return yaml.safe_load("\n".join(o for o in options(source) if re.match(r"[\w-]+:( |$)", o))) or {}
 
 
+def is_shown(source):
+    "Whether the site shows the code of a cell (`hide_exported` takes the place of nbdev's `rm_export`)"
+    words = {re.match(r"[\w-]+", o)[0] for o in options(source)}
+    kept = not words & {"export", "hide", "default_exp"} and ("exporti" not in words or "code-fold" in words)
+    return kept and quarto_options(source).get("echo", True) and quarto_options(source).get("include", True)
+
+
 def without_code(markdown):
     "Prose and mathematics of a Markdown cell: no code blocks, code spans or comments"
     markdown = re.sub(r"^(```+|~~~+).*?^\1\s*$", "", markdown, flags=re.S | re.M)
@@ -112,10 +119,11 @@ def test_settings_agree_with_the_package():
     )
 
 
-def test_a_cell_says_once_how_it_is_folded():
+def test_a_cell_says_once_how_it_is_folded_and_folded_machinery_is_shown():
     from nbdev.processors import FilterDefaults
 
-    assert "add_fold" not in [getattr(step, "__name__", "") for step in FilterDefaults().procs()]
+    steps = [getattr(step, "__name__", "") for step in FilterDefaults().procs()]
+    assert not {"add_fold", "rm_export"} & {*steps} and steps[-1] == "hide_exported"
 
 
 def test_files_of_the_settings_exist():
@@ -484,6 +492,54 @@ def test_every_public_name_is_documented(room):
                     )
 
 
+def defined(source):
+    "Names that the statements of a cell define: functions, classes, what is assigned"
+    import ast
+
+    names = set()
+    for node in ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M)).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            names |= {target.id} if isinstance(target, ast.Name) else set()
+    return names
+
+
+def skip_what_is_rewritten(path):
+    if module_of(path) == "equilibrium":
+        pytest.skip("its page is written anew, and then shows its code")
+
+
+@pages
+def test_the_code_of_a_room_is_on_its_page(path):
+    skip_what_is_rewritten(path)
+    for _, source in cells(path, "code"):
+        if is_exported(source) and re.search(r"^(async def|def|class|@)", source, flags=re.M):
+            assert is_shown(source), f"`#| exports`, or `#| exporti` with `#| code-fold: true`:\n{source}"
+
+
+@pages
+def test_what_a_text_announces_is_shown(path):
+    "A text that ends in a colon stands before what it announces, and the page has it"
+    skip_what_is_rewritten(path)
+    sources = [(c["cell_type"], "".join(c["source"])) for c in notebook(path)["cells"]]
+    for (kind, text), (after, source) in zip(sources, [*sources[1:], ("", "")], strict=True):
+        if kind == "markdown" and re.search(r"(?<!:):\s*$", text):
+            assert after == "code" and is_shown(source), f"the site shows nothing after:\n{text[-300:]}"
+
+
+@pages
+def test_the_code_of_what_a_text_names_is_shown(path):
+    "A name in backticks that this page defines is defined where the page shows it"
+    skip_what_is_rewritten(path)
+    shown, hidden = set(), set()
+    for _, source in cells(path, "code"):
+        (shown if is_shown(source) else hidden).update(defined(source))
+    text = "\n".join(s for _, s in cells(path, "markdown"))
+    named = set(re.findall(r"(?<!`)`([A-Za-z_]\w*)(?:\([^`\n]*\))?`(?!`)", text))
+    assert not named & (hidden - shown)
+
+
 @pages
 def test_annotations_are_known_where_they_are_shown(path):
     "nbdev shows a function right after its cell; a name in its annotations that a later cell defines is an error there"
@@ -532,7 +588,7 @@ def test_cells_import_or_work(path):
         return
     for _, source in cells(path, "code"):
         words = {re.match(r"[\w-]+", o)[0] for o in options(source)}
-        if words & {"export", "exporti", "slow"}:
+        if words & {"export", "exporti", "exports", "slow"}:
             continue
         tree = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M))
         if any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree)):
