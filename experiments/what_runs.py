@@ -1,13 +1,13 @@
 """The tables of nbs/tutorials/what_runs.ipynb: every network of tests/zoo with every method of attrnb, one row each.
 
-    python experiments/what_runs.py                        # what isn't in the file yet; killed at any moment, it goes on
+    python experiments/what_runs.py                        # what isn't in the file yet; once killed, it goes on
     python experiments/what_runs.py --again refused error  # and the rows with such an outcome once more
     python experiments/what_runs.py --only timm/ --methods equilibrium --fresh
 
 Each network has a process of its own; a row that takes more than `--limit` seconds of the processor is a timeout. Needs
 timm and transformers; nothing is downloaded. A row holds:
 
-outcome       runs; refused (attrnb itself says why); error (something else was raised); timeout; wrong (NaN, other shape)
+outcome       runs; refused (attrnb itself says why); error (something else is raised); timeout; wrong (NaN, shape)
 alone         how far the second example's attribution is from the same one explained alone, as a share of the largest
 completeness  sum of the attributions minus change of the score, as a share of the sum of their sizes; paths only
 left          what wasn't left as found: parameters, modes, hooks, gradients, random numbers, inputs; empty if nothing
@@ -106,7 +106,9 @@ def state(case: Case) -> dict[str, object]:
     def seen(t: Tensor | None):
         if t is None or nn.parameter.is_lazy(t):
             return None
-        return t.detach().double().nan_to_num().sum().item() if not t.is_quantized and not t.is_complex() else t._version
+        return (
+            t.detach().double().nan_to_num().sum().item() if not t.is_quantized and not t.is_complex() else t._version
+        )
 
     modules = []
     if isinstance(case.model, nn.Module):
@@ -146,7 +148,9 @@ class Counting:
 
     def __enter__(self):
         compiled = hasattr(self.model, "_orig_mod")
-        self.hook = None if compiled or not isinstance(self.model, nn.Module) else register_module_forward_hook(self.see)
+        self.hook = (
+            None if compiled or not isinstance(self.model, nn.Module) else register_module_forward_hook(self.see)
+        )
         return self
 
     def __exit__(self, *_):
@@ -171,12 +175,11 @@ def place(error: BaseException) -> str:
     return " in ".join(f"{Path(f.filename).name}:{f.name}" for f in dict.fromkeys([frames[-1], *inside[-1:]]))
 
 
-def attribute(case: Case, method: str, inputs, target, extra, **more):
+def attribute(case: Case, method: str, inputs, extra, **more):
     make, settings = METHODS[method]
-    tool = make(Case(case.model, inputs, target, extra))
-    return tool.attribute(
+    return make(case).attribute(
         inputs if len(inputs) > 1 else inputs[0],
-        target=target,
+        target=case.target,
         additional_forward_args=extra,
         **settings,
         **more,
@@ -229,7 +232,7 @@ def measure(entry: Entry, case: Case, method: str, forward: float, limit: float)
             warnings.simplefilter("always")
             more = dict(return_convergence_delta=True) if method in COMPLETE else {}
             start = time.process_time()
-            found = attribute(case, method, case.inputs, case.target, case.extra, **more)
+            found = attribute(case, method, case.inputs, case.extra, **more)
             row.ratio = f"{(time.process_time() - start) / forward:.0f}"
             row.rows, row.with_gradient = (
                 f"{n / len(case.inputs[0]):.0f}" if count.hook else "" for n in (count.rows, count.with_gradient)
@@ -264,7 +267,7 @@ def look_at(row: Row, case: Case, method: str, found) -> str:
     one = tuple(x[1:2] for x in case.inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        alone = attribute(case, method, one, case.target, of_example(case.extra, 1))
+        alone = attribute(case, method, one, of_example(case.extra, 1))
     alone = alone if isinstance(alone, tuple) else (alone,)
     row.alone = f"{gap([a[1:2] for a in parts], alone):.1e}"
     return "runs"
@@ -341,9 +344,7 @@ def main(words=None):
     for name, entry in ENTRIES.items():
         rows = read(words.out)
         wanted = [
-            m
-            for m in words.methods
-            if words.fresh or (name, m) not in rows or rows[name, m]["outcome"] in words.again
+            m for m in words.methods if words.fresh or (name, m) not in rows or rows[name, m]["outcome"] in words.again
         ]
         if not wanted or not name.startswith(tuple(words.only)):
             continue

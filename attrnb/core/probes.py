@@ -63,6 +63,14 @@ def _tolerance(t: Tensor) -> float:
     return _TOLERANCES.get(t.dtype, 5e-2) * (1 if t.device.type == "cpu" else 10)
 
 # %% ../../nbs/core/75_probes.ipynb #82e465d0
+def _dropout_rate(operation, args: tuple, named: dict) -> float | None:
+    "The share that attention drops: PyTorch marks it as drawing also where that is zero; None for other operations"
+    for k, a in enumerate(operation._schema.arguments):
+        if a.name == "dropout_p":
+            return named.get(a.name, args[k] if k < len(args) else a.default_value)
+    return None
+
+
 class _Draws(TorchDispatchMode):
     "Notes the names of the operations that draw random numbers, in this thread"
 
@@ -71,7 +79,7 @@ class _Draws(TorchDispatchMode):
         self.names = set()
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        if torch.Tag.nondeterministic_seeded in operation.tags:
+        if torch.Tag.nondeterministic_seeded in operation.tags and _dropout_rate(operation, args, kwargs or {}) != 0:
             self.names.add(operation.name().split("::")[-1].split(".")[0].rstrip("_"))
         return operation(*args, **(kwargs or {}))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrizations, rnn
 
 from .cases import Case, Entry, numbers, stirred
@@ -44,7 +44,12 @@ class Called(nn.Module):
 
 def perceptron(features: int = 6, classes: int = 3, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(features, 16), activation(), nn.Linear(16, 16), nn.BatchNorm1d(16), activation(), nn.Linear(16, classes)
+        nn.Linear(features, 16),
+        activation(),
+        nn.Linear(16, 16),
+        nn.BatchNorm1d(16),
+        activation(),
+        nn.Linear(16, classes),
     )
 
 
@@ -218,12 +223,20 @@ def numbers_and_categories():
 def convolution_1d():
     return model_case(
         nn.Sequential(
-            nn.Conv1d(2, 8, 7, padding=3), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(2),
-            nn.Conv1d(8, 16, 5, padding=2), nn.BatchNorm1d(16), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(),
+            nn.Conv1d(2, 8, 7, padding=3),
+            nn.BatchNorm1d(8),
+            nn.ReLU(),
+            nn.MaxPool1d(2),
+            nn.Conv1d(8, 16, 5, padding=2),
+            nn.BatchNorm1d(16),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool1d(1),
+            nn.Flatten(),
             nn.Linear(16, 3),
         ),
-        2, 32,
-    )  # fmt: skip
+        2,
+        32,
+    )
 
 
 @own("signal")
@@ -276,14 +289,22 @@ def residual_signal_network():
         def __init__(self):
             super().__init__()
             self.body = nn.Sequential(
-                nn.Conv1d(8, 8, 3, padding=1), nn.BatchNorm1d(8), nn.ReLU(), nn.Conv1d(8, 8, 3, padding=1), nn.BatchNorm1d(8)
+                nn.Conv1d(8, 8, 3, padding=1),
+                nn.BatchNorm1d(8),
+                nn.ReLU(),
+                nn.Conv1d(8, 8, 3, padding=1),
+                nn.BatchNorm1d(8),
             )
 
         def forward(self, x):
             return F.relu(x + self.body(x))
 
     return model_case(
-        nn.Sequential(nn.Conv1d(1, 8, 5, 2, 2), Block(), Block(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)), 1, 32
+        nn.Sequential(
+            nn.Conv1d(1, 8, 5, 2, 2), Block(), Block(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)
+        ),
+        1,
+        32,
     )
 
 
@@ -292,11 +313,18 @@ def signal_autoencoder():
     "The middle of what comes back, through strided and transposed convolutions"
     return model_case(
         nn.Sequential(
-            nn.Conv1d(1, 8, 4, 2, 1), nn.ReLU(), nn.Conv1d(8, 8, 4, 2, 1), nn.ReLU(),
-            nn.ConvTranspose1d(8, 8, 4, 2, 1), nn.ReLU(), nn.ConvTranspose1d(8, 1, 4, 2, 1),
+            nn.Conv1d(1, 8, 4, 2, 1),
+            nn.ReLU(),
+            nn.Conv1d(8, 8, 4, 2, 1),
+            nn.ReLU(),
+            nn.ConvTranspose1d(8, 8, 4, 2, 1),
+            nn.ReLU(),
+            nn.ConvTranspose1d(8, 1, 4, 2, 1),
         ),
-        1, 24, target=(0, 12),
-    )  # fmt: skip
+        1,
+        24,
+        target=(0, 12),
+    )
 
 
 def last_state(kind: type[nn.RNNBase], **given) -> Case:
@@ -304,9 +332,7 @@ def last_state(kind: type[nn.RNNBase], **given) -> Case:
         return parts["head"](parts["recurrent"](x)[0][:, -1])
 
     width = 16 if given.get("bidirectional") else 8
-    return model_case(
-        Called(forward, recurrent=kind(3, 8, batch_first=True, **given), head=nn.Linear(width, 3)), 9, 3
-    )
+    return model_case(Called(forward, recurrent=kind(3, 8, batch_first=True, **given), head=nn.Linear(width, 3)), 9, 3)
 
 
 OWN |= {
@@ -321,9 +347,14 @@ OWN |= {
 @own("sequence")
 def lstm_last_hidden_state():
     return model_case(
-        Called(lambda m, x: m["head"](m["recurrent"](x)[1][0][-1]), recurrent=nn.LSTM(3, 8, batch_first=True), head=nn.Linear(8, 3)),
-        9, 3,
-    )  # fmt: skip
+        Called(
+            lambda m, x: m["head"](m["recurrent"](x)[1][0][-1]),
+            recurrent=nn.LSTM(3, 8, batch_first=True),
+            head=nn.Linear(8, 3),
+        ),
+        9,
+        3,
+    )
 
 
 @own("sequence")
@@ -373,18 +404,27 @@ def lstm_with_attention():
 def lstm_time_first():
     "The model wants (time, batch, channels): turned inside the forward function"
     return model_case(
-        Called(lambda m, x: m["head"](m["recurrent"](x.transpose(0, 1))[0][-1]), recurrent=nn.LSTM(3, 8), head=nn.Linear(8, 3)),
-        9, 3,
-    )  # fmt: skip
+        Called(
+            lambda m, x: m["head"](m["recurrent"](x.transpose(0, 1))[0][-1]),
+            recurrent=nn.LSTM(3, 8),
+            head=nn.Linear(8, 3),
+        ),
+        9,
+        3,
+    )
 
 
 @own("sequence")
 def every_step():
     "One question per step of a sequence: the fourth step is asked about"
     return model_case(
-        Called(lambda m, x: m["head"](m["recurrent"](x)[0]), recurrent=nn.GRU(3, 8, batch_first=True), head=nn.Linear(8, 3)),
-        9, 3, target=(4, 1),
-    )  # fmt: skip
+        Called(
+            lambda m, x: m["head"](m["recurrent"](x)[0]), recurrent=nn.GRU(3, 8, batch_first=True), head=nn.Linear(8, 3)
+        ),
+        9,
+        3,
+        target=(4, 1),
+    )
 
 
 @own("sequence")
@@ -436,7 +476,9 @@ def state_space():
             rate, value = F.softplus(self.rate(x)), self.first(x)
             state = 0
             for t in range(x.shape[1]):
-                state = torch.exp(-rate[:, t]) * (state if t else torch.zeros_like(value[:, 0])) + rate[:, t] * value[:, t]
+                state = (
+                    torch.exp(-rate[:, t]) * (state if t else torch.zeros_like(value[:, 0])) + rate[:, t] * value[:, t]
+                )
             return self.head(state)
 
     return model_case(Space(), 9, 3)
@@ -472,7 +514,12 @@ def mean_of_embeddings():
 
     mask = torch.ones(2, 9)
     mask[1, 6:] = 0
-    return Case(stirred(Bag(), numbers(8, 9, 8, seed=1), torch.ones(8, 9)), (numbers(2, 9, 8),), 1, keywords(mask=per_example(mask)))
+    return Case(
+        stirred(Bag(), numbers(8, 9, 8, seed=1), torch.ones(8, 9)),
+        (numbers(2, 9, 8),),
+        1,
+        keywords(mask=per_example(mask)),
+    )
 
 
 # sets and graphs
@@ -487,7 +534,9 @@ def deep_set():
 @own("set")
 def point_net():
     parts = dict(
-        each=nn.Sequential(nn.Conv1d(3, 16, 1), nn.BatchNorm1d(16), nn.ReLU(), nn.Conv1d(16, 16, 1), nn.BatchNorm1d(16)),
+        each=nn.Sequential(
+            nn.Conv1d(3, 16, 1), nn.BatchNorm1d(16), nn.ReLU(), nn.Conv1d(16, 16, 1), nn.BatchNorm1d(16)
+        ),
         turn=nn.Sequential(nn.Conv1d(3, 8, 1), nn.ReLU(), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(8, 9)),
         head=perceptron(16),
     )
@@ -564,7 +613,12 @@ def graph_attention():
     class Network(Normalised):
         def __init__(self):
             super().__init__()
-            self.first, self.left, self.right, self.head = nn.Linear(4, 8), nn.Linear(8, 1), nn.Linear(8, 1), nn.Linear(8, 3)
+            self.first, self.left, self.right, self.head = (
+                nn.Linear(4, 8),
+                nn.Linear(8, 1),
+                nn.Linear(8, 1),
+                nn.Linear(8, 3),
+            )
 
         def forward(self, x):
             x = self.first(x)
@@ -638,9 +692,7 @@ def u_net_pixel():
 @own("picture")
 def u_net_region():
     "The mean of a class over a region of the map"
-    return model_case(
-        Called(lambda m, x: m["net"](x)[:, :, 4:9, 3:8].mean((2, 3)), net=UNet()), 1, 16, 16, target=2
-    )
+    return model_case(Called(lambda m, x: m["net"](x)[:, :, 4:9, 3:8].mean((2, 3)), net=UNet()), 1, 16, 16, target=2)
 
 
 @own("picture")
@@ -652,9 +704,16 @@ def picture_autoencoder():
 
 def small_convolutional(last: nn.Module | None = None, channels: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1),
-        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), last or nn.Linear(16, 3),
-    )  # fmt: skip
+        nn.Conv2d(channels, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        last or nn.Linear(16, 3),
+    )
 
 
 @own("picture")
@@ -666,11 +725,21 @@ def small_convolutional_network():
 def le_net():
     return model_case(
         nn.Sequential(
-            nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
-            nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 3),
+            nn.Conv2d(1, 6, 5, padding=2),
+            nn.Tanh(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            nn.Tanh(),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64, 32),
+            nn.Tanh(),
+            nn.Linear(32, 3),
         ),
-        1, 16, 16,
-    )  # fmt: skip
+        1,
+        16,
+        16,
+    )
 
 
 @own("picture")
@@ -767,11 +836,21 @@ def spatial_transformer():
 def convolution_3d():
     return model_case(
         nn.Sequential(
-            nn.Conv3d(1, 8, 3, padding=1), nn.BatchNorm3d(8), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(8, 16, 3, padding=1),
-            nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(16, 3),
+            nn.Conv3d(1, 8, 3, padding=1),
+            nn.BatchNorm3d(8),
+            nn.ReLU(),
+            nn.MaxPool3d(2),
+            nn.Conv3d(8, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool3d(1),
+            nn.Flatten(),
+            nn.Linear(16, 3),
         ),
-        1, 8, 8, 8,
-    )  # fmt: skip
+        1,
+        8,
+        8,
+        8,
+    )
 
 
 @own("volume")
@@ -784,17 +863,29 @@ def u_net_voxel():
 def dilated_groups_3d():
     return model_case(
         nn.Sequential(
-            nn.Conv3d(2, 8, 3, dilation=2, padding=2, groups=2), nn.GroupNorm(4, 8), nn.LeakyReLU(), nn.AvgPool3d(2),
-            nn.Conv3d(8, 8, (1, 3, 3)), nn.Hardswish(), nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(8, 3),
+            nn.Conv3d(2, 8, 3, dilation=2, padding=2, groups=2),
+            nn.GroupNorm(4, 8),
+            nn.LeakyReLU(),
+            nn.AvgPool3d(2),
+            nn.Conv3d(8, 8, (1, 3, 3)),
+            nn.Hardswish(),
+            nn.AdaptiveMaxPool3d(1),
+            nn.Flatten(),
+            nn.Linear(8, 3),
         ),
-        2, 8, 8, 8,
-    )  # fmt: skip
+        2,
+        8,
+        8,
+        8,
+    )
 
 
 @own("volume")
 def film_by_lstm():
     "Each frame by a convolutional network, the frames by an LSTM"
-    parts = dict(frame=small_convolutional(nn.Linear(16, 6), 1), recurrent=nn.LSTM(6, 8, batch_first=True), head=nn.Linear(8, 3))
+    parts = dict(
+        frame=small_convolutional(nn.Linear(16, 6), 1), recurrent=nn.LSTM(6, 8, batch_first=True), head=nn.Linear(8, 3)
+    )
 
     def forward(m, x):
         frames = m["frame"](x.flatten(0, 1)).unflatten(0, x.shape[:2])
@@ -808,7 +899,9 @@ def film_by_lstm():
 
 @own("wrapper")
 def data_parallel():
-    return Case(nn.DataParallel(stirred(small_convolutional(), numbers(8, 3, 16, 16, seed=1))), (numbers(2, 3, 16, 16),))
+    return Case(
+        nn.DataParallel(stirred(small_convolutional(), numbers(8, 3, 16, 16, seed=1))), (numbers(2, 3, 16, 16),)
+    )
 
 
 @own("wrapper")
@@ -832,7 +925,10 @@ def traced_by_jit():
 def exported():
     model = stirred(perceptron(), numbers(8, 6, seed=1))
     rows = torch.export.Dim("rows", min=1, max=4096)
-    return Case(torch.export.export(model, (numbers(4, 6),), dynamic_shapes=[{0: rows}]).module(check_guards=False), (numbers(2, 6),))
+    return Case(
+        torch.export.export(model, (numbers(4, 6),), dynamic_shapes=[{0: rows}]).module(check_guards=False),
+        (numbers(2, 6),),
+    )
 
 
 @own("wrapper")

@@ -81,9 +81,7 @@ def torchvision_detection(name: str) -> Case:
     given = dict(detections_per_img=5) if name.startswith(("ssd", "retina", "fcos")) else dict(box_detections_per_img=5)
     score = {"ssd": "score_thresh", "ret": "score_thresh", "fco": "score_thresh"}.get(name[:3], "box_score_thresh")
     size = {} if name.startswith("ssd") else dict(min_size=64, max_size=64)
-    model = models.get_model(
-        name, weights=None, weights_backbone=None, num_classes=4, **given, **size, **{score: 0.0}
-    )
+    model = models.get_model(name, weights=None, weights_backbone=None, num_classes=4, **given, **size, **{score: 0.0})
     return Case(stirred(Detections(model)), (numbers(2, 3, 64, 64).sigmoid(),), None)
 
 
@@ -128,7 +126,12 @@ IMAGES = {
     ),
     "ijepa": dict(image_size=16, patch_size=4, hidden_size=16, num_hidden_layers=2, num_attention_heads=2),
     "hiera": dict(
-        image_size=[64, 64], embed_dim=8, depths=[1, 1, 1], num_heads=[1, 2, 2], num_query_pool=2, masked_unit_size=[4, 4]
+        image_size=[64, 64],
+        embed_dim=8,
+        depths=[1, 1, 1],
+        num_heads=[1, 2, 2],
+        num_query_pool=2,
+        masked_unit_size=[4, 4],
     ),
     "swin": dict(image_size=32, patch_size=2, embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4),
     "swinv2": dict(image_size=32, patch_size=2, embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4),
@@ -157,7 +160,15 @@ IMAGES = {
     "textnet": {},
 }
 SIDE = {"swin": 32, "swinv2": 32, "donut-swin": 32, "vit": 16, "deit": 16, "vit_msn": 16, "beit": 16, "ijepa": 16}
-SIDE |= {"data2vec-vision": 16, "dinov2": 16, "dinov2_with_registers": 16, "levit": 64, "cvt": 64, "hiera": 64, "mobilevitv2": 64}
+SIDE |= {
+    "data2vec-vision": 16,
+    "dinov2": 16,
+    "dinov2_with_registers": 16,
+    "levit": 64,
+    "cvt": 64,
+    "hiera": 64,
+    "mobilevitv2": 64,
+}
 
 
 def hugging_face_picture(kind: str) -> Case:
@@ -219,7 +230,9 @@ def hugging_face_film(kind: str) -> Case:
     import transformers
 
     small = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_labels=4)
-    size = dict(timesformer=dict(patch_size=8), videomae=dict(tubelet_size=2, patch_size=8), vivit=dict(tubelet_size=[2, 8, 8]))
+    size = dict(
+        timesformer=dict(patch_size=8), videomae=dict(tubelet_size=2, patch_size=8), vivit=dict(tubelet_size=[2, 8, 8])
+    )
     config = transformers.AutoConfig.for_model(kind, image_size=16, num_frames=4, **size[kind], **small)
     model = Logits(transformers.AutoModelForVideoClassification.from_config(config))
     return Case(stirred(model), (numbers(2, 4, 3, 16, 16),), 1)
@@ -240,7 +253,12 @@ def entries() -> Iterator[Entry]:
         (
             "detection",
             torchvision_detection,
-            ["fasterrcnn_mobilenet_v3_large_320_fpn", "fcos_resnet50_fpn", "retinanet_resnet50_fpn", "ssdlite320_mobilenet_v3_large"],
+            [
+                "fasterrcnn_mobilenet_v3_large_320_fpn",
+                "fcos_resnet50_fpn",
+                "retinanet_resnet50_fpn",
+                "ssdlite320_mobilenet_v3_large",
+            ],
         ),
         ("films", torchvision_film, [n for n in models.list_models(models.video) if n != "s3d"]),
     ]
@@ -253,7 +271,10 @@ def entries() -> Iterator[Entry]:
         yield Entry(f"transformers/{kind}", "transformers", "pictures", functools.partial(hugging_face_picture, kind))
     for kind in ("segformer", "mobilenet_v2", "mobilevit", "mobilevitv2"):
         yield Entry(
-            f"transformers/{kind}-segmentation", "transformers", "segmentation", functools.partial(hugging_face_segmentation, kind)
+            f"transformers/{kind}-segmentation",
+            "transformers",
+            "segmentation",
+            functools.partial(hugging_face_segmentation, kind),
         )
     for kind in ("timesformer", "videomae", "vivit"):
         yield Entry(f"transformers/{kind}", "transformers", "films", functools.partial(hugging_face_film, kind))

@@ -22,9 +22,17 @@ COMMON = dict(
 GPT = dict(vocab_size=40, n_embd=WIDTH, n_layer=2, n_head=2, n_positions=32, bos_token_id=1, eos_token_id=2)
 T5 = dict(vocab_size=40, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=2, num_labels=3)
 BART = dict(
-    vocab_size=40, d_model=WIDTH, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
-    encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=32, num_labels=3,
-)  # fmt: skip
+    vocab_size=40,
+    d_model=WIDTH,
+    encoder_layers=2,
+    decoder_layers=2,
+    encoder_attention_heads=2,
+    decoder_attention_heads=2,
+    encoder_ffn_dim=32,
+    decoder_ffn_dim=32,
+    max_position_embeddings=32,
+    num_labels=3,
+)
 GROUPED = COMMON | dict(num_key_value_heads=1)
 MIXED = GROUPED | dict(num_local_experts=4, num_experts_per_tok=2)
 
@@ -44,31 +52,55 @@ CLASSIFIERS: dict[str, dict] = {
     "xlnet": dict(vocab_size=40, d_model=WIDTH, n_layer=2, n_head=2, d_inner=32, num_labels=3),
     "convbert": COMMON | dict(embedding_size=WIDTH, conv_kernel_size=3, head_ratio=1),
     "funnel": dict(
-        vocab_size=40, d_model=WIDTH, n_head=2, d_head=8, d_inner=32, block_sizes=[1, 1], num_decoder_layers=1, num_labels=3
+        vocab_size=40,
+        d_model=WIDTH,
+        n_head=2,
+        d_head=8,
+        d_inner=32,
+        block_sizes=[1, 1],
+        num_decoder_layers=1,
+        num_labels=3,
     ),
     "ernie": COMMON,
     "esm": COMMON | dict(mask_token_id=3, position_embedding_type="rotary"),
     "fnet": COMMON,
-    "mobilebert": COMMON | dict(embedding_size=WIDTH, true_hidden_size=16, intra_bottleneck_size=16, num_feedforward_networks=1),
+    "mobilebert": COMMON
+    | dict(embedding_size=WIDTH, true_hidden_size=16, intra_bottleneck_size=16, num_feedforward_networks=1),
     "modernbert": COMMON | dict(cls_token_id=1, sep_token_id=2, bos_token_id=1, eos_token_id=2),
     "nystromformer": COMMON | dict(segment_means_seq_len=8, num_landmarks=8),
     "rembert": COMMON | dict(input_embedding_size=WIDTH),
     "roformer": COMMON | dict(embedding_size=WIDTH),
-    "squeezebert": COMMON | dict(embedding_size=WIDTH, q_groups=1, k_groups=1, v_groups=1, post_attention_groups=1, intermediate_groups=1, output_groups=1),
+    "squeezebert": COMMON
+    | dict(
+        embedding_size=WIDTH,
+        q_groups=1,
+        k_groups=1,
+        v_groups=1,
+        post_attention_groups=1,
+        intermediate_groups=1,
+        output_groups=1,
+    ),
     "megatron-bert": COMMON,
     "ibert": COMMON,
-    "xlm": dict(vocab_size=40, n_words=40, emb_dim=WIDTH, n_layers=2, n_heads=2, max_position_embeddings=32, num_labels=3),
+    "xlm": dict(
+        vocab_size=40, n_words=40, emb_dim=WIDTH, n_layers=2, n_heads=2, max_position_embeddings=32, num_labels=3
+    ),
     "big_bird": COMMON | dict(attention_type="original_full"),
     "bart": BART,
     "t5": T5,
     "umt5": T5,
-}  # fmt: skip
+}
 
 DECODERS: dict[str, dict] = {
     "gpt2": GPT,
     "gpt_neo": dict(
-        vocab_size=40, hidden_size=WIDTH, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]],
-        max_position_embeddings=32, window_size=4,
+        vocab_size=40,
+        hidden_size=WIDTH,
+        num_layers=2,
+        num_heads=2,
+        attention_types=[[["global", "local"], 1]],
+        max_position_embeddings=32,
+        window_size=4,
     ),
     "gpt_neox": COMMON,
     "gptj": GPT | dict(rotary_dim=4),
@@ -80,7 +112,8 @@ DECODERS: dict[str, dict] = {
     "mixtral": MIXED,
     "qwen2": GROUPED,
     "qwen3": GROUPED | dict(head_dim=8),
-    "qwen2_moe": GROUPED | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, shared_expert_intermediate_size=16),
+    "qwen2_moe": GROUPED
+    | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, shared_expert_intermediate_size=16),
     "gemma": GROUPED | dict(head_dim=8),
     "gemma2": GROUPED | dict(head_dim=8),
     "phi": COMMON,
@@ -90,16 +123,27 @@ DECODERS: dict[str, dict] = {
     "starcoder2": GROUPED,
     "mpt": dict(vocab_size=40, d_model=WIDTH, n_layers=2, n_heads=2, max_seq_len=32),
     "mamba": dict(vocab_size=40, hidden_size=WIDTH, num_hidden_layers=2, state_size=4),
-    "mamba2": dict(vocab_size=40, hidden_size=WIDTH, num_hidden_layers=2, state_size=4, head_dim=8, num_heads=4, n_groups=1, chunk_size=4),
+    "mamba2": dict(
+        vocab_size=40,
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        state_size=4,
+        head_dim=8,
+        num_heads=4,
+        n_groups=1,
+        chunk_size=4,
+    ),
     "rwkv": dict(vocab_size=40, hidden_size=WIDTH, num_hidden_layers=2),
-}  # fmt: skip
+}
 SOUNDS = {
     "wav2vec2": {},
     "hubert": {},
     "wavlm": {},
     "sew": dict(squeeze_factor=2),
-    "audio-spectrogram-transformer": dict(patch_size=4, max_length=16, num_mel_bins=16, frequency_stride=4, time_stride=4),
-}  # fmt: skip
+    "audio-spectrogram-transformer": dict(
+        patch_size=4, max_length=16, num_mel_bins=16, frequency_stride=4, time_stride=4
+    ),
+}
 
 
 class ByEmbeddings(nn.Module):
@@ -152,14 +196,17 @@ def encoder(kind: str) -> Case:
     import transformers
 
     given = configured(kind, CLASSIFIERS[kind])
-    model = stirred({"t5": transformers.T5ForTokenClassification, "umt5": transformers.UMT5ForTokenClassification}[kind](given))
+    model = stirred(
+        {"t5": transformers.T5ForTokenClassification, "umt5": transformers.UMT5ForTokenClassification}[kind](given)
+    )
     return Case(ByEmbeddings(model), (embedded(model),), (TOKENS - 1, 1))
 
 
 def encoder_decoder(kind: str) -> Case:
     "The first words of an answer are fixed; which word of the question calls the next?"
     import transformers
-    from attrnb.core import keywords, shared
+
+    from attrnb.core import keywords
 
     settings = BART if kind in ("bart", "mbart", "pegasus") else T5
     model = stirred(transformers.AutoModelForSeq2SeqLM.from_config(configured(kind, settings)))
@@ -177,6 +224,7 @@ def decoder(kind: str) -> Case:
 def masked_text() -> Case:
     "With padding, which an attention mask tells"
     import transformers
+
     from attrnb.core import keywords, per_example
 
     model = stirred(transformers.BertForSequenceClassification(configured("bert", COMMON)))
@@ -209,9 +257,14 @@ def sound(kind: str) -> Case:
     small = dict(hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, num_labels=3)
     if kind != "audio-spectrogram-transformer":
         small |= dict(
-            conv_dim=(8, 8, 8), conv_stride=(5, 4, 2), conv_kernel=(10, 4, 4), num_conv_pos_embeddings=4,
-            num_conv_pos_embedding_groups=2, classifier_proj_size=8, num_feat_extract_layers=3,
-        )  # fmt: skip
+            conv_dim=(8, 8, 8),
+            conv_stride=(5, 4, 2),
+            conv_kernel=(10, 4, 4),
+            num_conv_pos_embeddings=4,
+            num_conv_pos_embedding_groups=2,
+            classifier_proj_size=8,
+            num_feat_extract_layers=3,
+        )
     config = configured(kind, small | SOUNDS[kind])
     model = stirred(transformers.AutoModelForAudioClassification.from_config(config))
     shape = (2, 16, 16) if kind == "audio-spectrogram-transformer" else (2, 400)
@@ -231,7 +284,10 @@ def series(kind: str) -> Case:
     import transformers
 
     small = dict(num_input_channels=2, context_length=16, patch_length=4, patch_stride=4, d_model=WIDTH, num_targets=3)
-    small |= dict(patchtst=dict(num_hidden_layers=2, num_attention_heads=2, ffn_dim=32, use_cls_token=True), patchtsmixer=dict(num_layers=2))[kind]
+    small |= dict(
+        patchtst=dict(num_hidden_layers=2, num_attention_heads=2, ffn_dim=32, use_cls_token=True),
+        patchtsmixer=dict(num_layers=2),
+    )[kind]
     config = configured(kind, small)
     model, name = {
         "patchtst": (transformers.PatchTSTForClassification, "prediction_logits"),
