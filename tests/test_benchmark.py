@@ -1853,6 +1853,25 @@ def test_a_measure_of_ones_own_is_given_the_case():
     assert seen[0].forward(seen[0].inputs).sum(1).allclose(torch.ones(3)) and len(set(seen[0].seeds)) == 3
 
 
+def test_what_goes_by_a_name_of_ones_own_is_compared_by_its_code(monkeypatch):
+    from attrnb.methods import METHODS
+
+    def file(power):
+        monkeypatch.setitem(MEASURES, "mine", Measure(lambda case: case.attributions.flatten(1).mean(1) ** power))
+        monkeypatch.setitem(METHODS, "my_own", Method(lambda model, inputs, target: inputs**power, "my_own"))
+
+    def again(methods, measures):
+        return small("+".join(methods + measures), methods=methods, measures=measures)
+
+    for methods, measures in ((["my_own"], ["insertion"]), (["saliency"], ["mine"])):
+        file(1)
+        first = again(methods, measures)
+        assert first.missing == 0 and values_of(again(methods, measures)) == values_of(first)
+        file(2)
+        with pytest.raises(ValueError, match="power: 1 there, 2 now"):
+            again(methods, measures)
+
+
 def test_a_method_that_draws_is_called_with_one_example():
     rows = []
 

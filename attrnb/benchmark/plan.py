@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from .data import PhotographFolder, _fingerprint, _item, _names, _Shapes
+from .data import _fingerprint, _item, _names, _Shapes
 from .folder import _refuse_strangers
 from .identity import _code_of, _plain, _weights
 from .team import Team
@@ -30,10 +30,11 @@ from ..core import SCORES, ClassScore, read_path, real_number, true_or_false, wh
 from ..measures import DEFAULT_MEASURES, MEASURES, Measure
 from ..methods import Method
 from ..methods.apply import read_class, read_targets
+from ..methods.method import _origin
 from ..methods.registry import METHODS, _is_pair, _of_label, parse_names, read_methods
 from ..methods.scored import whole_seed
 from ..methods.settings import _did_you_mean, refuse_unknown, settings_of
-from ..photographs import LoadedModel, load_model
+from ..photographs import LoadedModel, PhotographFolder, load_model
 from ..samples import ShapeImages, shape_images
 
 # %% ../../nbs/benchmark/60_plan.ipynb #b95b2003
@@ -303,8 +304,9 @@ def _entries(given: object, unseen: list[str]) -> dict[str, tuple[object, dict, 
     for label, value in given.items():
         value = _of_label(label, value, "measure")
         value, settings = (value[0], dict(value[1])) if _is_pair(value) else (value, {})
-        described = value if isinstance(value, str) else _plain(value, unseen, f"measures.{label}")
         measure = entry_named(value, MEASURES, "measure") if isinstance(value, str) else value
+        known = isinstance(value, str) and _origin(getattr(measure, "compute", measure)) == "attrnb"
+        described = value if known else _plain(measure, unseen, f"measures.{label}")
         measures[label] = (measure, settings, described)
     if not measures:
         raise ValueError(f"no measure was given; choose from {', '.join(MEASURES)}")
@@ -383,7 +385,7 @@ def _versions() -> dict[str, str]:
 
 def _described(plan: Plan, label: str, method: Method) -> dict:
     "A method as the manifest holds it"
-    known = method.name in METHODS and METHODS[method.name].what is method.what
+    known = method.group != "other" and method.name in METHODS and METHODS[method.name].what is method.what
     what = method.name if known else _plain(method.what, plan.unseen, f"methods.{label}")
     settings = _plain(method.settings, plan.unseen, f"methods.{label}")
     return {"method": what, "settings": settings, "kind": method.group}
