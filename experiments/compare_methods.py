@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from attrnb.benchmark import BenchmarkRun, benchmark
+from attrnb.photographs import load_model
 from attrnb.plots import mean_interval
-from attrnb.samples import load_model
 
 HERE = Path(__file__).resolve().parents[1] / "nbs" / "tutorials"
 METHODS = {

@@ -18,7 +18,7 @@ from torch.fx.experimental.optimization import fuse
 from attrnb.core import ClassScore, CountingForward
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, PublishedGeodesicIG
 from attrnb.paths import PathIntegratedGradients, no_cancellation_gap
-from attrnb.samples import load_image, load_model
+from attrnb.photographs import load_image, load_model
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "geodesic_photographs.csv"
 MEASURES = [

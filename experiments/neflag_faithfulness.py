@@ -29,7 +29,8 @@ from attrnb.core import ClassScore, CountingForward, gradients
 from attrnb.measures import faithfulness_curves
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
-from attrnb.samples import load_image, load_model, shape_images
+from attrnb.photographs import load_image, load_model
+from attrnb.samples import shape_images
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "neflag_faithfulness.csv"
 FIELDS = [

@@ -66,7 +66,7 @@ def _read_scene(
     image, model, weights, mean, std, device: "torch.device", images: int, seed: int, target: str | None, score: str
 ) -> _Scene:
     "The model, the pixels and the classes to explain; says what the model predicts"
-    from attrnb.benchmark import visible_text
+    from attrnb.core.messages import visible_text
     from attrnb.photographs import find_class, load_image, load_model
     from attrnb.samples import shape_images
 
@@ -114,9 +114,8 @@ def _row(label: str, method: "Method", scene: _Scene, score: str, **how) -> "tup
     "The attributions of one method, and its row of the table"
     import torch
 
-    from attrnb.benchmark import MEASURES, Case
     from attrnb.core import ClassScore
-    from attrnb.measures import energy_inside
+    from attrnb.measures import MEASURES, Case, energy_inside
     from attrnb.methods import attribute
 
     start, count = time.perf_counter(), len(scene.pixels)

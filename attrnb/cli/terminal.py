@@ -49,7 +49,7 @@ def _say(text: str) -> None:
 
 def _visible(text: object) -> str:
     "A text without control characters, which would reach the terminal"
-    from attrnb.benchmark import visible_text
+    from attrnb.core.messages import visible_text
 
     return visible_text(str(text))
 
