@@ -157,7 +157,7 @@ def test_wrong_inputs(method, inputs, error, words):
     "forward, error, words",
     [
         (lambda x: mlp()(x).sum(), ValueError, "one number for the whole batch"),
-        (lambda x: [mlp()(x)], TypeError, "list"),
+        (lambda x: [mlp()(x), x], TypeError, "list"),
         (lambda x: mlp()(x.detach()).detach(), ValueError, "differentiable"),
         (lambda x: mlp()(x)[:1], ValueError, "one row per example"),
         (lambda x: mlp()(x) * float("nan"), ValueError, "NaN or infinity"),
@@ -904,7 +904,7 @@ def test_a_class_score_is_a_module_that_can_be_kept():
     assert_close(pickle.loads(pickle.dumps(score))(numbers(2, 6)), score(numbers(2, 6)))
     assert repr(copy.deepcopy(score)) == "ClassScore(Sequential, of='probability')"
     with pytest.raises(TypeError, match="returned dict; it must return one tensor"):
-        ClassScore(lambda x: {"logits": x}, "probability")(numbers(2, 6))
+        ClassScore(lambda x: {"logits": x.tolist()}, "probability")(numbers(2, 6))
 
 
 # Words

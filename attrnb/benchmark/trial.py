@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .data import _finite, _item, _NotAnImage
 from .identity import _SCALARS
 from .plan import Plan
-from ..core import ClassScore, class_scores, leave_as_found, one_line, visible_text
+from ..core import ClassScore, class_scores, leave_as_found, logits_of, one_line, visible_text
 from ..measures import MEASURES, Case
 from ..methods import METHODS, Method, attribute, module_named
 
@@ -33,11 +33,10 @@ def model_outputs(
     "Outputs (rows, classes), without gradients. Raises ValueError for outputs that aren't one row per image."
     with leave_as_found(model, warn=False), torch.no_grad():
         outputs = model(images)
-    if not isinstance(outputs, Tensor):
-        raise _NotLogits(
-            f"the model returned {type(outputs).__name__}; the benchmark needs a tensor of logits (images, classes):"
-            " wrap the model in a function that picks it"
-        )
+    try:
+        outputs = logits_of(outputs)
+    except TypeError as error:
+        raise _NotLogits(f"the benchmark needs logits (images, classes): {error}") from None
     if outputs.ndim != 2 or len(outputs) != len(images) or not outputs.shape[1]:
         raise _NotLogits(
             f"the model returned shape {tuple(outputs.shape)} for {len(images)} image(s); the benchmark needs logits"

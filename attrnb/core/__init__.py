@@ -5,10 +5,12 @@ from attrnb.core.messages import *
 from attrnb.core.checks import *
 from attrnb.core.features import *
 from attrnb.core.randomness import *
+from attrnb.core.outputs import *
 from attrnb.core.scores import *
 from attrnb.core.targets import *
 from attrnb.core.model_state import *
 from attrnb.core.probes import *
+from attrnb.core.lost_gradient import *
 from attrnb.core.arguments import *
 from attrnb.core.target_score import *
 from attrnb.core.attribution import *

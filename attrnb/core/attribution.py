@@ -58,7 +58,8 @@ class FeatureAttribution(GradientAttribution):
 
     def __init__(
         self,
-        # a module, a ClassScore or any callable returning one row of scores per example
+        # a module, a ClassScore or any callable returning one row of scores per example, or what logits_of reads as
+        # that
         forward_func: Callable,
     ):
         "Raises TypeError if `forward_func` can't be called."

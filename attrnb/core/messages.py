@@ -67,6 +67,19 @@ def warn_user(
         level += 1
     warnings.warn(message, category, stacklevel=level + 2)
 
+
+def _caller() -> str:
+    "The outermost function of attrnb on the stack, as a user calls it"
+    frame, caller = sys._getframe(1), "attrnb"
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_INSIDE[0]):
+            owner = frame.f_locals.get("self")
+            name = frame.f_code.co_name
+            if not name.startswith(("_", "<")):
+                caller = f"{type(owner).__name__}.{name}" if owner is not None else name
+        frame = frame.f_back
+    return caller
+
 # %% ../../nbs/core/10_messages.ipynb #7ad41b02
 def renamed(
     **new_names: str,  # old name = "new name" of a keyword of the decorated function

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from .arguments import _arguments, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite, whole_number
-from .messages import _INSIDE, warn_user
+from .lost_gradient import lost_gradient
+from .messages import _caller, warn_user
 from .model_state import _compiled, leave_as_found
+from .outputs import logits_of
 from .probes import _differs, _Draws, _middle_row, _tolerance, judge_row, probe_is_on
 from .targets import TargetType, _columns, _normalise_target, _pick, _rows_of, _select
 
@@ -46,19 +48,6 @@ def chunk_slices(
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
 # %% ../../nbs/core/90_target_score.ipynb #484207f0
-def _caller() -> str:
-    "The outermost function of attrnb on the stack, as a user calls it"
-    frame, caller = sys._getframe(1), "attrnb"
-    while frame is not None:
-        if frame.f_globals is globals() or frame.f_code.co_filename.startswith(_INSIDE[0]):
-            owner = frame.f_locals.get("self")
-            name = frame.f_code.co_name
-            if not name.startswith(("_", "<")):
-                caller = f"{type(owner).__name__}.{name}" if owner is not None else name
-        frame = frame.f_back
-    return caller
-
-
 def _run(forward: Callable, points: tuple[Tensor, ...], args: list, named: dict) -> object:
     "The forward function's output; an error inside it is passed on with a note that says who called it with what"
     try:
@@ -94,7 +83,8 @@ class TargetScore:
 
     def __init__(
         self,
-        forward: Callable,  # takes tensors (rows, ...) and the further arguments
+        # takes tensors (rows, ...) and the further arguments; returns scores, or what logits_of reads as such
+        forward: Callable,
         inputs: tuple[Tensor, ...],  # checked inputs, for number of examples, device and size
         target: TargetType = None,  # see select_target
         # one argument or a tuple; may be marked by `shared`, `per_example` and `keywords`
@@ -188,12 +178,11 @@ def _alone(self: TargetScore, parts: list, rows: int = 1) -> Tensor | None:
     placed, named = _arguments(self.args, first, parts)
     try:
         with torch.no_grad():
-            output = self.forward(
-                *(x[:1].detach().expand(rows, *x.shape[1:]).clone() for x in self.inputs), *placed, **named
-            )
+            points = (x[:1].detach().expand(rows, *x.shape[1:]).clone() for x in self.inputs)
+            output = logits_of(self.forward(*points, *placed, **named))
     except Exception:
         return None
-    fits = isinstance(output, Tensor) and (rows == 1 if output.ndim == 0 else output.shape[0] == rows)
+    fits = rows == 1 if output.ndim == 0 else output.shape[0] == rows
     return output.reshape(rows, -1) if fits and output.is_floating_point() else None
 
 
@@ -318,13 +307,14 @@ def __call__(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) ->
     self._writes = bool(self._writes) or any(c._version for c in copies)
     return scores
 
+# %% ../../nbs/core/90_target_score.ipynb #8feb000
+@patch
+def _no_path(self: TargetScore) -> str:
+    "Why the inputs have no gradient, and where it ended"
+    first = torch.zeros(1, dtype=torch.long, device=self.inputs[0].device)
+    return lost_gradient(self.forward, lambda points: self._score(points, first), tuple(x[:1] for x in self.inputs))
+
 # %% ../../nbs/core/90_target_score.ipynb #8febb1f2
-_NO_PATH = (
-    "the score doesn't depend on the inputs through differentiable operations (a detach, an argmax, torch.no_grad or a"
-    " quantised layer inside the forward function? an argument that it doesn't use?)"
-)
-
-
 @patch
 def check_dependence(
     self: TargetScore,
@@ -333,7 +323,7 @@ def check_dependence(
     """Raise ValueError when no input has a gradient, warn (UserWarning) once when one of several has none."""
     missing = [k for k, g in enumerate(grads) if g is None]
     if len(missing) == len(grads):
-        raise ValueError(_NO_PATH)
+        raise ValueError(self._no_path())
     if missing and not self._dependence_checked:
         names = f"input{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
         warn_user(
@@ -356,7 +346,12 @@ def gradient(
     """
     with torch.inference_mode(False), torch.enable_grad():
         points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
-        scores = self(points, examples)
+        try:
+            scores = self(points, examples)
+        except RuntimeError as error:
+            if "Inference tensors cannot be saved" not in str(error):
+                raise
+            raise ValueError(self._no_path()) from error
         # the backward pass is one-way (never differentiated again), so the sum may round
         grads: Sequence[Tensor | None] = [None] * len(points)
         if scores.requires_grad:
@@ -397,7 +392,8 @@ def scores(
 
 # %% ../../nbs/core/90_target_score.ipynb #5f515bad
 def gradients(
-    forward: Callable,  # a module or any callable that takes the inputs and returns (rows, ...)
+    # a module or any callable that takes the inputs and returns (rows, ...), or what logits_of reads as that
+    forward: Callable,
     inputs: TensorOrTuple,  # points (rows, ...) at which to differentiate, or a tuple of them
     target: TargetType = None,  # which output; one for all, or one per example
     # further arguments; may be marked by `shared`, `per_example`, `keywords`

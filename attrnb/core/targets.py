@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .scores import _one_tensor
+from .outputs import logits_of
 
 # %% auto #0
 __all__ = ['TargetType', 'select_target']
@@ -62,7 +62,7 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
 # %% ../../nbs/core/60_targets.ipynb #4b7ec6c9
 def _rows_of(output: object, rows: int) -> Tensor:
     "What the forward function returned, (rows, ...); TypeError or ValueError for anything else"
-    output = _one_tensor(output)
+    output = logits_of(output)
     if output.ndim == 0 and rows == 1:
         output = output.reshape(1)  # one number for one row, as models that end in .squeeze() give it
     if output.ndim == 0 or output.shape[0] != rows:
@@ -131,7 +131,7 @@ def _select(output: Tensor, target: Tensor | Callable | None, rows: int) -> Tens
 
 
 def select_target(
-    output: Tensor,  # what the forward function returned, (rows, ...)
+    output: object,  # what the forward function returned, (rows, ...), or what logits_of reads as that
     target: TargetType,  # in any of the forms of the table above
     rows: int | None = None,  # how many rows went in; default: believe the output
 ) -> Tensor:  # (rows,)
@@ -140,6 +140,6 @@ def select_target(
     Raises TypeError or ValueError with the output's shape when the target doesn't select exactly one number per
     row.
     """
-    output = _one_tensor(output)
+    output = logits_of(output)
     rows = (output.shape[0] if output.ndim else 0) if rows is None else rows
     return _select(output, _normalise_target(target, rows), rows)

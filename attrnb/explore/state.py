@@ -20,7 +20,7 @@ import traitlets
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..core import SCORES, leave_as_found, modules_of, warn_user, whole_number
+from ..core import SCORES, leave_as_found, logits_of, modules_of, warn_user, whole_number
 from .controls import _Refused
 from .findings import Request, Result, _read_region, _region_mask
 from .inputs import _copy_of, _digest, _Inputs, _Known, _same_outputs, _with_normalisation
@@ -137,12 +137,7 @@ def _outputs(self: _State, index: int) -> Tensor:
 def _forward(self: _State, model: Callable, x: Tensor) -> Tensor:
     "Outputs (rows, classes) on the CPU; also notes whether the model's output has a dimension for classes"
     with leave_as_found(model, warn=False), torch.no_grad():
-        output = model(x.to(self.device))
-    if not isinstance(output, Tensor):
-        raise TypeError(
-            f"the model returned {type(output).__name__}; it must return one tensor (pick it in a lambda: lambda x:"
-            " model(x).logits)"
-        )
+        output = logits_of(model(x.to(self.device)))
     returned = f"the model returned shape {tuple(output.shape)}"
     if output.ndim not in (1, 2) or len(output) != len(x):
         raise ValueError(
@@ -150,10 +145,6 @@ def _forward(self: _State, model: Callable, x: Tensor) -> Tensor:
         )
     if output.numel() == 0:
         raise ValueError(f"{returned}, which has no class; give a classifier, with outputs (rows, classes) or (rows,)")
-    if output.is_complex():
-        raise TypeError(
-            f"the model returned complex numbers ({output.dtype}); the explorer shows classifiers: give real outputs"
-        )
     self._flat_output = output.ndim == 1
     output = output.reshape(len(x), -1).float().cpu()
     if self.class_names and output.shape[1] != len(self.class_names):

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from torch import Tensor
 
-from ..core import ClassScore, TargetScore, TargetType, class_scores, read_tensor, real_number, renamed, warn_user
+from ..core import ClassScore, TargetScore, TargetType, logits_of, read_tensor, real_number, renamed, warn_user
 from .masking import _masked_scores, _masking, _refuse_scores, _scored, _target_score
 
 # %% ../../nbs/measures/40_fractions.ipynb #f18bf066
@@ -109,12 +109,12 @@ def outputs(
     if part not in ("whole", "removed", "kept"):
         raise ValueError(f"part={part!r} is not known; choose 'whole', 'removed' or 'kept'")
     if part not in self._outputs:
-        model, of, dim = _known(self._forward)
+        model, score = _known(self._forward)
         notes, chunks = [], []
 
         def noted(*args, **named):
             notes.append(model(*args, **named))
-            return class_scores(notes[-1], of, dim)
+            return score(notes[-1])
 
         def keep():  # what was noted after it is of the row by which the model is checked
             chunks.append(notes[0])
@@ -126,7 +126,7 @@ def outputs(
         self._outputs[part] = rows.view(*values.shape, *rows.shape[1:])
     return self._outputs[part]
 
-
+# %% ../../nbs/measures/40_fractions.ipynb #dd604da3
 @patch
 def read(
     self: TopFraction,
@@ -136,14 +136,25 @@ def read(
     **settings,  # of the measure: score, rule, dim
 ) -> Tensor:  # (batch,) or (batch, fractions)
     "The measure at these fractions, from the outputs that are kept. Raises as the measure does."
-    model, of, dim = _known(self._forward)
-    forward = _identity if model is self._forward else ClassScore(_identity, of=of, dim=dim)
-    return measure(forward, self, None, self._target, **settings)
+    return measure(_known(self._forward)[1], self, None, self._target, **settings)
 
 
-def _known(forward: Callable) -> tuple[Callable, str, int | None]:
-    "A model, the score that is made of its outputs, and the dimension of the classes"
-    return (forward.model, forward.of, forward.dim) if isinstance(forward, ClassScore) else (forward, "output", None)
+def _known(forward: Callable) -> tuple[Callable, Callable]:
+    "What gives a model's outputs as they are, and the score that is made of them"
+    if not isinstance(forward, ClassScore):
+        return lambda *args, **named: logits_of(forward(*args, **named)), _identity
+
+    def outputs(*args, **named):
+        output, places = forward._outputs(args, named)
+        if places is not forward.places:
+            raise ValueError(
+                "outputs are kept without the region of each row; give one for all, ClassScore(model, places=mask), or"
+                " call the measure with the inputs instead of a TopFraction"
+            )
+        return output
+
+    region = None if forward.places is None else forward.places[0]
+    return outputs, ClassScore(_identity, forward.of, forward.dim, places=region)
 
 
 def _identity(outputs: Tensor) -> Tensor:
@@ -242,8 +253,8 @@ class _LogProbabilities:
         self.forward, self.departure = forward, None
 
     def __call__(self, *args, **keywords):
-        output = self.forward(*args, **keywords)
-        if not isinstance(output, Tensor) or output.ndim == 0 or output.numel() == 0:
+        output = logits_of(self.forward(*args, **keywords))
+        if output.ndim == 0 or output.numel() == 0:
             return output
         o = output.detach().double()
         # whichever dimension holds the classes
@@ -362,14 +373,9 @@ class _Predicted:
         self.forward, self.rule, self.dim = forward, rule, dim
 
     def __call__(self, *args, **keywords):
-        output = self.forward(*args, **keywords)
-        if not isinstance(output, Tensor) or output.ndim == 0:
+        output = logits_of(self.forward(*args, **keywords))
+        if output.ndim == 0:
             return output
-        if output.is_complex():
-            raise TypeError(
-                f"the forward function returned {output.dtype}; complex numbers have no order, so none of them is"
-                " predicted"
-            )
         if not output.is_floating_point():
             output = output.double()
         if self.rule == "half":
@@ -434,7 +440,7 @@ def accuracy_after_masking(
     if dim is None and isinstance(forward, ClassScore):
         dim = forward.dim
     if dim is not None and score is not None and callable(forward):
-        forward = ClassScore(forward.model if isinstance(forward, ClassScore) else forward, dim=int(dim))
+        forward = (forward if isinstance(forward, ClassScore) else ClassScore(forward)).with_score("logit", int(dim))
     predicted = _Predicted(_scored(forward, score), rule, dim)
     (removed,) = _at_fractions(
         predicted, inputs, attributions, target, additional_forward_args, fraction, ("removed",), **settings

@@ -241,7 +241,7 @@ def _scored(forward: Callable, score: str | None) -> Callable:
             " the forward function"
         )
     if isinstance(forward, ClassScore):
-        return ClassScore(forward.model, of=score, dim=forward.dim)
+        return forward.with_score(score)
     return ClassScore(forward, of=score)
 
 
