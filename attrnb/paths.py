@@ -31,6 +31,7 @@ from attrnb.core import (
     check_baselines,
     check_inputs,
     leave_as_found,
+    logits_of,
     read_tensor,
     refuse_not_finite,
     sum_features,
@@ -275,8 +276,8 @@ def outputs_seen(
     forward, seen = score.forward, []
 
     def watched(*args, **kwargs):
-        output = forward(*args, **kwargs)
-        if isinstance(output, Tensor) and output.ndim == 2 and output.is_floating_point():
+        output = logits_of(forward(*args, **kwargs))
+        if output.ndim == 2 and output.is_floating_point():
             seen.append(output.detach())
         return output
 

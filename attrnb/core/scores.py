@@ -7,7 +7,7 @@ Docs: https://attrnb.github.io/attrnb/core/scores.html.md"""
 # %% ../../nbs/core/50_scores.ipynb #ec201ff6
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .checks import _refuse_strange
 from .messages import warn_user
+from .outputs import logits_of
 
 # %% auto #0
 __all__ = ['SCORES', 'class_scores', 'ClassScore']
@@ -29,17 +29,6 @@ _NORMALISED = ("probability", "log_probability")
 def _check_score(of: str):
     if not isinstance(of, str) or of not in SCORES:
         raise ValueError(f"of={of!r} is not known; choose one of {', '.join(map(repr, SCORES))}")
-
-
-def _one_tensor(outputs: object) -> Tensor:
-    "Raise TypeError when a model's output is not one tensor"
-    if not isinstance(outputs, Tensor):
-        raise TypeError(
-            f"the forward function returned {type(outputs).__name__}; it must return one tensor (pick it in a lambda:"
-            " lambda x: model(x).logits)"
-        )
-    _refuse_strange(outputs, "the forward function's output")
-    return outputs
 
 
 def _class_dimension(outputs: Tensor, of: str, dim: int | None) -> int | None:
@@ -104,7 +93,9 @@ def _refuse_probabilities(outputs: Tensor, of: str, dim: int | None):
 
 
 def class_scores(
-    logits: Tensor,  # (rows, classes), (rows,) or (rows, 1) for a yes/no question; more dimensions with `dim`
+    # (rows, classes), (rows,) or (rows, 1) for a yes/no question; more dimensions with `dim`; or what logits_of
+    # reads as that
+    logits: object,
     of: str,  # one of SCORES
     # the dimension of the classes; None: 1, and refused where the output has more than two
     dim: int | None = None,
@@ -113,25 +104,56 @@ def class_scores(
 
     A single output column is read as the logit of a yes/no question (sigmoid). Raises ValueError for an unknown
     `of`, for outputs of more than two dimensions without `dim`, and for outputs that are probabilities already;
-    TypeError for what is no tensor. Equation: class score.
+    TypeError for what holds no tensor, or several. Equation: class score.
     """
     _check_score(of)
-    if not _one_tensor(logits).is_floating_point() and of not in ("logit", "output"):
+    logits = logits_of(logits)
+    if not logits.is_floating_point() and of not in ("logit", "output"):
         raise TypeError(f"the outputs have dtype {logits.dtype}; {of} needs floating point numbers")
     _refuse_probabilities(logits, of, dim)
     return _link(logits, of, dim)
+
+# %% ../../nbs/core/50_scores.ipynb #5c0a0e01
+def _region(places: Tensor) -> Tensor:
+    "Weights (1, ...) of a region for all rows; TypeError or ValueError for what can't be one"
+    if not isinstance(places, Tensor):
+        raise TypeError(f"places must be a tensor, a mask of the output's places, got {type(places).__name__}")
+    if places.numel() == 0 or not (places >= 0).all() or not (places > 0).any():
+        raise ValueError("places must be a mask, or weights that aren't negative, of at least one place")
+    return places[None]
+
+
+def _mean_over(scores: Tensor, places: Tensor, dim: int | None) -> Tensor:
+    "Scores (rows, ...) to weighted means (rows, classes), or (rows,) where there are none; places (1 or rows, ..)"
+    classes = None if scores.ndim == places.ndim else 1 if dim is None else dim % scores.ndim
+    weights = places.to(scores) if classes is None else places.to(scores).unsqueeze(classes)
+    region = tuple(d for d in range(1, scores.ndim) if d != classes)
+    if weights.ndim != scores.ndim or any(weights.shape[d] != scores.shape[d] for d in region) or not region:
+        raise ValueError(
+            f"places has shape {tuple(places.shape[1:])} in a row, the model's output {tuple(scores.shape)} with the"
+            f" batch; it must be the output's shape without batch and classes (the classes are in dimension {classes}:"
+            " dim says another)"
+        )
+    if len(weights) not in (1, len(scores)) or not (weights.flatten(1).sum(1) > 0).all():
+        raise ValueError(
+            f"places must mark at least one place of each of the {len(scores)} rows, got {len(places)} regions"
+            " (further arguments of the examples are marked: keywords(places=per_example(masks)))"
+        )
+    return (scores * weights).sum(region) / weights.sum(region)
 
 # %% ../../nbs/core/50_scores.ipynb #ce2dd859
 class ClassScore(nn.Module):
     "A model as a forward function that returns logits, probabilities or log-probabilities of the classes"
 
-    _look: Callable[..., None]  # patched below
+    _outputs: Callable[..., tuple[Tensor, Tensor | None]]  # patched below
+    _look: Callable[..., None]
     _stays: Callable[..., bool]
+    with_score: Callable[..., ClassScore]
 
     def __init__(
         self,
-        # returns outputs of shape (rows, classes), (rows,), or with `dim` of more dimensions; module or any
-        # callable
+        # returns outputs of shape (rows, classes), (rows,), or with `dim` of more dimensions, or what logits_of
+        # reads as that; module or any callable
         model: Callable,
         # "logit" and "output": the model's outputs as they are, which is what Captum explains by default;
         # "probability", "log_probability": over classes that exclude each other; "sigmoid", "log_sigmoid":
@@ -139,11 +161,21 @@ class ClassScore(nn.Module):
         of: str = "logit",
         # the dimension of the classes; None: 1, and refused where the output has more than two
         dim: int | None = None,
+        *,
+        # which tensor of the model's output, as `entry` of logits_of: a key, a name, a place or a function; None:
+        # `.logits`, `["logits"]` or the only one
+        output: str | int | tuple | Callable | None = None,
+        # names by which the model takes what is given by place, in order: "inputs_embeds", or ("inputs_embeds",
+        # "attention_mask") for an input and a further argument; None: by place
+        input_names: str | Sequence[str] | None = None,
+        # bool, or weights that aren't negative: a region of the output, whose mean is the score. Shaped as the
+        # output without batch and classes, for all rows; (rows, ...) as a further argument of this name
+        places: Tensor | None = None,
     ):
         """Returns a module with the model's signature.
 
-        Raises ValueError for an unknown `of`, TypeError if `model` can't be called or `dim` is no int. Equation:
-        class score.
+        Raises ValueError for an unknown `of` or an empty region, TypeError if `model` can't be called, `dim` is no
+        int or a name is no text. Equation: class score.
         """
         super().__init__()
         if not callable(model):
@@ -151,40 +183,67 @@ class ClassScore(nn.Module):
         _check_score(of)
         if dim is not None and (isinstance(dim, bool) or not isinstance(dim, (int, np.integer))):
             raise TypeError(f"dim must be an int or None, got {type(dim).__name__} {dim!r}")
+        names = (input_names,) if isinstance(input_names, str) else tuple(input_names or ())
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"input_names must be a name or several, got {input_names!r}")
         self.model: Any = model  # a module or any callable
         self.of, self.dim, self._looked = of, dim, of in ("logit", "output")
+        self.output, self.input_names = output, names
+        self.places = None if places is None else _region(places)
         self.training = bool(getattr(model, "training", False))
-        self.sigmoid = nn.Sigmoid().eval()  # a module, which Captum's DeepLift knows
+        if of in ("probability", "sigmoid"):
+            self.sigmoid = nn.Sigmoid().eval()  # a module, which Captum's DeepLift knows
 
-    def forward(
-        self,
-        *inputs,  # what the model takes: tensors (rows, ...) and further arguments
-        **keywords,  # by name
-    ) -> Tensor:  # same shape as the model's output
-        """The scores of all classes, in the model's output shape and dtype, see class_scores.
+# %% ../../nbs/core/50_scores.ipynb #5c0a0f00
+@patch
+def forward(
+    self: ClassScore,
+    *inputs,  # what the model takes: tensors (rows, ...) and further arguments
+    **keywords,  # by name; `places` is the region of each row and isn't passed on
+) -> Tensor:  # same shape as the model's output, without the region's dimensions
+    """The scores of all classes, in the model's output shape and dtype, see class_scores.
 
-        At the first call it is checked that the outputs are no probabilities yet (UserWarning, ValueError).
-        """
-        outputs = _one_tensor(self.model(*inputs, **keywords))
-        if not self._looked:
-            self._look(outputs, inputs, keywords)
-        if self.of == "sigmoid" or self.of == "probability" and _class_dimension(outputs, self.of, self.dim) is None:
-            return self.sigmoid(outputs)
-        return _link(outputs, self.of, self.dim)
+    At the first call it is checked that the outputs are no probabilities yet (UserWarning, ValueError).
+    """
+    outputs, places = self._outputs(inputs, keywords)
+    if not self._looked:
+        self._look(outputs, inputs, keywords)
+    if self.of == "sigmoid" or self.of == "probability" and _class_dimension(outputs, self.of, self.dim) is None:
+        scores = self.sigmoid(outputs)
+    else:
+        scores = _link(outputs, self.of, self.dim)
+    return scores if places is None else _mean_over(scores, places, self.dim)
 
-    def __repr__(self) -> str:
-        name = (
-            type(self.model).__name__
-            if isinstance(self.model, nn.Module)
-            else getattr(self.model, "__name__", repr(self.model))
-        )
-        return f"ClassScore({name}, of={self.of!r}{'' if self.dim is None else f', dim={self.dim}'})"
+
+@patch
+def _outputs(self: ClassScore, inputs: tuple, keywords: dict) -> tuple[Tensor, Tensor | None]:
+    "What the model returns for a call, and the region that it is read in"
+    named = dict(zip(self.input_names, inputs, strict=False))
+    if twice := named.keys() & keywords.keys():
+        raise TypeError(f"{', '.join(sorted(twice))} is given by place, as one of input_names, and by name")
+    named |= keywords
+    places = named.pop("places", self.places)
+    return logits_of(self.model(*inputs[len(self.input_names) :], **named), self.output), places
+
+
+@patch
+def __repr__(self: ClassScore) -> str:
+    name = (
+        type(self.model).__name__
+        if isinstance(self.model, nn.Module)
+        else getattr(self.model, "__name__", repr(self.model))
+    )
+    said = ("dim", self.dim), ("output", self.output), ("input_names", self.input_names or None)
+    region = () if self.places is None else ("places of shape " + str(tuple(self.places.shape[1:])),)
+    words = (f"of={self.of!r}", *(f"{k}={v!r}" for k, v in said if v is not None), *region)
+    return f"ClassScore({name}, {', '.join(words)})"
 
 # %% ../../nbs/core/50_scores.ipynb #2a4a1ab7
 @patch
 def _look(self: ClassScore, outputs: Tensor, inputs: tuple, keywords: dict):
     "Once per object: are the outputs probabilities already?"
     _refuse_probabilities(outputs, self.of, self.dim)
+    _say_other_problem(self.model, self.of)
     if any(m._forward_hooks or m._forward_pre_hooks for m in self.modules()):
         return  # somebody (DeepLift) watches this very pass: no further ones inside it
     self._looked = True
@@ -215,8 +274,41 @@ def _stays(self: ClassScore, inside: Callable, inputs: tuple, keywords: dict) ->
         for way in ways:
             far = (way(a) if isinstance(a, Tensor) and a.is_floating_point() else a for a in inputs)
             try:
-                if not inside(_one_tensor(self.model(*far, **keywords))):
+                if not inside(self._outputs(tuple(far), keywords)[0]):
                     return False
             except Exception:  # a model that can't be asked there
                 return False
     return True
+
+# %% ../../nbs/core/50_scores.ipynb #5c0a1a00
+# what a configuration may say, the score for it, and the scores that it doesn't fit
+_PROBLEMS = {
+    "multi_label_classification": ("its labels don't exclude each other", "sigmoid", _NORMALISED),
+    "regression": ("its outputs are numbers and no logits", "output", SCORES[2:]),
+}
+
+
+def _say_other_problem(model: object, of: str):
+    "Warn when the model's configuration says that its outputs are something else than `of` takes them for"
+    while isinstance(model, ClassScore):
+        model = model.model
+    problem = getattr(getattr(model, "config", None), "problem_type", None)
+    words, right, wrong = _PROBLEMS.get(problem, ("", "", ()))
+    if of in wrong:
+        warn_user(
+            f"the model's configuration says problem_type={problem!r}, so {words}, and of={of!r} takes them for"
+            f" something else: give of={right!r} (score={right!r})"
+        )
+
+# %% ../../nbs/core/50_scores.ipynb #5c0a1b01
+@patch
+def with_score(
+    self: ClassScore,
+    of: str,  # one of SCORES
+    dim: int | None = None,  # the dimension of the classes; None: as here
+) -> ClassScore:
+    "The same model, entry, names and region, read as another score. Raises ValueError for an unknown `of`."
+    how = dict(output=self.output, input_names=self.input_names)
+    return ClassScore(
+        self.model, of, self.dim if dim is None else dim, places=None if self.places is None else self.places[0], **how
+    )

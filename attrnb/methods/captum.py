@@ -15,7 +15,7 @@ import torch
 from captum.attr._utils.lrp_rules import EpsilonRule, IdentityRule
 from torch import Tensor, nn
 
-from ..core import leave_as_found
+from ..core import ClassScore, leave_as_found, logits_of
 from .scored import ScoredModel
 from ..photographs import Normalize
 
@@ -58,7 +58,8 @@ def last_feature_map(
     try:
         handles += [module.register_forward_hook(see) for module in model.modules() if module is not model]
         with leave_as_found(model, warn=False), torch.no_grad():
-            classes = model(inputs[:1]).shape[-1]
+            output = logits_of(model(inputs[:1]))
+            classes = output.shape[1 if output.ndim > 3 else -1]
     finally:
         for handle in handles:
             handle.remove()
@@ -76,6 +77,8 @@ def module_named(
     network: nn.Module,  # whose module it is
 ) -> nn.Module:
     "A module of the network. Raises ValueError if there is none of this name."
+    while isinstance(network, ClassScore):
+        network = network.model
     try:
         return network.get_submodule(name)
     except AttributeError:
@@ -128,7 +131,7 @@ def lrp(
     verbose: bool = False,  # Captum prints the layers and their rules
 ) -> Tensor:
     "Layer-wise relevance propagation by Captum, on a copy of the network: shaped as the inputs."
-    network = copy.deepcopy(model.model)
+    network = ScoredModel(copy.deepcopy(model.model))
     for module in network.modules():
         if isinstance(module, nn.Flatten):
             vars(module)["rule"] = EpsilonRule()

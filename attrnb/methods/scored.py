@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core import ClassScore, class_scores, whole_number
+from ..core import ClassScore, class_scores, logits_of, whole_number
+from ..core.scores import _say_other_problem
 
 # %% ../../nbs/methods/20_scored.ipynb #4eb9a77b
 _LINKS = {
@@ -33,15 +34,14 @@ class ScoredModel(ClassScore):
 
     def __init__(
         self,
-        model: Callable,  # inputs to (rows, classes), (rows, 1) or (rows,); module or any callable
+        # inputs to (rows, classes), (rows, 1) or (rows,), or what logits_of reads as that; module or any callable
+        model: Callable,
         of: str = "logit",  # what is explained, one of core's SCORES
     ):
         "Raises ValueError for an unknown `of`, TypeError if `model` can't be called."
         super().__init__(model, of)
         self.link = _LINKS[of]().eval() if of in _LINKS else None
         self.training = False
-        if self.link is None:
-            del self.sigmoid  # nothing but the network, for methods that have a rule for every module
         self.rows = self.gradient_rows = self.classes = 0
         self._counts, self._built = True, {}
 
@@ -56,14 +56,16 @@ class ScoredModel(ClassScore):
         """
         if self._counts:
             self.count(next((len(x) for x in (*inputs, *keywords.values()) if isinstance(x, Tensor) and x.ndim), 0))
-        outputs = self.model(*inputs, **keywords)
-        several = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
+        outputs = logits_of(self.model(*inputs, **keywords))
+        several = outputs.ndim == 2 and outputs.shape[1] > 1
         self.classes = outputs.shape[1] if several else 0
+        if not self._looked:
+            class_scores(outputs.detach(), self.of)
+            _say_other_problem(self.model, self.of)
+            self._looked = True
         if several and self.link is not None:
-            if not self._looked:
-                self._looked = class_scores(outputs.detach(), self.of) is not None
             return self.link(outputs)
-        if self.of in ("probability", "sigmoid") and isinstance(outputs, Tensor) and outputs.ndim < 3:
+        if self.of in ("probability", "sigmoid") and outputs.ndim < 3:
             return self.sigmoid(outputs)
         return class_scores(outputs, self.of)
 
