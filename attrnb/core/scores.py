@@ -292,7 +292,7 @@ def _say_other_problem(model: object, of: str):
     "Warn when the model's configuration says that its outputs are something else than `of` takes them for"
     while isinstance(model, ClassScore):
         model = model.model
-    problem = getattr(getattr(model, "config", None), "problem_type", None)
+    problem = str(getattr(getattr(model, "config", None), "problem_type", None))
     words, right, wrong = _PROBLEMS.get(problem, ("", "", ()))
     if of in wrong:
         warn_user(
@@ -308,7 +308,5 @@ def with_score(
     dim: int | None = None,  # the dimension of the classes; None: as here
 ) -> ClassScore:
     "The same model, entry, names and region, read as another score. Raises ValueError for an unknown `of`."
-    how = dict(output=self.output, input_names=self.input_names)
-    return ClassScore(
-        self.model, of, self.dim if dim is None else dim, places=None if self.places is None else self.places[0], **how
-    )
+    region, dim = None if self.places is None else self.places[0], self.dim if dim is None else dim
+    return ClassScore(self.model, of, dim, output=self.output, input_names=self.input_names, places=region)

@@ -78,6 +78,7 @@ class TargetScore:
     __call__: Callable[..., Tensor]
     _score: Callable[..., Tensor]
     _alone: Callable[..., Tensor | None]
+    _no_path: Callable[..., str]
     _decide: Callable[..., None]
     _decide_together: Callable[..., None]
 
