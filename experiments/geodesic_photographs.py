@@ -3,36 +3,29 @@
     python experiments/geodesic_photographs.py squeezenet1_0 --weights FILE --photographs FOLDER
     python experiments/geodesic_photographs.py mobilenet_v2 --weights FILE --mean 0.5 --std 0.5 --photographs FOLDER
 
-Rows go to nbs/tutorials/geodesic_photographs.csv; what is there already is not made again. The first 24 pictures
-by name are explained, the next 30 are the pool. The searches are cut short for a CPU, see `methods`.
+The first 24 pictures by name are explained, the next 30 are the pool. The searches are cut short for a CPU, see
+`methods`. Killed at any moment, the same line goes on from its run folder, RUNS/geodesic_photographs/NETWORK. The rows
+go to nbs/tutorials/geodesic_photographs.csv, in the place of those of the same network, image and method.
 """
 
 import argparse
 import csv
-import sys
+import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.fx.experimental.optimization import fuse
 
-from attrnb.core import ClassScore, CountingForward
+from attrnb.benchmark import benchmark
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, PublishedGeodesicIG
-from attrnb.paths import PathIntegratedGradients, no_cancellation_gap
-from attrnb.photographs import load_image, load_model
+from attrnb.photographs import PhotographFolder, load_model
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "geodesic_photographs.csv"
-MEASURES = [
-    "comprehensiveness",
-    "log_odds",
-    "patch_comprehensiveness",
-    "patch_log_odds",
-    "gap",
-    "completeness",
-    "length",
-]
-FIELDS = ["network", "image", "method", *MEASURES, "gradients"]
 FRACTIONS = [0.01, 0.02, 0.05, *(round(0.05 * k, 2) for k in range(2, 14))]
 PATCH = 16
+KEYS = "network", "image", "method"
 
 
 def guided_path(forward, x, baseline, target, steps=32, fraction=0.1):
@@ -57,46 +50,73 @@ def guided_path(forward, x, baseline, target, steps=32, fraction=0.1):
     return attribution
 
 
-def areas(model, x, target, attribution, patch=None):
-    "Areas under comprehensiveness and minus log-odds over the fractions of features (or patches) set to zero"
-    importance = (
-        attribution if patch is None else torch.nn.functional.avg_pool2d(attribution.sum(1, keepdim=True), patch)
-    )
-    order = importance.flatten(1).argsort(dim=1, descending=True)
-    kept = torch.ones(len(FRACTIONS), order.shape[1])
-    for row, fraction in zip(kept, FRACTIONS):
-        row[order[0, : round(fraction * order.shape[1])]] = 0
-    kept = kept.view(-1, *importance.shape[1:])
-    if patch is not None:
-        kept = kept.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
-    masked = x * kept
-    with torch.no_grad():
-        whole = model(x).log_softmax(1)[0, target]
-        rest = torch.cat([model(part).log_softmax(1)[:, target] for part in masked.split(5)])
-    fractions = torch.tensor(FRACTIONS)
-    return torch.trapezoid(whole.exp() - rest.exp(), fractions).item(), torch.trapezoid(whole - rest, fractions).item()
+lengths = []  # of the path that was just searched
 
 
-def methods(forward, pool):
-    "Name -> function of input and target that returns attributions and paths"
-    settings = dict(internal_batch_size=8)
-    knn = GeodesicIGKNN(forward, pool, n_neighbors=5)
-    relaxed, published = GeodesicIGSVI(forward), PublishedGeodesicIG(forward)
+def searched(model, inputs, target, *, what, **settings):
+    "Attributions of a method that searches a path; the path's length is kept for the measure"
+    settings |= dict(return_paths=True, internal_batch_size=8)
+    attributions, paths = what(model).attribute(inputs, 0, target, **settings)
+    lengths[:] = [paths.length]
+    return attributions
+
+
+def through(pool):
+    "kNN through a pool of images"
+    return lambda model: GeodesicIGKNN(model, pool, n_neighbors=5)
+
+
+def methods(pool):
+    "Label -> method, as the benchmark takes it"
+    relaxed = dict(n_segments=4, rounds=0, max_iterations=6, integral_tolerance=1e-2)
+    published = dict(beta=0.1, num_iterations=5, learning_rate=0.01)
     return {
-        "integrated gradients": lambda x, t: (PathIntegratedGradients(forward).attribute(x, 0, t, **settings), None),
-        "guided integrated gradients": lambda x, t: (guided_path(forward, x, torch.zeros_like(x), t), None),
-        "kNN": lambda x, t: knn.attribute(x, 0, t, n_steps=3, integral_tolerance=None, return_paths=True, **settings),
-        "variational": lambda x, t: relaxed.attribute(
-            x, 0, t, n_segments=4, rounds=0, max_iterations=6, integral_tolerance=1e-2, return_paths=True, **settings
-        ),
-        "published, 5 iterations": lambda x, t: published.attribute(
-            x, 0, t, beta=0.1, num_iterations=5, learning_rate=0.01, return_paths=True, **settings
-        ),
-        "random": lambda x, t: (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)), None),
+        "integrated gradients": "integrated_gradients",
+        "guided integrated gradients": lambda model, x, t: guided_path(model, x, torch.zeros_like(x), int(t)),
+        "kNN": (searched, dict(what=through(pool), n_steps=3, integral_tolerance=None)),
+        "variational": (searched, dict(what=GeodesicIGSVI) | relaxed),
+        "published, 5 iterations": (searched, dict(what=PublishedGeodesicIG) | published),
+        "random": lambda model, x, t: torch.rand(x.shape, generator=torch.Generator().manual_seed(0)),
     }
 
 
-def main():
+def length(case):
+    "Length of the searched path over the change of the score; NaN without a search"
+    if not lengths:
+        return case.inputs.new_full((1,), math.nan)
+    ends = case.forward(torch.cat([case.inputs, torch.zeros_like(case.inputs)]))[:, case.targets[0]]
+    return lengths.pop() / (ends[0] - ends[1]).abs()
+
+
+def measures(shape):
+    "Label -> measure: losses at each of FRACTIONS, of elements and of patches, whose areas are the paper's; and axioms"
+    table = {}
+    for prefix, unit, n in (("", "element", math.prod(shape)), ("patch_", PATCH, math.prod(shape[1:]) // PATCH**2)):
+        common = dict(unit=unit, fraction=[round(f * n) / n for f in FRACTIONS])
+        table[f"{prefix}comprehensiveness"] = "comprehensiveness", dict(common, score="probability")
+        table[f"{prefix}log_odds"] = "log_odds", common
+    axiom = dict(baselines=0.0, relative=True)
+    return table | dict(gap=("cancellation_gap", axiom), completeness=("completeness_error", axiom), length=length)
+
+
+def number(name, value):
+    "A value as it is stored: the area under losses, five digits"
+    if isinstance(value, list):
+        value = np.trapezoid(value, FRACTIONS) * (-1 if name.endswith("log_odds") else 1)
+    return f"{math.nan if value is None else value:.5g}"
+
+
+def write(path, rows):
+    "Rows in the place of those with the same keys, the others as they are"
+    old = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    table = {tuple(str(r[k]) for k in KEYS): r for r in [*old, *rows]}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table.values())
+
+
+def main(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network")
     parser.add_argument("--weights", required=True)
@@ -104,54 +124,39 @@ def main():
     parser.add_argument("--mean", type=float)
     parser.add_argument("--std", type=float)
     parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--runs", default="runs", help="where the run folders are kept")
     parser.add_argument("--out", default=str(RESULTS))
-    options = parser.parse_args()
-    loaded = load_model(options.network, weights=options.weights, mean=options.mean, std=options.std)
-    model = fuse(loaded.model).eval().to(memory_format=torch.channels_last)
-    files = sorted(p for p in Path(options.photographs).iterdir() if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
-    pixels = torch.stack([loaded.preprocess(load_image(f)) for f in files[: options.images + 30]])
-    images, pool = pixels[: options.images], pixels[options.images :]
-    counting = CountingForward(ClassScore(model, of="log_probability"))
-    ways = methods(counting, pool)
-    out = Path(options.out)
-    done = set()
-    if out.exists():
-        with out.open(newline="") as f:
-            done = {(r["network"], int(r["image"]), r["method"]) for r in csv.DictReader(f)}
-    for index in range(len(images)):
-        missing = [name for name in ways if (options.network, index, name) not in done]
-        if not missing:
-            continue
-        x, rows = images[index : index + 1], []
-        with torch.no_grad():
-            target = int(model(x).argmax())
-            change = (model(x).log_softmax(1) - model(torch.zeros_like(x)).log_softmax(1))[0, target]
-        size = change.abs().item()
-        for name in missing:
-            counting.reset()
-            attribution, paths = ways[name](x, target)
-            comprehensiveness, log_odds = areas(model, x, target, attribution)
-            patch_comprehensiveness, patch_log_odds = areas(model, x, target, attribution, PATCH)
-            row = dict(
-                comprehensiveness=comprehensiveness,
-                log_odds=log_odds,
-                patch_comprehensiveness=patch_comprehensiveness,
-                patch_log_odds=patch_log_odds,
-                gap=no_cancellation_gap(attribution, change[None]).item() / size,
-                completeness=abs(attribution.sum().item() - change.item()) / size,
-                length=float("nan") if paths is None else paths.length.item() / size,
-            )
-            rows.append(
-                dict(network=options.network, image=index, method=name, gradients=counting.gradient_rows)
-                | {k: f"{v:.5g}" for k, v in row.items()}
-            )
-        new = not out.exists()
-        with out.open("a", newline="") as f:
-            writer = csv.DictWriter(f, FIELDS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
-        print(f"{options.network}: image {index + 1} of {len(images)}", file=sys.stderr)
+    words = parser.parse_args(given)
+    loaded = load_model(words.network, weights=words.weights, mean=words.mean, std=words.std)
+    loaded = replace(loaded, model=fuse(loaded.model).eval().to(memory_format=torch.channels_last))
+    photographs = PhotographFolder(words.photographs, loaded.preprocess)
+    n = min(words.images, len(photographs))
+    pool = torch.stack([photographs[i][0] for i in range(n, min(n + 30, len(photographs)))])
+    run = benchmark(
+        loaded,
+        photographs,
+        methods(pool),
+        measures(pool[0].shape),
+        Path(words.runs) / "geodesic_photographs" / words.network,
+        images=n,
+        target="predicted",
+        score="log_probability",
+        batch_size=1,
+        internal_batch_size=8,
+        keep=None,
+        retry_failed=True,
+    )
+    if run.failures:
+        raise SystemExit(f"{len(run.failures)} maps failed, see {run.folder}/table.md; the same line tries them again")
+    write(
+        Path(words.out),
+        [
+            dict(network=words.network, image=r["index"], method=r["method"])
+            | {m: number(m, r["values"][m]) for m in run.measures}
+            | dict(gradients=f"{r['gradient_evaluations'] or 0:g}")
+            for r in run.rows
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
     python experiments/neflag_faithfulness.py settings mobilenet_v2 --weights FILE --mean 0.5 --std 0.5 \\
         --photographs FOLDER
 
-Rows go to nbs/tutorials/neflag_faithfulness.csv, one per image, map, unit and substrate; rows already there are not
-made again, so a run that was stopped goes on where it was. The three parts:
+Killed at any moment, the same line goes on from its run folder, RUNS/neflag_faithfulness/PART/NETWORK-UNITS. The rows
+go to nbs/tutorials/neflag_faithfulness.csv, one per image, map, unit, substrate and number of steps, in the place of
+those of the same. The three parts:
 
     power     random order, gradient squared and integrated gradients over units and substrates (12 images, 16 steps)
     main      all maps, both substrates (40 images, 32 steps)
@@ -16,135 +17,161 @@ made again, so a run that was stopped goes on where it was. The three parts:
 
 import argparse
 import csv
-import sys
-import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from captum.attr import GradientShap, NoiseTunnel, Saliency
 from torch.fx.experimental.optimization import fuse
+from torch.utils.data import TensorDataset
 
-from attrnb.core import ClassScore, CountingForward, gradients
-from attrnb.measures import faithfulness_curves
+from attrnb.benchmark import benchmark
+from attrnb.core import gradients
+from attrnb.measures import Measure, faithfulness_curves
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
-from attrnb.photographs import load_image, load_model
+from attrnb.photographs import PhotographFolder, load_model
 from attrnb.samples import shape_images
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "neflag_faithfulness.csv"
-FIELDS = [
-    "part",
-    "network",
-    "image",
-    "map",
-    "unit",
-    "substrate",
-    "steps",
-    "deletion",
-    "insertion",
-    "gradients",
-    "seconds",
-    "curve",
-]
+KEYS = "part", "network", "image", "map", "unit", "substrate", "steps"
 
 
-def maps_of(part, forward, x, target, others, index):
-    "Yield (name of the map, function that makes it, rank); functions that share work share a cache"
-    cache = {}
+def maps_of(part, pixels):
+    "Label -> method, as the benchmark takes it"
+    kept = {}
 
-    def once(name, make):
-        if name not in cache:
-            cache[name] = make()
-        return cache[name]
+    def number(x):
+        "Which image it is: its draws follow from that"
+        return next(i for i, image in enumerate(pixels) if torch.equal(image, x[0]))
+
+    def once(make):
+        "What a function makes of an image is made once, for the first map that asks, and kept until the next image"
+
+        def attribute(model, x, target):
+            if kept.get(make, (None,))[0] != number(x):
+                kept[make] = number(x), make(model, x, target)
+            return kept[make][1]
+
+        return attribute
+
+    def magnitude(make):
+        return lambda *given: make(*given).abs()
+
+    def random_order(draw):
+        def attribute(model, x, target):
+            generator = torch.Generator().manual_seed(1000 * number(x) + draw)
+            return torch.randn(1, *x.shape[2:], generator=generator)
+
+        return attribute
 
     def noise_tunnel(kind):
-        torch.manual_seed(index)
-        return NoiseTunnel(Saliency(forward)).attribute(
-            x, nt_type=kind, nt_samples=20, nt_samples_batch_size=5, stdevs=0.05, target=target, abs=False
-        )
+        def attribute(model, x, target):
+            torch.manual_seed(number(x))
+            settings = dict(nt_samples=20, nt_samples_batch_size=5, stdevs=0.05, abs=False)
+            return NoiseTunnel(Saliency(model)).attribute(x, nt_type=kind, target=target, **settings)
 
-    def expected_gradients():
+        return attribute
+
+    @once
+    def integrated(model, x, target):
+        return PathIntegratedGradients(model).attribute(x, target=target, n_steps=50, internal_batch_size=8)
+
+    @once
+    def expected(model, x, target):
+        index = number(x)
         torch.manual_seed(index)
         np.random.seed(index)
-        total = [GradientShap(forward).attribute(x, baselines=others, n_samples=5, target=target) for _ in range(4)]
-        return sum(total) / 4
+        others = pixels[[k for k in range(len(pixels)) if k != index][:10]]
+        return sum(GradientShap(model).attribute(x, baselines=others, n_samples=5, target=target) for _ in range(4)) / 4
+
+    @once
+    def walk(model, x, target):
+        "The maps of 1, 9 and 10 starts"
+        starts = torch.randn(20, *x.shape[1:], generator=torch.Generator().manual_seed(number(x)))
+        settings = dict(target=target, internal_batch_size=8)
+        return [NeFLAG(model).attribute(x, n_points=len(d), directions=d, **settings) for d in starts.split((1, 9, 10))]
+
+    def of_walk(*shares):
+        "NeFLAG-1, -10 and -20 from one walk: the starts of few points are the first of many"
+        return lambda *given: sum(n * a for n, a in zip(shares, walk(*given), strict=False)) / sum(shares)
 
     def neflag(**settings):
-        return NeFLAG(forward).attribute(x, target=target, internal_batch_size=8, **settings)
+        return "neflag", dict(seed=0) | settings
 
-    def points(n):
-        "NeFLAG-1, -10 and -20 from one walk: the starts of few points are the first of many"
-        parts = once(
-            "points",
-            lambda: [
-                neflag(n_points=k, directions=d) for k, d in zip((1, 9, 10), once("starts", starts).split((1, 9, 10)))
-            ],
+    smooth = once(noise_tunnel("smoothgrad"))
+    common = {
+        "random order 0": random_order(0),
+        "random order 1": random_order(1),
+        "gradient squared": lambda model, x, target: gradients(model, x, target=target) ** 2,
+        "IntegratedGradients": integrated,
+    }
+    main = {
+        "|IntegratedGradients|": magnitude(integrated),
+        "GradientShap": expected,
+        "|GradientShap|": magnitude(expected),
+        "SmoothGrad": smooth,
+        "|SmoothGrad|": magnitude(smooth),
+        "SmoothGrad squared": noise_tunnel("smoothgrad_sq"),
+        "NeFLAG-1": of_walk(1),
+        "NeFLAG-10": of_walk(1, 9),
+        "NeFLAG-20": of_walk(1, 9, 10),
+        "NeFLAG-20 vector": neflag(aggregate="vector"),
+        "NeFLAG-20 rms": neflag(radius_unit="rms"),
+        "NeFLAG-20 vector rms": neflag(radius_unit="rms", aggregate="vector"),
+    }
+    tried = [(r, 10, 20, "feature") for r in (0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 12.0)]
+    tried += [(r, 10, *other) for r in (0.1, 2.0) for other in ((0, "feature"), (20, "vector"))]
+    tried += [(2.0, n, 20, "feature") for n in (1, 40)]
+    settings = {
+        f"NeFLAG radius={r:g} n={n} m={m} {aggregate}": neflag(
+            radius=r, n_points=n, search_steps=m, aggregate=aggregate
         )
-        return {1: parts[0], 10: (parts[0] + 9 * parts[1]) / 10, 20: (parts[0] + 9 * parts[1] + 10 * parts[2]) / 20}[n]
-
-    def starts():
-        return torch.randn(20, *x.shape[1:], generator=torch.Generator().manual_seed(index))
-
-    def gradient():
-        return once("gradient", lambda: gradients(forward, x, target=target))
-
-    def integrated():
-        return once(
-            "ig",
-            lambda: PathIntegratedGradients(forward).attribute(x, target=target, n_steps=50, internal_batch_size=8),
-        )
-
-    def shap():
-        return once("shap", expected_gradients)
-
-    for draw in range(2):
-        yield (
-            f"random order {draw}",
-            lambda draw=draw: torch.randn(
-                x.shape[0], *x.shape[2:], generator=torch.Generator().manual_seed(1000 * index + draw)
-            ),
-            "signed",
-        )
-    yield "gradient squared", lambda: gradient() ** 2, "signed"
-    yield "IntegratedGradients", integrated, "signed"
-    if part == "power":
-        return
-    if part == "main":
-        yield "|IntegratedGradients|", integrated, "magnitude"
-        yield "GradientShap", shap, "signed"
-        yield "|GradientShap|", shap, "magnitude"
-        yield "SmoothGrad", lambda: once("sg", lambda: noise_tunnel("smoothgrad")), "signed"
-        yield "|SmoothGrad|", lambda: once("sg", lambda: noise_tunnel("smoothgrad")), "magnitude"
-        yield "SmoothGrad squared", lambda: noise_tunnel("smoothgrad_sq"), "signed"
-        for n in (1, 10, 20):
-            yield f"NeFLAG-{n}", lambda n=n: points(n), "signed"
-        yield "NeFLAG-20 vector", lambda: neflag(aggregate="vector"), "signed"
-        yield "NeFLAG-20 rms", lambda: neflag(radius_unit="rms"), "signed"
-        yield "NeFLAG-20 vector rms", lambda: neflag(radius_unit="rms", aggregate="vector"), "signed"
-        return
-    for radius in (0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 12.0):
-        yield (
-            f"NeFLAG radius={radius:g} n=10 m=20 feature",
-            lambda radius=radius: neflag(n_points=10, radius=radius),
-            "signed",
-        )
-    for radius in (0.1, 2.0):
-        yield (
-            f"NeFLAG radius={radius:g} n=10 m=0 feature",
-            lambda radius=radius: neflag(n_points=10, radius=radius, search_steps=0),
-            "signed",
-        )
-        yield (
-            f"NeFLAG radius={radius:g} n=10 m=20 vector",
-            lambda radius=radius: neflag(n_points=10, radius=radius, aggregate="vector"),
-            "signed",
-        )
-    for n in (1, 40):
-        yield f"NeFLAG radius=2 n={n} m=20 feature", lambda n=n: neflag(n_points=n, radius=2.0), "signed"
+        for r, n, m, aggregate in tried
+    }
+    return common | dict(power={}, main=main, settings=settings)[part]
 
 
-def main():
+def marks(case, **settings):
+    "The difference curve at 0, 0.1, ..., 1"
+    curves = case.curves(**settings)
+    places, fractions = np.linspace(0, 1, 11), curves.fractions.cpu()
+    return torch.tensor(np.stack([np.interp(places, fractions, curve) for curve in curves.difference.cpu()]))
+
+
+def measures_of(part, units):
+    "Label -> measure; the label is column, unit and substrate"
+    about = dict(shared=("masking_steps", "substrate", "unit", "sign"), settings=[faithfulness_curves])
+    columns = dict(deletion="deletion", insertion="insertion")
+    columns |= dict(curve=Measure(marks, "higher", **about)) if part == "main" else {}
+    return {
+        f"{column} {unit} {substrate}": (measure, dict(unit=unit, substrate=substrate))
+        for unit, substrate, (column, measure) in product(units, ("black", "blurred"), columns.items())
+    }
+
+
+def rows_of(run, part, network, units, steps):
+    "A row per image, map, unit and substrate, as they are stored"
+    for r, unit, substrate in product(run.rows, units, ("black", "blurred")):
+        values = {c: r["values"].get(f"{c} {unit} {substrate}") for c in ("deletion", "insertion", "curve")}
+        row = dict(part=part, network=network, image=r["example"], map=r["method"], unit=unit, substrate=substrate)
+        row |= dict(steps=steps, deletion=f"{values['deletion']:.5f}", insertion=f"{values['insertion']:.5f}")
+        row |= dict(gradients=f"{r['gradient_evaluations'] or 0:g}", seconds=f"{r['seconds']:.2f}")
+        yield row | dict(curve=" ".join(f"{m:.3f}" for m in values["curve"] or ()))
+
+
+def write(path, rows):
+    "Rows in the place of those with the same keys, the others as they are"
+    old = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    table = {tuple(str(r[k]) for k in KEYS): r for r in [*old, *rows]}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table.values())
+
+
+def main(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["power", "main", "settings"])
     parser.add_argument("network", help="shapes, or a torchvision model name")
@@ -160,91 +187,43 @@ def main():
         help="side of the patches in pixels; default 8 for shapes, 16 otherwise (power: 1, 8 and 16)",
     )
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--runs", default="runs", help="where the run folders are kept")
     parser.add_argument("--out", default=str(RESULTS))
-    options = parser.parse_args()
-    part, network = options.part, options.network
-    count = options.images or (12 if part == "power" else 40)
-    steps = options.steps or (16 if part == "power" else 32)
-    count = max(count, 2)  # expected gradients take the other images as baselines
-    loaded = load_model(network, weights=options.weights, mean=options.mean, std=options.std, device=options.device)
+    words = parser.parse_args(given)
+    part, network, power = words.part, words.network, words.part == "power"
+    # expected gradients take the other images as baselines
+    n, steps = max(words.images or (12 if power else 40), 2), words.steps or (16 if power else 32)
+    units = (words.unit,) if words.unit else (1, 8, 16) if power else (8 if network == "shapes" else 16,)
+    loaded = load_model(network, weights=words.weights, mean=words.mean, std=words.std, device=words.device)
     model = loaded.model
     # the same function, faster: batch normalisation folded into convolutions, channels last
-    if options.device == "cpu":
+    if words.device == "cpu":
         model = fuse(model).eval().to(memory_format=torch.channels_last)
     if network == "shapes":
-        pixels = shape_images(count, seed=424_242).images
+        pixels = shape_images(n, seed=424_242).images
     else:
-        files = sorted(p for p in Path(options.photographs).iterdir() if p.suffix.lower() in (".jpeg", ".jpg", ".png"))[
-            :count
-        ]
-        pixels = torch.stack([loaded.preprocess(load_image(f)) for f in files])
-    pixels = pixels.to(options.device)
-    patch = 8 if network == "shapes" else 16
-    units = (options.unit,) if options.unit else (1, 8, 16) if part == "power" else (patch,)
-    out = Path(options.out)
-    done = set()
-    if out.exists():
-        with open(out, newline="") as f:
-            done = {
-                (r["part"], r["network"], int(r["image"]), r["map"], int(r["unit"]), r["substrate"], int(r["steps"]))
-                for r in csv.DictReader(f)
-            }
-    with open(out, "a", newline="") as f:
-        writer = csv.DictWriter(f, FIELDS)
-        if not done:
-            writer.writeheader()
-        for index in range(count):
-            if part == "settings" and index % 2:
-                continue
-            x = pixels[index : index + 1]
-            others = pixels[[k for k in range(len(pixels)) if k != index][:10]]
-            forward = CountingForward(ClassScore(model, of="probability"))
-            with torch.no_grad():
-                target = int(forward(x).argmax())
-            for name, make, rank in maps_of(part, forward, x, target, others, index):
-                wanted = [
-                    (u, s)
-                    for u in units
-                    for s in ("black", "blurred")
-                    if (part, network, index, name, u, s, steps) not in done
-                ]
-                if not wanted:
-                    continue
-                forward.reset()
-                start = time.perf_counter()
-                attribution = make()
-                seconds, spent = time.perf_counter() - start, forward.gradient_rows
-                for unit, substrate in wanted:
-                    c = faithfulness_curves(
-                        forward,
-                        x,
-                        attribution,
-                        target,
-                        unit=unit,
-                        sign=rank,
-                        substrate=substrate,
-                        masking_steps=steps,
-                        internal_batch_size=8,
-                    )
-                    marks = np.interp(np.linspace(0, 1, 11), c.fractions.cpu(), c.difference[0].double().cpu())
-                    writer.writerow(
-                        dict(
-                            part=part,
-                            network=network,
-                            image=index,
-                            map=name,
-                            unit=unit,
-                            substrate=substrate,
-                            steps=steps,
-                            deletion=f"{c.deletion_score.item():.5f}",
-                            insertion=f"{c.insertion_score.item():.5f}",
-                            gradients=spent,
-                            seconds=f"{seconds:.2f}",
-                            curve=" ".join(f"{m:.3f}" for m in marks) if part == "main" else "",
-                        )
-                    )
-            f.flush()
-            print(f"{part} {network}: image {index + 1} of {count}", file=sys.stderr)
+        photographs = PhotographFolder(words.photographs, loaded.preprocess)
+        pixels = torch.stack([photographs[i][0] for i in range(min(n, len(photographs)))])
+    pixels = pixels.to(words.device)
+    numbers = list(range(0, len(pixels), 2 if part == "settings" else 1))
+    images = TensorDataset(pixels[numbers])
+    images.names = numbers
+    run = benchmark(
+        model,
+        images,
+        maps_of(part, pixels),
+        measures_of(part, units),
+        Path(words.runs) / "neflag_faithfulness" / part / f"{network}-{'-'.join(map(str, units))}",
+        target="predicted",
+        masking_steps=steps,
+        batch_size=1,
+        internal_batch_size=8,
+        keep=None,
+        retry_failed=True,
+    )
+    if run.failures:
+        raise SystemExit(f"{len(run.failures)} maps failed, see {run.folder}/table.md; the same line tries them again")
+    write(Path(words.out), list(rows_of(run, part, network, units, steps)))
 
 
 if __name__ == "__main__":

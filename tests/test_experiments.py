@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from attrnb.samples import load_model, shape_images
+from attrnb.benchmark import BenchmarkRun
+from attrnb.photographs import PhotographFolder, load_model
+from attrnb.samples import shape_images
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = Path(__file__).parent / "experiments"
@@ -109,18 +112,97 @@ def test_compare_methods_writes_what_it_wrote(photographs, monkeypatch):
         close(rows_of(photographs / f"{name}.csv"), rows_of(EXPECTED / f"{name}.csv"), by="method")
 
 
+def kept(module, monkeypatch):
+    "The program keeps its maps"
+    benchmark = module.benchmark
+    monkeypatch.setattr(module, "benchmark", lambda *given, **words: benchmark(*given, **words | dict(keep="float32")))
+    return module
+
+
+def again(call, runs, out, row):
+    "A second call makes nothing again, and leaves what others wrote in the table"
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("results/*")}
+    assert before
+    written = out.read_text()
+    head, *lines = written.splitlines()
+    other = dict(zip(head.split(","), lines[0].split(","), strict=False)) | row
+    with out.open("a", newline="") as file:
+        csv.DictWriter(file, list(other), lineterminator="\n").writerow(other)
+    call()
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("results/*")} == before
+    assert out.read_text().startswith(written) and rows_of(out)[-1]["network"] == row["network"]
+    out.write_text(written)
+
+
+def without(x, attribution, count, patch=None):
+    "The image with its most important elements, or patches, in black"
+    masked, (height, width) = x.clone(memory_format=torch.contiguous_format), x.shape[1:]
+    if patch is None:
+        masked.view(-1)[attribution.flatten().argsort(descending=True)[:count]] = 0
+        return masked
+    total = attribution.double().reshape(-1, height, width).sum(0)
+    patches = [
+        (..., slice(row, row + patch), slice(column, column + patch))
+        for row in range(0, height, patch)
+        for column in range(0, width, patch)
+    ]
+    for place in sorted(patches, key=lambda place: total[place].sum().item(), reverse=True)[:count]:
+        masked[place] = 0
+    return masked
+
+
+def log_probability(images, target):
+    with torch.no_grad():
+        return load_model("shapes").model(torch.stack(images)).double().log_softmax(1)[:, target]
+
+
 def test_neflag_faithfulness_writes_what_it_wrote(tmp_path, monkeypatch):
-    module = program("neflag_faithfulness")
+    module, out, runs = kept(program("neflag_faithfulness"), monkeypatch), tmp_path / "found.csv", tmp_path / "runs"
     for part, images, steps in (("power", 2, 4), ("main", 2, 8), ("settings", 3, 4)):
-        words = [part, "shapes", f"--images={images}", f"--steps={steps}", f"--out={tmp_path / 'found.csv'}"]
-        monkeypatch.setattr(sys, "argv", ["program", *words])
-        module.main()
-    close(rows_of(tmp_path / "found.csv"), rows_of(EXPECTED / "neflag_faithfulness.csv"), by="map", ignored=["seconds"])
+        words = [part, "shapes", f"--images={images}", f"--steps={steps}", f"--out={out}", f"--runs={runs}"]
+        module.main(words)
+    close(rows_of(out), rows_of(EXPECTED / "neflag_faithfulness.csv"), by="map", ignored=["seconds"])
+    again(lambda: module.main(words), runs, out, dict(network="another"))
+    # the measures of what this machine's maps are, by plain loops
+    run, pixels = BenchmarkRun(runs / "neflag_faithfulness" / "main" / "shapes-8"), shape_images(2, seed=424_242).images
+    rows = {(r["map"], r["image"]): r for r in rows_of(out) if r["part"] == "main" and r["substrate"] == "black"}
+    for method in ("random order 0", "|IntegratedGradients|", "NeFLAG-20"):
+        for name, attribution in run.attributions(method).items():
+            x, row = pixels[int(name)], rows[method, name]
+            target = next(r["target"] for r in run.rows if r["example"] == name)
+            masked = [without(x, attribution, 18 * k, 8) for k in range(9)]  # 144 patches in 8 steps
+            deletion = log_probability(masked, target).exp()
+            insertion = log_probability([x - image for image in masked], target).exp()
+            places = np.linspace(0, 1, 9)
+            curve = np.interp(np.linspace(0, 1, 11), places, insertion.flip(0) - deletion)
+            found = [float(row["deletion"]), float(row["insertion"]), *np.array(row["curve"].split(), float)]
+            expected = [np.trapezoid(deletion, places), np.trapezoid(insertion, places), *curve]
+            np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_geodesic_photographs_writes_what_it_wrote(photographs, monkeypatch):
-    module, out = program("geodesic_photographs"), photographs / "found.csv"
+    module, out = kept(program("geodesic_photographs"), monkeypatch), photographs / "found.csv"
+    runs = photographs / "runs"
     words = ["stand_in", "--weights=x", f"--photographs={photographs / 'photos'}", "--images=2", f"--out={out}"]
-    monkeypatch.setattr(sys, "argv", ["program", *words])
-    module.main()
+    words.append(f"--runs={runs}")
+    module.main(words)
     close(rows_of(out), rows_of(EXPECTED / "geodesic_photographs.csv"), by="method")
+    again(lambda: module.main(words), runs, out, dict(network="another"))
+    # the measures of what this machine's maps are, by plain loops
+    run = BenchmarkRun(runs / "geodesic_photographs" / "stand_in")
+    images = PhotographFolder(photographs / "photos", load_model("shapes").preprocess)
+    for r, row in zip(run.rows, rows_of(out), strict=True):
+        x, attribution = images[r["index"]][0], run.attributions(r["method"])[r["example"]]
+        for prefix, patch, n in (("", None, 27648), ("patch_", 16, 36)):
+            fractions = [0.01, 0.02, 0.05, *(k / 20 for k in range(2, 14))]
+            masked = [without(x, attribution, round(f * n), patch) for f in fractions]
+            whole, *rest = log_probability([x, *masked], r["target"]).numpy()
+            losses = np.exp(whole) - np.exp(rest)
+            expected = np.trapezoid(losses, fractions), np.trapezoid(whole - np.array(rest), fractions)
+            found = float(row[f"{prefix}comprehensiveness"]), float(row[f"{prefix}log_odds"])
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+        ends = log_probability([x, torch.zeros_like(x)], r["target"])
+        change = float(ends[0] - ends[1])
+        np.testing.assert_allclose(float(row["gap"]), (attribution.abs().sum() - abs(change)) / abs(change), rtol=1e-3)
+        error = abs(float(attribution.double().sum()) - change) / abs(change)
+        np.testing.assert_allclose(float(row["completeness"]), error, rtol=1e-3, atol=1e-5)

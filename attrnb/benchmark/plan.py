@@ -33,7 +33,7 @@ from ..methods.apply import read_class, read_targets
 from ..methods.method import _origin
 from ..methods.registry import METHODS, _is_pair, _of_label, parse_names, read_methods
 from ..methods.scored import whole_seed
-from ..methods.settings import _did_you_mean, refuse_unknown, settings_of
+from ..methods.settings import _did_you_mean, parameters_of, refuse_unknown
 from ..photographs import LoadedModel, PhotographFolder, load_model
 from ..samples import ShapeImages, shape_images
 
@@ -316,7 +316,8 @@ def _entries(given: object, unseen: list[str]) -> dict[str, tuple[object, dict, 
 def _check_settings(label: str, measure: Measure, settings: Mapping):
     "ValueError for settings that the measure doesn't take"
     if measure.settings:
-        known = settings_of(measure.settings[:1], _GIVEN) or settings_of(measure.settings[1:], _GIVEN)
+        parameters = {n: p for function in measure.settings for n, p in parameters_of(function).items()}
+        known = [n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD and n not in _GIVEN]
         refuse_unknown(f"measure {label!r}", settings, known)
         return
     try:

@@ -28,6 +28,8 @@ def _read_fractions(fraction: float | Sequence[float]) -> tuple[Tensor, bool]:
     fractions = read_tensor(fraction, "fraction (a number from 0 to 1, or several)")
     if fractions.dtype == torch.bool:
         raise TypeError(f"fraction is {fraction!r}; give a number from 0 to 1, or several")
+    if isinstance(fraction, (list, tuple)):  # 22 / 36 in single precision is less than 22 of 36 units
+        fractions = torch.tensor(np.ravel(fraction).tolist(), dtype=torch.float64)
     fractions = fractions.detach().to("cpu", torch.float64).flatten()
     if not len(fractions) or not ((fractions >= 0) & (fractions <= 1)).all():
         raise ValueError(f"fraction is {fraction!r}; give a number from 0 to 1, or several")
