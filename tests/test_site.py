@@ -540,6 +540,18 @@ def test_the_code_of_what_a_text_names_is_shown(path):
     assert not named & (hidden - shown)
 
 
+def test_a_name_in_backticks_leads_to_its_own_page():
+    "nbdev makes the link from the first module that defines the name, offered or not"
+    import importlib
+
+    from nbdev.doclinks import NbdevLookup
+
+    for room in ROOMS:
+        for name in importlib.import_module(f"attrnb.{room}").__all__:
+            found = NbdevLookup()[name]
+            assert not found or found[1] == f"attrnb/{room.replace('.', '/')}.py", f"{name} leads to {found[0]}"
+
+
 @pages
 def test_annotations_are_known_where_they_are_shown(path):
     "nbdev shows a function right after its cell; a name in its annotations that a later cell defines is an error there"

@@ -219,10 +219,13 @@ def attribute_by_name(
     return done.attributions, dict(rows=done.rows, gradient_rows=done.gradient_rows)
 
 # %% ../../nbs/methods/60_apply.ipynb #c4ec0001
-def check_method(
+def _check_former(
     name: str,  # from METHODS
     settings: Mapping,  # of the method
     label: str | None = None,  # how it is called in messages; None: its name
 ):
     "What `method_of` refuses, for old programs; see attrnb.testing for the contract of a method. Returns None."
     method_of((name, settings), label)
+
+
+check_method = _check_former  # another `check_method`, of attrnb.testing, is what pages link to
