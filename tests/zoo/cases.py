@@ -23,7 +23,9 @@ class Case:
         "What the model returns for the two examples"
         from attrnb.core import TargetScore
 
-        return TargetScore(self.model, self.inputs, self.target, self.extra).scores(self.inputs)
+        score = TargetScore(self.model, self.inputs, self.target, self.extra)
+        placed, named = score.arguments_for(torch.arange(len(self.inputs[0])))
+        return self.model(*self.inputs, *placed, **named)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Entry:
         "The case, the same whenever it is made; the global generator is left alone"
         with seed_of(self.name):
             case = self.build()
-            if isinstance(case.model, nn.Module):
+            if isinstance(case.model, nn.Module) and not isinstance(case.model, torch.fx.GraphModule):  # exported
                 case.model.train(case.training)
             return case
 

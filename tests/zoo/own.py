@@ -1055,10 +1055,9 @@ def detached():
 @own("form")
 def hooks_and_spare_parts():
     "A model with hooks of its own and a head that is never called"
-    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
-    model.register_module("spare", None)
-    model[1].register_forward_hook(lambda module, given, out: out * 1.5)
-    return model_case(model, 6)
+    parts = dict(body=nn.Linear(6, 16), head=nn.Linear(16, 3), spare=nn.Linear(16, 7))
+    parts["body"].register_forward_hook(lambda module, given, out: out * 1.5)
+    return model_case(Called(lambda m, x: m["head"](m["body"](x).relu()), **parts), 6)
 
 
 @own("form")

@@ -156,8 +156,17 @@ IMAGES = {
     "cvt": dict(embed_dim=[8, 16, 16], num_heads=[1, 2, 2], depth=[1, 2, 3]),
     "focalnet": dict(image_size=32, embed_dim=8, depths=[1, 1, 1, 1], focal_levels=[1, 1, 1, 1]),
     "swiftformer": dict(embed_dims=[8, 16, 16, 32], depths=[1, 1, 1, 1]),
-    "hgnet_v2": {},
-    "textnet": {},
+    "hgnet_v2": dict(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 16, 32],
+        stem_channels=[3, 4, 8],
+        stage_in_channels=[8, 8, 16, 16],
+        stage_mid_channels=[4, 4, 8, 8],
+        stage_out_channels=[8, 16, 16, 32],
+        stage_num_blocks=[1, 1, 1, 1],
+        stage_numb_of_layers=[2, 2, 2, 2],
+    ),
+    "textnet": dict(stem_out_channels=8, hidden_sizes=[8, 8, 16, 16, 32]),
 }
 SIDE = {"swin": 32, "swinv2": 32, "donut-swin": 32, "vit": 16, "deit": 16, "vit_msn": 16, "beit": 16, "ijepa": 16}
 SIDE |= {
