@@ -26,6 +26,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -62,22 +63,16 @@ def through_a_pool(case: Case) -> GeodesicIGKNN:
 
 METHODS = {  # name: how it is made of a case, and the settings of `attribute`; few points, since many models are tried
     "paths": (lambda case: PathIntegratedGradients(case.model), dict(n_steps=8)),
-    "neflag": (lambda case: NeFLAG(case.model), dict(n_points=2, search_steps=3)),
-    "graph": (through_a_pool, dict(n_steps=2, integral_tolerance=0.2)),
+    "neflag": (lambda case: NeFLAG(case.model), dict(n_points=1, search_steps=3)),
+    "graph": (through_a_pool, dict(n_steps=2, integral_tolerance=None)),
     "variational": (
         lambda case: GeodesicIGSVI(case.model),
-        dict(n_segments=2, rounds=1, n_points=2, max_iterations=2, integral_tolerance=0.2),
+        dict(n_segments=2, rounds=0, max_iterations=2, integral_tolerance=None),
     ),
     "equilibrium": (lambda case: AttributionEquilibrium(case.model), {}),
 }
-QUICK = {  # for the networks of real size, from torchvision and timm: no refinement of the integrals
-    "paths": dict(n_steps=4),
-    "neflag": dict(n_points=1),
-    "graph": dict(integral_tolerance=None),
-    "variational": dict(integral_tolerance=None),
-}
-REAL = ("torchvision", "timm")
 COMPLETE = ("paths", "graph", "variational")
+SOURCES = ("own", "transformers", "torchvision", "timm")  # in the order in which they are run: small ones first
 
 
 @dataclass
@@ -117,7 +112,7 @@ def state(case: Case) -> dict[str, object]:
             t.detach().double().nan_to_num().sum().item() if not t.is_quantized and not t.is_complex() else t._version
         )
 
-    root = case.model if isinstance(case.model, nn.Module) else nn.Module()
+    root = case.model if isinstance(case.model, nn.Module) else nn.ModuleList()
     modules, parameters = list(root.modules()), list(root.parameters())
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return {
@@ -127,7 +122,7 @@ def state(case: Case) -> dict[str, object]:
         "hooks": [len(getattr(m, h, ())) for m in modules for h in hooks],
         "requires_grad": [p.requires_grad for p in parameters],
         "gradients": [seen(p.grad) for p in parameters],
-        "modules": [id(m) for m in modules],
+        "modules": [id(m) for m in modules[1:]],
         "inputs": [(seen(x), x.requires_grad) for x in case.inputs],
         "random numbers": (
             torch.get_rng_state().tolist(),
@@ -145,8 +140,9 @@ class Counting:
         self.model = model.model if isinstance(model, ClassScore) else model
         self.rows = self.with_gradient = 0
 
-    def see(self, module, given, out):
-        tensors = [x for x in given if isinstance(x, Tensor) and x.ndim] if module is self.model else []
+    def see(self, module, given, named, out):
+        given = (*given, *named.values()) if module is self.model else ()
+        tensors = [x for x in given if isinstance(x, Tensor) and x.ndim]
         if tensors and not torch.compiler.is_compiling():
             self.rows += len(tensors[0])
             self.with_gradient += len(tensors[0]) * (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
@@ -154,7 +150,9 @@ class Counting:
     def __enter__(self):
         compiled = hasattr(self.model, "_orig_mod")
         self.hook = (
-            None if compiled or not isinstance(self.model, nn.Module) else register_module_forward_hook(self.see)
+            None
+            if compiled or not isinstance(self.model, nn.Module)
+            else register_module_forward_hook(self.see, with_kwargs=True)
         )
         return self
 
@@ -180,9 +178,8 @@ def place(error: BaseException) -> str:
     return " in ".join(dict.fromkeys(f"{Path(f.filename).name}:{f.name}" for f in (frames[-1], *inside[-1:])))
 
 
-def attribute(case: Case, source: str, method: str, inputs, extra, **more):
+def attribute(case: Case, method: str, inputs, extra, **more):
     make, settings = METHODS[method]
-    settings = settings | (QUICK.get(method, {}) if source in REAL else {})
     return make(case).attribute(
         inputs if len(inputs) > 1 else inputs[0],
         target=case.target,
@@ -236,7 +233,7 @@ def measure(entry: Entry, case: Case, method: str, forward: float, limit: float)
             warnings.simplefilter("always")
             more = dict(return_convergence_delta=True) if method in COMPLETE else {}
             start = time.process_time()
-            found = attribute(case, row.source, method, case.inputs, case.extra, **more)
+            found = attribute(case, method, case.inputs, case.extra, **more)
             row.ratio = f"{(time.process_time() - start) / forward:.0f}"
             row.rows, row.with_gradient = (
                 f"{n / len(case.inputs[0]):.0f}" if count.hook else "" for n in (count.rows, count.with_gradient)
@@ -271,7 +268,7 @@ def look_at(row: Row, case: Case, method: str, found) -> str:
     one = tuple(x[1:2] for x in case.inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        alone = attribute(case, row.source, method, one, of_example(case.extra, 1))
+        alone = attribute(case, method, one, of_example(case.extra, 1))
     alone = alone if isinstance(alone, tuple) else (alone,)
     row.alone = f"{gap([a[1:2] for a in parts], alone):.1e}"
     return "runs"
@@ -304,6 +301,15 @@ def write(path: Path, rows: dict[tuple[str, str], dict]):
         writer.writeheader()
         writer.writerows(rows[key] for key in order if key in rows)
     new.replace(path)
+
+
+def in_turn() -> dict[str, Entry]:
+    "The zoo with one network of every family before the second of any"
+    counts, turns = Counter(), {}
+    for name, entry in ENTRIES.items():
+        counts[entry.source, entry.family] += 1
+        turns[name] = SOURCES.index(entry.source), counts[entry.source, entry.family]
+    return {name: ENTRIES[name] for name in sorted(ENTRIES, key=turns.get)}
 
 
 def in_a_process(entry: Entry, methods: list[str], limit: float) -> list[dict]:
@@ -345,7 +351,7 @@ def main(words=None):
     transformers.logging.set_verbosity_error()
     for name in ("own/gru", "transformers/bert"):  # what is imported on the way, too
         list(rows_of(ENTRIES[name], list(METHODS), words.limit))
-    for name, entry in sorted(ENTRIES.items(), key=lambda item: item[1].source in REAL):  # small ones first
+    for name, entry in in_turn().items():
         rows = read(words.out)
         wanted = [
             m for m in words.methods if words.fresh or (name, m) not in rows or rows[name, m]["outcome"] in words.again

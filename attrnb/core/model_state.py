@@ -206,7 +206,7 @@ def _put_back(m: nn.Module, hooks: list, parameters: list, buffers: dict, restor
             p.grad = grad
     held = _held.get(id(m))
     for name, (buffer, version, copy) in buffers.items() if held is None or not held.foreign else ():
-        if m._buffers.get(name) is not buffer:
+        if dict(m._buffers.items()).get(name) is not buffer:
             m._buffers[name] = buffer
         if buffer._version != version:
             with torch.inference_mode(False), torch.no_grad():

@@ -46,22 +46,11 @@ def torchvision_classifier(name: str) -> Case:
     return picture_case(models.get_model(name, weights=None, **given), side)
 
 
-class Out(nn.Module):
-    "A model of which one entry of what it returns is meant"
-
-    def __init__(self, model: nn.Module, name: str | int):
-        super().__init__()
-        self.model, self.name = model, name
-
-    def forward(self, *inputs, **named):
-        return self.model(*inputs, **named)[self.name]
-
-
 def torchvision_segmentation(name: str) -> Case:
     from torchvision import models
 
     model = models.get_model(name, weights=None, weights_backbone=None, num_classes=5)
-    return picture_case(Out(model, "out"), 64, (2, 30, 20))
+    return picture_case(model, 64, (2, 30, 20))
 
 
 class Detections(nn.Module):
@@ -188,30 +177,22 @@ def hugging_face_picture(kind: str) -> Case:
         config.initializer_range = 0.2
     single = dict(deit=transformers.DeiTForImageClassification, levit=transformers.LevitForImageClassification)
     model = single[kind](config) if kind in single else transformers.AutoModelForImageClassification.from_config(config)
-    return picture_case(Logits(model), SIDE.get(kind, 32))
-
-
-class Logits(nn.Module):
-    "A model of Hugging Face that gives its logits instead of a dataclass"
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, *inputs, **named):
-        return self.model(*inputs, **named).logits
+    return picture_case(model, SIDE.get(kind, 32))
 
 
 def hugging_face_segmentation(kind: str) -> Case:
     import transformers
 
     config = transformers.AutoConfig.for_model(kind, num_labels=4, **IMAGES[kind])
-    model = Logits(transformers.AutoModelForSemanticSegmentation.from_config(config))
+    model = transformers.AutoModelForSemanticSegmentation.from_config(config)
     return picture_case(model, 64, (2, 1, 1))
 
 
 def hugging_face_clip() -> Case:
+    "How well each of three texts fits a picture"
     import transformers
+
+    from attrnb.core import ClassScore, keywords, shared
 
     small = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
     config = transformers.CLIPConfig(
@@ -219,20 +200,9 @@ def hugging_face_clip() -> Case:
         vision_config=dict(**small, image_size=16, patch_size=4),
         projection_dim=8,
     )
-    model = transformers.CLIPModel(config)
-    return Case(stirred(PictureToText(model, torch.arange(3 * 6).reshape(3, 6))), (numbers(2, 3, 16, 16),), 1)
-
-
-class PictureToText(nn.Module):
-    "How well each of a few fixed texts fits a picture"
-
-    def __init__(self, model: nn.Module, texts: torch.Tensor):
-        super().__init__()
-        self.model = model
-        self.register_buffer("texts", texts)
-
-    def forward(self, pictures):
-        return self.model(input_ids=self.texts, pixel_values=pictures).logits_per_image
+    score = ClassScore(stirred(transformers.CLIPModel(config)), output="logits_per_image", input_names="pixel_values")
+    texts = torch.arange(3 * 6).reshape(3, 6)
+    return Case(score, (numbers(2, 3, 16, 16),), 1, keywords(input_ids=shared(texts)))
 
 
 def hugging_face_film(kind: str) -> Case:
@@ -243,7 +213,7 @@ def hugging_face_film(kind: str) -> Case:
         timesformer=dict(patch_size=8), videomae=dict(tubelet_size=2, patch_size=8), vivit=dict(tubelet_size=[2, 8, 8])
     )
     config = transformers.AutoConfig.for_model(kind, image_size=16, num_frames=4, **size[kind], **small)
-    model = Logits(transformers.AutoModelForVideoClassification.from_config(config))
+    model = transformers.AutoModelForVideoClassification.from_config(config)
     return Case(stirred(model), (numbers(2, 4, 3, 16, 16),), 1)
 
 

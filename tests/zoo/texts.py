@@ -146,26 +146,11 @@ SOUNDS = {
 }
 
 
-class ByEmbeddings(nn.Module):
-    "A model of Hugging Face that takes the embedding of its tokens and gives its logits"
+def by_embeddings(model: nn.Module, output: str | None = None) -> nn.Module:
+    "The model as a function of the embedding of its tokens"
+    from attrnb.core import ClassScore
 
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, embedded, **named):
-        return self.model(inputs_embeds=embedded, **named).logits
-
-
-class Logits(nn.Module):
-    "A model of Hugging Face that gives its logits instead of a dataclass"
-
-    def __init__(self, model: nn.Module, name: str = "logits"):
-        super().__init__()
-        self.model, self.name = model, name
-
-    def forward(self, *inputs, **named):
-        return getattr(self.model(*inputs, **named), self.name)
+    return ClassScore(model, output=output, input_names="inputs_embeds")
 
 
 def configured(kind: str, settings: dict):
@@ -189,7 +174,7 @@ def classifier(kind: str) -> Case:
     import transformers
 
     model = stirred(transformers.AutoModelForSequenceClassification.from_config(configured(kind, CLASSIFIERS[kind])))
-    return Case(ByEmbeddings(model), (embedded(model),), 1)
+    return Case(by_embeddings(model), (embedded(model),), 1)
 
 
 def encoder(kind: str) -> Case:
@@ -199,7 +184,7 @@ def encoder(kind: str) -> Case:
     model = stirred(
         {"t5": transformers.T5ForTokenClassification, "umt5": transformers.UMT5ForTokenClassification}[kind](given)
     )
-    return Case(ByEmbeddings(model), (embedded(model),), (TOKENS - 1, 1))
+    return Case(by_embeddings(model), (embedded(model),), (TOKENS - 1, 1))
 
 
 def encoder_decoder(kind: str) -> Case:
@@ -211,14 +196,14 @@ def encoder_decoder(kind: str) -> Case:
     settings = BART if kind in ("bart", "mbart", "pegasus") else T5
     model = stirred(transformers.AutoModelForSeq2SeqLM.from_config(configured(kind, settings)))
     begun = torch.tensor([[2, 11, 5]]).expand(2, -1).clone()
-    return Case(ByEmbeddings(model), (embedded(model),), (2, 7), keywords(decoder_input_ids=begun))
+    return Case(by_embeddings(model), (embedded(model),), (2, 7), keywords(decoder_input_ids=begun))
 
 
 def decoder(kind: str) -> Case:
     import transformers
 
     model = stirred(transformers.AutoModelForCausalLM.from_config(configured(kind, DECODERS[kind])))
-    return Case(ByEmbeddings(model), (embedded(model),), (TOKENS - 1, 11))
+    return Case(by_embeddings(model), (embedded(model),), (TOKENS - 1, 11))
 
 
 def masked_text() -> Case:
@@ -230,7 +215,7 @@ def masked_text() -> Case:
     model = stirred(transformers.BertForSequenceClassification(configured("bert", COMMON)))
     mask = torch.ones(2, TOKENS, dtype=torch.long)
     mask[1, -3:] = 0
-    return Case(ByEmbeddings(model), (embedded(model),), 1, keywords(attention_mask=per_example(mask)))
+    return Case(by_embeddings(model), (embedded(model),), 1, keywords(attention_mask=per_example(mask)))
 
 
 def head(kind: str) -> Case:
@@ -244,11 +229,7 @@ def head(kind: str) -> Case:
     }[kind]
     model = stirred(model(given))
 
-    class Head(Logits):
-        def forward(self, embedded):
-            return super().forward(inputs_embeds=embedded)
-
-    return Case(Head(model, name), (embedded(model),), target)
+    return Case(by_embeddings(model, name), (embedded(model),), target)
 
 
 def sound(kind: str) -> Case:
@@ -268,7 +249,7 @@ def sound(kind: str) -> Case:
     config = configured(kind, small | SOUNDS[kind])
     model = stirred(transformers.AutoModelForAudioClassification.from_config(config))
     shape = (2, 16, 16) if kind == "audio-spectrogram-transformer" else (2, 400)
-    return Case(Logits(model), (numbers(*shape),), 1)
+    return Case(model, (numbers(*shape),), 1)
 
 
 def whisper() -> Case:
@@ -277,11 +258,13 @@ def whisper() -> Case:
     small = dict(d_model=WIDTH, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=32, num_mel_bins=8)
     config = configured("whisper", small | dict(max_source_positions=10, num_labels=3, classifier_proj_size=8))
     model = stirred(transformers.WhisperForAudioClassification(config))
-    return Case(Logits(model), (numbers(2, 8, 20),), 1)
+    return Case(model, (numbers(2, 8, 20),), 1)
 
 
 def series(kind: str) -> Case:
     import transformers
+
+    from attrnb.core import ClassScore
 
     small = dict(num_input_channels=2, context_length=16, patch_length=4, patch_stride=4, d_model=WIDTH, num_targets=3)
     small |= dict(
@@ -293,7 +276,7 @@ def series(kind: str) -> Case:
         "patchtst": (transformers.PatchTSTForClassification, "prediction_logits"),
         "patchtsmixer": (transformers.PatchTSMixerForTimeSeriesClassification, "prediction_outputs"),
     }[kind]
-    return Case(Logits(stirred(model(config)), name), (numbers(2, 16, 2),), 1)
+    return Case(ClassScore(stirred(model(config)), output=name), (numbers(2, 16, 2),), 1)
 
 
 def entries() -> Iterator[Entry]:
