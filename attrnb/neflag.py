@@ -15,17 +15,18 @@ from dataclasses import dataclass
 import torch
 from captum.log import log_usage  # pyright: ignore[reportAttributeAccessIssue] (chosen when it is imported)
 from fastcore.basics import patch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ._rooms import tell_parameters
 from attrnb.core import (
-    FeatureAttribution,
+    LayeredAttribution,
     Steps,
     TargetScore,
     TargetType,
     TensorOrTuple,
     check_inputs,
+    explains_layers,
     flatten_features,
     leave_as_found,
     normal_noise,
@@ -202,7 +203,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     return total, found, places, probability, lost
 
 # %% ../nbs/04_neflag.ipynb #bd2c4acf
-class NeFLAG(FeatureAttribution):
+class NeFLAG(LayeredAttribution):
     "Negative flux aggregation (Li, Pan, Li, Qiang and Zhu, IJCAI 2023, Algorithm 1, in the reading of this page)"
 
     def __init__(
@@ -210,9 +211,13 @@ class NeFLAG(FeatureAttribution):
         # a module or forward function; ClassScore(model, of="probability") is what the paper's relatives
         # explain
         forward_func: Callable,
+        *,
+        # explain this layer's activation instead of the input: a module, or its path, "layer4.1"
+        layer: str | nn.Module | None = None,
+        attribute_to_layer_input: bool = False,  # what the layer is given, instead of what it returns
     ):
-        "Raises TypeError if `forward_func` can't be called."
-        super().__init__(forward_func)
+        "Raises TypeError if `forward_func` can't be called, or layer is no module and no name."
+        super().__init__(forward_func, layer=layer, attribute_to_layer_input=attribute_to_layer_input)
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -242,6 +247,7 @@ def _warn_of_points(hits: Tensor, lost: Tensor, steps: str, inputs: tuple[Tensor
 # %% ../nbs/04_neflag.ipynb #3abd726a
 @patch
 @log_usage()
+@explains_layers
 def attribute(
     self: NeFLAG,
     # (batch, ...), or a tuple: the sphere then lies in the space of all inputs together
@@ -268,12 +274,12 @@ def attribute(
     return_flux: bool = False,  # also return the FluxPoints
     show_progress: bool = False,  # progress bar over points
 ) -> TensorOrTuple | tuple[TensorOrTuple, FluxPoints]:
-    """Attributions in the inputs' form, shape, dtype and device; with `return_flux` also a FluxPoints.
+    """Attributions in the form, shape, dtype and device of the inputs, or of a layer's activation; with `return_flux`
+    also a FluxPoints.
 
-    Warns (UserWarning, one of a kind per call) and gives zeros for examples without negative flux; warns of
-    points that round back to the input and of a class that the model rules out. Raises TypeError or
-    ValueError for wrong calls and for NaN or infinity in inputs, directions, gradients or attributions.
-    Equations: search, aggregates.
+    Warns (UserWarning, one of a kind per call) and gives zeros for examples without negative flux; warns of points
+    that round back to the input and of a class that the model rules out. Raises TypeError or ValueError for wrong
+    calls and for NaN or infinity in inputs, directions, gradients or attributions. Equations: search, aggregates.
     """
     tensors, is_tuple = check_inputs(inputs)
     n_points, search_steps = whole_number(n_points, "n_points"), whole_number(search_steps, "search_steps", least=0)

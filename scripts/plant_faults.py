@@ -201,8 +201,8 @@ FAULTS = [
     Fault(
         "core-hooks",
         "hooks made meanwhile stay",
-        "        for key in set(d) - before:\n            del d[key]\n",
-        "        for key in set(d) - before:\n            pass\n",
+        "                d.pop(key, None)\n",
+        "                pass\n",
     ),
     Fault(
         "core-roles",
@@ -257,6 +257,55 @@ FAULTS = [
         "points = flat[segment] * (1 - share) + flat[segment + 1] * share",
         "points = flat[segment] * share + flat[segment + 1] * (1 - share)",
         "test_points_along_a_path_are_evenly_spread",
+    ),
+    Fault(
+        "core-layer-input",
+        "the layer's output is explained instead of its input",
+        "before = self.attribute_to_layer_input\n",
+        "before = not self.attribute_to_layer_input\n",
+        "tests/test_layers.py",
+    ),
+    Fault(
+        "core-layer-threads",
+        "other threads see the activation that is put in",
+        "if threading.get_ident() != self.thread or not (self.running or recomputed):",
+        "if not (self.running or recomputed):",
+        "tests/test_layers.py::test_other_threads_do_not_see_the_exchange",
+    ),
+    Fault(
+        "core-layer-recomputed",
+        "a layer that is computed anew in the backward pass has its own activation",
+        "recomputed = torch._C._current_graph_task_id() != -1",
+        "recomputed = False",
+        "tests/test_layers.py::test_layers_within_a_checkpoint",
+    ),
+    Fault(
+        "core-layer-twice",
+        "a layer that runs several times is explained",
+        "        if self.calls > 1:\n",
+        "        if self.calls > 9:\n",
+        "tests/test_layers.py::test_what_is_refused",
+    ),
+    Fault(
+        "core-layer-baseline",
+        "the baseline is an activation of zeros",
+        "    return starts\n",
+        "    return tuple(torch.zeros_like(t) for t in starts)\n",
+        "tests/test_layers.py::test_straight_paths_equal_captum",
+    ),
+    Fault(
+        "core-layer-around",
+        "all examples run on the first one's input, though something leads around the layer",
+        "if self._one_function_for_all and len(tensors[0]) > 1 and not score._leads_around(*how):",
+        "if self._one_function_for_all and len(tensors[0]) > 1:",
+        "tests/test_layers.py::test_a_connection_around_is_not_shared_by_the_examples_of_a_pool",
+    ),
+    Fault(
+        "core-layer-written",
+        "what comes after the layer writes into the activation",
+        "own = tuple(p[:1].clone() for p in parts)",
+        "own = tuple(p[:1] for p in parts)",
+        "tests/test_layers.py::test_images_in_place_activations_and_chunks",
     ),
     # samples
     Fault(

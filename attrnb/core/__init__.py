@@ -14,6 +14,7 @@ from attrnb.core.lost_gradient import *
 from attrnb.core.arguments import *
 from attrnb.core.target_score import *
 from attrnb.core.attribution import *
+from attrnb.core.layers import *
 from attrnb.core.findings import *
 
 __getattr__ = names_behind(__name__, bootstrap_interval="attrnb.statistics")

@@ -149,6 +149,7 @@ def read_tensor(
 def check_inputs(
     inputs: TensorOrTuple,  # one tensor (batch, ...) or a tuple of them, floating point
     name: str = "inputs",  # how the argument is called in error messages
+    integers: bool = False,  # integers are welcome, too: a layer is explained
 ) -> tuple[tuple[Tensor, ...], bool]:  # the inputs as a tuple; whether a tuple was given
     """The inputs as a tuple, and whether they came as one.
 
@@ -166,10 +167,10 @@ def check_inputs(
                 f"{label} must be a torch.Tensor, got {type(t).__name__}; convert arrays with torch.as_tensor"
             )
         _refuse_strange(t, label)
-        if not t.is_floating_point():
+        if not t.is_floating_point() and not integers:
             raise TypeError(
-                f"{label} has dtype {t.dtype}, which has no gradient; give floating point values "
-                "(x.float()), or explain the embedding of integer tokens instead"
+                f"{label} has dtype {t.dtype}, which has no gradient; give floating point values (x.float()), or"
+                " explain the embedding of integer tokens instead (layer=model.get_input_embeddings(), or its name)"
             )
         if t.ndim == 0:
             raise ValueError(f"{label} is a single number; its first dimension must be the batch (x[None])")
@@ -233,14 +234,18 @@ def check_baselines(
                     f"baseline {k} has shape {shape}, but input {k} has {expected}; accepted: {expected} or"
                     f" {(1, *expected[1:])}"
                 )
+            if baseline.is_floating_point() and not x.is_floating_point():
+                raise TypeError(f"baseline {k} has dtype {baseline.dtype} for inputs of {x.dtype}; give integers")
             baseline = baseline.detach().to(x)
             refuse_not_finite(baseline, f"baseline {k}")
             result.append(baseline.expand_as(x))
         elif isinstance(baseline, numbers.Real) and not isinstance(baseline, (bool, np.bool_)):
             baseline = real_number(baseline, f"baseline {k}")
-            if abs(baseline) > torch.finfo(x.dtype).max:
+            if not x.is_floating_point() and not baseline.is_integer():
+                raise ValueError(f"baseline {k} is {baseline:g} for inputs of {x.dtype}; give a whole number")
+            if abs(baseline) > (torch.finfo if x.is_floating_point() else torch.iinfo)(x.dtype).max:
                 raise ValueError(f"baseline {k} is {baseline:g}, which is too large for the input's {x.dtype}")
-            result.append(torch.full((1,) * x.ndim, float(baseline), dtype=x.dtype, device=x.device).expand_as(x))
+            result.append(torch.full((1,) * x.ndim, baseline, dtype=x.dtype, device=x.device).expand_as(x))
         else:
             raise TypeError(f"baseline {k} must be a tensor or a number, got {type(baseline).__name__}")
     return tuple(result)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from captum.log import log_usage
 from fastcore.basics import patch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from attrnb.core import (
@@ -27,6 +27,7 @@ from attrnb.core import (
     TensorOrTuple,
     check_baselines,
     check_inputs,
+    explains_layers,
     flatten_features,
     leave_as_found,
     real_number,
@@ -52,15 +53,17 @@ from attrnb.geodesic.routes import (
 )
 from ..paths import PathAttribution, quadrature
 
-# %% ../../nbs/geodesic/50_knn.ipynb #3d8cd405
+# %% ../../nbs/geodesic/50_knn.ipynb #9e8a0da3
 EDGE_WEIGHTS = ("conformal", "w1", "euclidean")
 _KEPT = 8  # fits of the pool's graph: the last so many targets, or as many as one call has
 
-
+# %% ../../nbs/geodesic/50_knn.ipynb #3d8cd405
 class GeodesicIGKNN(PathAttribution):
     """Geodesic Integrated Gradients on a graph of nearest neighbours (Salek and Enguehard, 2025, section on the kNN
     approximation)
     """
+
+    _one_function_for_all = True  # or every example of a layer needs a search of its own
 
     def __init__(
         self,
@@ -80,13 +83,17 @@ class GeodesicIGKNN(PathAttribution):
         # which entry of a pool of dicts is the point, one name per input; None: the only tensor of the
         # inputs' shape
         pool_key: str | tuple[str, ...] | None = None,
+        # explain this layer's activation instead of the input: a module, or its path, "layer4.1"; the pool stays
+        # one of inputs, but for a NeighbourGraph
+        layer: str | nn.Module | None = None,
+        attribute_to_layer_input: bool = False,  # what the layer is given, instead of what it returns
     ):
         """Warns (UserWarning) of Euclidean weights with a direct edge.
 
         Raises TypeError if the forward function can't be called, TypeError or ValueError for unknown weights or
         numbers out of range.
         """
-        super().__init__(forward_func)
+        super().__init__(forward_func, layer=layer, attribute_to_layer_input=attribute_to_layer_input)
         self.pool, self.pool_key, self.direct = pool, pool_key, direct
         self.n_neighbors, self.n_steiner, self.weight = n_neighbors, n_steiner, weight
         self._check_settings()
@@ -120,6 +127,16 @@ def _check_settings(self: GeodesicIGKNN) -> None:
     # a point is the first of its own neighbours
     whole_number(self.n_neighbors, "n_neighbors", 1 if isinstance(self.pool, NeighbourGraph) else 2)
     whole_number(self.n_steiner, "n_steiner", 0)
+
+
+@patch
+def _for_activations(self: GeodesicIGKNN, score: Callable, inputs: tuple[Tensor, ...], activations_of: Callable):
+    "A copy for the score of activations, which keeps nothing of it; a pool of inputs becomes one of activations"
+    inside = PathAttribution._for_activations(self, score, inputs, activations_of)
+    inside.forget()
+    if self.pool is not None and not isinstance(self.pool, NeighbourGraph):
+        inside.pool, inside.pool_key = activations_of(_read_pool(self.pool, inputs, self.pool_key)), None
+    return inside
 
 # %% ../../nbs/geodesic/50_knn.ipynb #c2ee1485
 def _own_graph(graph: NeighbourGraph, inputs: tuple[Tensor, ...]) -> NeighbourGraph:
@@ -273,6 +290,7 @@ def _unmoved(self: GeodesicIGKNN, found: _Found) -> tuple | None:
 @patch
 @renamed(tolerance="integral_tolerance")
 @log_usage()
+@explains_layers
 def attribute(
     self: GeodesicIGKNN,
     inputs: TensorOrTuple,  # (batch, ...)
@@ -295,12 +313,12 @@ def attribute(
     integral_tolerance: float | None = 1e-5,
     return_paths: bool = False,  # also return GeodesicPaths
 ) -> TensorOrTuple | tuple:
-    """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
-    (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) when the neighbour graph had to
-    be joined by bridges, and of examples whose attributions miss the change of the score, are zero
-    everywhere, stay on the straight path, or explain a class that the model rules out. Raises TypeError or
-    ValueError for wrong calls, pools that don't fit, and NaN or infinity in inputs, baselines, pool,
-    gradients or attributions. Equations: polyline, edge weight, complete.
+    """Attributions in the form, shape, dtype and device of the inputs, or of a layer's activation; then, if asked for,
+    sum minus change of score (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) when the
+    neighbour graph had to be joined by bridges, and of examples whose attributions miss the change of the score, are
+    zero everywhere, stay on the straight path, or explain a class that the model rules out. Raises TypeError or
+    ValueError for wrong calls, pools that don't fit, and NaN or infinity in inputs, baselines, pool, gradients or
+    attributions. Equations: polyline, edge weight, complete.
     """
     with self._lock, torch.inference_mode(False):
         tensors, is_tuple = check_inputs(inputs)

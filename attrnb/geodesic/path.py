@@ -17,7 +17,7 @@ from dataclasses import fields, replace
 import torch
 from captum.log import log_usage
 from fastcore.basics import patch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attrnb.core import (
     TargetScore,
@@ -25,6 +25,7 @@ from attrnb.core import (
     TensorOrTuple,
     check_baselines,
     check_inputs,
+    explains_layers,
     flatten_features,
     leave_as_found,
     points_along,
@@ -50,6 +51,8 @@ class GeodesicIGSVI(PathAttribution):
     energy-based approximation), made sound
     """
 
+    _one_function_for_all = True  # for the way through a pool
+
     def __init__(
         self,
         # a module, a ClassScore or any callable returning one row of scores per example; its gradient should
@@ -61,9 +64,12 @@ class GeodesicIGSVI(PathAttribution):
         pool_key: str | tuple[str, ...] | None = None,  # see GeodesicIGKNN
         search: PathSearch = PathSearch(),  # noqa: B008 (frozen); details of the search that few set
         family: PathFamily | None = None,  # fit this family of paths around the best one, and return its spread
+        # explain this layer's activation instead of the input: a module, or its path, "layer4.1"
+        layer: str | nn.Module | None = None,
+        attribute_to_layer_input: bool = False,  # what the layer is given, instead of what it returns
     ):
         "Raises TypeError if the forward function can't be called, TypeError or ValueError for numbers out of range."
-        super().__init__(forward_func)
+        super().__init__(forward_func, layer=layer, attribute_to_layer_input=attribute_to_layer_input)
         for value, kind in ((search, PathSearch), (family, (PathFamily, type(None)))):
             if not isinstance(value, kind):
                 raise TypeError(f"search must be a PathSearch, family a PathFamily or None; got {value!r}")
@@ -108,6 +114,14 @@ def _given_corners(start, inputs: tuple[Tensor, ...], starts: tuple[Tensor, ...]
     paths = torch.stack(paths)
     paths[:, 0], paths[:, -1] = flatten_features(starts), flatten_features(inputs)
     return paths
+
+
+@patch
+def _for_activations(self: GeodesicIGSVI, score: Callable, inputs: tuple[Tensor, ...], activations_of: Callable):
+    "A copy for the score of activations, and its pool's"
+    inside = PathAttribution._for_activations(self, score, inputs, activations_of)
+    inside._graph = self._graph._for_activations(score, inputs, activations_of)
+    return inside
 
 
 @patch
@@ -203,6 +217,7 @@ def _with_former_settings(attribute: Callable) -> Callable:
 @renamed(n_steps="n_segments", tolerance="relaxation_tolerance")
 @_with_former_settings
 @log_usage()
+@explains_layers
 def attribute(
     self: GeodesicIGSVI,
     inputs: TensorOrTuple,  # (batch, ...)
@@ -229,13 +244,13 @@ def attribute(
     seed: int | torch.Generator | None = 0,  # of the own points and the noise; every example sees the same
     return_paths: bool = False,  # also return GeodesicPaths
 ) -> TensorOrTuple | tuple:
-    """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
-    (batch,), and `GeodesicPaths`. The path is never longer than its start; with a `family` the attribution is that
-    of its mean path, and the paths have its spread. Warns (UserWarning, one of a kind per call) of examples whose
-    attributions miss the change of the score, are zero everywhere, keep their start although it is long, or
-    explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, for NaN or infinity in
-    inputs, baselines, gradients or attributions, and for scores without second derivatives. Equations: polyline,
-    energy, evidence bound, complete.
+    """Attributions in the form, shape, dtype and device of the inputs, or of a layer's activation; then, if asked for,
+    sum minus change of score (batch,), and `GeodesicPaths`. The path is never longer than its start; with a `family`
+    the attribution is that of its mean path, and the paths have its spread. Warns (UserWarning, one of a kind per
+    call) of examples whose attributions miss the change of the score, are zero everywhere, keep their start although
+    it is long, or explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, for NaN
+    or infinity in inputs, baselines, gradients or attributions, and for scores without second derivatives.
+    Equations: polyline, energy, evidence bound, complete.
     """
     with torch.inference_mode(False):
         tensors, is_tuple = check_inputs(inputs)

@@ -137,7 +137,8 @@ def _read_pool(pool, inputs: tuple[Tensor, ...], key=None) -> tuple[Tensor, ...]
         _joined_points([item[k] for item in items], inputs[min(k, len(inputs) - 1)])
         for k in range(min(map(len, items)))
     )
-    parts, _ = check_inputs(tuple(parts) if len(parts) > 1 else parts[0], "pool")
+    whole = not all(x.is_floating_point() for x in inputs)
+    parts, _ = check_inputs(tuple(parts) if len(parts) > 1 else parts[0], "pool", integers=whole)
     if len(parts) != len(inputs) or any(p.shape[1:] != x.shape[1:] for p, x in zip(parts, inputs, strict=True)):
         shapes = [tuple(p.shape[1:]) for p in parts], [tuple(x.shape[1:]) for x in inputs]
         raise ValueError(f"the pool holds points of shape {shapes[0]}, the inputs are {shapes[1]}; they must agree")

@@ -22,6 +22,7 @@ from attrnb.core import (
     TensorOrTuple,
     check_baselines,
     check_inputs,
+    explains_layers,
     flatten_features,
     leave_as_found,
     normal_noise,
@@ -116,6 +117,7 @@ class PublishedGeodesicIG(PathAttribution):
 # %% ../../nbs/geodesic/85_published.ipynb #3702bdd8
 @patch
 @log_usage()
+@explains_layers
 def attribute(
     self: PublishedGeodesicIG,
     inputs: TensorOrTuple,  # (batch, ...)
@@ -135,11 +137,11 @@ def attribute(
     seed: int | torch.Generator | None = 0,  # of the noise, see random_generator
     return_paths: bool = False,  # also return GeodesicPaths
 ) -> TensorOrTuple | tuple:
-    """Attributions in the inputs' form, shape, dtype and device; then, if asked for, sum minus change of score
-    (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) of examples whose attributions miss
-    the change of the score, as most do, are zero everywhere, or explain a class that the model rules out. Raises
-    TypeError or ValueError for wrong calls, for NaN or infinity in inputs, baselines, gradients or attributions,
-    and for scores without second derivatives.
+    """Attributions in the form, shape, dtype and device of the inputs, or of a layer's activation; then, if asked for,
+    sum minus change of score (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) of examples
+    whose attributions miss the change of the score, as most do, are zero everywhere, or explain a class that the
+    model rules out. Raises TypeError or ValueError for wrong calls, for NaN or infinity in inputs, baselines,
+    gradients or attributions, and for scores without second derivatives.
     """
     with torch.inference_mode(False):
         tensors, is_tuple = check_inputs(inputs)
