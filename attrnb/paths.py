@@ -24,12 +24,14 @@ from tqdm.auto import tqdm
 from ._rooms import tell_parameters
 from attrnb.core import (
     ClassScore,
-    FeatureAttribution,
+    LayeredAttribution,
+    LayerScore,
     TargetScore,
     TargetType,
     TensorOrTuple,
     check_baselines,
     check_inputs,
+    explains_layers,
     leave_as_found,
     logits_of,
     read_tensor,
@@ -299,6 +301,7 @@ def target_probability(
     """
     if not isinstance(target, Tensor) or target.shape[1] != 1 or output.ndim != 2 or output.shape[1] < 2:
         return None
+    forward = forward.model if isinstance(forward, LayerScore) else forward
     of = forward.of if isinstance(forward, ClassScore) else None
     if of in ("sigmoid", "log_sigmoid"):
         return None
@@ -353,7 +356,7 @@ def checked_attributions(
     return parts if is_tuple else parts[0]
 
 # %% ../nbs/03_paths.ipynb #47a92b4a
-class PathAttribution(FeatureAttribution):
+class PathAttribution(LayeredAttribution):
     "Base of the methods that integrate gradients along a path: complete, and in units of the score"
 
     @property
@@ -393,6 +396,7 @@ class PathIntegratedGradients(PathAttribution):
     """
 
     @log_usage()
+    @explains_layers
     def attribute(
         self,
         inputs: TensorOrTuple,  # (batch, ...) the end of the path
@@ -410,11 +414,11 @@ class PathIntegratedGradients(PathAttribution):
         # corners (batch or 1, points, ...) per input from baseline to input; None is the straight path
         path: TensorOrTuple | None = None,
     ) -> TensorOrTuple | tuple[TensorOrTuple, Tensor]:
-        """Attributions in the inputs' form, shape, dtype and device; with `return_convergence_delta` also sum minus
-        change of score, shape (batch,). Warns (UserWarning, one of a kind per call) of examples whose
-        attributions miss the change of the score, are zero everywhere, or explain a class that the model rules
-        out. Raises TypeError or ValueError for wrong calls and for NaN or infinity in inputs, baselines, paths,
-        gradients or attributions. Equations: path attribution, complete.
+        """Attributions in the form, shape, dtype and device of the inputs, or of a layer's activation; with
+        `return_convergence_delta` also sum minus change of score, shape (batch,). Warns (UserWarning, one of a kind
+        per call) of examples whose attributions miss the change of the score, are zero everywhere, or explain a
+        class that the model rules out. Raises TypeError or ValueError for wrong calls and for NaN or infinity in
+        inputs, baselines, paths, gradients or attributions. Equations: path attribution, complete.
         """
         tensors, is_tuple = check_inputs(inputs)
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
