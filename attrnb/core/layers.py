@@ -403,7 +403,7 @@ def explains_layers(
     signature = inspect.signature(attribute)
 
     @functools.wraps(attribute)
-    def explain(self, *arguments, **named):
+    def _explain(self, *arguments, **named):
         if self.layer is None:
             return attribute(self, *arguments, **named)
         call = signature.bind(self, *arguments, **named)
@@ -418,4 +418,4 @@ def explains_layers(
                 given["baselines"] = starts
             return attribute(*call.args, **call.kwargs)
 
-    return explain
+    return _explain
