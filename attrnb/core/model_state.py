@@ -156,6 +156,16 @@ def _release(module: nn.Module):
         elif held.training and not module.training:
             module.training = True
 
+
+@dataclass
+class _OwnHook:
+    "A hook of a call that explains a layer; the call takes it away itself"
+
+    exchange: Callable  # what passes (the layer's arguments, or what it returns) -> what stands in its place, or None
+
+    def __call__(self, *passing):
+        return self.exchange(passing[-1])
+
 # %% ../../nbs/core/70_model_state.ipynb #40bebdb4
 def _replace_inference_tensors(m: nn.Module, ordinary: dict) -> Iterator[tuple]:
     """Tensors made under torch.inference_mode can't take part in a gradient; ordinary ones of the same values take
@@ -198,7 +208,8 @@ def _state(m: nn.Module, restore_gradients: bool) -> tuple:
 def _put_back(m: nn.Module, hooks: list, parameters: list, buffers: dict, restore_gradients: bool):
     for d, before in hooks:
         for key in set(d) - before:
-            del d[key]
+            if not isinstance(d.get(key), _OwnHook):  # another thread takes its own away
+                d.pop(key, None)
     for p, grad, requires_grad in parameters:
         if p.requires_grad != requires_grad:
             p.requires_grad_(requires_grad)
