@@ -1072,6 +1072,63 @@ FAULTS = [
         "pass",
         "tests/test_benchmark.py::test_the_global_generators_are_left_as_they_were",
     ),
+    # text
+    Fault(
+        "text-mean",
+        "the mean over the dimensions instead of the sum",
+        "found.double().mean(2) if grouped else found.double().sum(2)",
+        "found.double().mean(2)",
+        "test_of_a_linear_model_every_complete_method_says_what_each_token_adds",
+    ),
+    Fault(
+        "text-unknown",
+        "unknown words are kept out like padding",
+        "if k != unknown or k in added}",
+        "if k in added or k == unknown}",
+        "test_text_ids_and_encodings_are_the_same",
+    ),
+    Fault(
+        "text-special",
+        "special tokens change at the baseline, too",
+        "return torch.where(kept[..., None], start, inside.embeddings)",
+        "return start.contiguous()",
+        "test_a_straight_path_begins_at_the_baseline_that_is_asked_for",
+    ),
+    Fault(
+        "text-last",
+        "the last position is that of the padding",
+        "int(mask[0].nonzero().max()) if shape[1] == mask.shape[1] else shape[1] - 1",
+        "shape[1] - 1",
+        "test_next_tokens_are_asked_about_at_a_position",
+    ),
+    Fault(
+        "text-mask",
+        "padding counts as text",
+        "kept &= mask.bool()",
+        "kept &= True",
+        "test_it_is_the_method_on_the_embeddings_summed",
+    ),
+    Fault(
+        "text-way",
+        "a model whose output changes is explained all the same",
+        "own.shape == whole.shape and _differs(own, whole) <= _tolerance(whole)",
+        "own.shape == whole.shape",
+        "test_a_model_with_two_embeddings_is_refused_until_one_is_named",
+    ),
+    Fault(
+        "text-escape",
+        "markup in tokens is markup",
+        "{html.escape(_shown(token))}</span>",
+        "{_shown(token)}</span>",
+        "test_tokens_are_text_whatever_they_hold",
+    ),
+    Fault(
+        "text-colour",
+        "blue speaks for",
+        "colormaps[SIGNED_COLORS]((max(-1.0, min(1.0, value / limit)) + 1) / 2)",
+        "colormaps[SIGNED_COLORS]((max(-1.0, min(1.0, -value / limit)) + 1) / 2)",
+        "test_red_is_for_blue_against_and_grey_holds_no_number",
+    ),
     # testing
     Fault(
         "testing-gap",

@@ -25,6 +25,7 @@ FLOORS = (
     "equilibrium",
     "measures",
     "methods",
+    "text",
     "testing",
     "benchmark",
     "explore",
