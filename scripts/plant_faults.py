@@ -1113,7 +1113,7 @@ FAULTS = [
         "a model whose output changes is explained all the same",
         "own.shape == whole.shape and _differs(own, whole) <= _tolerance(whole)",
         "own.shape == whole.shape",
-        "test_a_model_with_two_embeddings_is_refused_until_one_is_named",
+        "nbs/text/10_embedding.ipynb",
     ),
     Fault(
         "text-escape",
