@@ -8,10 +8,11 @@ Docs: https://attrnb.github.io/attrnb/text/embedding.html.md"""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..core import LayerScore, leave_as_found, logits_of
@@ -66,6 +67,9 @@ def _read_position(position: int | str | None, shape: tuple[int, ...], mask: Ten
 class EmbeddedModel(nn.Module):
     "A model as a function of the embeddings of one text's tokens: what methods are applied to that need numbers"
 
+    embed: Callable[..., Tensor]  # patched below
+    _find_way: Callable[..., None]
+
     def __init__(
         self,
         model: nn.Module,  # token ids (rows, steps) to outputs, or what logits_of reads as that
@@ -96,51 +100,55 @@ class EmbeddedModel(nn.Module):
         self.position = _read_position(position, tuple(whole.shape), mask)
         self.output = whole if self.position is None else whole[:, self.position]
 
-    def embed(
-        self,
-        ids: Tensor,  # (rows, steps) whole numbers
-    ) -> Tensor:
-        "Their embeddings (rows, steps, dimensions), detached. Raises ValueError for a layer that makes something else."
+# %% ../../nbs/text/10_embedding.ipynb #tx17b520
+@patch
+def embed(
+    self: EmbeddedModel,
+    ids: Tensor,  # (rows, steps) whole numbers
+) -> Tensor:
+    "Their embeddings (rows, steps, dimensions), detached. Raises ValueError for a layer that makes something else."
+    try:
+        with torch.no_grad():
+            made: Any = self._at.module(ids)
+    except Exception as error:
+        raise ValueError(f"{self._at.name} makes no embeddings of ids: {type(error).__name__}: {error}") from error
+    if not isinstance(made, Tensor) or made.ndim != 3 or made.shape[:2] != ids.shape:
+        what = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        raise ValueError(f"{self._at.name} makes {what} of ids {tuple(ids.shape)}, no embeddings")
+    return made.detach().clone()
+
+
+@patch
+def forward(
+    self: EmbeddedModel,
+    embeddings: Tensor,  # (rows, steps, dimensions)
+) -> Tensor:  # (rows, classes)
+    "What the model says of the text with these embeddings."
+    rows = len(embeddings)
+    named = {k: v.expand(rows, *v.shape[1:]) if isinstance(v, Tensor) and v.ndim else v for k, v in self.named.items()}
+    if self.by_name:
+        output = self.model(inputs_embeds=embeddings, **named)
+    else:
+        output = self._at(embeddings, self.ids.expand(rows, -1), **named)
+    output = logits_of(output)
+    return output if self.position is None else output[:, self.position]
+
+# %% ../../nbs/text/10_embedding.ipynb #tx1fa35e
+@patch
+def _find_way(self: EmbeddedModel, whole: Tensor):
+    "By the layer or by `inputs_embeds`, whichever gives the model's own output; ValueError if neither does"
+    parameters = inspect.signature(self.model.forward).parameters
+    problem = ""
+    for self.by_name in (False, True) if "inputs_embeds" in parameters else (False,):
         try:
-            with torch.no_grad():
-                made: Any = self._at.module(ids)
-        except Exception as error:
-            raise ValueError(f"{self._at.name} makes no embeddings of ids: {type(error).__name__}: {error}") from error
-        if not isinstance(made, Tensor) or made.ndim != 3 or made.shape[:2] != ids.shape:
-            what = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-            raise ValueError(f"{self._at.name} makes {what} of ids {tuple(ids.shape)}, no embeddings")
-        return made.detach().clone()
-
-    def forward(
-        self,
-        embeddings: Tensor,  # (rows, steps, dimensions)
-    ) -> Tensor:  # (rows, classes)
-        "What the model says of the text with these embeddings."
-        rows = len(embeddings)
-        named = {
-            k: v.expand(rows, *v.shape[1:]) if isinstance(v, Tensor) and v.ndim else v for k, v in self.named.items()
-        }
-        if self.by_name:
-            output = self.model(inputs_embeds=embeddings, **named)
-        else:
-            output = self._at(embeddings, self.ids.expand(rows, -1), **named)
-        output = logits_of(output)
-        return output if self.position is None else output[:, self.position]
-
-    def _find_way(self, whole: Tensor):
-        "By the layer or by `inputs_embeds`, whichever gives the model's own output; ValueError if neither does"
-        parameters = inspect.signature(self.model.forward).parameters
-        problem = ""
-        for self.by_name in (False, True) if "inputs_embeds" in parameters else (False,):
-            try:
-                own = self(self.embeddings)
-            except Exception as error:  # a model may ask for its ids by any error
-                problem = problem or str(error)
-                continue
-            if own.shape == whole.shape and _differs(own, whole) <= _tolerance(whole):
-                return
-            problem = problem or "the output changes when the tokens' own embeddings are put in their place"
-        raise ValueError(
-            f"{type(self.model).__name__} can't be explained by the embeddings of its {type(self._at.module).__name__}:"
-            f" {problem}. Name the layer whose output is all that the model reads of the tokens: embedding='...'"
-        )
+            own = self(self.embeddings)
+        except Exception as error:  # a model may ask for its ids by any error
+            problem = problem or str(error)
+            continue
+        if own.shape == whole.shape and _differs(own, whole) <= _tolerance(whole):
+            return
+        problem = problem or "the output changes when the tokens' own embeddings are put in their place"
+    raise ValueError(
+        f"{type(self.model).__name__} can't be explained by the embeddings of its {type(self._at.module).__name__}:"
+        f" {problem}. Name the layer whose output is all that the model reads of the tokens: embedding='...'"
+    )
