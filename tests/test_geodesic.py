@@ -20,7 +20,6 @@ from models import value_and_warnings
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends
 from torch.testing import assert_close
 from torch.utils.data import (
@@ -43,7 +42,6 @@ from attrnb.geodesic import (
     PathSearch,
     PublishedGeodesicIG,
     _bridges,
-    _differentiable_twice,
     edge_integrals,
     minimise_batch,
     nearest_points,
@@ -51,6 +49,7 @@ from attrnb.geodesic import (
     path_energy,
     sine_basis,
 )
+from attrnb.geodesic.slopes import _plain_attention
 from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import half_moons, half_moons_model, sample_model, shape_images
 
@@ -1177,50 +1176,15 @@ def test_attention_is_relaxed(name, kind):
 def test_the_choice_of_the_kernel_is_put_back_whatever_the_order():
     choice = _cur_sdpa_kernel_backends()
     first, second = ExitStack(), ExitStack()
-    first.enter_context(_differentiable_twice())
-    second.enter_context(_differentiable_twice())
+    first.enter_context(_plain_attention)
+    second.enter_context(_plain_attention)
     first.close()
     assert _cur_sdpa_kernel_backends() == [SDPBackend.MATH]
     second.close()
     assert _cur_sdpa_kernel_backends() == choice
-    with pytest.raises(KeyError), _differentiable_twice():
+    with pytest.raises(KeyError), _plain_attention:
         raise KeyError
     assert _cur_sdpa_kernel_backends() == choice
-
-
-class OnceOnly(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x.tanh()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g):
-        return g * (1 - ctx.saved_tensors[0].tanh() ** 2)
-
-
-@pytest.mark.parametrize(
-    "operation, named",
-    [(nn.functional.hardsigmoid, "hardsigmoid has no second derivative"), (OnceOnly.apply, "no second derivative")],
-)
-def test_operations_without_a_second_derivative_are_named(operation, named):
-    net, x = network(), cloud(3)
-
-    def forward(y):
-        return operation(net(y))
-
-    for kind in RELAXED:
-        with pytest.raises(ValueError, match=named) as caught:
-            MORE[kind](forward, None).attribute(x, 0, 1)
-        assert "GeodesicIGKNN" in str(caught.value)
-    assert_close(
-        GeodesicIGSVI(forward).attribute(x, 0, 1, rounds=0, max_iterations=0),
-        PathIntegratedGradients(forward).attribute(x, 0, 1, n_steps=500),
-        atol=1e-3,
-        rtol=1e-3,
-    )
-    GeodesicIGKNN(forward, cloud(20)).attribute(x, 0, 1)
 
 
 @pytest.mark.parametrize("kind", RELAXED)

@@ -35,6 +35,9 @@ class GeodesicPaths:
     gradient_evaluations: int  # rows differentiated in this call
     # standard deviation of the attribution over sampled paths, in its shape; with a family of paths only
     spread: TensorOrTuple | None = None
+    # how the slopes of the steepness were taken that bend a path, see `WAYS`; None: nothing was relaxed
+    second_derivatives: str | None = None
+    difference_error: Tensor | None = None  # (batch,) share by which differences are off, where they were taken
 
     def as_steps(
         self,
@@ -62,6 +65,8 @@ class _Found:
     nodes: list[Tensor] | None = None  # the rest as in GeodesicPaths
     bridges: Tensor | None = None
     spread: Tensor | None = None  # (batch, features)
+    second_derivatives: str | None = None
+    difference_error: Tensor | None = None
 
     @property
     def change(self) -> Tensor:
@@ -86,6 +91,8 @@ class _Found:
             self.bridges,
             self.gradient_evaluations,
             None if self.spread is None else formed(self.spread),
+            self.second_derivatives,
+            self.difference_error,
         )
 
 # %% ../../nbs/geodesic/15_answer.ipynb #d8bab4ba

@@ -43,6 +43,7 @@ from .knn import GeodesicIGKNN
 from .published import PublishedGeodesicIG
 from .relax import _Bends, sine_basis
 from .search import PathSearch, _Effort, _shorten, _straight, _whole_seed
+from .slopes import _slopes_of
 from ..paths import PathAttribution, quadrature, scores_and_probability
 
 # %% ../../nbs/geodesic/90_path.ipynb #3f601f02
@@ -157,7 +158,8 @@ def _find(self: GeodesicIGSVI, inputs, starts, start, sweep: _Sweep, n_segments,
         if self.family is not None:
             path, best, spread = _sampled(sweep, bends_of(path), self.family, effort.seed)
     sums, scores = (best.attributions, best.length, best.w1), (begin, end, probability, row)
-    return _Found(list(path), *sums, *scores, score.gradient_evaluations, spread=spread), unmoved
+    how = dict(spread=spread, **_slopes_of(score).told())
+    return _Found(list(path), *sums, *scores, score.gradient_evaluations, **how), unmoved
 
 # %% ../../nbs/geodesic/90_path.ipynb #694e2346
 def _advice(tolerance: float | None, unmoved: Tensor | None) -> tuple[str, tuple | None]:
@@ -249,7 +251,7 @@ def attribute(
     the attribution is that of its mean path, and the paths have its spread. Warns (UserWarning, one of a kind per
     call) of examples whose attributions miss the change of the score, are zero everywhere, keep their start although
     it is long, or explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, for NaN
-    or infinity in inputs, baselines, gradients or attributions, and for scores without second derivatives.
+    or infinity in inputs, baselines, gradients or attributions.
     Equations: polyline, energy, evidence bound, complete.
     """
     with torch.inference_mode(False):

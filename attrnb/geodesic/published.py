@@ -33,8 +33,8 @@ from attrnb.core import (
 )
 from .answer import _answer, _Found
 from .integrals import _path_integrals, _Sweep
-from .relax import _differentiable_twice, _slope
 from .search import _whole_seed
+from .slopes import _slopes_of
 from ..paths import PathAttribution, quadrature, scores_and_probability
 
 # %% ../../nbs/geodesic/85_published.ipynb #e4e4af52
@@ -44,20 +44,22 @@ def _norms(rows: Tensor, like: tuple[Tensor, ...]) -> Tensor:
     return sum(part.flatten(1).sum(1) if part.ndim > 1 else part for part in parts)
 
 
-def _pulls(everything: TargetScore, line, mean, log_width, noise, weight, owner, beta) -> tuple:
+def _pulls(everything: TargetScore, line, mean, log_width, noise, weight, owner, beta, lines) -> tuple:
     """The negative evidence bound of one chunk of points, but for a constant, and its gradients with respect to their
-    means and log widths
+    means and log widths; `lines` (examples, 2, features) are where steps are looked for, if differences are needed
     """
-    with torch.inference_mode(False), torch.enable_grad(), _differentiable_twice():
+
+    def compute(slope, grad):
         m, w = (v.detach().requires_grad_() for v in (mean, log_width))
         offset = m + w.exp() * noise
-        points = line + offset
-        slope = _slope(everything(unflatten_features(points, everything.inputs), owner), points)
-        everything.check_dependence([slope])
         norms = functools.partial(_norms, like=everything.inputs)
-        energy = (weight * norms(offset) - beta * norms(slope)).sum()
+        energy = (weight * norms(offset) - beta * norms(slope(line + offset, owner))).sum()
         part = energy + (0.5 * offset.square() - w).sum()
-        return part.item(), torch.autograd.grad(part, (m, w))
+        return part.item(), grad(part, (m, w))
+
+    with torch.inference_mode(False), torch.enable_grad():
+        every = torch.arange(len(lines), device=line.device)
+        return _slopes_of(everything).take(everything, compute, lines, every)
 
 # %% ../../nbs/geodesic/85_published.ipynb #5e21ea12
 def _fitted_points(
@@ -75,17 +77,16 @@ def _fitted_points(
 
     everything = TargetScore(score.forward, score.inputs, all_outputs, score.args, score.internal_batch_size)
     mean, log_width, generator = torch.zeros_like(line), torch.full_like(line, math.log(0.1)), random_generator(seed)
-    rate, best, best_at, since_rate = learning_rate, math.inf, 0, 0
+    ends, rate, best, best_at, since_rate = line[[0, -1]].transpose(0, 1), learning_rate, math.inf, 0, 0
     optimiser = torch.optim.Adam([mean, log_width], rate)
     for step in range(num_iterations):
         noise = normal_noise(line.shape, generator, line)
         mean.grad, log_width.grad, loss = torch.zeros_like(mean), torch.zeros_like(mean), 0.0
         rows = [t.flatten(0, 1) for t in (line, mean, log_width, noise)]
         for s in score.chunks(len(owner)):
-            part, pulls = _pulls(everything, *(t[s] for t in rows), weight[s], owner[s], beta)
+            part, pulls = _pulls(everything, *(t[s] for t in rows), weight[s], owner[s], beta, ends)
             mean.grad.flatten(0, 1)[s], log_width.grad.flatten(0, 1)[s] = pulls
             loss += part
-            score.gradient_evaluations += len(owner[s])
         optimiser.step()
         since_rate += 1
         if loss < best:
@@ -95,6 +96,7 @@ def _fitted_points(
             optimiser = torch.optim.Adam([mean, log_width], rate)
         if step - best_at >= 100 and (best - loss) < 1e-4 * abs(best):
             break
+    score.gradient_evaluations += everything.gradient_evaluations
     return mean
 
 
@@ -141,7 +143,7 @@ def attribute(
     sum minus change of score (batch,), and `GeodesicPaths`. Warns (UserWarning, one of a kind per call) of examples
     whose attributions miss the change of the score, as most do, are zero everywhere, or explain a class that the
     model rules out. Raises TypeError or ValueError for wrong calls, for NaN or infinity in inputs, baselines,
-    gradients or attributions, and for scores without second derivatives.
+    gradients or attributions.
     """
     with torch.inference_mode(False):
         tensors, is_tuple = check_inputs(inputs)

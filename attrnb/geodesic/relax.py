@@ -8,16 +8,13 @@ Docs: https://attrnb.github.io/attrnb/geodesic/relax.html.md"""
 __all__ = ['path_energy', 'sine_basis', 'minimise_batch']
 
 # %% ../../nbs/geodesic/60_relax.ipynb #3c61c003
+import functools
 import math
-import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attrnb.core import (
     TargetScore,
@@ -25,84 +22,30 @@ from attrnb.core import (
     real_number,
     refuse_not_finite,
     renamed,
-    unflatten_features,
     whole_number,
 )
 from .integrals import _whole_numbers
+from .slopes import _slopes_of
 from ..paths import _quadrature_there
 
-# %% ../../nbs/geodesic/60_relax.ipynb #0e1b5934
-class _PlainAttention:
-    """Attention by the kernel that can be differentiated twice, while any thread is inside; the choice belongs to
-    the process, so the first sets it and the last puts it back
-    """
-
-    def __init__(self):
-        self.lock, self.inside, self.choice = threading.Lock(), 0, None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.inside:
-                self.choice = sdpa_kernel(SDPBackend.MATH)
-                self.choice.__enter__()
-            self.inside += 1
-
-    def __exit__(self, *error) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                self.choice.__exit__(None, None, None)
-
-
-_plain_attention = _PlainAttention()
-
-
-@contextmanager
-def _differentiable_twice() -> Iterator[None]:
-    "Plain attention inside; an operation without a second derivative is named in a ValueError"
-    with _plain_attention:
-        try:
-            yield
-        except RuntimeError as error:
-            named = re.search(r"derivative for '?(?:aten::)?(\w+?)(?:_backward)?'? is not implemented", str(error))
-            if not named and not re.search("once_differentiable|double backward|donated buffer", str(error)):
-                raise
-            what = (
-                f"{named[1]} has"
-                if named
-                else "the forward function (a compiled model, or an operation of your own?) has"
-            )
-            raise ValueError(
-                f"{what} no second derivative, which relaxing a path needs. GeodesicIGKNN needs only the first; or give"
-                " rounds=0 and max_iterations=0 for the path as it starts, or replace the operation by a smooth one"
-            ) from error
-
-# %% ../../nbs/geodesic/60_relax.ipynb #e2b17cd3
-def _slope(scores: Tensor, points: Tensor) -> Tensor | None:
-    "Gradient of the scores at the points, to be differentiated again; None if there is none"
-    if not scores.requires_grad:
-        return None
-    # PyTorch looks only then whether the operations nearest to the score can be differentiated twice
-    ones = torch.ones_like(scores).requires_grad_()
-    slope = torch.autograd.grad(scores, points, ones, create_graph=True, allow_unused=True)[0]
-    todo, seen = [slope.grad_fn if slope is not None else None], set()
-    # an operation that can't ends the graph with an error that is never reached, and its derivative would
-    # count as zero
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            if node.name().endswith("Error"):
-                raise RuntimeError("once_differentiable")
-            todo += [after for after, _ in node.next_functions]
-    return slope
-
 # %% ../../nbs/geodesic/60_relax.ipynb #5c152758
+def _conformal(path, owner, place, quadrature, least, example, slope, grad) -> tuple[Tensor, Tensor]:
+    "Energies (segments,) of segments, and their gradients with respect to both ends (2, segments, features)"
+    nodes, weights = quadrature
+    ends = torch.stack([path[owner, place], path[owner, place + 1]]).detach().clone().requires_grad_()
+    step = ends[1] - ends[0]
+    points = (ends[0][:, None] + nodes[:, None] * step[:, None]).flatten(0, 1)
+    slopes = slope(points, example[owner].repeat_interleave(len(nodes)))
+    steepness = (slopes.square().sum(1).reshape(-1, len(nodes)) + least[owner, None]).sqrt()
+    part = (path.shape[1] - 1) * ((steepness * weights).sum(1).square() * step.square().sum(1))
+    return part.detach(), grad(part.sum(), ends)[0]
+
+
 def _energy(score, path, example, n_nodes=4, least_steepness=0.0, check=True) -> tuple[Tensor, Tensor]:
     "`path_energy` of arguments that are known to be right"
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.enable_grad():
         path = path.detach().clone()
-        nodes, weights = _quadrature_there(n_nodes, "gausslegendre", path)
+        quadrature = _quadrature_there(n_nodes, "gausslegendre", path)
         n_paths, n_segments = path.shape[0], path.shape[1] - 1
         # a number is filled in on the device: to be copied there takes longer
         least = least_steepness if isinstance(least_steepness, Tensor) else path.new_full((), least_steepness)
@@ -110,24 +53,13 @@ def _energy(score, path, example, n_nodes=4, least_steepness=0.0, check=True) ->
         energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)
         n_rows = n_paths * n_segments * n_nodes
         rows = len(range(*score.chunks(n_rows)[0].indices(n_rows)))
-    for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
-        owner, place = segment // n_segments, segment % n_segments
-        with torch.inference_mode(False), torch.enable_grad(), _differentiable_twice():
-            ends = torch.stack([path[owner, place], path[owner, place + 1]]).detach().clone().requires_grad_()
-            step = ends[1] - ends[0]
-            points = (ends[0][:, None] + nodes[:, None] * step[:, None]).flatten(0, 1)
-            parts, rows_of = unflatten_features(points, score.inputs), example[owner].repeat_interleave(n_nodes)
-            scores = score(parts, rows_of)
-            slope = _slope(scores, points)
-            score.check_dependence([slope])
-            score.check_rows(parts, rows_of, scores)
-            steepness = (slope.square().sum(1).reshape(-1, n_nodes) + least[owner, None]).sqrt()
-            part = n_segments * ((steepness * weights).sum(1).square() * step.square().sum(1))
-            (pull,) = torch.autograd.grad(part.sum(), ends)
-        score.gradient_evaluations += len(points)
-        energy.index_add_(0, owner, part.detach())
-        gradient.index_put_((owner, place), pull[0], accumulate=True)
-        gradient.index_put_((owner, place + 1), pull[1], accumulate=True)
+        for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
+            owner, place = segment // n_segments, segment % n_segments
+            compute = functools.partial(_conformal, path, owner, place, quadrature, least, example)
+            part, pull = _slopes_of(score).take(score, compute, path, example)
+            energy.index_add_(0, owner, part)
+            gradient.index_put_((owner, place), pull[0], accumulate=True)
+            gradient.index_put_((owner, place + 1), pull[1], accumulate=True)
     if check:
         _refuse_energy(torch.isfinite(energy), example)
     return energy, gradient
@@ -152,12 +84,11 @@ def path_energy(
     # raise where the energy is not finite; False spares waiting for the device, and the caller looks
     check: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and
-    its gradient with respect to the corners, shaped as the path. Attention is computed by its plain kernel, the
-    only one that can be differentiated twice. Raises TypeError or ValueError for a path that is no floating point
-    tensor (paths, corners, features) with segments, examples that there aren't, n_nodes below 1 and a least_steepness
-    that is no number; ValueError where the score's gradient is not finite, doesn't depend on the path or can't be
-    differentiated again, and where rows influence each other. Equation: energy.
+    """Energy of every path (paths,), the number of segments times the sum of squared conformal segment lengths, and its
+    gradient with respect to the corners, shaped as the path. Raises TypeError or ValueError for a path that is no
+    floating point tensor (paths, corners, features) with segments, examples that there aren't, n_nodes below 1 and
+    a least_steepness that is no number; ValueError where the score's gradient is not finite or doesn't depend on
+    the path, and where rows influence each other. Equation: energy.
     """
     path, n_nodes = read_tensor(path, "path"), whole_number(n_nodes, "n_nodes")
     if path.ndim != 3 or path.shape[1] < 2 or 0 in path.shape or not path.is_floating_point():
