@@ -650,7 +650,7 @@ FAULTS = [
     Fault(
         "geodesic-energy",
         "the energy without the number of segments",
-        "part = n_segments * ((steepness * weights)",
+        "part = (path.shape[1] - 1) * ((steepness * weights)",
         "part = ((steepness * weights)",
         "test_the_energy_of_a_linear_score_in_closed_form",
     ),
