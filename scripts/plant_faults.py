@@ -727,8 +727,8 @@ FAULTS = [
     Fault(
         "geodesic-beta",
         "the published energy flees the gradient",
-        "(weight * norms(offset) - beta * norms(slope)).sum()",
-        "(weight * norms(offset) + beta * norms(slope)).sum()",
+        "(weight * norms(offset) - beta * norms(slope(line + offset, owner))).sum()",
+        "(weight * norms(offset) + beta * norms(slope(line + offset, owner))).sum()",
         "test_the_published_energy_seeks_steep_places",
     ),
     Fault(
