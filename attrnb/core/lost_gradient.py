@@ -97,26 +97,30 @@ def _told(call: _Call) -> str:
 # %% ../../nbs/core/77_lost_gradient.ipynb #0105000b
 def lost_gradient(
     forward: Callable,  # whose modules are watched
-    run: Callable,  # calls it for points (rows, ...), one for each input
+    run: Callable,  # calls it for points (rows, ...), one tensor for each input
     points: Sequence[Tensor],  # at which it is asked, a row or a few
 ) -> str:
     """Why a score has no gradient with respect to its inputs: where the gradient ends, and the call that mends it, as
-    a sentence. Of a compiled model only the possible reasons.
+    a sentence. Of a compiled model only the possible reasons; empty if what `run` returns has a gradient. Raises what
+    `run` raises.
     """
     about = "the score doesn't depend on the inputs through differentiable operations: "
     if _compiled(forward):
         return f"{about}a detach, an argmax, torch.no_grad or a quantised layer inside the forward function?"
-    top, handles = _Call(""), []
+    top, handles, value = _Call(""), [], None
     with leave_as_found(forward, warn=False) as ran:
         points = tuple(p.detach().clone().requires_grad_() for p in points)
         for known in (False, True):  # once to see which modules run
             try:
                 if known:
                     handles = _note_calls([m for root in ran for m in modules_of(root)], _Reach(points), top)
-                run(points)
-            except Exception:  # a tensor of inference_mode meets the gradient; what was seen until then counts
-                continue
+                value = run(points)
+            except (
+                RuntimeError
+            ) as error:  # a tensor of inference_mode meets the gradient: what was seen until then counts
+                if "Inference tensors cannot be saved" not in str(error):
+                    raise
             finally:
                 for handle in handles:
                     handle.remove()
-    return about + _told(top)
+    return "" if _Reach(points)(value) else about + _told(top)

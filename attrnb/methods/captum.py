@@ -9,6 +9,7 @@ __all__ = ['shap_settings', 'occlusion_settings', 'last_feature_map', 'module_na
 
 # %% ../../nbs/methods/40_captum.ipynb #81de38f4
 import copy
+from typing import Any
 
 import captum.attr
 import torch
@@ -28,20 +29,27 @@ def shap_settings(
 
 
 def occlusion_settings(
-    inputs: Tensor,  # (batch, channels, H, W)
+    inputs: Tensor,  # (batch, channels, ...): a signal, an image or a volume; or (batch, features)
 ) -> dict:
-    "Settings of Occlusion for these images: a window of an eighth of the shorter side, over all channels."
-    side = max(1, min(inputs.shape[2:]) // 8)
-    return dict(
-        sliding_window_shapes=(inputs.shape[1], side, side),
-        strides=(inputs.shape[1], max(1, side // 2), max(1, side // 2)),
-        perturbations_per_eval=16,
-    )
+    """Settings of Occlusion for these inputs: a window of an eighth of the shortest side, over all channels; of one
+    feature, where there are no sides.
+    """
+    sides, channels = inputs.shape[2:], inputs.shape[1] if inputs.ndim > 2 else 1
+    side = max(1, min(sides, default=1) // 8)
+    window, strides = (channels, *(side for _ in sides)), (channels, *(max(1, side // 2) for _ in sides))
+    return dict(sliding_window_shapes=window, strides=strides, perturbations_per_eval=16)
 
 # %% ../../nbs/methods/40_captum.ipynb #a46287d7
+def _as_tuple(value: object) -> tuple:
+    "Further arguments as Captum takes them"
+    return () if value is None else value if isinstance(value, tuple) else (value,)
+
+
 def last_feature_map(
     model: nn.Module,  # images (n, channels, height, width) to logits (n, classes)
     inputs: Tensor,  # a batch that the model takes
+    # what the model takes besides, by place: a value or a tuple; then all inputs are run instead of the first
+    additional_forward_args: object = None,
 ) -> nn.Module:
     """The module whose output was the last feature map, larger than one pixel and not of as many channels as there
     are classes. Raises ValueError if there is none.
@@ -50,7 +58,7 @@ def last_feature_map(
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs must be a tensor (batch, channels, H, W), got {type(inputs).__name__}")
-    seen, handles = [], []
+    seen, handles, further = [], [], _as_tuple(additional_forward_args)
 
     def see(module, arguments, output):
         seen.append((module, output.shape if isinstance(output, Tensor) else ()))
@@ -58,7 +66,7 @@ def last_feature_map(
     try:
         handles += [module.register_forward_hook(see) for module in model.modules() if module is not model]
         with leave_as_found(model, warn=False), torch.no_grad():
-            output = logits_of(model(inputs[:1]))
+            output = logits_of(model(inputs, *further) if further else model(inputs[:1]))
             classes = output.shape[1 if output.ndim > 3 else -1]
     finally:
         for handle in handles:
@@ -85,10 +93,10 @@ def module_named(
         raise ValueError(f"the model has no module named {name!r}; named_modules() lists them") from None
 
 
-def _layer(model: ScoredModel, inputs: Tensor, layer: str | nn.Module | None) -> nn.Module:
+def _layer(model: ScoredModel, inputs: Tensor, layer: str | nn.Module | None, further: object) -> nn.Module:
     "The module that is meant: by name, itself, or the last feature map"
     if layer is None:
-        return last_feature_map(model.model, inputs)
+        return last_feature_map(model.model, inputs, further)
     return module_named(layer, model.model) if isinstance(layer, str) else layer
 
 
@@ -98,11 +106,12 @@ def grad_cam(
     target: Tensor,  # (batch,) int64
     *,
     layer: str | nn.Module | None = None,  # the feature map, by name or itself; None: the last one
+    additional_forward_args: object = None,  # what the model takes besides, as Captum has it
 ) -> Tensor:
     "Grad-CAM (Selvaraju and others, 2017) by Captum, brought to the images' size: (batch, 1, H, W), not negative."
-    small = captum.attr.LayerGradCam(model, _layer(model, inputs, layer)).attribute(
-        inputs, target=target, relu_attributions=True
-    )
+    explainer = captum.attr.LayerGradCam(model, _layer(model, inputs, layer, additional_forward_args))
+    further: Any = additional_forward_args
+    small = explainer.attribute(inputs, target=target, additional_forward_args=further, relu_attributions=True)
     return captum.attr.LayerAttribution.interpolate(
         small,  # pyright: ignore[reportArgumentType] (one tensor goes in, so one comes out)
         tuple(inputs.shape[2:]),
@@ -116,11 +125,12 @@ def guided_grad_cam(
     target: Tensor,  # (batch,) int64
     *,
     layer: str | nn.Module | None = None,  # the feature map, by name or itself; None: the last one
+    additional_forward_args: object = None,  # what the model takes besides, as Captum has it
 ) -> Tensor:
     "Grad-CAM times guided backpropagation by Captum: (batch, channels, H, W)."
-    return captum.attr.GuidedGradCam(model, _layer(model, inputs, layer)).attribute(
-        inputs.detach().requires_grad_(), target=target, interpolate_mode="bilinear"
-    )
+    explainer = captum.attr.GuidedGradCam(model, _layer(model, inputs, layer, additional_forward_args))
+    how: Any = dict(additional_forward_args=additional_forward_args, interpolate_mode="bilinear")
+    return explainer.attribute(inputs.detach().requires_grad_(), target=target, **how)
 
 # %% ../../nbs/methods/40_captum.ipynb #ed5c2607
 def lrp(
@@ -129,13 +139,25 @@ def lrp(
     target: Tensor,  # (batch,) int64
     *,
     verbose: bool = False,  # Captum prints the layers and their rules
+    additional_forward_args: object = None,  # what the model takes besides, as Captum has it
 ) -> Tensor:
-    "Layer-wise relevance propagation by Captum, on a copy of the network: shaped as the inputs."
-    network = ScoredModel(copy.deepcopy(model.model))
+    """Layer-wise relevance propagation by Captum, on a copy of the network: shaped as the inputs.
+
+    Raises ValueError for a network of which Captum's rules lose a layer, and what Captum raises.
+    """
+    inner = model.model.with_score("logit") if isinstance(model.model, ClassScore) else model.model
+    network = ScoredModel(copy.deepcopy(inner))
     for module in network.modules():
         if isinstance(module, nn.Flatten):
             vars(module)["rule"] = EpsilonRule()
         elif isinstance(module, (nn.ReLU6, nn.Identity, nn.Hardswish, nn.SiLU, nn.GELU, Normalize)):
             vars(module)["rule"] = IdentityRule()
     model.count(2 * len(inputs), len(inputs))  # the copy isn't counted
-    return captum.attr.LRP(network).attribute(inputs, target=target, verbose=verbose)
+    further: Any = additional_forward_args
+    try:
+        return captum.attr.LRP(network).attribute(inputs, target, further, verbose=verbose)
+    except KeyError as error:  # the relevance of a layer that Captum's hooks didn't see
+        raise ValueError(
+            "Captum's LRP loses a layer of this network (one that is called without its module, or gives back its very"
+            " input, as nn.Identity does): take another method"
+        ) from error
