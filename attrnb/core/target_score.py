@@ -312,8 +312,9 @@ def __call__(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) ->
 @patch
 def _no_path(self: TargetScore) -> str:
     "Why the inputs have no gradient, and where it ended"
-    first = torch.zeros(1, dtype=torch.long, device=self.inputs[0].device)
-    return lost_gradient(self.forward, lambda points: self._score(points, first), tuple(x[:1] for x in self.inputs))
+    rows = self.chunks(len(self.inputs[0]))[0]
+    points, examples = tuple(x[rows] for x in self.inputs), torch.arange(rows.stop, device=self.inputs[0].device)
+    return lost_gradient(self.forward, lambda points: self._score(points, examples), points)
 
 # %% ../../nbs/core/90_target_score.ipynb #8febb1f2
 @patch
