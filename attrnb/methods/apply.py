@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core import check_inputs, leave_as_found
+from ..core.arguments import _Keywords, _Marked
+from ..core.lost_gradient import lost_gradient
 from ..core.randomness import OwnDraws
 from .method import Method, _origin
 from .registry import method_of
@@ -92,7 +94,8 @@ def run_method(
     method: Method,  # what is applied
     scored: ScoredModel,  # the model that is explained
     inputs: Tensor,  # (batch, ...)
-    target: Tensor | None,  # (batch,) int64; None for a model with a single output
+    # (batch,) int64, or a list of tuples, a place of the output each; None for a model with a single output
+    target: Tensor | None,
     settings: Mapping = {},  # of this call
     *,
     seed: int = 0,  # for a parameter `seed`
@@ -109,6 +112,7 @@ def run_method(
             f" {type(scored.model).__name__}"
         )
     arguments, names = method.arguments(inputs, settings), method.signature
+    _refuse_markers(method, arguments)
     wanted = dict(seed=seed) | dict.fromkeys(method.flags if findings else (), True)
     # Captum's take all images at once
     wanted |= (
@@ -153,13 +157,37 @@ def _surroundings(method: Method, scored: ScoredModel, seed: int, beside: bool):
             stack.enter_context(counted_at_the_network(scored))
         yield
 
+
+# what PyTorch says of a score without a gradient, in Captum's methods
+_NO_GRADIENT = "not have been used in the graph", "does not require grad", "Inference tensors cannot be saved"
+
+
+def _lost(scored: ScoredModel, inputs: Tensor, arguments: Mapping) -> str:
+    "Where the gradient ended, empty where it didn't"
+    further = arguments.get("additional_forward_args")
+    further = further if isinstance(further, tuple) else () if further is None else (further,)
+    return lost_gradient(scored, lambda points: scored(*points, *further), (inputs,))
+
+
+def _refuse_markers(method: Method, arguments: Mapping):
+    "TypeError for arguments that Captum's methods don't understand"
+    further = arguments.get("additional_forward_args")
+    further = further if isinstance(further, tuple) else (further,)
+    if method.group == "captum" and any(isinstance(a, (_Marked, _Keywords)) for a in further):
+        raise TypeError(
+            f"method {method.title!r} of Captum takes further arguments by place, and cuts every tensor among them into"
+            " examples: give them so, with their names in the score, ClassScore(model, input_names=(...)), and put what"
+            " belongs to the call into a function around the model"
+        )
+
 # %% ../../nbs/methods/60_apply.ipynb #bd131211
 def attribute(
     method: object,  # a name, a class, an instance, a function, ...: see method_of
     model: Callable,  # inputs to (rows, classes); a ScoredModel is taken as it is
     inputs: Tensor,  # (batch, ...)
-    # explained class, one for all or one per example; None only for a model with a single output
-    target: int | Sequence[int] | Tensor | None = None,
+    # explained class, one for all or one per example, or a list of tuples, a place of the output per example; None
+    # only for a model with a single output
+    target: int | Sequence[int] | Sequence[tuple[int, ...]] | Tensor | None = None,
     # what is explained, one of core's SCORES; "output" for a model that returns probabilities
     score: str = "probability",
     seed: int = 0,  # of methods that draw random numbers
@@ -179,20 +207,26 @@ def attribute(
         raise TypeError(f"inputs must be a tensor (batch, ...), got {type(inputs).__name__}")
     check_inputs(inputs)
     scored = model if isinstance(model, ScoredModel) else ScoredModel(model, method.score or score)
-    if target is not None:
-        target = torch.tensor(read_targets(target, len(inputs)), device=inputs.device)
+    places = isinstance(target, list) and len(target) == len(inputs) and all(isinstance(t, tuple) for t in target)
+    wanted: Any = target
+    if target is not None and not places:
+        wanted = torch.tensor(read_targets(target, len(inputs)), device=inputs.device)
     how: dict[str, Any] = dict(
         seed=seed, internal_batch_size=internal_batch_size, show_progress=show_progress, findings=findings
     )
     before = scored.rows, scored.gradient_rows
     with _surroundings(method, scored, seed, beside):
         try:
-            result = run_method(method, scored, inputs, target, settings, **how)
+            result = run_method(method, scored, inputs, wanted, settings, **how)
         except (IndexError, RuntimeError) as error:  # some of Captum's methods don't look
-            if target is not None and scored.classes and (target >= scored.classes).any():
+            if isinstance(wanted, Tensor) and scored.classes and (wanted >= scored.classes).any():
                 raise ValueError(
-                    f"targets {target.tolist()} are out of range for a model of {scored.classes} classes"
+                    f"targets {wanted.tolist()} are out of range for a model of {scored.classes} classes"
                 ) from error
+            if any(words in str(error) for words in _NO_GRADIENT) and (
+                why := _lost(scored, inputs, method.arguments(inputs, settings))
+            ):
+                raise ValueError(why) from error
             raise
     attributions, steps = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if steps is None and findings and method.path is not None:
