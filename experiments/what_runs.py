@@ -9,6 +9,7 @@ timm and transformers; nothing is downloaded. A row holds:
 
 outcome       runs; refused (attrnb itself says why); error (something else is raised); timeout; wrong (NaN, shape)
 alone         how far the second example's attribution is from the same one explained alone, as a share of the largest
+alone_double  the same in double precision, where it is more than a thousandth in single
 completeness  sum of the attributions minus change of the score, as a share of the sum of their sizes; paths only
 left          what wasn't left as found: parameters, modes, hooks, gradients, random numbers, inputs; empty if nothing
 ratio         processor time over that of one forward pass of the two examples
@@ -71,8 +72,14 @@ METHODS = {  # name: how it is made of a case, and the settings of `attribute`; 
     ),
     "equilibrium": (lambda case: AttributionEquilibrium(case.model), {}),
 }
+FEWER = {  # of networks of real size, from torchvision and timm
+    "paths": dict(n_steps=4),
+    "neflag": dict(search_steps=1),
+    "graph": dict(n_steps=1),
+    "variational": dict(max_iterations=1),
+}
 COMPLETE = ("paths", "graph", "variational")
-SOURCES = ("own", "transformers", "torchvision", "timm")  # in the order in which they are run: small ones first
+ROUNDING = 1e-3  # as `alone`
 
 
 @dataclass
@@ -83,6 +90,7 @@ class Row:
     method: str
     outcome: str = ""
     alone: str = ""
+    alone_double: str = ""
     completeness: str = ""
     left: str = ""
     ratio: str = ""
@@ -178,8 +186,9 @@ def place(error: BaseException) -> str:
     return " in ".join(dict.fromkeys(f"{Path(f.filename).name}:{f.name}" for f in (frames[-1], *inside[-1:])))
 
 
-def attribute(case: Case, method: str, inputs, extra, **more):
+def attribute(case: Case, source: str, method: str, inputs, extra, **more):
     make, settings = METHODS[method]
+    settings = settings | FEWER.get(method, {}) if source in ("torchvision", "timm") else settings
     return make(case).attribute(
         inputs if len(inputs) > 1 else inputs[0],
         target=case.target,
@@ -233,7 +242,7 @@ def measure(entry: Entry, case: Case, method: str, forward: float, limit: float)
             warnings.simplefilter("always")
             more = dict(return_convergence_delta=True) if method in COMPLETE else {}
             start = time.process_time()
-            found = attribute(case, method, case.inputs, case.extra, **more)
+            found = attribute(case, entry.source, method, case.inputs, case.extra, **more)
             row.ratio = f"{(time.process_time() - start) / forward:.0f}"
             row.rows, row.with_gradient = (
                 f"{n / len(case.inputs[0]):.0f}" if count.hook else "" for n in (count.rows, count.with_gradient)
@@ -253,6 +262,20 @@ def measure(entry: Entry, case: Case, method: str, forward: float, limit: float)
     return row
 
 
+def alone(case: Case, source: str, method: str, parts=None) -> float:
+    "How far the second example's attribution, among `parts` if given, is from that of the example alone"
+
+    def explained(inputs, extra):
+        found = attribute(case, source, method, inputs, extra)
+        return found if isinstance(found, tuple) else (found,)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        right = explained(tuple(x[1:2] for x in case.inputs), of_example(case.extra, 1))
+        parts = explained(case.inputs, case.extra) if parts is None else parts
+    return gap([a[1:2] for a in parts], right)
+
+
 def look_at(row: Row, case: Case, method: str, found) -> str:
     "Fill the row with what is to be known of attributions; the outcome"
     found, delta = found if method in COMPLETE else (found, None)
@@ -265,12 +288,9 @@ def look_at(row: Row, case: Case, method: str, found) -> str:
     if delta is not None:
         size = sum(a.double().abs().flatten(1).sum(1) for a in parts)
         row.completeness = f"{(delta.double() / size.clamp(min=1e-300)).abs().max().item():.1e}"
-    one = tuple(x[1:2] for x in case.inputs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alone = attribute(case, method, one, of_example(case.extra, 1))
-    alone = alone if isinstance(alone, tuple) else (alone,)
-    row.alone = f"{gap([a[1:2] for a in parts], alone):.1e}"
+    row.alone = f"{alone(case, row.source, method, parts):.1e}"
+    if float(row.alone) > ROUNDING and all(x.dtype == torch.float32 for x in case.inputs):
+        row.alone_double = f"{alone(ENTRIES[row.name].make().double(), row.source, method):.1e}"
     return "runs"
 
 
@@ -304,11 +324,11 @@ def write(path: Path, rows: dict[tuple[str, str], dict]):
 
 
 def in_turn() -> dict[str, Entry]:
-    "The zoo with one network of every family before the second of any"
+    "The zoo in the order in which it is run: small networks first, and one of every family before the second of any"
     counts, turns = Counter(), {}
-    for name, entry in ENTRIES.items():
+    for entry in sorted(ENTRIES.values(), key=lambda e: e.millions):
         counts[entry.source, entry.family] += 1
-        turns[name] = SOURCES.index(entry.source), counts[entry.source, entry.family]
+        turns[entry.name] = entry.millions > 0, counts[entry.source, entry.family], entry.millions
     return {name: ENTRIES[name] for name in sorted(ENTRIES, key=turns.get)}
 
 

@@ -27,6 +27,13 @@ class Case:
         placed, named = score.arguments_for(torch.arange(len(self.inputs[0])))
         return self.model(*self.inputs, *placed, **named)
 
+    def double(self) -> "Case":
+        "The case in double precision, if the model is a module"
+        if isinstance(self.model, nn.Module):
+            self.model.double()
+        self.inputs = tuple(x.double() for x in self.inputs)
+        return self
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -36,6 +43,7 @@ class Entry:
     source: str  # torchvision, timm, transformers, own
     family: str
     build: Callable[[], Case]
+    millions: float = 0.0  # of parameters, where there are many
 
     def make(self) -> Case:
         "The case, the same whenever it is made; the global generator is left alone"

@@ -1,8 +1,8 @@
 "Networks for pictures and films: torchvision, timm, transformers"
 
-import functools
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -96,8 +96,10 @@ def timm_classifier(name: str, side: int, img_size: bool) -> Case:
     return picture_case(timm.create_model(name, pretrained=False, num_classes=CLASSES, **given), side)
 
 
-def timm_list() -> dict[str, tuple[int, bool]]:
-    "Names of networks, one or two a family, with the smallest side and whether it is given to the constructor"
+def timm_list() -> dict[str, tuple[int, bool, float]]:
+    """Names of networks, one or two a family, with the smallest side, whether it is given to the constructor, and the
+    millions of their parameters
+    """
     return json.loads((Path(__file__).parent / "timm.json").read_text())
 
 
@@ -243,18 +245,19 @@ def entries() -> Iterator[Entry]:
     ]
     for family, build, names in kinds:
         for name in names:
-            yield Entry(f"torchvision/{name}", "torchvision", family or family_of(name), functools.partial(build, name))
-    for name, (side, img_size) in timm_list().items():
-        yield Entry(f"timm/{name}", "timm", family_of(name), functools.partial(timm_classifier, name, side, img_size))
+            size = models.get_model_weights(name).DEFAULT.meta["num_params"] / 1e6
+            yield Entry(f"torchvision/{name}", "torchvision", family or family_of(name), partial(build, name), size)
+    for name, (side, img_size, size) in timm_list().items():
+        yield Entry(f"timm/{name}", "timm", family_of(name), partial(timm_classifier, name, side, img_size), size)
     for kind in IMAGES:
-        yield Entry(f"transformers/{kind}", "transformers", "pictures", functools.partial(hugging_face_picture, kind))
+        yield Entry(f"transformers/{kind}", "transformers", "pictures", partial(hugging_face_picture, kind))
     for kind in ("segformer", "mobilenet_v2", "mobilevit", "mobilevitv2"):
         yield Entry(
             f"transformers/{kind}-segmentation",
             "transformers",
             "segmentation",
-            functools.partial(hugging_face_segmentation, kind),
+            partial(hugging_face_segmentation, kind),
         )
     for kind in ("timesformer", "videomae", "vivit"):
-        yield Entry(f"transformers/{kind}", "transformers", "films", functools.partial(hugging_face_film, kind))
+        yield Entry(f"transformers/{kind}", "transformers", "films", partial(hugging_face_film, kind))
     yield Entry("transformers/clip", "transformers", "pictures", hugging_face_clip)
