@@ -124,3 +124,21 @@ def lost_gradient(
                 for handle in handles:
                     handle.remove()
     return "" if _Reach(points)(value) else about + _told(top)
+
+# %% ../../nbs/core/77_lost_gradient.ipynb #70b1c0a3
+def differentiated(
+    scores: Tensor,  # (rows,), of
+    points: tuple[Tensor, ...],  # (rows, ...) per input
+) -> Sequence[Tensor | None]:
+    "The gradients of the scores, None where there is none. ValueError for a model that nobody can differentiate."
+    try:
+        return torch.autograd.grad(scores.sum(), points, allow_unused=True)
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise ValueError(
+            "the model writes into a tensor that its own backward pass needs, so that nobody can differentiate it:"
+            f" {str(error).split('; ')[0]}. Run its backward pass under torch.autograd.set_detect_anomaly(True), which"
+            " names the line, and make a new tensor there (x = x + y instead of x += y, torch.stack instead of"
+            " writing into slices)"
+        ) from error

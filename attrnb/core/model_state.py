@@ -239,8 +239,8 @@ class _Watch:
         tree = list(module.modules())
         if self.candidates is None:
             self.candidates = [m for m in modules_of(self.forward) if id(m) not in self.seen]
-        owners, outermost = [], module
-        if not any(root is module for root in self.candidates):
+        owners, outermost, known = [], module, any(root is module for root in self.candidates)
+        if not known:
             owners = [
                 m for root in self.candidates for m in root.modules() if any(inner is module for inner in m.modules())
             ]
@@ -250,14 +250,15 @@ class _Watch:
             self.roots[:] = [root for root in self.roots if id(root) not in inside] + [outermost]
         new = [m for m in {id(m): m for m in (*owners, *tree)}.values() if id(m) not in self.seen]
         self.seen.update(map(id, new))
-        changed = False
+        # an activation that the forward makes anew each time belongs to nobody, and has no mode to speak of
+        changed, bare = False, not (known or owners or [*module.parameters(), *module.buffers()])
         for m in new:
             self.replaced += _replace_inference_tensors(m, self.ordinary)
             self.states.append(_state(m, self.restore_gradients))
             held = _hold(m)
             if held is not None:
                 self.modules.append(m)
-            changed |= bool(held) and not isinstance(m, ClassScore)
+            changed |= bool(held) and not isinstance(m, ClassScore) and not bare
         if changed and self.warn:
             self.warn = False
             warn_user(

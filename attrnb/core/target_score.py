@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .arguments import _arguments, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite, whole_number
-from .lost_gradient import lost_gradient
+from .lost_gradient import differentiated, lost_gradient
 from .messages import _caller, warn_user
 from .model_state import _compiled, leave_as_found
 from .outputs import logits_of
@@ -357,7 +357,7 @@ def gradient(
         # the backward pass is one-way (never differentiated again), so the sum may round
         grads: Sequence[Tensor | None] = [None] * len(points)
         if scores.requires_grad:
-            grads = torch.autograd.grad(scores.sum(), points, allow_unused=True)
+            grads = differentiated(scores, points)
     self.check_dependence(grads)
     gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, grads, strict=True))
     self.gradient_evaluations += len(scores)
