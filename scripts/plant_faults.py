@@ -680,7 +680,7 @@ FAULTS = [
         "every example has the first one's step",
         "    steps = self.steps[examples]\n",
         "    steps = self.steps[:1].expand(len(examples))\n",
-        "tests/test_slopes.py",
+        "tests/test_slopes.py::test_every_example_has_a_step_of_its_own",
     ),
     Fault(
         "geodesic-silent",

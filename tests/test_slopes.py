@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
-from attrnb.core import ClassScore, CountingForward, TargetScore
+from attrnb.core import ClassScore, CountingForward, TargetScore, per_example
 from attrnb.geodesic import WAYS, GeodesicIGSVI, PathFamily, PublishedGeodesicIG, path_energy
 from attrnb.geodesic.slopes import _best_steps, _gradients, _Slopes, _slopes_of
 from attrnb.testing import CLAUSES, check_method
@@ -133,6 +133,23 @@ def test_the_energy_by_differences_is_the_exact_one(dtype):
         one = TargetScore(rough.forward, (path[i : i + 1, 0],))
         alone = path_energy(one, path[i : i + 1], every[:1])[1]
         assert_close(alone[0], rough_pull[i], rtol=1e-3, atol=1e-4 * float(pull.abs().max()))
+
+
+def test_every_example_has_a_step_of_its_own():
+    "One bends within a length that another passes without a turn"
+    net, path = smooth(), numbers(2, 5, 6, dtype=torch.float64)
+    path[1] *= 1e-3
+    fast, every = torch.tensor([1.0, 1e3]), torch.arange(2)
+
+    def forward(y, fast):
+        return net((fast[:, None] * y).sin())
+
+    pulls = []
+    for wrapped in (forward, lambda y, fast: forward(Once.apply(torch.atanh(0.01 * y)) * 100, fast)):
+        score = TargetScore(wrapped, (path[:, 0],), None, per_example(fast))
+        pulls.append(path_energy(score, path, every)[1])
+    for exact, rough in zip(*pulls, strict=True):
+        assert (rough - exact).norm() < 1e-5 * exact.norm()
 
 
 def relaxed(forward, x, target=1, **how):
@@ -318,7 +335,9 @@ def test_errors_of_the_model_and_missing_memory_are_no_missing_derivative():
     class Large(Once):
         @staticmethod
         def backward(ctx, g):
-            raise torch.OutOfMemoryError("no memory")
+            if torch.is_grad_enabled():  # for the graph of the second derivative
+                raise torch.OutOfMemoryError("no memory")
+            return g * (1 - ctx.saved_tensors[0] ** 2)
 
     with pytest.raises(torch.OutOfMemoryError):
         path_energy(TargetScore(lambda y: Large.apply(y).sum(1), (path[:, 0],)), path, torch.arange(2))
