@@ -52,7 +52,10 @@ def _refuse_output(output: object):
         )
     names = ", ".join(f"{_said(way)} {tuple(tensor.shape)}" for way, tensor in found[:8])
     more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    about = f"returned {kind} with {len(found)} tensors, {names}{more}"
     if isinstance(output, Sequence) and all(isinstance(entry, Mapping) for entry in output):
+        first = ", ".join(f"{name!r} {tuple(t.shape)}" for name, t in output[0].items() if isinstance(t, Tensor))
+        about = f"returned {kind} of {len(output)} entries, the first with {first}"
         name = "scores" if "scores" in output[0] else found[0][0][1]
         mend = (
             "Make one number of each entry, ClassScore(model, output=lambda found:"
@@ -62,10 +65,7 @@ def _refuse_output(output: object):
         mend = (
             f"Say it: ClassScore(model, output={_said(found[0][0])}), or output=lambda found: ..., a function of them"
         )
-    raise TypeError(
-        f"the forward function returned {kind} with {len(found)} tensors, {names}{more}; which one tensor is explained"
-        f" can't be told. {mend}"
-    )
+    raise TypeError(f"the forward function {about}; which one tensor is explained can't be told. {mend}")
 
 
 def _entry(output: object, way: tuple) -> object:
