@@ -72,15 +72,10 @@ def test_room_imports_only_from_below(name):
 
 
 MOST_LINES, MOST_IN_A_CELL, MOST_BETWEEN_RUNS = 450, 60, 120
-NOT_YET = {  # what is still larger, and why
-    "equilibrium": "its capture is rewritten next, and then keeps the budgets",
-}
 
 
 @every_room
 def test_a_room_is_of_a_size_to_live_in(name):
-    for place in {name, name.split(".")[0]} & set(NOT_YET):
-        pytest.skip(NOT_YET[place])
     assert len(module_file(name).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
     longest = max((s for s in sources(ROOMS[name]) if is_exported(s)), key=lines_of)
     assert lines_of(longest) <= MOST_IN_A_CELL, longest

@@ -505,14 +505,8 @@ def defined(source):
     return names
 
 
-def skip_what_is_rewritten(path):
-    if module_of(path) == "equilibrium":
-        pytest.skip("its page is written anew, and then shows its code")
-
-
 @pages
 def test_the_code_of_a_room_is_on_its_page(path):
-    skip_what_is_rewritten(path)
     for _, source in cells(path, "code"):
         if is_exported(source) and re.search(r"^(async def|def|class|@)", source, flags=re.M):
             assert is_shown(source), f"`#| exports`, or `#| exporti` with `#| code-fold: true`:\n{source}"
@@ -521,7 +515,6 @@ def test_the_code_of_a_room_is_on_its_page(path):
 @pages
 def test_what_a_text_announces_is_shown(path):
     "A text that ends in a colon stands before what it announces, and the page has it"
-    skip_what_is_rewritten(path)
     sources = [(c["cell_type"], "".join(c["source"])) for c in notebook(path)["cells"]]
     for (kind, text), (after, source) in zip(sources, [*sources[1:], ("", "")], strict=True):
         if kind == "markdown" and re.search(r"(?<!:):\s*$", text):
@@ -531,7 +524,6 @@ def test_what_a_text_announces_is_shown(path):
 @pages
 def test_the_code_of_what_a_text_names_is_shown(path):
     "A name in backticks that this page defines is defined where the page shows it"
-    skip_what_is_rewritten(path)
     shown, hidden = set(), set()
     for _, source in cells(path, "code"):
         (shown if is_shown(source) else hidden).update(defined(source))

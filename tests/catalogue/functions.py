@@ -27,7 +27,7 @@ from attrnb.core import (
     unflatten_features,
     whole_number,
 )
-from attrnb.equilibrium import TracedModel, initial_relevance, register_rule
+from attrnb.equilibrium import Recording, initial_relevance, register_rule
 from attrnb.geodesic import (
     GeodesicIGKNN,
     edge_integrals,
@@ -610,7 +610,9 @@ rows.add(
 # ---------------------------------------------------------------------------- equilibrium
 image = numbers(2, 3, 8, 8)
 for kind, model in dict(none=None, text="a", function=lambda z: z, number=5).items():
-    rows.add(f"TracedModel.{kind}", lambda model=model: TracedModel(model), refused("odule|callable"), "equilibrium")
+    rows.add(
+        f"Recording.{kind}", lambda model=model: Recording(model, (image,)), refused("odule|callable"), "equilibrium"
+    )
 rows.settings(
     "initial_relevance",
     lambda **k: initial_relevance(activation=numbers(2, 3, 4, 4), **k),
