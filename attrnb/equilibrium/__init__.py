@@ -20,3 +20,4 @@ from attrnb.equilibrium.mixture import *
 from attrnb.equilibrium.method import *
 
 __getattr__ = names_behind(__name__)  # old private and machine names can still be imported from the wing
+TracedModel = Recording  # its former name

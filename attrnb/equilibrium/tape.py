@@ -386,7 +386,7 @@ _OWN = tuple(os.path.dirname(m.__file__) + os.sep for m in (torch, attrnb))
 
 @functools.cache
 def _is_ours(file: str) -> bool:
-    return file.startswith(_OWN) or file.startswith("<")
+    return file.startswith(_OWN) or file.startswith("<") and not file.startswith("<ipython")
 
 
 def _place_in_users_code() -> tuple | None:
