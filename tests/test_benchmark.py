@@ -892,7 +892,7 @@ class Counting(nn.Module):
         (dict(annotations="boxes.json"), ValueError, "annotations belong to a folder"),
         (dict(model=convolutional().to("meta")), ValueError, "meta device"),
         (dict(model=lambda x: x), ValueError, "logits"),
-        (dict(model=lambda x: dict(logits=x)), ValueError, "returned dict"),
+        (dict(model=lambda x: dict(out=x, aux=x)), ValueError, "returned dict with 2 tensors"),
         (dict(model=nn.Sequential(convolutional(), nn.Softmax(1))), ValueError, "score='output'"),
         (dict(model=nn.Sequential(convolutional(), nn.Sigmoid())), ValueError, "score='output'"),
         (dict(model=lambda x: convolutional()(x) * torch.nan), ValueError, "NaN or infinity"),

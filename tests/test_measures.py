@@ -1786,7 +1786,7 @@ def test_strange_maps(name, kind):
 
 
 ROWS = {
-    "model tuple": (lambda m: m(lambda z: (NET(z),), X, A, 0), FORWARD, TypeError, "returned tuple"),
+    "model tuple": (lambda m: m(lambda z: (NET(z), z), X, A, 0), FORWARD, TypeError, "returned tuple"),
     "model None": (lambda m: m(lambda z: None, X, A, 0), FORWARD, TypeError, "returned NoneType"),
     "model scalar": (lambda m: m(lambda z: NET(z).sum(), X, A, 0), FORWARD, ValueError, "rows"),
     "model not callable": (lambda m: m(3, X, A, 0), FORWARD, TypeError, "callable"),
