@@ -314,7 +314,12 @@ def _no_path(self: TargetScore) -> str:
     "Why the inputs have no gradient, and where it ended"
     rows = self.chunks(len(self.inputs[0]))[0]
     points, examples = tuple(x[rows] for x in self.inputs), torch.arange(rows.stop, device=self.inputs[0].device)
-    return lost_gradient(self.forward, lambda points: self._score(points, examples), points)
+    found = lost_gradient(self.forward, lambda points: self._score(points, examples), points)
+    return found or (
+        "the score doesn't depend on the inputs through differentiable operations, although its graph leads to them: an"
+        " operation inside the forward function has no derivative (a quantised layer? Explain the model before it was"
+        " quantised)"
+    )
 
 # %% ../../nbs/core/90_target_score.ipynb #8febb1f2
 @patch

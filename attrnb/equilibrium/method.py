@@ -26,6 +26,7 @@ from attrnb.core import (
     check_inputs,
     class_scores,
     leave_as_found,
+    logits_of,
     probe_is_on,
     real_number,
     renamed,
@@ -77,6 +78,16 @@ def _check_arguments(model: nn.Module, n_inputs: int, extra: Sequence, keywords:
             f" and {len(extra) + len(keywords)} further arguments: {e}. Give one tensor per explained"
             " argument, the others as additional_forward_args"
         ) from None
+
+
+def _refuse_names(score: ClassScore):
+    "Raise ValueError for a score that says more than which outputs are read, and how"
+    if score.input_names or score.places is not None:
+        raise ValueError(
+            "Attribution Equilibrium takes its inputs by place, and no region of a ClassScore: give it a torch.nn.Module"
+            " whose forward calls the model with input_names, and a region as target, such as"
+            " target=lambda outputs: outputs[:, 3, 10:20].mean(1)"
+        )
 
 
 def _refuse_output(output: object) -> object:
@@ -136,9 +147,10 @@ class AttributionEquilibrium(FeatureAttribution):
 
         Raises TypeError if it is no module, ValueError if it has no weights yet.
         """
-        of, dim = "logit", None
+        of, dim, self._entry = "logit", None, None
         if isinstance(model, ClassScore):
-            of, dim, model = model.of, model.dim, model.model
+            _refuse_names(model)
+            of, dim, self._entry, model = model.of, model.dim, model.output, model.model
         if not isinstance(model, nn.Module):
             raise TypeError(
                 f"model must be a torch.nn.Module, since its operations are recorded; got {type(model).__name__}"
@@ -340,7 +352,7 @@ def _forward(self: AttributionEquilibrium, state: _CallState, n_inputs: int) -> 
             state.recording, model = None, _unwrapped(self.forward_func)
             state.recording = Recording(model, arguments, named, n_inputs, state.rules, self._is_start, state.keep)
             output, state.recording.output = state.recording.output, None
-        state.output = self._score(_refuse_output(output))
+        state.output = self._score(_refuse_output(logits_of(output, self._entry)))
         return state.output
 
     return forward

@@ -139,8 +139,7 @@ for name, f in OF_A_MODEL.items():
         none=(None, refused("callable")),
         text=("resnet", refused("callable")),
         number=(5, refused("callable")),
-        tuple=(lambda z: (net(z), 1), refused("tensor", "return")),
-        dict=(lambda z: {"y": net(z)}, refused("tensor", "return")),
+        two=(lambda z: (net(z), net(z)), refused("tensor", "return")),
         nothing=(lambda z: None, refused("tensor", "return")),
         nan=(lambda z: net(z) * NAN, refused("NaN")),
         inf=(lambda z: net(z) + INF, refused("infinity|finite")),
@@ -151,6 +150,12 @@ for name, f in OF_A_MODEL.items():
         wrong_channels=(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), passed_on(RuntimeError, r"8, 8", "float32")),
     ).items():
         rows.add(f"{name}.model.{kind}", lambda f=f, model=model: f(model, x, a, 1), expected)
+    for kind, model in dict(tuple=lambda z: (net(z), 1), dict=lambda z: {"y": net(z)}).items():
+        rows.add(
+            f"{name}.model.{kind}",
+            lambda f=f, model=model: f(model, x, a, 1),
+            right(lambda v, f=f: torch.allclose(value(v), value(f(net, x, a, 1)), atol=1e-6)),
+        )
     for kind, target in dict(
         too_large=4, huge=2**70, text="cat", float=1.0, boolean=True, too_few=[1], one_hot=torch.eye(4)[:2].long()
     ).items():

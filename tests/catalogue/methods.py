@@ -325,10 +325,10 @@ def in_place(z):
 ONE_TENSOR, DEPENDENCE = refused("tensor", "return"), refused("depend|influence")
 FUNCTIONS = {
     "returns.tuple": (Returns(lambda y: (y, y)), ONE_TENSOR),
-    "returns.dict": (Returns(lambda y: {"logits": y}), ONE_TENSOR),
-    "returns.list": (Returns(lambda y: [y]), ONE_TENSOR),
-    "returns.dataclass": (Returns(Output), ONE_TENSOR),
-    "returns.namespace": (Returns(lambda y: types.SimpleNamespace(logits=y)), ONE_TENSOR),
+    "returns.dict": (Returns(lambda y: {"logits": y}), same),
+    "returns.list": (Returns(lambda y: [y]), same),
+    "returns.dataclass": (Returns(Output), same),
+    "returns.namespace": (Returns(lambda y: types.SimpleNamespace(logits=y)), same),
     "returns.none": (Returns(lambda y: None), ONE_TENSOR),
     "returns.text": (Returns(str), ONE_TENSOR),
     "returns.number": (Returns(lambda y: 1.0), ONE_TENSOR),
@@ -1223,7 +1223,9 @@ for kind in ("tuple", "dict", "list", "dataclass", "none", "text", "array"):
             lambda kind=kind, of=of: PathIntegratedGradients(
                 ClassScore(FUNCTIONS[f"returns.{kind}"][0], of=of)
             ).attribute(t, target=1),
-            ONE_TENSOR,
+            equals(lambda of=of: PathIntegratedGradients(ClassScore(table, of=of)).attribute(t, target=1))
+            if kind in ("dict", "list", "dataclass")
+            else ONE_TENSOR,
         )
 
 

@@ -202,8 +202,7 @@ for kind, model in dict(text="resnet18", number=5, list=[net], dict={}, class_=n
 all_failed = drawn(lambda run: len(run.failures) == len(run.rows) and all(r["error"] for r in run.rows))
 for kind, model in dict(
     returns_none=lambda z: None,
-    returns_tuple=lambda z: (net(z), 1),
-    returns_dict=lambda z: {"y": net(z)},
+    returns_two=lambda z: (net(z), net(z)),
     returns_zero_d=lambda z: net(z).sum(),
     nan=lambda z: net(z) * NAN,
     raises=lambda z: 1 / 0,
@@ -216,6 +215,8 @@ for kind, model in dict(
         lambda model=model: bench(model),
         all_failed | refused("model|return|forward|NaN|complex"),
     )
+for kind, model in dict(tuple=lambda z: (net(z), 1), dict=lambda z: {"y": net(z)}).items():
+    rows.add(f"bench.model.returns_{kind}", lambda model=model: bench(model), complete)
 rows.add("bench.model.double", lambda: bench(copy.deepcopy(net).double()), refused("dtype|float64"))
 rows.add(
     "bench.model.softmax",
