@@ -84,8 +84,8 @@ def _refuse_names(score: ClassScore):
     "Raise ValueError for a score that says more than which outputs are read, and how"
     if score.input_names or score.places is not None:
         raise ValueError(
-            "Attribution Equilibrium takes its inputs by place, and no region of a ClassScore: give it a torch.nn.Module"
-            " whose forward calls the model with input_names, and a region as target, such as"
+            "Attribution Equilibrium takes its inputs by place, and no region of a ClassScore: give it a"
+            " torch.nn.Module whose forward calls the model with input_names, and a region as target, such as"
             " target=lambda outputs: outputs[:, 3, 10:20].mean(1)"
         )
 
