@@ -95,6 +95,12 @@ def _told(call: _Call) -> str:
     )
 
 # %% ../../nbs/core/77_lost_gradient.ipynb #0105000b
+NO_DERIVATIVE = (
+    "the score doesn't depend on the inputs through differentiable operations, although its graph leads to them: an"
+    " operation inside the forward function has no derivative (a quantised layer? Explain the model before that)"
+)
+
+
 def lost_gradient(
     forward: Callable,  # whose modules are watched
     run: Callable,  # calls it for points (rows, ...), one tensor for each input

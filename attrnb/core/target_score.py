@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .arguments import _arguments, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite, whole_number
-from .lost_gradient import differentiated, lost_gradient
+from .lost_gradient import NO_DERIVATIVE, differentiated, lost_gradient
 from .messages import _caller, warn_user
 from .model_state import _compiled, leave_as_found
 from .outputs import logits_of
@@ -314,12 +314,7 @@ def _no_path(self: TargetScore) -> str:
     "Why the inputs have no gradient, and where it ended"
     rows = self.chunks(len(self.inputs[0]))[0]
     points, examples = tuple(x[rows] for x in self.inputs), torch.arange(rows.stop, device=self.inputs[0].device)
-    found = lost_gradient(self.forward, lambda points: self._score(points, examples), points)
-    return found or (
-        "the score doesn't depend on the inputs through differentiable operations, although its graph leads to them: an"
-        " operation inside the forward function has no derivative (a quantised layer? Explain the model before it was"
-        " quantised)"
-    )
+    return lost_gradient(self.forward, lambda points: self._score(points, examples), points) or NO_DERIVATIVE
 
 # %% ../../nbs/core/90_target_score.ipynb #8febb1f2
 @patch
