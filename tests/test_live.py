@@ -61,7 +61,7 @@ def test_a_stored_control_is_self_contained_and_small(text):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_one_and_a_picture_where_html_is_not_shown(method):
-    of_method = [data for path, data in CONTROLS if (module_of(path) or "").split(".")[0] == method]
+    of_method = [data for path, data in CONTROLS if (module_of(path) or path.parent.name).split(".")[0] == method]
     assert of_method and all("text/plain" in d and ({"image/jpeg", "image/png"} & set(d)) for d in of_method)
 
 
