@@ -113,6 +113,23 @@ def test_a_page_tells_a_comment_once():
     assert class_scores.__doc__.count("one of SCORES") == str(show_doc(class_scores)).count("one of SCORES") == 1
 
 
+@pytest.mark.parametrize("name", ["attrnb.core", "attrnb.neflag", "attrnb.explore"])
+def test_a_module_loaded_again_tells_its_parameters_once(name):
+    run(f"""
+import importlib, inspect
+module = importlib.import_module("{name}")
+def told():
+    things = [getattr(module, n) for n in module.__all__]
+    parts = [m for t in things for m in (t, *(vars(t).values() if inspect.isclass(t) else ()))]
+    return [getattr(part, "__doc__", None) for part in parts]
+before = told()
+assert any("Parameters:" in str(doc) for doc in before)
+for _ in range(2):
+    importlib.reload(module)
+    assert told() == before
+""")
+
+
 def test_the_cost_of_help_is_small():
     run("""
 import time, torch, torchvision, captum.attr, matplotlib.pyplot
