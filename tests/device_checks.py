@@ -19,7 +19,7 @@ from torch.testing import assert_close
 from torch.utils import _pytree as pytree
 
 from attrnb import measures, methods
-from attrnb.core import ClassScore, gradients
+from attrnb.core import ClassScore, generator_states, gradients
 from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.explore import explore
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, PathFamily, PublishedGeodesicIG
@@ -261,6 +261,19 @@ def test_a_method_is_the_same_on_the_device(name):
     counts = _equal_on_both(work, *values, rtol=1e-3, atol=1e-4)
     print(name, counts.synchronisations, counts.transfers, counts.by_name)
     assert counts.synchronisations <= most_waits and counts.transfers <= most_moves, counts
+
+
+def test_what_draws_on_the_device_is_told_of():
+    net, x = mlp().to(DEVICE), numbers(3, 6).to(DEVICE)
+    with pytest.warns(UserWarning, match="draws random numbers .bernoulli"):
+        gradients(lambda z: net(z) + 1e-9 * torch.bernoulli(torch.full_like(z[:, :3], 0.5)), x, 1)
+    state, draws = generator_states([x, "a word", 3.0]), [torch.device(DEVICE), x]
+    torch.rand(2)
+    assert not all(map(torch.equal, state, generator_states(draws)))
+    state = generator_states(draws)
+    torch.rand(2, device=DEVICE)
+    assert len(state) == 2 and not torch.equal(state[1], generator_states(draws)[1])
+    assert torch.equal(state[0], generator_states(draws)[0])
 
 
 def test_the_chunk_decides_how_often_one_waits():

@@ -2,11 +2,9 @@
 the original program
 """
 
-import copy
 import importlib.util
 import inspect
 import math
-import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -837,14 +835,6 @@ def test_two_threads_of_one_object():
     with ThreadPoolExecutor(4) as threads:
         for k, found in [(k, threads.submit(shared.attribute, x, -1, k)) for k in [0, 1, 2] * 4]:
             assert_close(found.result(), expected[k])
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
-def test_copies(copied):
-    net, pool, x = network(), cloud(30), cloud(2, seed=1)
-    for method in (GeodesicIGKNN(net, pool), GeodesicIGSVI(net, pool)):
-        expected = method.attribute(x, 0, 1)
-        assert_close(copied(method).attribute(x, 0, 1), expected)
 
 
 # --- incomplete is said

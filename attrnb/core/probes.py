@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .messages import warn_user
+from .randomness import generator_states
 
 # %% auto #0
 __all__ = ['without_probe']
@@ -79,9 +80,13 @@ class _Draws(TorchDispatchMode):
         self.names = set()
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        if torch.Tag.nondeterministic_seeded in operation.tags and _dropout_rate(operation, args, kwargs or {}) != 0:
+        kwargs = kwargs or {}
+        may_draw = torch.Tag.nondeterministic_seeded in operation.tags and _dropout_rate(operation, args, kwargs) != 0
+        before = generator_states((*args, *kwargs.values())) if may_draw else []
+        result = operation(*args, **kwargs)
+        if may_draw and not all(map(torch.equal, before, generator_states((*args, *kwargs.values())))):
             self.names.add(operation.name().split("::")[-1].split(".")[0].rstrip("_"))
-        return operation(*args, **(kwargs or {}))
+        return result
 
 
 def _middle_row(points: tuple[Tensor, ...]) -> Tensor:

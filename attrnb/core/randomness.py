@@ -7,7 +7,7 @@ Docs: https://attrnb.github.io/attrnb/core/randomness.html.md"""
 # %% ../../nbs/core/40_randomness.ipynb #a272c04e
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -118,3 +118,22 @@ class OwnDraws(TorchFunctionMode):
                 named.pop("memory_format", None)
                 function, arguments = _DRAWS_LIKE[function], (like.shape,)
         return function(*arguments, **named)
+
+# %% ../../nbs/core/40_randomness.ipynb #6d1f3c02
+def generator_states(
+    arguments: Iterable,  # of an operation: tensors, devices, generators and others
+) -> list[Tensor]:
+    "States of the generators that an operation draws from: its own, or the global ones of the CPU and its devices."
+    arguments = list(arguments)
+    if own := [a for a in arguments if isinstance(a, torch.Generator)]:
+        return [generator.get_state() for generator in own]
+    devices = {
+        a if isinstance(a, torch.device) else a.device for a in arguments if isinstance(a, (Tensor, torch.device))
+    }
+    states = [torch.get_rng_state()]
+    for device in (d for d in devices if d.type not in ("cpu", "meta")):
+        try:
+            states.append(torch.get_device_module(device).get_rng_state(*[device] * (device.type != "mps")))
+        except (AttributeError, RuntimeError):  # a generator that can't be seen may have drawn: NaN equals nothing
+            states.append(torch.tensor(torch.nan))
+    return states
