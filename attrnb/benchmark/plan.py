@@ -22,20 +22,39 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from .data import _fingerprint, _item, _names, _Shapes
+from .data import _fingerprint, _item, _names
 from .folder import _refuse_strangers
 from .identity import _code_of, _plain, _weights
 from .team import Team
-from ..core import SCORES, ClassScore, read_path, real_number, true_or_false, whole_number, with_new_words
+from attrnb.core import (
+    SCORES,
+    ClassScore,
+    check_callable,
+    did_you_mean,
+    one_of,
+    read_path,
+    real_number,
+    true_or_false,
+    whole_number,
+    with_new_words,
+)
 from ..measures import DEFAULT_MEASURES, MEASURES, Measure
-from ..methods import Method
-from ..methods.apply import read_class, read_targets
-from ..methods.method import _origin
-from ..methods.registry import METHODS, _is_pair, _of_label, parse_names, read_methods
-from ..methods.scored import whole_seed
-from ..methods.settings import _did_you_mean, parameters_of, refuse_unknown
+from attrnb.methods import (
+    METHODS,
+    Method,
+    _is_pair,
+    _of_label,
+    _origin,
+    parameters_of,
+    parse_names,
+    read_class,
+    read_methods,
+    read_targets,
+    refuse_unknown,
+    whole_seed,
+)
 from ..photographs import LoadedModel, PhotographFolder, load_model
-from ..samples import ShapeImages, shape_images
+from ..samples import ShapeImages, Shapes, shape_images
 
 # %% ../../nbs/benchmark/60_plan.ipynb #b95b2003
 DEFAULT_METHODS = (
@@ -103,18 +122,13 @@ class Plan:
 # %% ../../nbs/benchmark/60_plan.ipynb #620dd73a
 def _read_words(plan: Plan) -> Plan:
     "Numbers, switches and words"
-    if plan.keep not in (None, "float16", "float32", "float64"):
-        raise ValueError(f"keep={plan.keep!r} is not known; choose 'float16', 'float32', 'float64' or None")
+    one_of(plan.keep, "keep", ("float16", "float32", "float64", None))
     if not isinstance(plan.dtype, torch.dtype) or not plan.dtype.is_floating_point:
         raise TypeError(f"dtype must be a torch dtype of floating-point numbers, got {plan.dtype!r}")
-    if not isinstance(plan.score, str) or plan.score not in SCORES:
-        raise ValueError(f"score={plan.score!r} is not known; choose one of {', '.join(SCORES)}")
+    one_of(plan.score, "score", SCORES)
     for name in ("retry_failed", "show_progress"):
         true_or_false(getattr(plan, name), name)
-    if plan.preprocess is not None and not callable(plan.preprocess):
-        raise TypeError(
-            f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(plan.preprocess).__name__}"
-        )
+    check_callable(plan.preprocess, "preprocess", ", PIL image -> (3, H, W) in [0, 1]", or_none=True)
     if not isinstance(plan.substrate, str):
         real_number(plan.substrate, "substrate", or_none=True)
     return replace(
@@ -230,7 +244,7 @@ def _dataset(plan: Plan):
         except (MemoryError, RuntimeError):
             raise ValueError(f"images={plan.images} embedded images don't fit into memory; ask for fewer") from None
     if isinstance(data, ShapeImages):
-        return _Shapes(data)
+        return Shapes(data)
     if isinstance(data, (str, Path)):
         if plan.preprocess is None:
             raise ValueError(
@@ -287,7 +301,7 @@ def entry_named(
         raise TypeError(f"a {what} is called by its name, a string; got {type(name).__name__} {name!r}")
     if name in table:
         return table[name]
-    raise ValueError(f"{what} {name!r} is not known{_did_you_mean(name, table)}; choose from {', '.join(table)}")
+    raise ValueError(f"{what} {name!r} is not known{did_you_mean(name, table)}; choose from {', '.join(table)}")
 
 # %% ../../nbs/benchmark/60_plan.ipynb #5373c464
 def _entries(given: object, unseen: list[str]) -> dict[str, tuple[object, dict, object]]:

@@ -24,8 +24,7 @@ from .plan import Plan
 from .trial import model_outputs
 from ..core import class_scores, leave_as_found, one_line, visible_text
 from ..measures import Case, Measure
-from ..methods import ScoredModel, attribute
-from ..methods.scored import whole_seed
+from ..methods import ScoredModel, attribute, whole_seed
 
 # %% ../../nbs/benchmark/70_units.ipynb #d568a4f8
 def example_seed(

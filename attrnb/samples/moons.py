@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core import real_number, whole_number
-from ..core.randomness import OwnDraws
+from ..core import OwnDraws, one_of, real_number, whole_number
 from .shapes import _seed_number
 
 # %% ../../nbs/samples/30_moons.ipynb #8e4170d1
@@ -59,8 +58,7 @@ def half_moons_model(
     TypeError or ValueError for points or labels of another shape or kind, another activation, or numbers below 1.
     """
     activations = dict(relu=nn.ReLU, softplus=nn.Softplus)
-    if not isinstance(activation, str) or activation not in activations:
-        raise ValueError(f'activation must be "relu" or "softplus", got {activation!r}')
+    one_of(activation, "activation", activations)
     for o, name in ((points, "points"), (labels, "labels")):
         if not isinstance(o, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(o).__name__}")

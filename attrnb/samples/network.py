@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from ..core import real_number, whole_number
-from ..core.randomness import OwnDraws
+from ..core import OwnDraws, check_callable, real_number, whole_number
 from .shapes import _seed_number, shape_images
 
 # %% ../../nbs/samples/20_network.ipynb #bd675f3d
@@ -133,8 +132,7 @@ def train_shapes_network(
     )
     seed = _seed_number(seed)
     learning_rate = real_number(learning_rate, "learning_rate", 0, open_low=True)
-    if on_step is not None and not callable(on_step):
-        raise TypeError(f"on_step must be a function (step, loss), got {type(on_step).__name__}")
+    check_callable(on_step, "on_step", ", (step, loss) -> None", or_none=True)
     scaffold, erase = real_number(scaffold, "scaffold", 0), real_number(erase, "erase", 0, 1)
     data = shape_images(pool, seed=seed + 1_000_000)
     data.images = (data.images * 255).round().byte()  # a quarter of the memory
