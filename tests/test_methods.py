@@ -14,7 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from attrnb.core import SCORES, ClassScore, Findings
-from attrnb.geodesic import GeodesicIGSVI
+from attrnb.geodesic import GeodesicIGSVI, PathFamily, PathSearch
 from attrnb.methods import (
     METHODS,
     Method,
@@ -180,6 +180,9 @@ def test_a_class_brings_what_is_known_but_not_the_settings():
         ((NeFLAG, dict(n_pointz=3)), ValueError, "did you mean n_points"),
         ((NeFLAG, {3: 3}), TypeError, "must have names"),
         ("neflag(n_pointz=3)", ValueError, "did you mean n_points"),
+        ("geodesic(spreads=0.3)", ValueError, "did you mean spread"),
+        ("geodesic(spread=-1)", ValueError, "spread is -1; it must be above 0"),
+        ("geodesic(family={'samples': 3})", ValueError, "setting 'family' takes no setting 'samples'"),
         (captum.attr.Occlusion, ValueError, "needs a value for sliding_window_shapes"),
         (lambda model, inputs: inputs, ValueError, "can't be called as function"),
         (lambda model, inputs, target, layer: inputs, ValueError, "needs a value for layer"),
@@ -192,6 +195,30 @@ def test_what_can_not_be_applied_is_refused_at_the_door(given, error, words):
         method_of(given)
     with pytest.raises(error, match=words):
         as_quantus(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "geodesic(spread=0.3, n_samples=2, rounds=1, n_points=4)",
+        "geodesic(search={'spread': 0.3}, family={'n_samples': 2}, rounds=1, n_points=4)",
+        ("geodesic(spread=0.3, rounds=1)", dict(n_points=4, family=PathFamily(n_samples=2))),
+        (
+            GeodesicIGSVI,
+            dict(method_of("geodesic").settings, search=dict(spread=0.3), n_samples=2, rounds=1, n_points=4),
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the search found no path:UserWarning")
+def test_settings_of_the_search_and_the_family_are_settings_of_the_method(given):
+    model, x = network(), pictures(1, 6)
+    settings = {**method_of("geodesic").settings, "rounds": 1, "n_points": 4}
+    by_hand = GeodesicIGSVI(model, search=PathSearch(spread=0.3), family=PathFamily(n_samples=2))
+    found = attribute(given, model, x, 0, "logit").attributions
+    assert_close(found, by_hand.attribute(x, target=0, **settings), rtol=1e-4, atol=1e-6)
+    assert method_of(given).settings["search"] == PathSearch(spread=0.3)
+    other = attribute((given, dict(temperature=50.0)), model, x, 0, "logit").attributions
+    assert (other - found).abs().max() > 1e-3 * found.abs().max()
 
 
 def test_labels():

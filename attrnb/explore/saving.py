@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import captum.attr
@@ -34,7 +35,7 @@ from .app import Explorer
 from .findings import _SHARE_OF
 from .panel import Panel
 from .pictures import _draw_input, _drawing, _is_image
-from ..methods import Method
+from ..methods import Method, nested_settings
 from ..plots import AttributionFigure, curves, feature_bars, heatmap
 from ..samples import sample_model
 
@@ -112,7 +113,10 @@ def _method_lines(
     owner = method.what if method.form != "instance" else type(method.what)
     imports, work, imported = ["from attrnb.methods import attribute"], [], _import_line(owner)
     fixed = {} if method.from_inputs is None else method.from_inputs(inputs)
-    words = {n: _value_words(n, v, tensors) for n, v in {**fixed, **method.controls[1], **settings}.items()}
+    settings = {**fixed, **method.controls[1], **settings}
+    nested = [name for name in nested_settings(method.functions) if is_dataclass(settings.get(name))]
+    settings |= {name: asdict(settings[name]) for name in nested}
+    words = {name: _value_words(name, value, tensors) for name, value in settings.items()}
     work += ["settings = {", *(f"    {name!a}: {value}" for name, value in words.items()), "}"]
     if imported and method.form != "instance":
         imports.append(imported[0])

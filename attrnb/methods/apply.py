@@ -17,10 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core import check_inputs, leave_as_found
-from ..core.arguments import _Keywords, _Marked
+from ..core import OwnDraws, _Keywords, _Marked, check_inputs, leave_as_found
 from ..core.lost_gradient import lost_gradient
-from ..core.randomness import OwnDraws
 from .method import Method, _origin
 from .registry import method_of
 from .scored import ScoredModel, built_for, counted_at_the_network, global_seed, whole_seed

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core import SCORES, with_new_words
+from ..core import SCORES, check_mapping, one_of, with_new_words
 from attrnb.methods.settings import (
     Parameter,
     baseline,
@@ -25,6 +25,7 @@ from attrnb.methods.settings import (
     parameters_of,
     refuse_unknown,
     settings_of,
+    with_nested,
 )
 
 # %% ../../nbs/methods/30_method.ipynb #972e9104
@@ -67,14 +68,9 @@ def _check_fields(method):
     for name, choices in dict(
         group=("attrnb", "captum", "floor", "other"), sign=("signed", "magnitude"), score=(None, *SCORES)
     ).items():
-        if getattr(method, name) not in choices:
-            raise ValueError(
-                f"{name}={getattr(method, name)!r} of method {method.title!r} is not known; choose one of"
-                f" {', '.join(map(repr, choices))}"
-            )
+        one_of(getattr(method, name), f"method {method.title!r}: {name}", choices)
     for name in ("settings", "short"):
-        if not isinstance(getattr(method, name), Mapping):
-            raise TypeError(f"{name} must be a mapping name -> value, got {type(getattr(method, name)).__name__}")
+        check_mapping(getattr(method, name), name, "name -> value", or_empty=True)
     if not set(method.needs) <= {"module", "images"}:
         raise ValueError(f"needs={method.needs!r} holds a word that isn't known; known are 'module' and 'images'")
 
@@ -106,6 +102,7 @@ class Method:
     path: Callable | None = None  # (inputs, settings) -> what is found on the way, if it is known beforehand
     form: ClassVar[str]
     function: ClassVar[Callable]
+    functions: ClassVar[list[Callable]]
     signature: ClassVar[dict[str, inspect.Parameter]]
     given: ClassVar[tuple[str, ...]]
     takes: ClassVar[list[str] | None]
@@ -118,22 +115,20 @@ class Method:
         """Raises TypeError or ValueError for what makes no attributions, for settings that it doesn't take, and for
         parameters that need a value and have none."""
         _check_what(self.what)
-        fields: dict[str, Any] = dict(name=self.name or _name_of(self.what))
-        fields |= dict(
-            title=self.title or fields["name"], group=_group_of(self.what) if self.group == "auto" else self.group
-        )
+        name, group = self.name or _name_of(self.what), _group_of(self.what) if self.group == "auto" else self.group
+        fields: dict[str, Any] = dict(name=name, title=self.title or name, group=group)
         needs_module = self.form == "class" and next(iter(parameters_of(self.what)), "") == "model"
         fields["needs"] = tuple(dict.fromkeys([*self.needs, *["module"] * needs_module]))
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         _check_fields(self)
         for name in ("settings", "short"):
-            object.__setattr__(self, name, with_new_words(self.function, getattr(self, name)))
+            own = with_new_words(self.function, getattr(self, name))
+            object.__setattr__(self, name, with_nested(self.functions, own))
         _check_call(self)
-        if self.random is None:
-            object.__setattr__(self, "random", "seed" in self.signature)
-        if self.seeded is None:
-            object.__setattr__(self, "seeded", _origin(self.what) == "attrnb")
+        for name, value in dict(random="seed" in self.signature, seeded=_origin(self.what) == "attrnb").items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
 
     @functools.cached_property
     def controls(self) -> tuple[dict[str, Parameter], dict]:
@@ -172,9 +167,15 @@ def given(self: Method) -> tuple[str, ...]:
 
 
 @patch(as_prop=True)
+def functions(self: Method) -> list[Callable]:
+    "Whose keyword arguments the settings are"
+    return [self.function, *([self.what] if self.form == "class" else [])]
+
+
+@patch(as_prop=True)
 def takes(self: Method) -> list[str] | None:
     "Names of the settings; None when any name is taken"
-    return settings_of([self.function, *([self.what] if self.form == "class" else [])], self.given)
+    return settings_of(self.functions, self.given)
 
 # %% ../../nbs/methods/30_method.ipynb #dc649666
 def _check_call(method: Method):
@@ -192,7 +193,7 @@ def _check_call(method: Method):
         raise ValueError(f"{text} can't be called as {call}: {error}") from None
     missing = [
         name
-        for function in [method.function, *([method.what] if method.form == "class" else [])]
+        for function in method.functions
         for name, p in parameters_of(function).items()
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         if name not in (*method.given, *method.settings, *method.short, "baselines")
@@ -217,7 +218,7 @@ def arguments(
     settings = with_new_words(self.function, settings)
     refuse_unknown(f"method {self.title!r}", settings, self.takes)
     chosen = {} if self.from_inputs is None else self.from_inputs(inputs)
-    chosen = {**chosen, **self.settings, **settings}
+    chosen = with_nested(self.functions, {**chosen, **self.settings, **settings})
     start = self.signature.get("baselines")
     if start is not None and start.default is start.empty:
         chosen = dict(baselines="black") | chosen

@@ -22,14 +22,14 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core import PathFindings, warn_user, with_new_words
+from ..core import PathFindings, did_you_mean, warn_user, with_new_words
 from ..equilibrium import AttributionEquilibrium
 from ..geodesic import GeodesicIGSVI
 from ..measures import centre_map, random_map, uniform_map
 from .captum import grad_cam, guided_grad_cam, lrp, occlusion_settings, shap_settings
 from .method import Method, _name_of
 from .scored import ScoredModel
-from .settings import _did_you_mean, baseline
+from .settings import baseline
 from ..neflag import NeFLAG
 from ..paths import PathIntegratedGradients
 
@@ -339,7 +339,7 @@ def _by_name(text: str) -> tuple[Method, dict]:
         ((name, settings),) = list(parse_names(text).values())[:1]
     if name not in METHODS:
         raise ValueError(
-            f"method {name!r} is not known by name{_did_you_mean(name.lower(), METHODS)}; choose from"
+            f"method {name!r} is not known by name{did_you_mean(name.lower(), METHODS)}; choose from"
             f" {', '.join(METHODS)}, or give a class, an instance or a function"
         )
     return METHODS[name], settings

@@ -111,9 +111,7 @@ _GLOBAL_GENERATORS = threading.RLock()
 
 def whole_seed(seed) -> int:
     "The seed as an int of 64 bits; TypeError or ValueError for anything else"
-    if whole_number(seed, "seed", least=-(2**63)) >= 2**63:
-        raise ValueError(f"seed is {seed}; it must fit into 64 bits")
-    return int(seed)
+    return whole_number(seed, "seed", -(2**63), most=2**63 - 1)
 
 
 @contextmanager

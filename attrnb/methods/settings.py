@@ -8,18 +8,27 @@ Docs: https://attrnb.github.io/attrnb/methods/settings.html.md"""
 __all__ = ['BASELINES', 'Parameter', 'parameters_of', 'refuse_unknown', 'settings_of', 'describe_parameters', 'baseline']
 
 # %% ../../nbs/methods/10_settings.ipynb #5e6eb855
-import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from typing import Any, get_args
 
 import torch
 from fastcore.docments import docments
 from torch import Tensor
 
-from ..core import real_number, refuse_not_finite, true_or_false, whole_number
+from attrnb.core import (
+    check_callable,
+    check_mapping,
+    did_you_mean,
+    one_of,
+    real_number,
+    refuse_not_finite,
+    true_or_false,
+    whole_number,
+)
 from ..measures import substrate_of
 from ..paths import QUADRATURE_METHODS
 
@@ -84,9 +93,7 @@ class Parameter:
             return real_number(value, self.name)
         if self.kind == "switch":
             return true_or_false(value, self.name)
-        if self.choices and not (isinstance(value, str) and value in self.choices):
-            raise ValueError(f"{self.name} is {value!r}; choose one of {', '.join(self.choices)}")
-        return value
+        return one_of(value, self.name, self.choices) if self.choices else value
 
 # %% ../../nbs/methods/10_settings.ipynb #b48a7959
 def _comments(function: Callable) -> dict[str, str]:
@@ -155,8 +162,7 @@ def parameters_of(
 
     Raises TypeError for what is none, ValueError for a signature that can't be read.
     """
-    if not callable(function):
-        raise TypeError(f"function must be callable, got {type(function).__name__} {function!r}")
+    check_callable(function, "function")
     try:
         return dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):
@@ -164,12 +170,6 @@ def parameters_of(
             f"the signature of {getattr(function, '__name__', function)!r} can't be read, and with it its settings; "
             "wrap it in a function (model, inputs, target)"
         ) from None
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    "A question with the nearest of the names that are known, to stand in a message; empty where none is near"
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def refuse_unknown(
@@ -182,15 +182,46 @@ def refuse_unknown(
     Raises TypeError for settings that are no mapping of names, ValueError for the first that isn't known, with
     near matches.
     """
-    if not isinstance(settings, Mapping):
-        raise TypeError(f"settings must be a mapping name -> value, got {type(settings).__name__} {settings!r}")
+    check_mapping(settings, "settings", "name -> value", or_empty=True)
     for name in settings:
         if not isinstance(name, str):
             raise TypeError(f"settings of {what} must have names, got {name!r} ({type(name).__name__})")
         if known is not None and name not in known:
-            near, takes = _did_you_mean(name, known), f"it takes {', '.join(known) or 'none'}"
+            near, takes = did_you_mean(name, known), f"it takes {', '.join(known) or 'none'}"
             hint = f"{near} ({takes})" if near else f"; {takes}"
             raise ValueError(f"{what} takes no setting {name!r}{hint}")
+
+# %% ../../nbs/methods/10_settings.ipynb #6d1f3e02
+def nested_settings(
+    functions: Sequence[Callable],  # that take the settings together
+) -> dict[str, tuple[type, list[str]]]:
+    "Name of a parameter -> its dataclass, one that needs no values, and the fields that aren't parameters themselves."
+    every, found = [p for function in functions for p in parameters_of(function).values()], {}
+    for p in every:
+        for kind in (p.annotation, *get_args(p.annotation)):
+            parts = fields(kind) if isinstance(kind, type) and is_dataclass(kind) else ()
+            if parts and all(f.default is not MISSING or f.default_factory is not MISSING for f in parts):
+                found[p.name] = kind, [f.name for f in parts if all(f.name != other.name for other in every)]
+    return found
+
+
+def with_nested(
+    functions: Sequence[Callable],  # that take the settings together
+    settings: Mapping,  # name -> value
+) -> dict:
+    """The settings with those of a nested dataclass put into one. Raises TypeError or ValueError for fields that there
+    aren't, and what the dataclass raises.
+    """
+    settings = dict(settings)
+    for name, (kind, words) in nested_settings(functions).items():
+        loose: dict[str, Any] = {word: settings.pop(word) for word in words if word in settings}
+        held: Any = settings.get(name)
+        if isinstance(held, Mapping):
+            refuse_unknown(f"setting {name!r}", held, [f.name for f in fields(kind)])
+            settings[name] = kind(**{**held, **loose})
+        elif loose:
+            settings[name] = replace(held, **loose) if isinstance(held, kind) else kind(**loose)
+    return settings
 
 # %% ../../nbs/methods/10_settings.ipynb #7bce3c4e
 def settings_of(
@@ -199,7 +230,7 @@ def settings_of(
 ) -> list[str] | None:
     """Names of the settings that functions take; None when one of them takes any.
 
-    What they return besides (`return_...`) is no setting.
+    What they return besides (`return_...`) is no setting; the fields of nested settings are.
     """
     names = {}
     for function in functions:
@@ -208,6 +239,7 @@ def settings_of(
                 return None
             if parameter.kind is not parameter.VAR_POSITIONAL and not name.startswith("return_"):
                 names[name] = None
+    names |= dict.fromkeys(word for _, words in nested_settings(functions).values() for word in words)
     return [name for name in names if name not in given]
 
 
