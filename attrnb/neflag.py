@@ -30,6 +30,7 @@ from attrnb.core import (
     flatten_features,
     leave_as_found,
     normal_noise,
+    one_of,
     random_generator,
     read_tensor,
     real_number,
@@ -89,8 +90,7 @@ def _unit_directions(n: int, like: Tensor, seed) -> Tensor:
 
 def _length(radius: float, unit: str, features: int) -> float:
     "The sphere's radius as a Euclidean length"
-    if unit not in ("l2", "rms"):
-        raise ValueError(f"radius_unit={unit!r} is not known; choose 'l2' or 'rms'")
+    one_of(unit, "radius_unit", ("l2", "rms"))
     return real_number(radius, "radius", low=0, open_low=True) * (math.sqrt(features) if unit == "rms" else 1)
 
 
@@ -283,8 +283,7 @@ def attribute(
     """
     tensors, is_tuple = check_inputs(inputs)
     n_points, search_steps = whole_number(n_points, "n_points"), whole_number(search_steps, "search_steps", least=0)
-    if aggregate not in ("feature", "vector"):
-        raise ValueError(f"aggregate={aggregate!r} is not known; choose 'feature' or 'vector'")
+    one_of(aggregate, "aggregate", ("feature", "vector"))
     clamp = _check_clamp(clamp, tensors)
     score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
     center = flatten_features(tensors, torch.promote_types(tensors[0].dtype, torch.float32))

@@ -34,6 +34,7 @@ from attrnb.core import (
     explains_layers,
     leave_as_found,
     logits_of,
+    one_of,
     read_tensor,
     refuse_not_finite,
     sum_features,
@@ -47,8 +48,7 @@ QUADRATURE_METHODS = ("gausslegendre", "riemann_left", "riemann_right", "riemann
 
 @functools.lru_cache(maxsize=256)
 def _quadrature(n: int, method: str) -> tuple[Tensor, Tensor]:
-    if method not in QUADRATURE_METHODS:
-        raise ValueError(f"method={method!r} is not known; choose one of {', '.join(QUADRATURE_METHODS)}")
+    one_of(method, "method", QUADRATURE_METHODS)
     smallest = 2 if method == "riemann_trapezoid" else 1
     if n < smallest:
         raise ValueError(f"{method} needs at least {smallest} step{'s' if smallest > 1 else ''}, got {n}")
@@ -82,9 +82,7 @@ def quadrature(
     """
     if not isinstance(method, str):
         raise TypeError(f"method must be one of {', '.join(QUADRATURE_METHODS)}, got {type(method).__name__}")
-    if whole_number(n_steps, "n_steps") > 10**7:
-        raise ValueError(f"n_steps is {n_steps}; it must be at most ten million")
-    nodes, weights = _quadrature(int(n_steps), method)
+    nodes, weights = _quadrature(whole_number(n_steps, "n_steps", most=10**7), method)
     return nodes.clone(), weights.clone()
 
 

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from ._rooms import tell_parameters
-from .core.checks import read_tensor, real_number, refuse_not_finite, whole_number
-from .core.messages import renamed
-from .core.randomness import random_generator
+from .core import random_generator, read_tensor, real_number, refuse_not_finite, renamed, whole_number
 
 # %% auto #0
 __all__ = ['bootstrap_interval']

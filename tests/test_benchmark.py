@@ -876,7 +876,7 @@ class Counting(nn.Module):
         (dict(target="label", data=[(Squares(1)[0][0],)] * 3), ValueError, "has no label"),
         (dict(seed="a"), TypeError, "seed"),
         (dict(seed=1.5), TypeError, "seed"),
-        (dict(seed=2**70), ValueError, "64 bits"),
+        (dict(seed=2**70), ValueError, "it must be at most"),
         (dict(score=None), ValueError, "score=None is not known"),
         (dict(reference=["saliency"]), ValueError, "reference"),
         (dict(retry_failed="no"), TypeError, "True or False"),

@@ -242,7 +242,7 @@ def test_rows_of_any_function_are_shared_and_read_as_it_says():
         expected = comprehensiveness(forward, x, a, 1, fraction=0.4, score=score)
         assert_close(top.read(comprehensiveness, score=score), expected)
     assert_close(top.read(log_odds, score="probability"), log_odds(forward, x, a, 1, fraction=0.4, score="probability"))
-    with pytest.raises(ValueError, match="choose 'whole', 'removed' or 'kept'"):
+    with pytest.raises(ValueError, match="choose one of 'whole', 'removed', 'kept'"):
         top.outputs("all")
 
 

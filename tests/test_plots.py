@@ -774,7 +774,7 @@ def test_wrong_bars():
         (lambda: feature_bars(torch.zeros(3), k=0), "at least 1"),
         (lambda: feature_bars(torch.zeros(3), values=torch.zeros(4)), "must agree"),
         (lambda: relevance_balance({"a": (torch.tensor([-1.0]), torch.tensor([1.0]))}), "not below zero"),
-        (lambda: relevance_balance({}), "at least one layer"),
+        (lambda: relevance_balance({}), "layers is empty"),
     ):
         with pytest.raises(ValueError) as e:
             call()
@@ -1038,7 +1038,7 @@ def test_frames_of_every_kind():
 
 def test_wrong_frames():
     for error, text, call in (
-        (ValueError, "at least one picture", lambda: live({}, "a", "b")),
+        (ValueError, "frames is empty", lambda: live({}, "a", "b")),
         (ValueError, "start is 4", lambda: live(some_frames(), "a", "b", start=4)),
         (ValueError, "different sizes", lambda: live({**some_frames(), "x": torch.zeros(3, 9, 8)}, "a", "b")),
         (ValueError, "fewer or smaller", lambda: live(some_frames(4, 64), "a", "b", max_kilobytes=5)),

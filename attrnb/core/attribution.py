@@ -13,7 +13,14 @@ import torch
 from captum.attr import GradientAttribution
 from torch import Tensor
 
-from .checks import TensorOrTuple, check_baselines, check_inputs, read_tensor, refuse_not_finite
+from attrnb.core.checks import (
+    TensorOrTuple,
+    check_baselines,
+    check_callable,
+    check_inputs,
+    read_tensor,
+    refuse_not_finite,
+)
 from .features import sum_features
 from .model_state import leave_as_found
 from .target_score import TargetScore
@@ -34,8 +41,7 @@ class CountingForward:
 
         Raises TypeError if `forward` can't be called.
         """
-        if not callable(forward):
-            raise TypeError(f"the forward function must be callable, got {type(forward).__name__}")
+        check_callable(forward, "the forward function")
         self.forward = forward
         self.reset()
 
@@ -63,8 +69,7 @@ class FeatureAttribution(GradientAttribution):
         forward_func: Callable,
     ):
         "Raises TypeError if `forward_func` can't be called."
-        if not callable(forward_func):
-            raise TypeError(f"the forward function must be callable, got {type(forward_func).__name__}")
+        check_callable(forward_func, "the forward function")
         super().__init__(forward_func)
 
     def compute_convergence_delta(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,18 @@ def whole_number(
     name: str,  # of the argument, for the message
     least: int = 1,  # the smallest number that makes sense
     or_none: bool = False,  # None is accepted, too, and returned
+    most: float = math.inf,  # the largest number that makes sense
 ) -> int | Any:  # None only where `or_none` accepts it
     """The number as an int.
 
-    Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for less than the least.
+    Raises TypeError for what isn't an int (a bool and 2.0 are not), ValueError for one out of range.
     """
     if or_none and value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an int{' or None' if or_none else ''}, got {type(value).__name__} {value!r}")
-    if value < least:
-        raise ValueError(f"{name} is {value}; it must be at least {least}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}; it must be at {f'least {least}' if value < least else f'most {most}'}")
     return int(value)
 
 
@@ -86,6 +88,42 @@ def true_or_false(
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
     return bool(value)
+
+# %% ../../nbs/core/20_checks.ipynb #6d1f3a02
+def one_of(
+    value: object,  # what the caller gave
+    name: str,  # of the argument, for the message
+    choices: Collection,  # the words that are known; None may be among them
+    more: str = "",  # what else is accepted, for the message
+) -> Any:  # the value
+    "The value, if it is one of the words. Raises ValueError for everything else, with the words."
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(map(repr, choices))}{more}")
+    return value
+
+
+def check_callable(
+    value: object,  # what the caller gave
+    name: str,  # of the argument, for the message
+    form: str = "",  # what the function is given, and gives back, for the message
+    or_none: bool = False,  # None is accepted, too
+) -> None:
+    "Raise TypeError for what can't be called."
+    if not callable(value) and not (or_none and value is None):
+        raise TypeError(f"{name} must be callable{form}{' or None' if or_none else ''}, got {type(value).__name__}")
+
+
+def check_mapping(
+    value: object,  # what the caller gave
+    name: str,  # of the argument, for the message
+    form: str,  # what its entries are, for the message: "name -> value"
+    or_empty: bool = False,  # one without entries is accepted, too
+) -> None:
+    "Raise TypeError for what is no mapping, ValueError for one without entries."
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping {form}, got {type(value).__name__} {value!r:.80}")
+    if not value and not or_empty:
+        raise ValueError(f"{name} is empty; it must be a mapping {form}")
 
 # %% ../../nbs/core/20_checks.ipynb #3ee8647d
 _EIGHT_BITS = {getattr(torch, n) for n in dir(torch) if n.startswith("float8") or n.startswith("float4")}

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import difflib
 import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import captum
@@ -116,6 +117,16 @@ def with_new_words(
         warn_user(f"{old} of {name} is now called {new}; the old name goes with the next version", DeprecationWarning)
         settings[new] = settings.pop(old)
     return settings
+
+# %% ../../nbs/core/10_messages.ipynb #6d1f3b02
+def did_you_mean(
+    name: str,  # what isn't known
+    known: Iterable[str],  # names that are
+    most: int = 2,  # names that the question holds
+) -> str:
+    "A question with the nearest of the names that are known, to stand in a message; empty where none is near."
+    near = difflib.get_close_matches(name, known, most)
+    return f"; did you mean {', '.join(near)}?" if near else ""
 
 # %% ../../nbs/core/10_messages.ipynb #145986ef
 def visible_text(

@@ -22,7 +22,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core import modules_of, real_number, whole_number
+from ..core import check_callable, modules_of, real_number, whole_number
 
 # %% ../../nbs/explore/20_jobs.ipynb #8730b881
 class Cancelled(BaseException):
@@ -56,8 +56,7 @@ class Worker:
         priority: int = 1,  # lower goes first among those that are due
     ) -> None:
         "Put the job in line; ignored after `close`. Raises TypeError for no job, ValueError for no time."
-        if not callable(job):
-            raise TypeError(f"job must be callable, got {type(job).__name__}")
+        check_callable(job, "job")
         delay = real_number(delay, "delay", 0.0)
         with self._changed:
             if self._closed:
@@ -177,8 +176,7 @@ class Watch:
             raise TypeError(f"model must be callable (or a list of what is), got {type(model).__name__} {model!r}")
         if not isinstance(stop, threading.Event):
             raise TypeError(f"stop must be a threading.Event, got {type(stop).__name__} {stop!r}")
-        if on_call is not None and not callable(on_call):
-            raise TypeError(f"on_call must be callable or None, got {type(on_call).__name__} {on_call!r}")
+        check_callable(on_call, "on_call", or_none=True)
         self.model, self.stop, self.on_call = model, stop, on_call
         self.calls, self._seen, self.thread = 0, [0, 0], threading.get_ident()
 

@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core import real_number, whole_number
+from ..core import one_of, real_number, whole_number
 from ..photographs import load_image
 
 # %% ../../nbs/explore/95_server.ipynb #7536182f
@@ -211,8 +211,7 @@ def _check_call(photographs, network, weights, labels, mean, std, port, applicat
             raise ValueError(f"{name} has {len(value)} numbers; give 3, one per colour, or one for all")
         for number in value if isinstance(value, (list, tuple)) else [value]:
             real_number(number, name, 0.0, 1.0, open_low=name == "std", or_none=not isinstance(value, (list, tuple)))
-    if whole_number(port, "port", 0) > 65535:
-        raise ValueError(f"port is {port}; it must be at most 65535; 0 takes a free one")
+    whole_number(port, "port", 0, most=65535)
     if photographs and network == "shapes":
         raise ValueError(
             "the embedded network knows its own shapes only; for photographs give a torchvision network, such as"
@@ -220,8 +219,7 @@ def _check_call(photographs, network, weights, labels, mean, std, port, applicat
         )
     if not photographs and network not in (None, "shapes"):
         raise ValueError(f"network {network!r} needs photographs to explain")
-    if application not in ("auto", "voila", "jupyterlab"):
-        raise ValueError(f"application is {application!r}; choose 'auto', 'voila' or 'jupyterlab'")
+    one_of(application, "application", ("auto", "voila", "jupyterlab"))
     installed = [a for a in ("voila", "jupyterlab") if importlib.util.find_spec(a)]
     wanted = installed if application == "auto" else [a for a in installed if a == application]
     if not wanted:

@@ -20,7 +20,7 @@ import traitlets
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..core import SCORES, leave_as_found, logits_of, modules_of, warn_user, whole_number
+from ..core import SCORES, leave_as_found, logits_of, modules_of, one_of, warn_user, whole_number
 from .controls import _Refused
 from .findings import Request, Result, _read_region, _region_mask
 from .inputs import _copy_of, _digest, _Inputs, _Known, _same_outputs, _with_normalisation
@@ -264,8 +264,7 @@ def _read(
     if not callable(model) or isinstance(model, type):
         got = f"the class {model.__name__}; give an instance of it" if isinstance(model, type) else type(model).__name__
         raise TypeError(f"model must be callable, got {got}")
-    if score is not None and not (isinstance(score, str) and score in SCORES):
-        raise ValueError(f"score is {score!r}; choose one of {', '.join(SCORES)}, or None")
+    one_of(score, "score", (*SCORES, None))
     self.model, self._inputs = _with_normalisation(model, normalise), _Inputs(inputs)
     self.count, self._recent = len(self._inputs), ResultCache(64, 32)
     self.methods = _methods_for(methods, _is_image(self._inputs[0][0]))

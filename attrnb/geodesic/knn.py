@@ -30,6 +30,7 @@ from attrnb.core import (
     explains_layers,
     flatten_features,
     leave_as_found,
+    one_of,
     real_number,
     renamed,
     unflatten_features,
@@ -122,8 +123,7 @@ class GeodesicIGKNN(PathAttribution):
 @patch
 def _check_settings(self: GeodesicIGKNN) -> None:
     "Raise TypeError or ValueError for settings that can't work; they may be changed between calls"
-    if self.weight not in EDGE_WEIGHTS:
-        raise ValueError(f"weight={self.weight!r} is not known; choose one of {', '.join(EDGE_WEIGHTS)}")
+    one_of(self.weight, "weight", EDGE_WEIGHTS)
     # a point is the first of its own neighbours
     whole_number(self.n_neighbors, "n_neighbors", 1 if isinstance(self.pool, NeighbourGraph) else 2)
     whole_number(self.n_steiner, "n_steiner", 0)

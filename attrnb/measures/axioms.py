@@ -18,6 +18,7 @@ from attrnb.core import (
     TargetScore,
     TargetType,
     check_baselines,
+    check_callable,
     check_inputs,
     keywords,
     leave_as_found,
@@ -179,10 +180,7 @@ def layer_conservation(
 # %% ../../nbs/measures/70_axioms.ipynb #r70c0008
 def _refuse_no_function(attribute: Callable):
     "TypeError for what makes no attributions"
-    if not callable(attribute):
-        raise TypeError(
-            f"attribute must be a function, as in Saliency(model).attribute, got {type(attribute).__name__}"
-        )
+    check_callable(attribute, "attribute", ", a function as in Saliency(model).attribute")
 
 
 def _attributions(attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True) -> Tensor:

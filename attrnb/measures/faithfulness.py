@@ -15,14 +15,13 @@ import torch
 from fastcore.meta import delegates
 from torch import Tensor
 
-from ..core import TargetType, real_number, renamed, whole_number
+from ..core import TargetType, one_of, real_number, renamed, whole_number
 from .masking import _largest, _masked_scores, _masking, _target_score
 
 # %% ../../nbs/measures/30_faithfulness.ipynb #r30c0001
 def _check_area(area: str, start: bool, steps: int | None):
     "Refuse what is no area before any forward pass"
-    if area not in ("trapezoid", "mean", "steps"):
-        raise ValueError(f"area={area!r} is not known; choose 'trapezoid', 'mean' or 'steps'")
+    one_of(area, "area", ("trapezoid", "mean", "steps"))
     if not start and steps == 1 and area != "mean":
         raise ValueError(
             "a curve of one step without its start has one point and no area; give more steps, start=True or"
@@ -166,8 +165,7 @@ def faithfulness_curves(
     Warns (UserWarning) of maps that are the same in every unit. Raises TypeError or ValueError for wrong calls.
     Source: Petsiuk, Das and Saenko, RISE, 2018; equations: curves.
     """
-    if curves not in ("both", "deletion", "insertion"):
-        raise ValueError(f"curves={curves!r} is not known; choose 'both', 'deletion' or 'insertion'")
+    one_of(curves, "curves", ("both", "deletion", "insertion"))
     steps = whole_number(masking_steps, "masking_steps", or_none=True)
     until = real_number(until, "until", 0, 1, open_low=True)
     masking = _masking(inputs, attributions, substrate, unit, sign, ties, seed)

@@ -22,6 +22,7 @@ from attrnb.core import (
     TargetType,
     leave_as_found,
     normal_noise,
+    one_of,
     random_generator,
     renamed,
     whole_number,
@@ -40,11 +41,7 @@ def _measure_named(measure: str | Callable | None) -> Callable:
     if callable(measure):
         return measure
     ranked = [name for name, one in MEASURES.items() if one.function]
-    if not isinstance(measure, str) or measure not in ranked:
-        raise ValueError(
-            f"measure={measure!r} is not known; choose one of {', '.join(ranked)}, or give a function with their call"
-        )
-    return MEASURES[measure].function
+    return MEASURES[one_of(measure, "measure", ranked, ", or give a function with their call")].function
 
 
 def _name_of(measure: Callable) -> str:
@@ -163,8 +160,7 @@ def greedy_order(
     as the inputs, or with one channel. About (rounds + 1) / 2 forward rows per unit. Raises TypeError or
     ValueError for wrong calls.
     """
-    if towards not in ("deletion", "insertion"):
-        raise ValueError(f"towards={towards!r} is not known; choose 'deletion' or 'insertion'")
+    one_of(towards, "towards", ("deletion", "insertion"))
     rounds = whole_number(rounds, "rounds")
     x = _one_tensor(inputs).detach()
     empty, member = _substrate(x, substrate, seed).detach(), _on_all_positions(unit_numbers(x, unit), x)

@@ -17,7 +17,18 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from torch import Tensor
 
-from ..core import ClassScore, TargetScore, TargetType, logits_of, read_tensor, real_number, renamed, warn_user
+from attrnb.core import (
+    ClassScore,
+    TargetScore,
+    TargetType,
+    logits_of,
+    one_of,
+    read_tensor,
+    real_number,
+    renamed,
+    warn_user,
+    whole_number,
+)
 from .masking import _masked_scores, _masking, _refuse_scores, _scored, _target_score
 
 # %% ../../nbs/measures/40_fractions.ipynb #f18bf066
@@ -108,8 +119,7 @@ def outputs(
 
     Raises ValueError for another part, and for scores that are NaN or infinite.
     """
-    if part not in ("whole", "removed", "kept"):
-        raise ValueError(f"part={part!r} is not known; choose 'whole', 'removed' or 'kept'")
+    one_of(part, "part", ("whole", "removed", "kept"))
     if part not in self._outputs:
         model, score = _known(self._forward)
         notes, chunks = [], []
@@ -202,16 +212,8 @@ def comprehensiveness(
 
     Raises TypeError or ValueError for wrong calls. Source: DeYoung et al., ERASER, 2020; equation: top fraction.
     """
-    whole, removed = _at_fractions(
-        _scored(forward, score),
-        inputs,
-        attributions,
-        target,
-        additional_forward_args,
-        fraction,
-        ("whole", "removed"),
-        **settings,
-    )
+    given = inputs, attributions, target, additional_forward_args, fraction
+    whole, removed = _at_fractions(_scored(forward, score), *given, ("whole", "removed"), **settings)
     return whole - removed
 
 # %% ../../nbs/measures/40_fractions.ipynb #r40c0004
@@ -235,16 +237,8 @@ def sufficiency(
 
     Raises TypeError or ValueError for wrong calls. Source: DeYoung et al., ERASER, 2020; equation: top fraction.
     """
-    whole, kept = _at_fractions(
-        _scored(forward, score),
-        inputs,
-        attributions,
-        target,
-        additional_forward_args,
-        fraction,
-        ("whole", "kept"),
-        **settings,
-    )
+    given = inputs, attributions, target, additional_forward_args, fraction
+    whole, kept = _at_fractions(_scored(forward, score), *given, ("whole", "kept"), **settings)
     return whole - kept
 
 # %% ../../nbs/measures/40_fractions.ipynb #6cf04879
@@ -394,15 +388,13 @@ class _Predicted:
                 " classes, ...) or dim=-1 for (rows, steps, classes)"
             )
         dim = 1 if self.dim is None else self.dim
-        if not -output.ndim < dim < output.ndim or dim == 0:
-            if self.dim is None:
-                dim = None
-            else:
-                raise ValueError(
-                    f"dim is {dim}, but the forward function returned shape {shape}; give a dimension after the first,"
-                    " which is the batch"
-                )
-        if dim is None or shape[dim] == 1:
+        there = -output.ndim < dim < output.ndim and dim != 0
+        if self.dim is not None and not there:
+            raise ValueError(
+                f"dim is {dim}, but the forward function returned shape {shape}; give a dimension after the first,"
+                " which is the batch"
+            )
+        if not there or shape[dim] == 1:
             raise ValueError(
                 f"the forward function returned shape {shape}, one score for a yes/no question; give rule='half'"
             )
@@ -435,10 +427,8 @@ def accuracy_after_masking(
     """1 where the target is still predicted after the top fraction is removed, 0 where not, and 1/k where k classes
     tie: (batch,) float64; lower is better. Raises TypeError or ValueError for wrong calls. Equation: logarithms.
     """
-    if rule not in ("largest", "half"):
-        raise ValueError(f"rule={rule!r} is not known; choose 'largest' or 'half'")
-    if dim is not None and (isinstance(dim, bool) or not isinstance(dim, (int, np.integer))):
-        raise TypeError(f"dim must be an int or None, got {type(dim).__name__} {dim!r}")
+    one_of(rule, "rule", ("largest", "half"))
+    dim = whole_number(dim, "dim", -(2**63), or_none=True)
     if dim is None and isinstance(forward, ClassScore):
         dim = forward.dim
     if dim is not None and score is not None and callable(forward):

@@ -23,8 +23,10 @@ from attrnb.core import (
     ClassScore,
     TargetScore,
     check_baselines,
+    check_callable,
     check_inputs,
     leave_as_found,
+    one_of,
     random_generator,
     read_tensor,
     real_number,
@@ -146,8 +148,7 @@ def _belonging(attributions: Tensor, x: Tensor) -> Tensor:
 
 def _masking(inputs, attributions, substrate, unit, sign, ties, seed) -> _Masking:
     "Everything that a curve needs before the first forward pass, computed on the inputs' device"
-    if ties not in ("random", "position"):
-        raise ValueError(f"ties={ties!r} is not known; choose 'random' or 'position'")
+    one_of(ties, "ties", ("random", "position"))
     x = _one_tensor(inputs)
     member = unit_numbers(x, unit)
     importance = _importance(_belonging(attributions, x), member, sign)
@@ -231,15 +232,10 @@ def _target_score(forward, score, x, target, additional_forward_args, internal_b
 
 def _scored(forward: Callable, score: str | None) -> Callable:
     "The forward function whose output is the score"
-    if not callable(forward):
-        raise TypeError(f"the forward function must be callable, got {type(forward).__name__}")
+    check_callable(forward, "the forward function")
     if score is None:
         return forward
-    if not isinstance(score, str) or score not in SCORES:
-        raise ValueError(
-            f"score={score!r} is not known; choose one of {', '.join(map(repr, SCORES))}, or None for the outputs of"
-            " the forward function"
-        )
+    one_of(score, "score", SCORES, ", or None for the outputs of the forward function")
     if isinstance(forward, ClassScore):
         return forward.with_score(score)
     return ClassScore(forward, of=score)

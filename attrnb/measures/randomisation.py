@@ -23,6 +23,7 @@ from attrnb.core import (
     check_inputs,
     leave_as_found,
     normal_noise,
+    one_of,
     random_generator,
     read_tensor,
     refuse_not_finite,
@@ -210,13 +211,10 @@ def _comparison(model, attribute, inputs, weights: str, similarity: str | Callab
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     _refuse_no_function(attribute)
     check_inputs(inputs)
-    if weights not in ("normal", "shuffle"):
-        raise ValueError(f"weights={weights!r} is not known; choose 'normal' or 'shuffle'")
-    if not callable(similarity) and not (isinstance(similarity, str) and similarity in SIMILARITIES):
-        raise ValueError(
-            f"similarity={similarity!r} is not known; choose one of {', '.join(SIMILARITIES)}, or give a function"
-        )
-    return similarity if callable(similarity) else SIMILARITIES[similarity]
+    one_of(weights, "weights", ("normal", "shuffle"))
+    if callable(similarity):
+        return similarity
+    return SIMILARITIES[one_of(similarity, "similarity", SIMILARITIES, ", or give a function")]
 
 # %% ../../nbs/measures/85_randomisation.ipynb #9bf5137a
 def randomisation_cascade(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import renamed
+from ..core import one_of, renamed
 from .axioms import cancellation_gap, completeness_error, dummy_sensitivity
 from .faithfulness import FaithfulnessCurves, deletion, difference, faithfulness_curves, insertion
 from attrnb.measures.fractions import (
@@ -110,8 +110,7 @@ class Measure:
                 f"a measure must be a name, a function of a Case or a Measure; got {type(self.compute).__name__}"
                 f" {self.compute!r}"
             )
-        if self.better not in (None, "higher", "lower"):
-            raise ValueError(f"better={self.better!r} is not known; choose 'higher', 'lower' or None")
+        one_of(self.better, "better", ("higher", "lower", None))
         if not set(self.shared) <= {"masking_steps", *_MASKING}:
             raise ValueError(
                 f"shared={self.shared!r} holds a name that isn't shared; shared are"
@@ -154,7 +153,7 @@ def _of_curves(value: str, better: str, function: Callable | None = None) -> Mea
 def _at_fraction(function: Callable, better: str) -> Measure:
     "A measure of the score after the top fraction is removed or kept"
 
-    def value(case, **settings):
+    def value(case: Case, **settings) -> Tensor:
         own = {name: settings.pop(name) for name in ("score", "rule", "dim") if name in settings}
         return case.top_fraction(**settings).read(function, **own)
 
@@ -176,7 +175,7 @@ def _located(function: Callable, better: str) -> Measure:
 def _from_baseline(function: Callable) -> Measure:
     "An axiom of methods that promise completeness, from the baseline they were given; not defined for the others"
 
-    def value(case, **settings):
+    def value(case: Case, **settings) -> Tensor:
         if "baselines" not in settings:
             settings["baselines"] = _own_baselines(case)
         if settings["baselines"] is None:
@@ -206,7 +205,7 @@ def _own_baselines(case: Case) -> float | Tensor | None:
 def _by_seed(function: Callable, value: Callable, settings: Callable, **about) -> Measure:
     "A measure that draws: `value` of each example alone, with its own seed"
 
-    def values(case, **settings):
+    def values(case: Case, **settings) -> Tensor:
         seeds = case.seeds or [0] * len(case.inputs)
         alone = (case.part([i]) for i in range(len(seeds)))
         return torch.cat([value(one, **{"seed": seed} | settings) for one, seed in zip(alone, seeds, strict=True)])

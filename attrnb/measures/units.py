@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import check_inputs, read_tensor, renamed
+from ..core import check_inputs, one_of, read_tensor, renamed
 
 # %% ../../nbs/measures/10_units.ipynb #f647cc9d
 def _shape_of(inputs: Tensor) -> tuple[int, ...]:
@@ -146,8 +146,7 @@ def _read_attributions(attributions: object, name: str = "attributions") -> Tens
 
 def _importance(a: Tensor, member: Tensor, sign: str) -> Tensor:
     "`unit_importance` of checked attributions (batch, ...) float64 for unit numbers broadcastable to them"
-    if sign not in ("signed", "magnitude", "channel_mean"):
-        raise ValueError(f"sign={sign!r} is not known; choose 'signed', 'magnitude' or 'channel_mean'")
+    one_of(sign, "sign", ("signed", "magnitude", "channel_mean"))
     if sign == "magnitude":
         a = a.abs()
     if sign == "channel_mean" and a.ndim >= 4:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch.utils.data import Dataset
 
-from ..core import read_path, visible_text
+from ..core import check_callable, read_path, visible_text
 from .pictures import load_image
 
 # %% ../../nbs/photographs/30_folder.ipynb #028e665c
@@ -52,10 +52,7 @@ def _check_keys(name: str, entry: Mapping):
     for key in entry:
         if key not in _KEYS:
             word = str(key).strip().lower().replace("-", "_")
-            if word in _KEYS or word in _OTHER_WORDS:
-                near = [_OTHER_WORDS.get(word, word)]
-            else:
-                near = difflib.get_close_matches(word, _KEYS, n=1, cutoff=0.6)
+            near = difflib.get_close_matches(_OTHER_WORDS.get(word, word), _KEYS, 1)
             if near:
                 raise ValueError(
                     f"the annotation of {name} has {key!r}, which is not read; did you mean {near[0]!r}? (read are"
@@ -169,10 +166,7 @@ class PhotographFolder(Dataset):
         belong to the box, and polygons [x0, y0, x1, y1, ...] in pixels of the file; a mask is an image file
         beside the annotations, other than zero (or equal to mask_value) on the object.
         """
-        if not callable(preprocess):
-            raise TypeError(
-                f"preprocess must be a function, PIL image -> (3, H, W) in [0, 1], got {type(preprocess).__name__}"
-            )
+        check_callable(preprocess, "preprocess", ", PIL image -> (3, H, W) in [0, 1]")
         self.folder, self.preprocess = read_path(folder, "folder"), preprocess
         if not self.folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")

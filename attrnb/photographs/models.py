@@ -13,7 +13,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from ..core import real_number
-from ..core.randomness import OwnDraws
+from ..core import OwnDraws, did_you_mean, real_number
 from .pictures import _path_of, _ResizeCrop
-from ..samples.network import ShapesNet, sample_model
-from ..samples.shapes import SHAPE_CLASSES
+from ..samples import SHAPE_CLASSES, ShapesNet, sample_model
 
 # %% ../../nbs/photographs/20_models.ipynb #17305eaa
 def _per_channel(value, name):
@@ -158,13 +155,9 @@ def _default_weights(name):
     "Default weights of the torchvision classifier `name`; ValueError with near matches"
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
-        near = get_close_matches(str(name).lower(), ["shapes", *names], n=4)
-        hint = (
-            f"; did you mean {', '.join(near)}?"
-            if near
-            else '; torchvision.models.list_models(module=torchvision.models) and "shapes" are accepted'
-        )
-        raise ValueError(f"no model is called {name!r}{hint}")
+        near = did_you_mean(str(name).lower(), ["shapes", *names], 4)
+        accepted = '; torchvision.models.list_models(module=torchvision.models) and "shapes" are accepted'
+        raise ValueError(f"no model is called {name!r}{near or accepted}")
     return torchvision.models.get_model_weights(name).DEFAULT
 
 # %% ../../nbs/photographs/20_models.ipynb #27fc59d5
@@ -333,6 +326,4 @@ def find_class(
         raise ValueError(
             f"{text!r} fits {len(fitting)} classes: {some}{', ...' if len(fitting) > 6 else ''}; give the number"
         )
-    near = get_close_matches(wanted, names, n=3, cutoff=0.5)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise ValueError(f"no class of the model is called {text!r}{hint}")
+    raise ValueError(f"no class of the model is called {text!r}{did_you_mean(wanted, names, 3)}")

@@ -18,7 +18,7 @@ from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..core import real_number, renamed, true_or_false, whole_number
+from ..core import check_mapping, real_number, renamed, true_or_false, whole_number
 from .maps import ROLE_COLORS, _double, _finite, _inches, _panel, _panels
 from ..statistics import bootstrap_interval
 
@@ -249,13 +249,7 @@ def compare_curves(
 
     Raises as curves does, and ValueError without a method.
     """
-    if not isinstance(found, Mapping):
-        raise TypeError(
-            f"found is a {type(found).__name__}; accepted: a mapping from the name of a method to its curves; one set "
-            "of curves is drawn by curves"
-        )
-    if not found:
-        raise ValueError("found is empty; give at least one method")
+    check_mapping(found, "found", "name of a method -> its curves (one set of curves is drawn by curves)")
     read = {name: _read_curves(one, [kind]) for name, one in found.items()}
     fig, ax = _panel(size, ax, 0.7 * _inches(size))
     for k, (name, (x, values)) in enumerate(read.items()):
@@ -327,16 +321,10 @@ def relevance_balance(
     left, their difference as a diamond. Raises ValueError for no layers, batches that differ, NaN, or masses that
     don't fit.
     """
-    if not isinstance(layers, Mapping):
-        raise TypeError(
-            f"layers is a {type(layers).__name__}; accepted: a mapping from the name of a layer to its masses or "
-            "relevances"
-        )
+    check_mapping(layers, "layers", "name of a layer -> its masses or relevances")
     average = true_or_false(average, "average")
     level = real_number(level, "level", 0, 1, open_low=True, open_high=True)
     masses = {name: _masses(value) for name, value in layers.items()}
-    if not masses:
-        raise ValueError("layers is empty; give at least one layer")
     sizes = {len(positive) for positive, _ in masses.values()}
     if len(sizes) > 1:
         raise ValueError(f"the layers have batches of {sorted(sizes)} examples; they must agree")

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ..core import read_tensor, real_number, renamed, true_or_false, warn_user, whole_number
+from ..core import check_mapping, one_of, read_tensor, real_number, renamed, true_or_false, warn_user, whole_number
 from attrnb.plots.maps import (
     AttributionFigure,
     _double,
@@ -125,8 +125,7 @@ def image_array(
     for other than pictures; ValueError for floats beyond [0, 1] unless `mean` and `std` bring them back or
     `outside` says what to do, for channels that are last, other shapes, NaN and infinity.
     """
-    if outside not in ("refuse", "stretch", "clip"):
-        raise ValueError(f"outside={outside!r} is not known; choose 'refuse', 'stretch' or 'clip'")
+    one_of(outside, "outside", ("refuse", "stretch", "clip"))
     t = _as_numbers(images)
     shape = tuple(t.shape)
     _refuse_layout(t, "images")
@@ -238,13 +237,7 @@ def _outlined(outlines, shape: tuple) -> np.ndarray:
 
 def _read_maps(pictures: np.ndarray, attributions, sign) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     "The maps (batch, H, W) of every method, one for each picture, and their signs"
-    if not isinstance(attributions, Mapping):
-        raise TypeError(
-            f"attributions is a {type(attributions).__name__}; accepted: a mapping from the name of a method to its "
-            "attributions, such as {'saliency': a}"
-        )
-    if not attributions:
-        raise ValueError("attributions is empty; give at least one method")
+    check_mapping(attributions, "attributions", "name of a method -> its attributions, such as {'saliency': a}")
     if not isinstance(sign, (str, Mapping)):
         raise TypeError(
             f"sign is a {type(sign).__name__}; accepted: 'signed', 'magnitude', or a mapping from names of methods to "

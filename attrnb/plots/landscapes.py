@@ -22,7 +22,9 @@ from torch import Tensor
 from attrnb.core import (
     TargetScore,
     TargetType,
+    check_callable,
     leave_as_found,
+    one_of,
     read_tensor,
     real_number,
     true_or_false,
@@ -195,8 +197,7 @@ def path_landscape(
     Paths labelled 'straight' are dashed. Raises ValueError for paths that aren't in the plane, NaN in them, an
     unknown `show`, or limits that are missing or empty; TypeError for arguments of another kind.
     """
-    if show not in ("score", "steepness"):
-        raise ValueError(f"show={show!r} is not known; choose 'score' or 'steepness'")
+    one_of(show, "show", ("score", "steepness"))
     labelled, resolution = _labelled_paths(paths), whole_number(resolution, "resolution", least=2)
     feature_names = _two_names(feature_names)
     every = [path for some in labelled.values() for path in some]
@@ -300,8 +301,7 @@ def vector_field(
     Flux density is gradient times outward normal. Raises ValueError for a radius that isn't positive, shapes that
     don't fit, NaN, or a score that can't be differentiated.
     """
-    if not callable(score):
-        raise TypeError(f"score is a {type(score).__name__}; accepted: a function of points (n, 2)")
+    check_callable(score, "score", ", a function of points (n, 2)")
     center = _read_centers(center)
     radius, arrows = real_number(radius, "radius", 0, open_low=True), whole_number(arrows, "arrows", least=2)
     colorbar = true_or_false(colorbar, "colorbar")

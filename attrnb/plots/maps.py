@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from ..core import read_tensor, real_number, renamed, true_or_false, whole_number
+from ..core import one_of, read_tensor, real_number, renamed, true_or_false, whole_number
 
 # %% ../../nbs/plots/10_maps.ipynb #44cf43f9
 SIGNED_COLORS = "RdBu_r"
@@ -111,8 +111,7 @@ def pixel_map(
     Raises TypeError for other than tensors or arrays of real numbers, ValueError for other shapes, channels that
     are last, nothing to draw or an unknown sign.
     """
-    if sign not in ("signed", "magnitude"):
-        raise ValueError(f"sign={sign!r} is not known; choose 'signed' or 'magnitude'")
+    one_of(sign, "sign", ("signed", "magnitude"))
     if isinstance(attributions, tuple) and all(isinstance(a, Tensor) for a in attributions):
         raise TypeError(
             f"attributions is a tuple of {len(attributions)} tensors, one for each input of the model; draw them one "

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ..core import real_number, whole_number
+from ..core import check_mapping, real_number, whole_number
 from .images import image_array
 
 # %% ../../nbs/plots/50_slider.ipynb #e8bc29bb
@@ -150,21 +150,13 @@ def live(
     95, bytes that are no JPEG or PNG, or pictures that are too large together; TypeError for things that aren't
     pictures, and arguments of another kind.
     """
-    if not isinstance(frames, Mapping):
-        raise TypeError(
-            f"frames is a {type(frames).__name__}; accepted: a mapping from the label of a position to its picture"
-        )
-    if not frames:
-        raise ValueError("frames is empty; give at least one picture")
+    check_mapping(frames, "frames", "label of a position -> its picture")
     for text, name in ((description, "description"), (alt, "alt")):
         if not isinstance(text, str):
             raise TypeError(f"{name} must be a str, got {type(text).__name__} {text!r}")
-    start, quality = whole_number(start, "start", least=-len(frames)), whole_number(quality, "quality")
-    if quality > 95:
-        raise ValueError(f"quality is {quality}; accepted: 1 to 95")
+    start = whole_number(start, "start", -len(frames), most=len(frames) - 1)
+    quality = whole_number(quality, "quality", most=95)
     max_kilobytes = real_number(max_kilobytes, "max_kilobytes", 0, open_low=True)
-    if start >= len(frames):
-        raise ValueError(f"start is {start}; there are {len(frames)} frames")
     pictures = [_compressed(frame, quality) for frame in frames.values()]
     kilobytes = sum(map(len, pictures)) * 4 / 3 / 1000
     if kilobytes > max_kilobytes:
