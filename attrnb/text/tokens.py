@@ -238,7 +238,7 @@ def explain_tokens(
         found = attribute(method, inside, inside.embeddings, targets[-1], score, **cast(Any, how)).attributions
         values.append(found.double().mean(2) if grouped else found.double().sum(2))
         with leave_as_found(inside, warn=False), torch.no_grad():
-            both = class_scores(inside(torch.cat([inside.embeddings, start])), of).reshape(2, -1)
+            both = class_scores(torch.cat([inside.output, inside(start)]), of).reshape(2, -1)
         scores.append(both[:, targets[-1] or 0].double())
     ends = torch.stack(scores, 1)
     return TokenAttributions(words, torch.cat(values), kept, targets, *ends, method.title, of)
