@@ -295,6 +295,7 @@ def test_families_and_the_published_program_take_differences():
             warnings.simplefilter("ignore")
             evaluations = make(counting).attribute(x, 0.1, 1, return_paths=True, **how)[1].gradient_evaluations
         assert counting.gradient_rows == evaluations == paths.gradient_evaluations
+        assert paths.second_derivatives == ROUGH and paths.difference_error.shape == (2,)
 
 
 def test_differences_keep_the_contract():

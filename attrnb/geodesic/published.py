@@ -64,8 +64,10 @@ def _pulls(everything: TargetScore, line, mean, log_width, noise, weight, owner,
 # %% ../../nbs/geodesic/85_published.ipynb #5e21ea12
 def _fitted_points(
     score: TargetScore, line: Tensor, beta, num_iterations, learning_rate, seed, end_weight=100.0
-) -> Tensor:
-    "Means of the points that Adam finds around those of the straight line (points, batch, features)"
+) -> tuple[Tensor, dict]:
+    """Means of the points that Adam finds around those of the straight line (points, batch, features), and what
+    GeodesicPaths say of second derivatives
+    """
     n_points, n = line.shape[:2]
     n_ends = max(1, int(0.1 * n_points))
     weight = line.new_ones(n_points)
@@ -97,7 +99,7 @@ def _fitted_points(
         if step - best_at >= 100 and (best - loss) < 1e-4 * abs(best):
             break
     score.gradient_evaluations += everything.gradient_evaluations
-    return mean
+    return mean, _slopes_of(everything).told()
 
 
 def _arc_length_integral(score: TargetScore, path: Tensor) -> Tensor:
@@ -160,11 +162,11 @@ def attribute(
         line = b + quadrature(whole_number(n_steps, "n_steps", 2))[0].to(x)[:, None, None] * (x - b)
         with leave_as_found(self.forward_func):
             (end, probability, row), start = scores_and_probability(score, tensors), score.scores(starts)
-            path = line + _fitted_points(score, line, *fit)
+            means, told = _fitted_points(score, line, *fit)
+            path = line + means
             attributions, path = _arc_length_integral(score, path), path.transpose(0, 1)
             along = _path_integrals(_Sweep(score, 4, method), path)
-    found = _Found(
-        list(path), attributions, along.length, along.w1, start, end, probability, row, score.gradient_evaluations
-    )
+    sums, scores = (attributions, along.length, along.w1), (start, end, probability, row)
+    found = _Found(list(path), *sums, *scores, score.gradient_evaluations, **told)
     cure = "The published sum is not a line integral, and its path doesn't reach its ends; GeodesicIGSVI's does."
     return _answer(found, tensors, is_tuple, cure, row, None, return_convergence_delta, return_paths)
