@@ -53,9 +53,8 @@ def logo() -> str:
         for x, y, s, c in squares()
     ]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}" role="img" aria-label="attrnb">\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIZE}" height="{SIZE}" viewBox="0 0 {SIZE} {SIZE}"'
+        ' role="img" aria-label="attrnb">\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 

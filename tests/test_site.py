@@ -74,13 +74,13 @@ SETTINGS = {
     "website.open-graph": "image image-alt",
     "website.twitter-card": "card-style image image-alt",
     "website.search": "location type",
-    "website.navbar": "background logo logo-alt collapse-below left tools",
+    "website.navbar": "background foreground logo logo-alt collapse-below left tools",
     "website.sidebar": "style collapse-level contents",
     "website.page-footer": "left right",
-    "format": "html commonmark",
+    "format": "html gfm",
     "format.html": "theme toc toc-depth code-copy code-overflow code-summary",
     "format.html.theme": "light dark",
-    "format.commonmark": "variant",
+    "format.gfm": "variant",
     "crossref": "eq-prefix fig-prefix tbl-prefix",
 }
 
@@ -138,6 +138,25 @@ def test_files_of_the_settings_exist():
     files += [html["theme"][mode][1] for mode in ("light", "dark")]
     for file in files:
         assert (NBS / file).is_file(), file
+
+
+def test_the_logo_has_a_size():
+    "In the flexible box of the navigation bar a picture without a size of its own is 4 x 0 pixels"
+    logo = (NBS / settings()["website"]["navbar"]["logo"]).read_text(encoding="utf-8")
+    assert re.match(r'<svg [^>]*\bwidth="64" height="64"', logo)
+
+
+def luminance(colour):
+    "Relative luminance of #rrggbb (WCAG 2)"
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear))
+
+
+def test_the_navigation_bar_can_be_read():
+    navbar = settings()["website"]["navbar"]
+    assert navbar["foreground"] == "white"
+    assert 1.05 / (luminance(navbar["background"]) + 0.05) >= 4.5
 
 
 def test_every_page_is_in_the_sidebar():
