@@ -596,6 +596,11 @@ LOST = {
         "in the code of the forward of the model (Rotary), behind 'layer'",
     ),
     "in a score": (lambda: ClassScore(Frozen(torch.no_grad), "probability"), "comes to 'backbone' (Sequential)"),
+    "quantised": (
+        lambda: torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(6, 3)).eval(), {nn.Linear}),
+        "although its graph leads to them: an operation inside the forward function has no derivative (a quantised"
+        " layer? Explain the model before that)",
+    ),
 }
 
 
@@ -612,6 +617,22 @@ def test_a_lost_gradient_is_refused_where_it_ends(make, words):
         assert words in str(caught.value)
     modules = model.modules() if isinstance(model, nn.Module) else NET.modules()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+
+
+def test_a_lost_gradient_of_a_model_that_writes_into_its_inputs():
+    for method in METHODS.values():
+        with pytest.raises(ValueError, match="the forward function, behind the model"):
+            method(lambda x: NET(x.relu_()).detach()).attribute(X, target=1)
+
+
+def test_a_gradient_that_is_lost_at_some_points_only():
+    far = X.abs().amax().item() / 2
+
+    def two_ways(x):
+        return NET(x if x.detach().abs().amax() > far else x.detach())
+
+    with pytest.raises(ValueError, match="at some of the points, although it does at the first inputs"):
+        PathIntegratedGradients(two_ways).attribute(X, target=1, internal_batch_size=4)
 
 
 def test_a_frozen_backbone_without_no_grad_is_explained():

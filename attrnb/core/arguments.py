@@ -66,6 +66,11 @@ def keywords(
     """
     return _Keywords(values)
 
+
+def _as_tuple(further: object) -> tuple:
+    "Further arguments as they are given: none, one, or a tuple"
+    return () if further is None else further if isinstance(further, tuple) else (further,)
+
 # %% ../../nbs/core/80_arguments.ipynb #68857fe6
 def _roles(args: tuple, n_examples: int, at_least: bool) -> list[list]:
     """[tensor or list, role] of everything among the arguments that could belong to examples; True: per example,

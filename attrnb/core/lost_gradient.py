@@ -94,70 +94,12 @@ def _told(call: _Call) -> str:
         " weights don't need it: leave torch.no_grad away and freeze them by requires_grad_(False) on that module"
     )
 
-# %% ../../nbs/core/77_lost_gradient.ipynb #0105000b
-NO_DERIVATIVE = (
-    "the score doesn't depend on the inputs through differentiable operations, although its graph leads to them: an"
-    " operation inside the forward function has no derivative (a quantised layer? Explain the model before that)"
-)
-
-
-def lost_gradient(
-    forward: Callable,  # whose modules are watched
-    run: Callable,  # calls it for points (rows, ...), one tensor for each input
-    points: Sequence[Tensor],  # at which it is asked, a row or a few
-) -> str:
-    """Why a score has no gradient with respect to its inputs: where the gradient ends, and the call that mends it, as
-    a sentence. Of a compiled model only the possible reasons; empty if what `run` returns has a gradient. Raises what
-    `run` raises.
-    """
-    about = "the score doesn't depend on the inputs through differentiable operations: "
-    if _compiled(forward):
-        return f"{about}a detach, an argmax, torch.no_grad or a quantised layer inside the forward function?"
-    top, handles, value = _Call(""), [], None
-    with leave_as_found(forward, warn=False) as ran:
-        points = tuple(p.detach().clone().requires_grad_() for p in points)
-        for known in (False, True):  # once to see which modules run
-            try:
-                if known:
-                    handles = _note_calls([m for root in ran for m in modules_of(root)], _Reach(points), top)
-                value = run(points)
-            except (
-                RuntimeError
-            ) as error:  # a tensor of inference_mode meets the gradient: what was seen until then counts
-                if "Inference tensors cannot be saved" not in str(error):
-                    raise
-            finally:
-                for handle in handles:
-                    handle.remove()
-    return "" if _Reach(points)(value) else about + _told(top)
-
-# %% ../../nbs/core/77_lost_gradient.ipynb #70b1c0b2
-def mend_batch_norms(
-    result: Tensor,  # of one row
-) -> None:
-    "Have every batch normalisation of a single example in the result's graph get its gradient in its input's layout"
-    stack, seen = [result.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        stack += [below for below, _ in node.next_functions]
-        if node.name() == "NativeBatchNormBackward0":
-            x = node._saved_input
-            if len(x) == 1 and x.ndim in (4, 5) and x.device.type == "cpu":
-                last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-                layout = torch.contiguous_format if x.is_contiguous() else last
-                node.register_prehook(lambda g, layout=layout: (g[0].contiguous(memory_format=layout), *g[1:]))
-
 # %% ../../nbs/core/77_lost_gradient.ipynb #70b1c0a3
 def differentiated(
-    scores: Tensor,  # (rows,)
-    points: Sequence[Tensor],  # (rows, ...) per input, on which they hang
+    scores: Tensor,  # of any shape
+    points: tuple[Tensor, ...],  # (rows, ...) per input
 ) -> Sequence[Tensor | None]:
     "The gradients of the scores, None where there is none. ValueError for a model that nobody can differentiate."
-    if len(points[0]) == 1:
-        mend_batch_norms(scores)
     try:
         return torch.autograd.grad(scores.sum(), points, allow_unused=True)
     except RuntimeError as error:
@@ -169,3 +111,39 @@ def differentiated(
             " names the line, and make a new tensor there (x = x + y instead of x += y, torch.stack instead of"
             " writing into slices)"
         ) from error
+
+# %% ../../nbs/core/77_lost_gradient.ipynb #0105000b
+def lost_gradient(
+    forward: Callable,  # whose modules are watched
+    run: Callable,  # points (rows, ...), one tensor for each input -> scores, one tensor
+    points: Sequence[Tensor],  # at which it is asked, a row or a few
+) -> str:
+    """Why a score has no gradient with respect to its inputs: where the gradient ends, and the call that mends it, as
+    a sentence. Of a compiled model only the possible reasons; empty if what `run` returns has a gradient. Raises what
+    `run` raises, and as `differentiated`.
+    """
+    about = "the score doesn't depend on the inputs through differentiable operations"
+    if _compiled(forward):
+        return f"{about}: a detach, an argmax, torch.no_grad or a quantised layer inside the forward function?"
+    top, handles, value = _Call(""), [], None
+    with leave_as_found(forward, warn=False) as ran:
+        points = tuple(p.detach().clone().requires_grad_() for p in points)
+        for known in (False, True):  # once to see which modules run
+            try:
+                if known:
+                    handles = _note_calls([m for root in ran for m in modules_of(root)], _Reach(points), top)
+                value = run(points)
+            except RuntimeError as error:
+                if "Inference tensors cannot be saved" not in str(error):
+                    raise  # else one of inference_mode met the gradient: what was seen until then counts
+            finally:
+                for handle in handles:
+                    handle.remove()
+        if value is None or not _Reach(points)(value):
+            return f"{about}: {_told(top)}"
+        if any(g is not None for g in differentiated(value, points)):
+            return ""
+    return (
+        f"{about}, although its graph leads to them: an operation inside the forward function has no derivative (a"
+        " quantised layer? Explain the model before that)"
+    )

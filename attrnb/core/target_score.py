@@ -17,9 +17,9 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .arguments import _arguments, _Keywords, _Marked, _roles
+from .arguments import _arguments, _as_tuple, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite, whole_number
-from .lost_gradient import NO_DERIVATIVE, differentiated, lost_gradient
+from .lost_gradient import differentiated, lost_gradient
 from .messages import _caller, warn_user
 from .model_state import _compiled, leave_as_found
 from .outputs import logits_of
@@ -103,8 +103,7 @@ class TargetScore:
         self.forward, self.inputs, self.internal_batch_size = forward, inputs, internal_batch_size
         self.n_examples = inputs[0].shape[0] if n_examples is None else n_examples
         self.target = _normalise_target(target, self.n_examples)
-        args = () if additional_forward_args is None else additional_forward_args
-        self.args = args if isinstance(args, tuple) else (args,)
+        self.args = _as_tuple(additional_forward_args)
         self.gradient_evaluations = 0  # rows differentiated so far
         self.probe_rows = 0  # rows by which the forward function was checked
         self._roles = _roles(self.args, self.n_examples, at_least)
@@ -314,7 +313,10 @@ def _no_path(self: TargetScore) -> str:
     "Why the inputs have no gradient, and where it ended"
     rows = self.chunks(len(self.inputs[0]))[0]
     points, examples = tuple(x[rows] for x in self.inputs), torch.arange(rows.stop, device=self.inputs[0].device)
-    return lost_gradient(self.forward, lambda points: self._score(points, examples), points) or NO_DERIVATIVE
+    return lost_gradient(self.forward, lambda points: self(points, examples), points) or (
+        "the score doesn't depend on the inputs through differentiable operations at some of the points, although it"
+        " does at the first inputs (another way through the forward function?)"
+    )
 
 # %% ../../nbs/core/90_target_score.ipynb #8febb1f2
 @patch

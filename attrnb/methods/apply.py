@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core import OwnDraws, _Keywords, _Marked, check_inputs, leave_as_found
+from ..core import OwnDraws, _as_tuple, _Keywords, _Marked, check_inputs, leave_as_found
 from ..core.lost_gradient import lost_gradient
 from .method import Method, _origin
 from .registry import method_of
@@ -162,15 +162,13 @@ _NO_GRADIENT = "not have been used in the graph", "does not require grad", "Infe
 
 def _lost(scored: ScoredModel, inputs: Tensor, arguments: Mapping) -> str:
     "Where the gradient ended, empty where it didn't"
-    further = arguments.get("additional_forward_args")
-    further = further if isinstance(further, tuple) else () if further is None else (further,)
+    further = _as_tuple(arguments.get("additional_forward_args"))
     return lost_gradient(scored, lambda points: scored(*points, *further), (inputs,))
 
 
 def _refuse_markers(method: Method, arguments: Mapping):
     "TypeError for arguments that Captum's methods don't understand"
-    further = arguments.get("additional_forward_args")
-    further = further if isinstance(further, tuple) else (further,)
+    further = _as_tuple(arguments.get("additional_forward_args"))
     if method.group == "captum" and any(isinstance(a, (_Marked, _Keywords)) for a in further):
         raise TypeError(
             f"method {method.title!r} of Captum takes further arguments by place, and cuts every tensor among them into"

@@ -17,6 +17,7 @@ from captum.attr._utils.lrp_rules import EpsilonRule, IdentityRule
 from torch import Tensor, nn
 
 from ..core import ClassScore, leave_as_found, logits_of
+from ..core.arguments import _as_tuple
 from .scored import ScoredModel
 from ..photographs import Normalize
 
@@ -40,11 +41,6 @@ def occlusion_settings(
     return dict(sliding_window_shapes=window, strides=strides, perturbations_per_eval=16)
 
 # %% ../../nbs/methods/40_captum.ipynb #a46287d7
-def _as_tuple(value: object) -> tuple:
-    "Further arguments as Captum takes them"
-    return () if value is None else value if isinstance(value, tuple) else (value,)
-
-
 def last_feature_map(
     model: nn.Module,  # images (n, channels, height, width) to logits (n, classes)
     inputs: Tensor,  # a batch that the model takes
