@@ -11,11 +11,12 @@ __all__ = ['FluxPoints', 'NeFLAG']
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from captum.log import log_usage  # pyright: ignore[reportAttributeAccessIssue] (chosen when it is imported)
 from fastcore.basics import patch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ._rooms import tell_parameters
@@ -142,8 +143,8 @@ def _rounded_back(points: tuple[Tensor, ...], here: Tensor, displacement: Tensor
 
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, keep_points, show_progress):
-    """Sum of the aggregates (batch, features), FluxPoints with flat points, the same points, the target's probability
-    at each example's first point (batch,) or None, and the share of coordinates that round back to the input (batch,)
+    """Sum of the aggregates (batch, features), FluxPoints with flat points, the target's probability at each
+    example's first point (batch,) or None, and the share of coordinates that round back to the input (batch,)
     """
     device, batch, n_points = center.device, len(center), len(starts)
     n_rows = batch * n_points
@@ -200,24 +201,11 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
     found = FluxPoints(places, flux_found, negative, steps_taken, negative.sum(1), score.gradient_evaluations)
     outputs = torch.cat(outputs) if outputs else center[:0]
     probability = target_probability(outputs, score.target, score.forward) if len(outputs) == batch else None
-    return total, found, places, probability, lost
+    return total, found, probability, lost
 
 # %% ../nbs/04_neflag.ipynb #bd2c4acf
 class NeFLAG(LayeredAttribution):
     "Negative flux aggregation (Li, Pan, Li, Qiang and Zhu, IJCAI 2023, Algorithm 1, in the reading of this page)"
-
-    def __init__(
-        self,
-        # a module or forward function; ClassScore(model, of="probability") is what the paper's relatives
-        # explain
-        forward_func: Callable,
-        *,
-        # explain this layer's activation instead of the input: a module, or its path, "layer4.1"
-        layer: str | nn.Module | None = None,
-        attribute_to_layer_input: bool = False,  # what the layer is given, instead of what it returns
-    ):
-        "Raises TypeError if `forward_func` can't be called, or layer is no module and no name."
-        super().__init__(forward_func, layer=layer, attribute_to_layer_input=attribute_to_layer_input)
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -290,7 +278,7 @@ def attribute(
     starts = _starts(directions, n_points, center, seed, tensors)
     length = _length(radius, radius_unit, center.shape[1])
     with leave_as_found(self.forward_func):
-        total, found, flat, probability, lost = _walk_the_sphere(
+        total, found, probability, lost = _walk_the_sphere(
             score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress
         )
     attributions = checked_attributions(unflatten_features(total / n_points, tensors), is_tuple)
@@ -298,7 +286,7 @@ def attribute(
     warn_if_unlikely(probability)
     if not return_flux:
         return attributions
-    places = unflatten_features(flat, tensors)
+    places = unflatten_features(cast(Tensor, found.points), tensors)
     places = tuple(p.reshape(len(center), n_points, *x.shape[1:]) for p, x in zip(places, tensors, strict=True))
     found.points = places if is_tuple else places[0]
     return attributions, found

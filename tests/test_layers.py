@@ -3,6 +3,8 @@
 import copy
 import pickle
 import threading
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -148,6 +150,48 @@ def test_a_connection_around_is_not_shared_by_the_examples_of_a_pool():
         GeodesicIGKNN(counting, numbers(20, 6, seed=3), n_neighbors=5, layer=layer).attribute(X, target=1)
         counted.append(counting.rows)
     assert counted[1] < counted[0]  # one search instead of four
+
+
+class Alias(nn.Module):
+    "Writes into what its layer has returned, by another name"
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Identity(), nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = x.clone()
+        z = self.layer(y)
+        y += 1
+        return self.head(z)
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    steps: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    "made", [lambda y: Output(y, y * 0), lambda y: SimpleNamespace(logits=y)], ids=["data", "names"]
+)
+def test_outputs_that_hold_the_logits_are_compared(made):
+    class Holding(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return made(self.net(x))
+
+    for net, layer in ((mlp(), "1"), (seeded(Two), "block")):
+        found = pooled(Holding(net), layer=f"net.{layer}").attribute(X, target=TARGET)
+        assert_close(found, pooled(net, layer=layer).attribute(X, target=TARGET))
+    for net in (seeded(Alias), Holding(seeded(Alias))):
+        with pytest.raises(ValueError, match="put in its own place"):
+            PathIntegratedGradients(net, layer="layer" if isinstance(net, Alias) else "net.layer").attribute(
+                X, target=0
+            )
 
 
 def test_a_pool_of_activations_is_taken_as_it_is():

@@ -74,14 +74,15 @@ class FeatureAttribution(GradientAttribution):
 
     def compute_convergence_delta(
         self,
-        attributions: TensorOrTuple,  # in the inputs' form
+        attributions: TensorOrTuple,  # as `attribute` gives them
         start_point: TensorOrTuple | float | tuple[Tensor | float, ...] | None,  # baselines
         end_point: TensorOrTuple,  # inputs
         target: TargetType = None,  # see select_target
         additional_forward_args: object = None,  # see TargetScore
         internal_batch_size: int | None = None,  # rows per forward pass at most
     ) -> Tensor:  # (batch,)
-        """Sum of the attributions minus the change of the score from start to end, one per example.
+        """Sum of the attributions minus the change of the score from start to end, one per example; of a layer's, from
+        the activation at the start to that at the end, on the same input.
 
         Raises as `attribute` does.
         """

@@ -19,17 +19,18 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from fastcore.basics import patch
+from fastcore.basics import patch, patch_to
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .arguments import per_example
+from .arguments import _as_tuple, per_example
 from .attribution import FeatureAttribution
 from .checks import TensorOrTuple, check_baselines, check_inputs, true_or_false
+from .lost_gradient import differentiated
 from .model_state import _compiled, _OwnHook, leave_as_found, modules_of
+from .outputs import logits_of
 from .probes import _differs, _tolerance, probe_is_on
 from .target_score import TargetScore
-from .targets import TargetType
 
 # %% auto #0
 __all__ = ['LayerScore', 'at_layer', 'LayeredAttribution', 'explains_layers']
@@ -119,7 +120,8 @@ class LayerScore:
         attribute_to_layer_input: bool = False,
     ):
         """Returns a callable (activation, inputs, further arguments) -> the model's output. An activation is what the
-        layer returns, one tensor (rows, ...) or several within a tuple, a list, a dict or a dataclass.
+        layer returns, one tensor (rows, ...) or several within a tuple, a list, a dict or what else PyTorch's pytrees
+        know, as Hugging Face's dataclasses.
 
         Raises TypeError for what is no model or no layer, ValueError for a name that there isn't and for a model
         made by torch.compile.
@@ -226,16 +228,15 @@ def _checked_activation(noted: tuple[Tensor, ...], rows: int, name: str) -> tupl
 def _check_own(self: LayerScore, run: _Run, arguments: tuple, named: dict, own: tuple[Tensor, ...]) -> None:
     "ValueError when a layer's own activation in its place changes the output, and the output is a function"
 
-    def outputs(parts):
+    def output(parts):
         run.parts = parts
-        output = run.forward(self.model, arguments, named) if parts else self.model(*arguments, **named)
-        return [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()]
+        return logits_of(run.forward(self.model, arguments, named) if parts else self.model(*arguments, **named))
 
     def differ(first, second):
-        return len(first) != len(second) or any(_differs(a, b) > _tolerance(a) for a, b in zip(first, second))
+        return first.shape != second.shape or _differs(first, second) > _tolerance(first)
 
-    plain = outputs(())
-    if differ(plain, outputs(own)) and not differ(plain, outputs(())):
+    plain = output(())
+    if differ(plain, output(own)) and not differ(plain, output(())):
         raise ValueError(
             f"the output changes when the activation of {self.name} is put in its own place, so the model reads it in"
             " another way, too (it writes into it later, by another name?); give another layer"
@@ -252,24 +253,24 @@ def _leads_around(
     plan = TargetScore(self.model, inputs, None, further, internal_batch_size)
     nobody = torch.zeros(len(inputs[0]), dtype=torch.long, device=inputs[0].device)
 
-    def outputs(*inputs):
+    def output(*inputs):
         rows = len(inputs[0])
         arguments, named = plan.arguments_for(nobody[:rows])
         first = (p[:1].expand(rows, *p.shape[1:]).clone() for p in parts)
-        found = tree_leaves(self(*first, *inputs, *arguments, **named))
-        return [t for t in found if isinstance(t, Tensor) and t.is_floating_point()]
+        return logits_of(self(*first, *inputs, *arguments, **named))
 
     with torch.enable_grad():
         one = tuple(x[:1].detach().clone().requires_grad_() for x in inputs)
-        alone = outputs(*one)
-        reached = [t.sum() for t in alone if t.requires_grad]
-        if reached and any(g is not None for g in torch.autograd.grad(reached, one, allow_unused=True)):
+        alone = output(*one)
+        if not alone.is_floating_point():
             return True
-    near = 64 * max(torch.finfo(t.dtype).eps for t in alone)
+        if alone.requires_grad and any(g is not None for g in differentiated(alone, one)):
+            return True
+    near = 64 * torch.finfo(alone.dtype).eps
     with torch.no_grad():
         for s in plan.chunks(len(inputs[0])):
-            every = outputs(*(x[s] for x in inputs))
-            if any(a.shape[1:] != e.shape[1:] or _differs(a.expand_as(e), e) > near for a, e in zip(alone, every)):
+            every = output(*(x[s] for x in inputs))
+            if alone.shape[1:] != every.shape[1:] or _differs(alone.expand_as(every), every) > near:
                 return True
     return False
 
@@ -312,7 +313,8 @@ class LayeredAttribution(FeatureAttribution):
 
     def __init__(
         self,
-        # a module, a ClassScore or any callable returning one row of scores per example
+        # a module, a ClassScore or any callable returning one row of scores per example, or what logits_of reads as
+        # that
         forward_func: Callable,
         *,
         # explain this layer's activation instead of the input: a module, or its path, "layer4.1"
@@ -365,37 +367,14 @@ def _at_layer(
         if self._one_function_for_all and len(tensors[0]) > 1 and not score._leads_around(*how):
             score.carrier = tuple(x[:1] for x in tensors)
         else:
-            own = further if isinstance(further, tuple) else () if further is None else (further,)
-            further = (*map(per_example, tensors), *own)
+            further = (*map(per_example, tensors), *_as_tuple(further))
         yield inside, parts[0] if len(parts) == 1 else parts, starts, further
-
-
-@patch
-def compute_convergence_delta(
-    self: LayeredAttribution,
-    attributions: TensorOrTuple,  # in the inputs' form, or the activation's
-    start_point: TensorOrTuple | float | tuple[Tensor | float, ...] | None,  # baselines
-    end_point: TensorOrTuple,  # inputs
-    target: TargetType = None,  # see select_target
-    additional_forward_args: object = None,  # see TargetScore
-    internal_batch_size: int | None = None,  # rows per forward pass at most
-) -> Tensor:  # (batch,)
-    """Sum of the attributions minus the change of the score from start to end, one per example; of a layer's, from
-    the activation at the start to that at the end, on the same input.
-
-    Raises as `attribute` does.
-    """
-    if self.layer is None:
-        how = target, additional_forward_args, internal_batch_size
-        return FeatureAttribution.compute_convergence_delta(self, attributions, start_point, end_point, *how)
-    with self._at_layer(end_point, additional_forward_args, internal_batch_size, start_point) as found:
-        inside, activations, starts, further = found
-        how = target, further, internal_batch_size
-        return inside.compute_convergence_delta(attributions, starts, activations, *how)
 
 # %% ../../nbs/core/96_layers.ipynb #00496b83
 def explains_layers(
     attribute: Callable,  # of a LayeredAttribution; takes inputs, and baselines if it has any
+    inputs: str = "inputs",  # how it calls the inputs
+    baselines: str = "baselines",  # and the baselines
 ) -> Callable:
     """Decorator: a method that has a layer explains it, by a copy of itself whose inputs are activations; one that has
     none stays as it is. Stands below Captum's `log_usage`.
@@ -408,14 +387,17 @@ def explains_layers(
             return attribute(self, *arguments, **named)
         call = signature.bind(self, *arguments, **named)
         given = call.arguments
-        begin = given.get("baselines") if "baselines" in signature.parameters else _AtLayer(None)
+        begin = given.get(baselines) if baselines in signature.parameters else _AtLayer(None)
         if begin is None and given.get("path") is not None:
             begin = _AtLayer(None)  # the path has its own
         further, size = given.get("additional_forward_args"), given.get("internal_batch_size")
-        with self._at_layer(given["inputs"], further, size, begin) as (inside, activations, starts, further):
-            given |= dict(self=inside, inputs=activations, additional_forward_args=further)
-            if "baselines" in signature.parameters:
-                given["baselines"] = starts
+        with self._at_layer(given[inputs], further, size, begin) as (inside, activations, starts, further):
+            given |= {"self": inside, inputs: activations, "additional_forward_args": further}
+            if baselines in signature.parameters:
+                given[baselines] = starts
             return attribute(*call.args, **call.kwargs)
 
     return _explain
+
+
+patch_to(LayeredAttribution)(explains_layers(FeatureAttribution.compute_convergence_delta, "end_point", "start_point"))
