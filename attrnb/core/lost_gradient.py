@@ -94,12 +94,33 @@ def _told(call: _Call) -> str:
         " weights don't need it: leave torch.no_grad away and freeze them by requires_grad_(False) on that module"
     )
 
+# %% ../../nbs/core/77_lost_gradient.ipynb #70b1c0b2
+def mend_batch_norms(
+    result: Tensor,  # of one row
+) -> None:
+    "Have every batch normalisation of a single example in the result's graph get its gradient in its input's layout"
+    stack, seen = [result.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        stack += [below for below, _ in node.next_functions]
+        if node.name() == "NativeBatchNormBackward0":
+            x = node._saved_input
+            if len(x) == 1 and x.ndim in (4, 5) and x.device.type == "cpu":
+                last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+                layout = torch.contiguous_format if x.is_contiguous() else last
+                node.register_prehook(lambda g, layout=layout: (g[0].contiguous(memory_format=layout), *g[1:]))
+
 # %% ../../nbs/core/77_lost_gradient.ipynb #70b1c0a3
 def differentiated(
     scores: Tensor,  # of any shape
-    points: tuple[Tensor, ...],  # (rows, ...) per input
+    points: Sequence[Tensor],  # (rows, ...) per input, on which they hang
 ) -> Sequence[Tensor | None]:
     "The gradients of the scores, None where there is none. ValueError for a model that nobody can differentiate."
+    if len(points[0]) == 1:
+        mend_batch_norms(scores)
     try:
         return torch.autograd.grad(scores.sum(), points, allow_unused=True)
     except RuntimeError as error:

@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from ..core.lost_gradient import mend_batch_norms
 from .axes import is_map
 from .recording import Recording
 from .tape import CONVOLUTIONS, FACTORS, SOFTMAX, Record, Value, _value
@@ -164,6 +165,8 @@ def gradients(self: Recording, scores: Tensor) -> tuple[Tensor | None, ...]:
     if not scores.requires_grad or not any(edges):
         return (None,) * len(edges)
     known = [e for e in edges if e is not None]
+    if len(scores) == 1:
+        mend_batch_norms(scores)
     hooks = [e.node.register_prehook(functools.partial(_stop, e.output_nr)) for e in known if len(known) > 1]
     try:
         found = iter(torch.autograd.grad(scores.sum(), known, allow_unused=True))
