@@ -181,6 +181,35 @@ def test_a_straight_path_begins_at_the_baseline_that_is_asked_for(bert, tokenize
     assert found.aside.item() < 1e-6
 
 
+def test_without_a_choice_words_become_a_token_that_means_none(bert, tokenizer, transformers):
+    text, how = "the film was good", dict(tokenizer=tokenizer, score="logit")
+    chosen, masked = (explain_tokens("integrated_gradients", bert, text, 1, **how, **b) for b in ({}, {"baseline": 4}))
+    assert torch.equal(chosen.everything, masked.everything)
+    assert "at the baseline (mask)" in chosen.title() and "at the baseline (id 4)" in masked.title()
+    ends = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, eos_token="[SEP]")
+    ended = explain_tokens("integrated_gradients", bert, IDS, 1, tokenizer=ends, special=[])
+    assert "(eos)" in ended.title()
+    assert torch.equal(ended.everything, explain_tokens("integrated_gradients", bert, IDS, 1, baseline=2).everything)
+    nothing = explain_tokens("integrated_gradients", bert, IDS, 1)
+    zero = explain_tokens("integrated_gradients", bert, IDS, 1, baseline=torch.zeros(16))
+    assert torch.equal(nothing.everything, zero.everything)
+    assert "(zero)" in nothing.title() and "(embeddings)" in zero.title()
+
+
+def test_the_table_of_baselines_is_what_its_program_measures(transformers, tmp_path):
+    from test_experiments import ROOT, program, rows_of
+
+    choice = ["--models", "llama-next", "--scores", "probability", "--baselines", "zero", "eos"]
+    program("token_baselines").main([*choice, "--out", str(tmp_path / "rows.csv")])
+    stored = {(r["model"], r["kind"], r["score"], r["baseline"]): r for r in rows_of(ROOT / "nbs/text/baselines.csv")}
+    for row in rows_of(tmp_path / "rows.csv"):
+        there = stored[row["model"], row["kind"], row["score"], row["baseline"]]
+        assert float(row["right"]) > 0.98 and float(row["steps"]) / 2 <= float(there["steps"]) <= 2 * float(
+            row["steps"]
+        )
+        assert float(row["share"]) == pytest.approx(float(there["share"]), abs=0.1)
+
+
 # Methods
 
 
