@@ -83,10 +83,16 @@ def _kept(ids: Tensor, named: Mapping, special: Sequence[int] | None, tokenizer:
     return kept
 
 # %% ../../nbs/text/30_tokens.ipynb #tx317ba0
+def _nothing(tokenizer: object) -> str:
+    "The baseline that stands for no word: a token of the tokenizer that means none, or zero"
+    known = (name for name in ("mask", "eos") if getattr(tokenizer, f"{name}_token_id", None) is not None)
+    return next(known, "zero")
+
+
 def _baseline(baseline: object, inside: EmbeddedModel, kept: Tensor, tokenizer: object) -> Tensor:
     "Embeddings (1, steps, dimensions) where a path begins; TypeError or ValueError for what can't be one"
     start: Any = baseline
-    if isinstance(baseline, str) and baseline in ("pad", "mask"):
+    if isinstance(baseline, str) and baseline in ("pad", "mask", "eos"):
         start = getattr(tokenizer, f"{baseline}_token_id", None)
         if start is None:
             raise ValueError(f"baseline={baseline!r}, but the tokenizer has no {baseline} token; give an id, or 'zero'")
@@ -95,7 +101,9 @@ def _baseline(baseline: object, inside: EmbeddedModel, kept: Tensor, tokenizer: 
     elif isinstance(start, int) and not isinstance(start, bool):
         start = inside.embed(torch.full_like(inside.ids, start))
     elif not isinstance(start, Tensor):
-        raise TypeError(f"baseline={baseline!r} is not known; give 'zero', 'pad', 'mask', a token's id, or embeddings")
+        raise TypeError(
+            f"baseline={baseline!r} is not known; give 'zero', 'pad', 'mask', 'eos', a token's id, or embeddings"
+        )
     try:
         start = start.to(inside.embeddings).expand_as(inside.embeddings)
     except RuntimeError:
@@ -116,6 +124,7 @@ class TokenAttributions:
     start_scores: Tensor  # (texts,) the score at the baseline
     method: str  # title of the method
     score: str  # what is explained, see ClassScore
+    baseline: str = ""  # what words become at the baseline, in words
 
     @property
     def values(self) -> Tensor:
@@ -146,7 +155,8 @@ class TokenAttributions:
         of = of if self.targets[text] is None else f"{of} of {self.targets[text]}"
         aside = self.aside[text].item()
         told = "" if not aside > 0.0005 else f"; {aside:.1%} of the magnitudes at special tokens and padding"
-        return f"{self.method}: {of} is {self.scores[text]:.3g}, {self.start_scores[text]:.3g} at the baseline{told}"
+        start = f"{self.start_scores[text]:.3g} at the baseline{self.baseline and f' ({self.baseline})'}"
+        return f"{self.method}: {of} is {self.scores[text]:.3g}, {start}{told}"
 
     def figure(
         self,
@@ -206,9 +216,10 @@ def explain_tokens(
     # gives words and special tokens; or a vocabulary, id -> word, as a list or a dict
     tokenizer: Any = None,
     special: Sequence[int] | None = None,  # ids of tokens that are kept out; None: as the tokenizer says
-    # "zero", "pad", "mask" (tokens of the tokenizer), the id of a token, or embeddings (dimensions,) or (1, steps,
-    # dimensions): what words become where a path begins
-    baseline: str | int | Tensor = "zero",
+    # "zero", "pad", "mask", "eos" (tokens of the tokenizer), the id of a token, or embeddings (dimensions,) or (1,
+    # steps, dimensions): what words become where a path begins; None: the tokenizer's mask token, or else its end
+    # token, or else "zero"
+    baseline: str | int | Tensor | None = None,
     # of an output (rows, positions, classes): which is asked about, or "last", the last that isn't padding
     position: int | str | None = None,
     embedding: nn.Module | str | None = None,  # the layer that makes embeddings; None: model.get_input_embeddings()
@@ -226,7 +237,7 @@ def explain_tokens(
     ids, named = _read_tokens(tokens, tokenizer)
     words, kept = _words(ids, tokenizer), _kept(ids, named, special, tokenizer)
     asked = [None] * len(ids) if target is None else read_targets(target, len(ids))
-    of = method.score or score
+    of, baseline = method.score or score, _nothing(tokenizer) if baseline is None else baseline
     values, targets, scores = [], [], []
     for k in range(len(ids)):
         own = {name: v[k : k + 1] if isinstance(v, Tensor) else v for name, v in named.items()}
@@ -241,4 +252,5 @@ def explain_tokens(
             both = class_scores(torch.cat([inside.output, inside(start)]), of).reshape(2, -1)
         scores.append(both[:, targets[-1] or 0].double())
     ends = torch.stack(scores, 1)
-    return TokenAttributions(words, torch.cat(values), kept, targets, *ends, method.title, of)
+    told = "embeddings" if isinstance(baseline, Tensor) else baseline if isinstance(baseline, str) else f"id {baseline}"
+    return TokenAttributions(words, torch.cat(values), kept, targets, *ends, method.title, of, told)
