@@ -17,9 +17,9 @@ from torch import Tensor
 
 from .calls import Call
 from .contribution import addition_rule, contribution_rule, mixing_rule
-from .equations import Examples, by_example, equilibrium_rule, expected_gap
-from .layers import _turned, linear
-from .operations import _fit
+from .equations import Examples, by_example
+from .layers import _by_sign, _noted, _turned, linear_share
+from .operations import _fit, _merge, _split
 from .registry import register_rule
 from .tape import FACTORS, aten
 
@@ -46,38 +46,28 @@ def averages(
     return bool((weights >= 0).all() and ((weights.sum(dim) - 1).abs() <= tolerance).all())
 
 # %% ../../nbs/equilibrium/60_attention.ipynb #945bb7ea
-def _note(call: Call, share: Tensor, gap: Tensor | None, part: float, at: tuple[int, int]) -> Tensor:
-    "A part of the share, after its sum and the law's have been noted if layers are returned"
-    if call.record is not None:
-        for name, sums in (("passed_gap", by_example(share, call.n, at).sum(1)), ("expected_gap", gap)):
-            call.record[name] = call.record.get(name, 0) + part * sums
-    return share if part == 1 else part * share
-
-
 def _mixed(call, values, relevance, forward, transpose, examples, part=1.0) -> Tensor:
     "Relevance at what weights average"
-    arguments, noted = (values, relevance, forward, transpose, call.ratio, False, examples), call.record is not None
+    maps = (values, relevance, forward, transpose)
     if call.skip == "share":
-        share, gap = mixing_rule(*arguments, law=noted)
+        share, gap = mixing_rule(*maps, call.ratio, False, examples, call.record is not None)
     else:
-        share, gap = equilibrium_rule(*arguments), expected_gap(*arguments) if noted else None
-    return _note(call, share, gap, part, examples.inputs)
+        share, gap = _by_sign(call, *maps, False, examples)
+    return _noted(call, share, gap, examples, part)
 
 
 def _carried(call, data, relevance, weight, examples, part=1.0, masked: bool = False) -> Tensor:
     "Relevance at data in data @ weight; none where masked data are 0"
     plain, sizes = ((lambda x, w=w: x @ w, lambda s, w=w: s @ w.mT) for w in (weight, weight.abs()))
-    noted = call.record is not None
     if call.skip == "share":
-        share, gap = contribution_rule(data, relevance, *plain, *sizes, examples, noted)
+        share, gap = contribution_rule(data, relevance, *plain, *sizes, examples, call.record is not None)
     else:
-        arguments = (data, relevance, *sizes, call.ratio, True, examples)
-        share, gap = equilibrium_rule(*arguments), expected_gap(*arguments) if noted else None
+        share, gap = _by_sign(call, data, relevance, *sizes, True, examples)
     if masked:
         taken = share.masked_fill(data != 0, 0)
         share = share - taken
-        gap = gap - by_example(taken, examples.n, examples.inputs).sum(1) if noted else None
-    return _note(call, share, gap, part, examples.inputs)
+        gap = None if gap is None else gap - by_example(taken, examples.n, examples.inputs).sum(1)
+    return _noted(call, share, gap, examples, part)
 
 # %% ../../nbs/equilibrium/60_attention.ipynb #b917e49a
 def _factor(call, k: int, of: list, factors, relevance: Tensor, held: list, part: float) -> Tensor:
@@ -114,29 +104,36 @@ def product(
     first, number = FACTORS[call.operation], {id(x): k for k, x in enumerate(call.inputs)}
     factors = call.args[first : first + 2]
     of, summand = [number.get(id(f)) for f in factors], number.get(id(call.args[0])) if first else None
-    carriers = [k for k in (0, 1) if of[k] is not None]
-    first_layer = len(carriers) == 1 and call.depths[of[carriers[0]]] == 0
-    if (None in of or summand is not None) and (call.skip != "share" or first_layer):
-        return linear(call, relevance)
-    shares, held = [None] * len(call.inputs), _held(call, of, factors)
+    carriers, shares = [k for k in (0, 1) if of[k] is not None], [None] * len(call.inputs)
     if summand is not None:
-        shares[summand], relevance = _from_the_sum(call, relevance, summand)
+        shares[summand], relevance = _from_the_sum(call, relevance, summand, [of[k] for k in carriers])
+    if relevance is None:
+        return tuple(shares)
+    if len(carriers) == 1 and (call.skip != "share" or call.depths[of[carriers[0]]] == 0):
+        return tuple(map(_merge, shares, linear_share(call, relevance, *factors)))
+    held = _held(call, of, factors)
     if len(carriers) == 2 and any(held) and call.attention == "values":
         carriers = [held.index(False)]
     if factors[1].ndim == 1:
         factors, relevance = (factors[0], factors[1][:, None]), relevance[:, None]
     for k in carriers:
         share = _factor(call, k, of, factors, relevance, held, 1 / len(carriers))
-        shares[of[k]] = share if shares[of[k]] is None else shares[of[k]] + share
+        shares[of[k]] = _merge(shares[of[k]], share)
     return tuple(shares)
 
 
-def _from_the_sum(call: Call, relevance: Tensor, summand: int) -> tuple[Tensor, Tensor]:
-    "Relevance at what is added to a product, and at the product"
-    total, at = call.recompute(), call.node.results[0].batch or (0, 1)
-    added = (call.args[0] * call.argument("beta")).expand_as(total)
-    shares, _ = addition_rule(torch.stack([added, total - added]), relevance, call.n, at, law=False)
-    return _fit(shares[0], call.inputs[summand]), shares[1]
+def _from_the_sum(call: Call, relevance: Tensor, summand: int, factors: list[int]) -> tuple[Tensor, Tensor | None]:
+    "Relevance at what is added to a product, and at the product: as at any addition"
+    if not factors:
+        added, rest = relevance, None
+    elif call.skip == "share":
+        total, term = call.recompute(), call.args[0] * call.argument("beta")
+        terms = torch.stack([term.expand_as(total), total - term])
+        (added, rest), _ = addition_rule(terms, relevance, call.n, call._batch_of(call.node.results[0]), law=False)
+    else:
+        depth = max(call.depths[k] for k in factors) + (len(factors) == 1)  # a product with a constant is a layer
+        added, rest = _split(relevance, call.skip, (call.depths[summand], depth))
+    return _fit(added, call.inputs[summand]), rest
 
 # %% ../../nbs/equilibrium/60_attention.ipynb #cf553c68
 class AttentionWeights:
@@ -217,13 +214,13 @@ def fused_attention(
             if id(x) in number:
                 share = _carried(call, data, r, other.mT, examples, 1 / len(asks))
                 share = share.unflatten(1, (x.shape[1], -1)).sum(2)  # of heads that share a key
-                shares[number[id(x)]] = share if shares[number[id(x)]] is None else shares[number[id(x)]] + share
+                shares[number[id(x)]] = _merge(shares[number[id(x)]], share)
     return tuple(shares)
 
 
 def _at_scores(call: Call, relevance: Tensor, weights: AttentionWeights, value: Tensor) -> tuple[Tensor, Examples]:
     "Relevance at the scores of a fused attention, and where the examples are"
-    at = call.node.results[0].batch or (0, 1)
+    at = call._batch_of(call.node.results[0])
     examples, inside = Examples(call.n, at, at), replace(call, record=None)
     held, value = torch.cat([w for _, w in weights], -2), value.repeat_interleave(weights.groups, 1)
     return _carried(inside, held, relevance, value, examples, masked=True), examples
@@ -258,12 +255,7 @@ def shared_addition(
     a, b = call.args[:2]
     more = call.argument("alpha") * (-1 if call.operation is not aten.add else 1)
     factors = (more, 1) if call.operation is aten.rsub else (1, more)
-    at = call.node.results[0].batch
-    if at is None and call.n > 1:
-        call.examples()
+    axis, inner = at = call._batch_of(call.node.results[0])
     terms = torch.stack([f * t.expand_as(relevance) for f, t in zip(factors, (a, b))])
-    shares, gap = addition_rule(terms, relevance, call.n, at or (0, 1), call.record is not None)
-    if call.record is not None:
-        passed = sum(by_example(s, call.n, at or (0, 1)).sum(1) for s in shares)
-        call.record.update(passed_gap=passed, expected_gap=gap)
-    return tuple(_fit(s, x) for s, x in zip(shares, (a, b)))
+    shares, gap = addition_rule(terms, relevance, call.n, at, call.record is not None)
+    return tuple(map(_fit, _noted(call, shares, gap, Examples(call.n, (axis + 1, inner), at)), (a, b)))

@@ -145,6 +145,14 @@ def kinds(self: Call) -> tuple[str, ...]:
 
 # %% ../../nbs/equilibrium/40_calls.ipynb #056a987b
 @patch
+def _batch_of(self: Call, value: Value) -> tuple[int, int]:
+    at = value.batch
+    if at is None and self.n > 1:
+        raise NotAlone(self.node)
+    return at or (0, 1)
+
+
+@patch
 def examples(
     self: Call,
     of: int = 0,  # number of the input
@@ -152,10 +160,7 @@ def examples(
     """Where the examples are in an input and in the (first) output. Raises NotAlone where that isn't known and
     there are several.
     """
-    at = [v.batch for v in (self.input_nodes[of], self.node.results[0])]
-    if self.n > 1 and None in at:
-        raise NotAlone(self.node)
-    return Examples(self.n, *(a or (0, 1) for a in at))
+    return Examples(self.n, *(self._batch_of(v) for v in (self.input_nodes[of], self.node.results[0])))
 
 
 @patch
@@ -165,5 +170,5 @@ def sums(
     of: int | None = None,  # number of the input; None: the output
 ) -> Tensor:
     "Sums over each example, shaped to broadcast against the values"
-    batch = self.examples(0).outputs if of is None else self.examples(of).inputs
+    batch = self._batch_of(self.node.results[0] if of is None else self.input_nodes[of])
     return to_each(by_example(values, self.n, batch).sum(1), values.shape, batch)

@@ -13,16 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .equations import Examples, by_example, to_each
+from .equations import Examples, _unit_masses, by_example, to_each
 
 # %% ../../nbs/equilibrium/15_contribution.ipynb #8259ff4c
-def _unit_masses(relevance: Tensor, n: int, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    "The positive and the negative part, scaled to the sums 1 and -1 per example"
-    parts = relevance.clamp(min=0), relevance.clamp(max=0)
-    masses = (to_each(by_example(part, n, at).sum(1).abs(), part.shape, at) for part in parts)
-    return tuple(part.div_(mass.masked_fill(mass == 0, 1)) for part, mass in zip(parts, masses))
-
-
 _NOTHING = 2.0**-63  # less than this supports nobody: an attention's mask of -100 leaves weights of 4e-44
 
 

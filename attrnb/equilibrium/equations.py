@@ -82,6 +82,13 @@ def _quotient_(a: Tensor, b: Tensor) -> Tensor:
     return torch.div(a, b, out=b).nan_to_num_(0.0, 0.0, 0.0)
 
 
+def _unit_masses(relevance: Tensor, n: int, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    "The positive and the negative part, scaled to the sums 1 and -1 per example. Equation: unit masses."
+    parts = relevance.clamp(min=0), relevance.clamp(max=0)
+    masses = (to_each(by_example(part, n, at).sum(1).abs(), part.shape, at) for part in parts)
+    return tuple(part.div_(mass.masked_fill(mass == 0, 1)) for part, mass in zip(parts, masses))
+
+
 @dataclass(frozen=True)
 class Examples:
     "Where the examples are in the input and in the output of a layer"
@@ -103,17 +110,13 @@ def equilibrium_rule(
     "Relevance at the layer's input, shape and dtype of `inputs`. Equations: rule, and the five steps before it."
     examples = examples or Examples(len(inputs))
     n, at_inputs, at_outputs = examples.n, examples.inputs, examples.outputs
-    positive, negative = relevance.clamp(min=0), relevance.clamp(max=0)
-    mass = by_example(positive, n, at_outputs).sum(1)
-    positive.div_(to_each(mass, positive.shape, at_outputs)).nan_to_num_(0.0, 0.0, 0.0)
-    against = -by_example(negative, n, at_outputs).sum(1)
-    negative.div_(to_each(against, negative.shape, at_outputs)).nan_to_num_(0.0, 0.0, 0.0)
+    positive, negative = _unit_masses(relevance, n, at_outputs)
     x = inputs.clamp(min=0)
     pull = torch.add(negative, positive, alpha=1.0 if thin else ratio)
     result = transpose(_quotient_(pull, forward(x))).mul_(x)
     if not thin:
         reached = torch.ne(result, 0, out=x)
-        unit = (mass > 0) / by_example(reached, n, at_inputs).sum(1).clamp(min=1)
+        unit = by_example(positive, n, at_outputs).any(1) / by_example(reached, n, at_inputs).sum(1).clamp(min=1)
         result.addcmul_(reached, -to_each(unit, x.shape, at_inputs))
     active = torch.gt(inputs, 0, out=x)
     result.addcmul_(transpose(_quotient_(positive, forward(active))), active)
@@ -139,19 +142,14 @@ def expected_gap(
     def rows(values):
         return by_example(values, n, at_outputs)
 
-    positive, negative = relevance.clamp(min=0), -relevance.clamp(max=0)
-    for part in (positive, negative):
-        mass = rows(part).sum(1)
-        part.div_(to_each(mass.masked_fill(mass == 0, 1), part.shape, at_outputs))
+    positive, negative = _unit_masses(relevance, n, at_outputs)
     x, active = inputs.clamp(min=0), (inputs > 0).to(relevance)
     sees_active, sees_inactive = forward(active) > 0, forward(1 - active) > 0
-    p, q, z = (
-        rows(part * sees).sum(1)
-        for part, sees in ((positive, sees_active), (negative, sees_active), (negative, sees_inactive))
-    )
+    pairs = (positive, sees_active), (-negative, sees_active), (-negative, sees_inactive)
+    p, q, z = (rows(part * sees).sum(1) for part, sees in pairs)
     if thin:
         return 2 * p - q - z
-    pulled = x * transpose(_quotient_(ratio * positive - negative, forward(x)))
+    pulled = x * transpose(_quotient_(ratio * positive + negative, forward(x)))
     reached = by_example(pulled != 0, n, at_inputs).any(1)
     return (ratio + 1) * p - q - z - (rows(positive).any(1) & reached).to(p)
 

@@ -16,12 +16,8 @@ from torch.nn import functional as F
 
 from .calls import Call
 from .equations import Examples, by_example, equilibrium_rule, expected_gap, pixel_rule
-from .operations import _fit
 from .registry import register_rule
-from .tape import FACTORS
-
-# %% ../../nbs/equilibrium/50_layers.ipynb #83296b5f
-aten = torch.ops.aten
+from .tape import FACTORS, aten
 
 # %% ../../nbs/equilibrium/50_layers.ipynb #194d8189
 def balance(
@@ -36,12 +32,22 @@ def balance(
 ) -> Tensor:
     "The equilibrium rule for a call, with the gap noted when layers are returned"
     examples = examples or call.examples(of)
+    return _noted(call, *_by_sign(call, inputs, relevance, forward, transpose, thin, examples), examples)
+
+
+def _by_sign(call: Call, inputs, relevance, forward, transpose, thin, examples) -> tuple[Tensor, Tensor | None]:
+    "The equilibrium rule, and the law's sum if layers are returned"
     arguments = (inputs, relevance, forward, transpose, call.ratio, thin, examples)
-    result = equilibrium_rule(*arguments)
+    return equilibrium_rule(*arguments), None if call.record is None else expected_gap(*arguments)
+
+
+def _noted(call: Call, share: Tensor, gap: Tensor | None, examples: Examples, part: float = 1.0) -> Tensor:
+    "A part of the share, after its sum and the law's have been noted if layers are returned"
     if call.record is not None:
-        passed = by_example(result, examples.n, examples.inputs).sum(1)
-        call.record.update(passed_gap=passed, expected_gap=expected_gap(*arguments))
-    return result
+        passed = by_example(share, examples.n, examples.inputs).sum(1)
+        for name, sums in (("passed_gap", passed), ("expected_gap", gap)):
+            call.record[name] = call.record.get(name, 0) + part * sums
+    return share if part == 1 else part * share
 
 # %% ../../nbs/equilibrium/50_layers.ipynb #8a8b63ef
 _PADDINGS = {
@@ -171,34 +177,3 @@ def _turned(examples: Examples, ndim: int) -> Examples:
         return ({ndim - 1: ndim - 2, ndim - 2: ndim - 1}.get(at[0], at[0]), at[1])
 
     return Examples(examples.n, turn(examples.inputs), turn(examples.outputs))
-
-# %% ../../nbs/equilibrium/50_layers.ipynb #335a3166
-@register_rule(aten.mm, aten.bmm, aten.mv, aten.addmm, aten.baddbmm, aten.addmv)
-def linear(
-    call: Call,  # the operation
-    relevance: Tensor,  # at its output
-) -> Tensor | tuple[Tensor | None, ...]:
-    "The thin rule for a product with a constant: a linear layer is a 1x1 convolution of its last dimension"
-    first = FACTORS[call.operation]
-    left, right = call.args[first : first + 2]
-    number = {id(x): k for k, x in enumerate(call.inputs)}
-    summand = number.get(id(call.args[0])) if first else None
-    if summand is not None:
-        return _with_summand(call, relevance, summand)
-    return linear_share(call, relevance, left, right)
-
-
-def _with_summand(call: Call, relevance: Tensor, summand: int) -> tuple[Tensor | None, ...]:
-    "A product that is added to something that depends on the input: an addition of two branches"
-    rest = [k for k in range(len(call.inputs)) if k != summand]
-    shares = [None] * len(call.inputs)
-    deeper = max((call.depths[k] + 1 for k in rest), default=-1)
-    if not rest or call.skip == "main" and call.depths[summand] > deeper:
-        shares[summand] = _fit(relevance, call.inputs[summand])
-        return tuple(shares)
-    if call.skip != "main" or call.depths[summand] == deeper:
-        relevance = relevance / 2
-        shares[summand] = _fit(relevance, call.inputs[summand])
-    left, right = call.args[1:3]
-    product = linear_share(call, relevance, left, right)
-    return tuple(a if a is not None else b for a, b in zip(shares, product))

@@ -19,8 +19,9 @@ from ..core import warn_user
 from .calls import NotAlone, _name_of
 from .equations import _contributions, to_each
 from .graph import Recording
+from .operations import _merge
 from .tape import Value
-from .walk import LayerRelevance, LayerRelevances, _layer, _merge
+from .walk import LayerRelevance, LayerRelevances, _layer
 
 # %% ../../nbs/equilibrium/85_mixture.ipynb #de04ba50
 def _shares(pairs: list, local: list[bool]) -> Tensor:
@@ -29,9 +30,9 @@ def _shares(pairs: list, local: list[bool]) -> Tensor:
     return masses / masses.sum(0).masked_fill(masses.sum(0) == 0, 1)
 
 
-def _weighed(relevance: Tensor, share: Tensor) -> Tensor:
-    "Relevance (batch, ...) times (batch,)"
-    return relevance * share.to(relevance.dtype).view(-1, *(1,) * (relevance.ndim - 1))
+def _weighed(relevance: Tensor, share: Tensor, batch: tuple[int, int] = (0, 1)) -> Tensor:
+    "Relevance times the number of each example, (batch,)"
+    return relevance * to_each(share.to(relevance), relevance.shape, batch)
 
 
 def _mixture(results: list[tuple], shares: Tensor) -> tuple:
@@ -56,7 +57,7 @@ def _layer_mixture(recording: Recording, layers: list[dict], shares: Tensor) -> 
     for name in sorted(set().union(*layers), key=order.get, reverse=True):
         having = [(found[name], s) for found, s in zip(layers, shares) if name in found]
         batch = batches.get(name) or (0, 1)
-        relevance = sum(f.relevance * to_each(s.to(f.relevance), f.relevance.shape, batch) for f, s in having)
+        relevance = sum(_weighed(f.relevance, s, batch) for f, s in having)
         mixed[name] = _layer(
             having[0][0].operation,
             relevance,

@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/equilibrium/operations.html.md"""
 __all__ = []
 
 # %% ../../nbs/equilibrium/45_operations.ipynb #5765f39c
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -17,10 +18,7 @@ from torch.nn import functional as F
 from .axes import dimensions
 from .calls import Call
 from .registry import register_rule
-from .tape import shown_after_writes
-
-# %% ../../nbs/equilibrium/45_operations.ipynb #d5ac357c
-aten = torch.ops.aten
+from .tape import aten, shown_after_writes
 
 # %% ../../nbs/equilibrium/45_operations.ipynb #164dea47
 @register_rule(
@@ -118,9 +116,21 @@ def reduction(
     return size * (relevance.reshape(total.shape) / total).nan_to_num(0.0, 0.0, 0.0)
 
 # %% ../../nbs/equilibrium/45_operations.ipynb #ebb0d4c3
-def _fit(relevance: Tensor, like: Tensor) -> Tensor:
+def _merge(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    "Sum of two relevances"
+    return b if a is None else a if b is None else a + b
+
+
+def _fit(relevance: Tensor | None, like: Tensor) -> Tensor | None:
     "Relevance summed over dimensions that were broadcast"
-    return relevance if relevance.shape == like.shape else relevance.sum_to_size(like.shape)
+    return relevance if relevance is None or relevance.shape == like.shape else relevance.sum_to_size(like.shape)
+
+
+def _split(relevance: Tensor, skip: str, depths: Sequence[int]) -> tuple[Tensor | None, ...]:
+    "What two branches get: the deeper one all, or each half (`skip`, or equal depth)"
+    if skip != "main" or depths[0] == depths[1]:
+        return (relevance / 2,) * 2
+    return tuple(relevance if d == max(depths) else None for d in depths)
 
 
 @register_rule(aten.add, aten.sub, aten.rsub, needs_values=False)
@@ -131,10 +141,7 @@ def addition(
     "To the one signal; of two branches to the deeper one, or half to each (`skip`, or equal depth)"
     if len(call.inputs) == 1:
         return _fit(relevance, call.inputs[0])
-    depths = call.depths
-    if call.skip == "main" and depths[0] != depths[1]:
-        return tuple(_fit(relevance, x) if d == max(depths) else None for x, d in zip(call.inputs, depths))
-    return tuple(_fit(relevance / 2, x) for x in call.inputs)
+    return tuple(map(_fit, _split(relevance, call.skip, call.depths), call.inputs))
 
 # %% ../../nbs/equilibrium/45_operations.ipynb #b5744376
 _GATES = {"sigmoid", "hardsigmoid", "special_expit", "_softmax"}
@@ -173,16 +180,14 @@ def addition_of_a_product(call: Call, relevance: Tensor) -> Tensor | tuple[Tenso
         return _fit(relevance, summand)
     if id(summand) in number:
         k, deep = number[id(summand)], max(call.depths[f] for f in factors)
-        if call.skip == "main" and call.depths[k] != deep:
-            if call.depths[k] > deep:
-                return tuple(_fit(relevance, x) if i == k else None for i, x in enumerate(call.inputs))
-        else:
-            relevance = relevance / 2
-            shares[k] = _fit(relevance, call.inputs[k])
+        own, relevance = _split(relevance, call.skip, (call.depths[k], deep))
+        shares[k] = _fit(own, summand)
+        if relevance is None:
+            return tuple(shares)
     sizes = [call.inputs[f].numel() for f in factors]
     takes = [f for f, s in zip(factors, sizes) if s == max(sizes)]
     for f in takes:
-        shares[f] = _fit(relevance / len(takes), call.inputs[f])
+        shares[f] = _merge(shares[f], _fit(relevance / len(takes), call.inputs[f]))
     return tuple(shares)
 
 # %% ../../nbs/equilibrium/45_operations.ipynb #2c57be4e
@@ -194,8 +199,7 @@ def _parts(call: Call, relevance: Tensor, published: bool = False):
     for k, (x, r) in enumerate(zip(parts, pieces)):
         if id(x) not in shares or (published and k == 0 and call.node in call.recording.dense_block_ends):
             continue
-        r = r * (x != 0) if published else r
-        shares[id(x)] = r if shares[id(x)] is None else shares[id(x)] + r
+        shares[id(x)] = _merge(shares[id(x)], r * (x != 0) if published else r)
     return tuple(shares.values())
 
 

@@ -16,10 +16,7 @@ from torch import Tensor
 
 from .axes import is_map, places
 from .graph import Recording
-from .tape import Value, shown_after_writes
-
-# %% ../../nbs/equilibrium/70_starts.ipynb #2192b444
-aten = torch.ops.aten
+from .tape import Value, aten, shown_after_writes
 
 # %% ../../nbs/equilibrium/70_starts.ipynb #1f272cc3
 START_BY_CLASS = {torchvision.models.AlexNet: "features", torchvision.models.DenseNet: "features"}

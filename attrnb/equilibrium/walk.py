@@ -24,7 +24,7 @@ from ..core import Steps
 from .calls import Call, _name_of
 from .equations import by_example
 from .graph import Recording
-from .operations import PUBLISHED_DELETES, addition
+from .operations import PUBLISHED_DELETES, _merge, addition
 from .registry import find_rule, spellings
 from .tape import Kept, Record, Value, _value
 
@@ -75,11 +75,6 @@ def _layer(
     return LayerRelevance(operation, relevance, positive, negative, positive - negative, passed_gap, expected_gap)
 
 # %% ../../nbs/equilibrium/80_walk.ipynb #66348e1c
-def _merge(a, b):
-    "Sum of two relevances"
-    return b if a is None else a if b is None else a + b
-
-
 def _shaped(share: Tensor, value: Value) -> Tensor:
     "A share as its value: real, and summed over axes along which the value was repeated"
     share = share.real if share.is_complex() and not value.dtype.is_complex else share
