@@ -824,8 +824,8 @@ FAULTS = [
     Fault(
         "equilibrium-half",
         "each of two branches gets the whole",
-        "return tuple(_fit(relevance / 2, x) for x in call.inputs)",
-        "return tuple(_fit(relevance, x) for x in call.inputs)",
+        "return (relevance / 2,) * 2",
+        "return (relevance,) * 2",
     ),
     Fault(
         "equilibrium-gate",
