@@ -3,7 +3,10 @@
 A sample in every run; with `--flags slow` all of them. The table is made by experiments/what_runs.py.
 """
 
+import csv
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,9 +34,7 @@ def what_runs():
 
 def test_the_zoo_is_large_and_of_many_kinds(what_runs):
     entries = what_runs.ENTRIES.values()
-    counts = {
-        source: sum(e.source == source for e in entries) for source in ("torchvision", "timm", "transformers", "own")
-    }
+    counts = Counter(e.source for e in entries)
     assert (
         counts["torchvision"] >= 90 and counts["timm"] >= 190 and counts["transformers"] >= 90 and counts["own"] >= 70
     )
@@ -48,3 +49,92 @@ def test_an_entry_is_the_same_whenever_it_is_made(what_runs, name, random_state_
     one, other = (what_runs.ENTRIES[name].make() for _ in range(2))
     assert torch.equal(one.run(), other.run()) and not one.model.training
     assert all(torch.equal(a, b) for a, b in zip(one.inputs, other.inputs, strict=True))
+
+
+RANKS = ("runs", "refused", "timeout")  # an error or a wrong form is never allowed
+SECONDS = 120.0  # of the processor, for one row
+
+
+def pytest_generate_tests(metafunc):
+    if "network" in metafunc.fixturenames:
+        slow = "slow" in metafunc.config.getoption("--flags").split()
+        metafunc.parametrize("network", RECORDED if slow else SAMPLE)
+
+
+def recorded():
+    with open(Path(__file__).parents[1] / "nbs" / "tutorials" / "what_runs.csv", newline="", encoding="utf-8") as file:
+        rows = {}
+        for row in csv.DictReader(file):
+            rows.setdefault(row["name"], {})[row["method"]] = row
+    return rows
+
+
+RECORDED = recorded()
+
+
+def test_every_method_runs_at_least_as_well_as_the_table_says(what_runs, network):
+    for row in what_runs.rows_of(what_runs.ENTRIES[network], list(RECORDED[network]), SECONDS):
+        before = RECORDED[network][row.method]
+        assert row.outcome in RANKS[: RANKS.index(before["outcome"]) + 1], row
+        assert not row.left, row
+        if row.outcome == "runs":
+            tolerance = 5e-2 if network in ("own/bfloat16", "own/autocast") else 1e-3
+            assert float(row.alone) <= max(tolerance, 10 * float(before["alone"] or 0)), row
+
+
+def test_the_table_holds_the_zoo_without_a_raw_error(what_runs):
+    assert set(RECORDED) <= set(what_runs.ENTRIES)
+    assert sum(set(rows) == set(what_runs.METHODS) for rows in RECORDED.values()) >= 120
+    for rows in RECORDED.values():
+        for row in rows.values():
+            assert row["outcome"] in RANKS and not row["left"], row
+
+
+def test_errors_are_told_from_refusals(what_runs):
+    with pytest.raises(TypeError) as refused:
+        what_runs.PathIntegratedGradients(torch.nn.Linear(3, 2)).attribute(torch.ones(1, 3, dtype=torch.long), target=0)
+    with pytest.raises(RuntimeError) as raw:
+        what_runs.PathIntegratedGradients(torch.nn.Linear(3, 2)).attribute(torch.ones(1, 4), target=0)
+    assert what_runs.refuses(refused.value) and not what_runs.refuses(raw.value)
+    assert "target_score.py" in what_runs.place(raw.value)
+
+
+class Careless:
+    "Does what a method must not do"
+
+    def __init__(self, model):
+        self.model = model
+
+    def attribute(self, inputs, target=None, additional_forward_args=None):
+        next(self.model.parameters()).data.mul_(1.5)
+        self.model.train()
+        torch.rand(1)
+        return inputs / len(inputs)
+
+
+def test_what_is_not_left_as_found_and_not_the_same_alone_is_seen(what_runs, monkeypatch):
+    monkeypatch.setitem(what_runs.METHODS, "careless", (lambda case: Careless(case.model), {}))
+    entry = what_runs.ENTRIES["own/deep-set"]
+    with torch.random.fork_rng():
+        row = what_runs.measure(entry, entry.make(), "careless", 1.0, SECONDS)
+    assert row.outcome == "runs" and float(row.alone) > 0.1
+    assert row.left == "parameters, modes, random numbers"
+
+
+def test_rows_are_counted_and_time_runs_out(what_runs):
+    entry = what_runs.ENTRIES["own/deep-set"]
+    row = what_runs.measure(entry, entry.make(), "paths", 1.0, SECONDS)
+    assert int(row.rows) == 10 and int(row.with_gradient) == 8 and float(row.completeness) < 0.5
+    assert what_runs.measure(entry, entry.make(), "paths", 1.0, 1e-4).outcome == "timeout"
+
+
+def test_the_program_goes_on_where_it_stopped(what_runs, tmp_path, capfd):
+    words = ["--only", "own/deep-set", "own/regression", "--methods", "paths", "--out", str(tmp_path / "rows.csv")]
+    what_runs.main([*words, "--only", "own/deep-set"])
+    what_runs.main(words)
+    assert capfd.readouterr().out.split() == ["own/deep-set", "paths:runs", "own/regression", "paths:runs"]
+    what_runs.main(words)
+    assert not capfd.readouterr().out
+    found = what_runs.read(tmp_path / "rows.csv")
+    assert list(found) == [("own/regression", "paths"), ("own/deep-set", "paths")]
+    assert all(row["outcome"] == "runs" and row["left"] == "" for row in found.values())

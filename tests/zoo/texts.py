@@ -191,12 +191,12 @@ def encoder_decoder(kind: str) -> Case:
     "The first words of an answer are fixed; which word of the question calls the next?"
     import transformers
 
-    from attrnb.core import keywords
+    from attrnb.core import keywords, per_example
 
     settings = BART if kind in ("bart", "mbart", "pegasus") else T5
     model = stirred(transformers.AutoModelForSeq2SeqLM.from_config(configured(kind, settings)))
     begun = torch.tensor([[2, 11, 5]]).expand(2, -1).clone()
-    return Case(by_embeddings(model), (embedded(model),), (2, 7), keywords(decoder_input_ids=begun))
+    return Case(by_embeddings(model), (embedded(model),), (2, 7), keywords(decoder_input_ids=per_example(begun)))
 
 
 def decoder(kind: str) -> Case:
