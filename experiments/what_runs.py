@@ -22,6 +22,7 @@ import csv
 import linecache
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -186,6 +187,11 @@ def place(error: BaseException) -> str:
     return " in ".join(dict.fromkeys(f"{Path(f.filename).name}:{f.name}" for f in (frames[-1], *inside[-1:])))
 
 
+def short(said: str) -> str:
+    "Words in which files are named by the last two parts of their paths, as on any machine"
+    return re.sub(r'(?<=")(/|[A-Z]:)[^"]*?([^/\\"]+[/\\][^/\\"]+)(?=")', r"\2", said)
+
+
 def attribute(case: Case, source: str, method: str, inputs, extra, **more):
     make, settings = METHODS[method]
     settings = settings | FEWER.get(method, {}) if source in ("torchvision", "timm") else settings
@@ -258,7 +264,7 @@ def measure(entry: Entry, case: Case, method: str, forward: float, limit: float)
         signal.setitimer(signal.ITIMER_PROF, 0)
     after = state(case)
     row.left = ", ".join(name for name in before if before[name] != after[name])
-    row.said = " ".join(row.said.split())[:600]
+    row.said = " ".join(short(row.said).split())[:600]
     return row
 
 

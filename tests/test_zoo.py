@@ -4,6 +4,7 @@ A sample in every run; with `--flags slow` all of them. The table is made by exp
 """
 
 import csv
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from test_experiments import program
+
+from attrnb.core import ClassScore
+from attrnb.geodesic import GeodesicIGSVI
+from attrnb.neflag import NeFLAG
+from attrnb.paths import PathIntegratedGradients
+
+PAGE = Path(__file__).parents[1] / "nbs" / "tutorials" / "what_runs.ipynb"
 
 SAMPLE = """
 torchvision/squeezenet1_1 torchvision/shufflenet_v2_x0_5 torchvision/mobilenet_v3_small torchvision/resnet18
@@ -62,7 +70,7 @@ def pytest_generate_tests(metafunc):
 
 
 def recorded():
-    with open(Path(__file__).parents[1] / "nbs" / "tutorials" / "what_runs.csv", newline="", encoding="utf-8") as file:
+    with open(PAGE.with_suffix(".csv"), newline="", encoding="utf-8") as file:
         rows = {}
         for row in csv.DictReader(file):
             rows.setdefault(row["name"], {})[row["method"]] = row
@@ -80,6 +88,7 @@ def test_every_method_runs_at_least_as_well_as_the_table_says(what_runs, network
         if row.outcome == "runs":
             tolerance = 5e-2 if network in ("own/bfloat16", "own/autocast") else 1e-3
             assert float(row.alone) <= max(tolerance, 10 * float(before["alone"] or 0)), row
+            assert float(row.completeness or 0) <= 0.01 + 2 * float(before["completeness"] or 0), row
 
 
 def test_the_table_holds_the_zoo_without_a_raw_error(what_runs):
@@ -88,6 +97,53 @@ def test_the_table_holds_the_zoo_without_a_raw_error(what_runs):
     for rows in RECORDED.values():
         for row in rows.values():
             assert row["outcome"] in RANKS and not row["left"], row
+            assert not re.search(r"[\"' ](/|[A-Z]:\\\\)\w+[/\\\\]", row["said"]), row  # a place on one machine
+    sources = Counter(entry.source for entry in what_runs.ENTRIES.values())
+    page = PAGE.read_text(encoding="utf-8")
+    assert all(f'\\"{source}\\": {n}' in page for source, n in sources.items()), "the page's size of the zoo"
+
+
+# what mends a refusal, as the table of the page says it
+
+
+def quantised_before(case):
+    from zoo.cases import stirred
+    from zoo.own import numbers, perceptron
+
+    return stirred(perceptron(), numbers(8, 6, seed=1))
+
+
+def without_no_grad(case):
+    parts = case.model.parts
+    return torch.nn.Sequential(parts["body"], parts["head"])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("method", ["paths", "neflag", "graph", "variational", "equilibrium"])
+@pytest.mark.parametrize(
+    "name, mend",
+    [
+        ("own/tuple-of-two", lambda case: ClassScore(case.model, output=0)),
+        ("own/quantised", quantised_before),
+        ("own/detached", without_no_grad),
+    ],
+)
+def test_what_is_refused_runs_when_it_is_mended(what_runs, name, mend, method):
+    case = what_runs.ENTRIES[name].make()
+    with pytest.raises((TypeError, ValueError)):
+        what_runs.attribute(case, "own", method, case.inputs, case.extra)
+    case.model = mend(case)
+    found = what_runs.attribute(case, "own", method, case.inputs, case.extra)
+    assert found.shape == case.inputs[0].shape and found.any()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("method", [PathIntegratedGradients, NeFLAG, GeodesicIGSVI])
+def test_token_numbers_are_explained_at_their_embedding(what_runs, method):
+    case = what_runs.ENTRIES["own/integer-inputs"].make()
+    (tokens,) = case.inputs
+    start = {} if method is NeFLAG else dict(baselines=torch.zeros_like(tokens))
+    assert method(case.model, layer="0").attribute(tokens, target=case.target, **start).shape == (2, 5, 4)
 
 
 def test_errors_are_told_from_refusals(what_runs):
@@ -97,6 +153,11 @@ def test_errors_are_told_from_refusals(what_runs):
         what_runs.PathIntegratedGradients(torch.nn.Linear(3, 2)).attribute(torch.ones(1, 4), target=0)
     assert what_runs.refuses(refused.value) and not what_runs.refuses(raw.value)
     assert "target_score.py" in what_runs.place(raw.value)
+
+
+def test_files_are_named_without_the_place_of_the_machine(what_runs):
+    said = what_runs.short('called at File "/home/me/project/tests/zoo/own.py", line 6, and "a/b"')
+    assert said == 'called at File "zoo/own.py", line 6, and "a/b"'
 
 
 class Careless:

@@ -43,7 +43,8 @@ def torchvision_classifier(name: str) -> Case:
         return picture_case(
             models.maxvit.MaxVit((64, 64), 64, 2, [64, 128, 256, 512], [2, 2, 5, 2], 32, 0.2, num_classes=CLASSES), 64
         )
-    return picture_case(models.get_model(name, weights=None, **given), side)
+    target = 2 if name.startswith("squeezenet") else 3  # it ends in a ReLU, and class 3 is off
+    return picture_case(models.get_model(name, weights=None, **given), side, target)
 
 
 def torchvision_segmentation(name: str) -> Case:
@@ -186,6 +187,7 @@ def hugging_face_segmentation(kind: str) -> Case:
     import transformers
 
     config = transformers.AutoConfig.for_model(kind, num_labels=4, **IMAGES[kind])
+    config.initializer_range = 0.2
     model = transformers.AutoModelForSemanticSegmentation.from_config(config)
     return picture_case(model, 64, (2, 1, 1))
 
