@@ -14,10 +14,10 @@ beside the page. `--full` takes all photographs and 224 steps, for a GPU.
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import torch
+from programs import write_rows
 
 from attrnb.benchmark import BenchmarkRun, benchmark
 from attrnb.photographs import load_model
@@ -105,10 +105,7 @@ def collect(words):
                     row = dict(network=network, method=method, curve=m.removesuffix("_curve"), step=step)
                     tables["compare_curves.csv"].append(row | dict(mean=mean, low=low, high=high))
     for name, content in tables.items():
-        with (Path(words.out) / name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(content[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(content)
+        write_rows(Path(words.out) / name, content, list(content[0]))
         print(f"{name}: {len(content)} rows")
 
 

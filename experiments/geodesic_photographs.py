@@ -9,17 +9,17 @@ go to nbs/tutorials/geodesic_photographs.csv, in the place of those of the same 
 """
 
 import argparse
-import csv
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.fx.experimental.optimization import fuse
+from programs import faster, put_rows, stop_at_failures
 
 from attrnb.benchmark import benchmark
-from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, PublishedGeodesicIG
+from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, GeodesicPaths, PublishedGeodesicIG
+from attrnb.measures import Measure
 from attrnb.photographs import PhotographFolder, load_model
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "geodesic_photographs.csv"
@@ -50,15 +50,9 @@ def guided_path(forward, x, baseline, target, steps=32, fraction=0.1):
     return attribution
 
 
-lengths = []  # of the path that was just searched
-
-
 def searched(model, inputs, target, *, what, **settings):
-    "Attributions of a method that searches a path; the path's length is kept for the measure"
-    settings |= dict(return_paths=True, internal_batch_size=8)
-    attributions, paths = what(model).attribute(inputs, 0, target, **settings)
-    lengths[:] = [paths.length]
-    return attributions
+    "Attributions of a method that searches a path, built anew for every image, and the path"
+    return what(model).attribute(inputs, 0, target, return_paths=True, internal_batch_size=8, **settings)
 
 
 def through(pool):
@@ -82,10 +76,9 @@ def methods(pool):
 
 def length(case):
     "Length of the searched path over the change of the score; NaN without a search"
-    if not lengths:
-        return case.inputs.new_full((1,), math.nan)
-    ends = case.forward(torch.cat([case.inputs, torch.zeros_like(case.inputs)]))[:, case.targets[0]]
-    return lengths.pop() / (ends[0] - ends[1]).abs()
+    return torch.tensor(
+        [float(p.length / p.change.abs()) if isinstance(p, GeodesicPaths) else math.nan for p in case.findings]
+    )
 
 
 def measures(shape):
@@ -96,7 +89,11 @@ def measures(shape):
         table[f"{prefix}comprehensiveness"] = "comprehensiveness", dict(common, score="probability")
         table[f"{prefix}log_odds"] = "log_odds", common
     axiom = dict(baselines=0.0, relative=True)
-    return table | dict(gap=("cancellation_gap", axiom), completeness=("completeness_error", axiom), length=length)
+    return table | dict(
+        gap=("cancellation_gap", axiom),
+        completeness=("completeness_error", axiom),
+        length=Measure(length, needs=("findings",)),
+    )
 
 
 def number(name, value):
@@ -104,16 +101,6 @@ def number(name, value):
     if isinstance(value, list):
         value = np.trapezoid(value, FRACTIONS) * (-1 if name.endswith("log_odds") else 1)
     return f"{math.nan if value is None else value:.5g}"
-
-
-def write(path, rows):
-    "Rows in the place of those with the same keys, the others as they are"
-    old = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-    table = {tuple(str(r[k]) for k in KEYS): r for r in [*old, *rows]}
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table.values())
 
 
 def main(given=None):
@@ -128,7 +115,7 @@ def main(given=None):
     parser.add_argument("--out", default=str(RESULTS))
     words = parser.parse_args(given)
     loaded = load_model(words.network, weights=words.weights, mean=words.mean, std=words.std)
-    loaded = replace(loaded, model=fuse(loaded.model).eval().to(memory_format=torch.channels_last))
+    loaded = replace(loaded, model=faster(loaded.model))
     photographs = PhotographFolder(words.photographs, loaded.preprocess)
     n = min(words.images, len(photographs))
     pool = torch.stack([photographs[i][0] for i in range(n, min(n + 30, len(photographs)))])
@@ -146,9 +133,8 @@ def main(given=None):
         keep=None,
         retry_failed=True,
     )
-    if run.failures:
-        raise SystemExit(f"{len(run.failures)} maps failed, see {run.folder}/table.md; the same line tries them again")
-    write(
+    stop_at_failures(run)
+    put_rows(
         Path(words.out),
         [
             dict(network=words.network, image=r["index"], method=r["method"])
@@ -156,6 +142,7 @@ def main(given=None):
             | dict(gradients=f"{r['gradient_evaluations'] or 0:g}")
             for r in run.rows
         ],
+        KEYS,
     )
 
 

@@ -16,14 +16,13 @@ those of the same. The three parts:
 """
 
 import argparse
-import csv
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from captum.attr import GradientShap, NoiseTunnel, Saliency
-from torch.fx.experimental.optimization import fuse
+from programs import faster, put_rows, stop_at_failures
 from torch.utils.data import TensorDataset
 
 from attrnb.benchmark import benchmark
@@ -161,16 +160,6 @@ def rows_of(run, part, network, units, steps):
         yield row | dict(curve=" ".join(f"{m:.3f}" for m in values["curve"] or ()))
 
 
-def write(path, rows):
-    "Rows in the place of those with the same keys, the others as they are"
-    old = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-    table = {tuple(str(r[k]) for k in KEYS): r for r in [*old, *rows]}
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table.values())
-
-
 def main(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["power", "main", "settings"])
@@ -195,10 +184,7 @@ def main(given=None):
     n, steps = max(words.images or (12 if power else 40), 2), words.steps or (16 if power else 32)
     units = (words.unit,) if words.unit else (1, 8, 16) if power else (8 if network == "shapes" else 16,)
     loaded = load_model(network, weights=words.weights, mean=words.mean, std=words.std, device=words.device)
-    model = loaded.model
-    # the same function, faster: batch normalisation folded into convolutions, channels last
-    if words.device == "cpu":
-        model = fuse(model).eval().to(memory_format=torch.channels_last)
+    model = faster(loaded.model) if words.device == "cpu" else loaded.model
     if network == "shapes":
         pixels = shape_images(n, seed=424_242).images
     else:
@@ -221,9 +207,8 @@ def main(given=None):
         keep=None,
         retry_failed=True,
     )
-    if run.failures:
-        raise SystemExit(f"{len(run.failures)} maps failed, see {run.folder}/table.md; the same line tries them again")
-    write(Path(words.out), list(rows_of(run, part, network, units, steps)))
+    stop_at_failures(run)
+    put_rows(Path(words.out), list(rows_of(run, part, network, units, steps)), KEYS)
 
 
 if __name__ == "__main__":

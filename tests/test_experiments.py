@@ -18,6 +18,7 @@ from attrnb.samples import shape_images
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = Path(__file__).parent / "experiments"
+sys.path.append(str(ROOT / "experiments"))  # where the programs find what they share
 
 
 def program(name, folder=ROOT / "experiments"):

@@ -356,7 +356,7 @@ def _read_measures(plan: Plan) -> Plan:
         if measure.masks and has_masks is False:
             mend = ", boxes or polygons: give annotations" if isinstance(plan.data, PhotographFolder) else ""
             raise ValueError(f"measure {label!r} needs to know where the object is, but no example has a mask{mend}")
-        for need in set(measure.needs) - {"masks", "explain", *settings}:
+        for need in set(measure.needs) - {"masks", "explain", "findings", *settings}:
             raise ValueError(
                 f"measure {label!r} needs {need}: give it with the name, ({measure.name!r}, dict({need}=...))"
             )

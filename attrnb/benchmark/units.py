@@ -137,15 +137,17 @@ class ReadyMethod:
     def __init__(self, plan: Plan, label: str):
         self.method, self.internal_batch_size = plan.methods[label], plan.internal_batch_size
         self.scored = ScoredModel(plan.model, self.method.score or plan.score)
+        self.findings = any("findings" in measure.needs for measure, _, _ in plan.measures.values())
 
     def call(self, inputs: Tensor, targets: list[int], seed: int) -> list[tuple]:
-        "Per example: attributions on the CPU, or the reason why they are none, and what was warned"
+        "Per example: attributions on the CPU, or the reason why they are none; what was warned, and what was found"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            size = dict(internal_batch_size=self.internal_batch_size)
-            maps = attribute(self.method, self.scored, inputs, targets, seed=seed, **size).attributions.cpu()
+            how = dict(seed=seed, internal_batch_size=self.internal_batch_size, findings=self.findings)
+            done = attribute(self.method, self.scored, inputs, targets, **how)
         words, reason = [_words(w) for w in caught], "the attribution holds NaN or infinity"
-        return [(one if torch.isfinite(one).all() else reason, words) for one in maps]
+        found = done.findings if self.findings else None
+        return [(one if torch.isfinite(one).all() else reason, words, found) for one in done.attributions.cpu()]
 
     def one_by_one(self, inputs: Tensor, targets: list[int], seeds: list[int]) -> list[tuple]:
         "Each example alone; an error is the result of its example"
@@ -154,12 +156,12 @@ class ReadyMethod:
             try:
                 results += self.call(inputs[i : i + 1], targets[i : i + 1], seed)
             except Exception as error:
-                results.append((one_line(error), []))
+                results.append((one_line(error), [], None))
         return results
 
     def attribute(self, inputs: Tensor, targets: list[int], seeds: list[int]) -> list[tuple]:
-        "Per example: attributions or the error's text, and what was warned"
-        if self.method.random or len(inputs) == 1:
+        "Per example: attributions or the error's text, what was warned, and what was found if a measure needs it"
+        if self.method.random or self.findings or len(inputs) == 1:
             return self.one_by_one(inputs, targets, seeds)
         rows = self.scored.rows, self.scored.gradient_rows
         try:
@@ -246,7 +248,7 @@ def _one_group(plan: Plan, ready: ReadyMethod, examples: list[Example], rows: Ma
     counted = ready.scored.rows - before[0], ready.scored.gradient_rows - before[1]
     cost = [round(c / len(examples), 3) if ready.method.group != "other" or counted[0] else None for c in counted]
     maps = {}
-    for k, (e, (result, words)) in enumerate(zip(examples, results)):
+    for k, (e, (result, words, _)) in enumerate(zip(examples, results)):
         rows[e.index] |= dict(
             seconds=seconds, forward_rows=cost[0], gradient_evaluations=cost[1], warnings=sorted(set(words))
         )
@@ -257,7 +259,7 @@ def _one_group(plan: Plan, ready: ReadyMethod, examples: list[Example], rows: Ma
 
     def again(*about) -> Tensor:
         "Attributions of further rows, for measures that explain again; ValueError where there is none"
-        results = [result for result, _ in ready.attribute(*about)]
+        results = [result for result, *_ in ready.attribute(*about)]
         for error in (r for r in results if isinstance(r, str)):
             raise ValueError(error)
         return torch.stack(results).to(plan.device)
@@ -274,6 +276,7 @@ def _one_group(plan: Plan, ready: ReadyMethod, examples: list[Example], rows: Ma
             ready.method.settings,
             plan.internal_batch_size,
             explain=again,
+            findings=[results[k][2] for k in alike] if ready.findings else [],
         )
         _measure_all(plan, case, [examples[k] for k in alike], rows)
     return {examples[k].index: result for k, result in maps.items()}

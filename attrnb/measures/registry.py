@@ -53,6 +53,8 @@ class Case:
     kept: dict = field(default_factory=dict, repr=False)  # results that several measures share
     # explains again: (inputs, targets, seeds), a target and a seed per row, to attributions; None when it can't
     explain: Callable | None = field(default=None, repr=False)
+    # what the method found on the way, one per example; empty when no measure needs it
+    findings: list = field(default_factory=list, repr=False)
 
     def curves(self, **settings) -> FaithfulnessCurves:
         "Deletion and insertion curves, evaluated once per settings."
@@ -69,8 +71,9 @@ class Case:
         "Some of the examples, without what was kept."
         masks = None if self.masks is None else self.masks[rows]
         chosen = dict(inputs=self.inputs[rows], attributions=self.attributions[rows], masks=masks, kept={})
-        targets, seeds = ([values[i] for i in rows] if values else [] for values in (self.targets, self.seeds))
-        return replace(self, **chosen, targets=targets, seeds=seeds)
+        lists = self.targets, self.seeds, self.findings
+        targets, seeds, findings = ([values[i] for i in rows] if values else [] for values in lists)
+        return replace(self, **chosen, targets=targets, seeds=seeds, findings=findings)
 
     def _once(self, function: Callable, settings: Mapping):
         "A function of the common call, kept by its settings"
@@ -99,7 +102,7 @@ class Measure:
     # functions whose keyword arguments are the settings, for the check before the run; none: those of
     # `compute`
     settings: Sequence[Callable] = ()
-    needs: tuple[str, ...] = ()  # "masks", "explain", or settings without a default
+    needs: tuple[str, ...] = ()  # "masks", "explain", "findings", or settings without a default
     name: str | None = None  # in the table
     function: Callable | None = None  # the same, as a function of (forward, inputs, attributions, target)
 
