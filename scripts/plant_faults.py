@@ -1354,8 +1354,8 @@ FAULTS = [
     Fault(
         "benchmark-random",
         "methods that draw get whole blocks",
-        "if self.method.random or len(inputs) == 1:",
-        "if len(inputs) == 1:",
+        "if self.method.random or self.findings or len(inputs) == 1:",
+        "if self.findings or len(inputs) == 1:",
         "test_a_method_that_draws_is_called_with_one_example",
     ),
     Fault(
