@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from captum.attr import LayerIntegratedGradients, NoiseTunnel
+from captum.attr import InternalInfluence, LayerConductance, LayerIntegratedGradients, NoiseTunnel
 from models import convolutional, mlp, numbers, seeded, value_and_warnings
 from torch import nn
 from torch.testing import assert_close
@@ -68,6 +68,29 @@ def test_straight_paths_equal_captum(name, of_input):
         for layer in (name, net[int(name)]):
             method = PathIntegratedGradients(net, layer=layer, attribute_to_layer_input=of_input)
             assert_close(method.attribute(X, baselines, TARGET, n_steps=20), theirs, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["0", "1", "2", "3"])
+@pytest.mark.parametrize("of_input", [False, True])
+def test_captums_conductance_and_influence_where_meanings_agree(name, of_input):
+    net = seeded(
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.Softplus(), nn.Linear(8, 8), nn.Softplus(), nn.Linear(8, 3))
+    ).double()
+    x, baselines, k = X.double(), numbers(4, 6, seed=2).double(), int(name)
+    captums, how = dict(target=TARGET, attribute_to_layer_input=of_input), dict(attribute_to_layer_input=of_input)
+    line = baselines[:, None] + (x - baselines)[:, None] * torch.linspace(0, 1, 101).double()[:, None]
+    curve = net[: k + (not of_input)](line).detach()
+    method = PathIntegratedGradients(net, layer=name, **how)
+    straight = method.attribute(x, baselines, TARGET)
+    ours = method.attribute(x, None, TARGET, path=curve, n_steps=400)  # along what the layer does on the way
+    theirs = LayerConductance(net, net[k]).attribute(x, baselines, n_steps=2000, **captums)
+    scale = ours.abs().max()
+    assert (ours - theirs).abs().max() < 1e-3 * scale
+    if not of_input or k:
+        influence = InternalInfluence(net, net[k]).attribute(x, baselines, n_steps=100, **captums)
+        influenced = (curve[:, -1] - curve[:, 0]) * influence
+        stages = k + (not of_input)  # nothing bends before: the curve is the straight way; nor after: one gradient
+        assert ((straight - influenced).abs().max() < 1e-4 * scale) == (stages < 2 or stages > 3)
 
 
 def test_images_in_place_activations_and_chunks():
