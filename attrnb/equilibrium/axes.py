@@ -76,7 +76,7 @@ def _aligned(record, shape):
     return batch, channel
 
 
-def _product(record, shape, n):
+def _product(record, shape):
     first = FACTORS[record.operation]
     left, right = (_value(a) for a in record.args[first : first + 2])
     batch = None
@@ -123,7 +123,7 @@ def _of(record, shape, n):
         channel = None if value.channel is None else value.channel + (value.channel >= axis)
         return value.batch and (value.batch[0] + (value.batch[0] >= axis), value.batch[1]), channel
     if operation in FACTORS:
-        return _product(record, shape, n)
+        return _product(record, shape)
     if operation in CONVOLUTIONS:
         batch = value.batch
         if batch is not None and batch[0] == 1:
@@ -152,7 +152,7 @@ def _indexed(value, indices, shape):
     return None if batch is None else (batch, value.batch[1]), None if value.channel is None else now(value.channel)
 
 # %% ../../nbs/equilibrium/30_axes.ipynb #85de8e11
-def _overlaid(record, value):
+def _overlaid(record):
     "The axes of a view of a memory to which parts were written: those along which memory is walked as in a part"
     specs, spec = record.specs
     for part, (_, shape, stride, _) in reversed(list(zip(record.args, specs, strict=True))):
@@ -185,7 +185,7 @@ def find_axes(
             if inner is not None:
                 value.batch, value.channel = inner[k].batch, inner[k].channel
             elif record.inputs:
-                value.batch, value.channel = _overlaid(record, value) if record.specs else _of(record, value.shape, n)
+                value.batch, value.channel = _overlaid(record) if record.specs else _of(record, value.shape, n)
 
 # %% ../../nbs/equilibrium/30_axes.ipynb #d260d394
 def places(

@@ -136,7 +136,7 @@ def asks_for_a_place(
 
     def picks(value, record):
         if record.operation in _SELECTIONS:
-            return any(_varies_over_places(c, value, n) for c in record.constants)
+            return any(_varies_over_places(c, value) for c in record.constants)
         return record.operation in _PICKED and any(count(v) != count(value) for v in record.inputs if v in with_places)
 
     def mixes(value, record):
@@ -157,7 +157,7 @@ def asks_for_a_place(
     return any(v in with_places for v in recording.outputs)
 
 # %% ../../nbs/equilibrium/70_starts.ipynb #6c4ad82d
-def _varies_over_places(constant: Tensor, value: Value, n: int) -> bool:
+def _varies_over_places(constant: Tensor, value: Value) -> bool:
     "Whether a constant factor tells places apart"
     shift = len(value.shape) - constant.ndim
     same = {value.channel, None if value.batch is None else value.batch[0]}
