@@ -535,6 +535,94 @@ def test_other_scores_and_target_forms():
     )
 
 
+class ByName(nn.Module):
+    "Takes signals by name; returns several outputs, one of which goes round all feature maps"
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv1d(3, 5, 3, padding=1), nn.Conv1d(5, 6, 3, padding=1), nn.Conv1d(6, 4, 1)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, gain=None, mask=None, signals=None):
+        x = signals if gain is None else signals + gain
+        h = self.b(self.a(x).relu()).relu()
+        h = h if mask is None else h * mask[:, None]
+        return {"steps": self.c(h), "classes": self.head(h.mean(2)), "mean": x.mean((1, 2))}
+
+
+class ByPlace(nn.Module):
+    "A wrapper by hand: signals first, one output"
+
+    def __init__(self, net, output="classes"):
+        super().__init__()
+        self.net, self.output = net, output
+
+    def forward(self, signals, gain=None, mask=None):
+        return self.net(gain, mask, signals=signals)[self.output]
+
+
+def test_inputs_by_the_names_of_a_class_score():
+    net, x, gain = seeded(ByName), numbers(2, 3, 12), numbers(2, 3, 12, seed=1)
+    mask, wrapped = (numbers(2, 12, seed=2) > 0).float(), AttributionEquilibrium(ByPlace(net).eval())
+
+    def named(*names, **settings):
+        return AttributionEquilibrium(ClassScore(net, input_names=names, output="classes", **settings))
+
+    plain, masked = (wrapped.attribute(x, target=1, additional_forward_args=(None, m)) for m in (None, mask))
+    assert not torch.allclose(plain, masked)
+    method = named("signals")
+    close(method.attribute(x, target=1), plain)
+    assert [v.name for v in method.trace().inputs] == ["signals"]
+    close(method.attribute(x, target=1, additional_forward_args=keywords(mask=mask)), masked)
+    close(named("signals", "mask").attribute(x, target=1, additional_forward_args=mask, internal_batch_size=1), masked)
+    likely = AttributionEquilibrium(ClassScore(ByPlace(net).eval(), of="probability")).attribute(x, target=1)
+    close(named("signals", of="probability").attribute(x, target=1), likely)
+    expected = wrapped.attribute((x, gain), target=1)
+    for found in (named("signals", "gain").attribute((x, gain), target=1), method.attribute((x, gain), target=1)):
+        for mine, other in zip(found, expected, strict=True):
+            close(mine, other)
+    with pytest.raises(TypeError, match="given by place, as one of input_names, and by name"):
+        method.attribute(x, target=1, additional_forward_args=keywords(signals=x))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'pictures'"):
+        named("pictures").attribute(x, target=1)
+
+
+def test_a_region_of_a_class_score():
+    net, x, region = seeded(ByName), numbers(2, 3, 12), torch.arange(12) > 7
+    regions = torch.stack([region, ~region])
+    for of in ("logit", "probability"):
+        scored = AttributionEquilibrium(ClassScore(ByPlace(net, "steps").eval(), of, dim=1))
+        expected = scored.attribute(x, target=lambda scores: scores[:, 1, 8:].mean(1))
+        whole = ClassScore(net, of, dim=1, input_names="signals", output="steps", places=region)
+        close(AttributionEquilibrium(whole).attribute(x, target=1), expected)
+        each = ClassScore(net, of, dim=1, input_names="signals", output="steps")
+        found = AttributionEquilibrium(each).attribute(x, target=1, additional_forward_args=keywords(places=regions))
+        close(found[:1], expected[:1])
+        assert not torch.allclose(found[1:], expected[1:])
+        other = scored.attribute(x[1:], target=lambda scores: scores[:, 1, :8].mean(1))
+        close(found[1:], other)
+
+
+def test_what_a_model_returns_beside_the_output_that_is_read_goes_round_nothing():
+    net, x = seeded(ByName), numbers(2, 3, 12)
+    method = AttributionEquilibrium(ClassScore(net, output="classes", input_names="signals"))
+    method.attribute(x, target=1)
+    assert [v.name for v in method.trace().outputs] == ["head"]
+    with pytest.raises(ValueError, match="no feature map|goes round"):
+        AttributionEquilibrium(ClassScore(net, output="mean", input_names="signals")).attribute(x)
+
+
+def test_the_difference_to_the_score_is_that_of_the_score_that_was_given():
+    net, x = seeded(ShapesNet), numbers(2, 3, 48, 48)
+    method, score = AttributionEquilibrium(ClassScore(net, "probability")), ClassScore(net, "probability")
+    a = method.attribute(x, target=1)
+    with pytest.warns(UserWarning, match="isn't complete"):
+        delta = method.compute_convergence_delta(a, torch.zeros_like(x), x, target=1)
+    with torch.no_grad():
+        change = (score(x) - score(torch.zeros_like(x)))[:, 1]
+    assert_close(delta, a.sum((1, 2, 3)) - change, rtol=1e-4, atol=1e-5)
+
+
 def test_under_a_noise_tunnel():
     assert NoiseTunnel(AttributionEquilibrium(convolutional())).attribute(
         numbers(1, 3, 16, 16), nt_samples=3, target=0

@@ -17,6 +17,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from attrnb.core import ClassScore, class_scores, gradients, keywords, logits_of, per_example, select_target, shared
+from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.explore import explore
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
 from attrnb.measures import (
@@ -730,6 +731,124 @@ def test_a_next_token_of_a_decoder():
     found = PathIntegratedGradients(score).attribute(words, target=[(3, 11), (1, 12)])
     assert not found[1, 2:].any()  # a decoder doesn't look ahead
     assert found[0, 3].any() and found[1, :2].any()
+
+
+class Wrapped(nn.Module):
+    "A model as somebody wraps it who has no ClassScore: inputs by place, one tensor out"
+
+    def __init__(self, model, call):
+        super().__init__()
+        self.model, self.call = model, call
+        self.eval()
+
+    def forward(self, *inputs):
+        return self.call(self.model, *inputs)
+
+
+class SmallUNet(nn.Module):
+    "Two scales, a way round the lower one, several outputs"
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.low = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+        self.up, self.head = nn.ConvTranspose2d(6, 4, 2, 2), nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        high = self.down(x).relu()
+        low = self.low(nn.functional.max_pool2d(high, 2)).relu()
+        return OrderedDict(out=self.head(torch.cat([high, self.up(low).relu()], 1)), aux=low)
+
+
+def with_equilibrium(score, wrapped, inputs, target, own_target=None, **more):
+    "Attributions of the model behind a ClassScore and of the one wrapped by hand, in double precision; equal"
+    found = AttributionEquilibrium(score).attribute(inputs, target=target, **more)
+    expected = AttributionEquilibrium(wrapped).attribute(inputs, target=target if own_target is None else own_target)
+    assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    assert found.abs().max() > 1e-6
+    return found
+
+
+def test_equilibrium_of_a_text_model_by_its_embeddings():
+    transformers = pytest.importorskip("transformers")
+    sizes = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, vocab_size=30)
+    config = transformers.BertConfig(**sizes, max_position_embeddings=16, num_labels=3)
+    bert = seeded(lambda: transformers.BertForSequenceClassification(config)).double()
+    ids = torch.randint(5, 30, (3, 6), generator=torch.Generator().manual_seed(0))
+    words = bert.get_input_embeddings()(ids).detach()
+    mask, labels = (torch.arange(6) < torch.tensor([[6], [4], [2]])).long(), torch.tensor([0, 1, 2])
+    score = ClassScore(bert, "log_probability", input_names="inputs_embeds")
+    batch = dict(attention_mask=mask, labels=labels)  # with labels there is a loss beside the logits
+    found = AttributionEquilibrium(score).attribute(
+        words, target=labels, additional_forward_args=keywords(**batch), internal_batch_size=2
+    )
+    for i in range(3):
+
+        def call(model, x, i=i):
+            return model(inputs_embeds=x, attention_mask=mask[i : i + 1]).logits.log_softmax(1)
+
+        alone = AttributionEquilibrium(Wrapped(bert, call)).attribute(words[i : i + 1], target=i)
+        assert_close(found[i : i + 1], alone, rtol=1e-6, atol=1e-9)
+    assert not found[1, 4:].any() and not found[2, 2:].any() and (found[0] != 0).any(1).all()
+
+
+def test_equilibrium_of_a_picture_among_texts():
+    transformers = pytest.importorskip("transformers")
+    sizes = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    config = transformers.CLIPConfig(
+        text_config=dict(**sizes, vocab_size=30, max_position_embeddings=8, eos_token_id=29, bos_token_id=28),
+        vision_config=dict(**sizes, image_size=16, patch_size=4),
+        projection_dim=8,
+    )
+    clip, images = seeded(lambda: transformers.CLIPModel(config)).double(), numbers(2, 3, 16, 16).double()
+    texts = torch.tensor([[28, 4, 5, 29], [28, 6, 7, 29], [28, 8, 9, 29]])
+    score = ClassScore(clip, output="logits_per_image", input_names="pixel_values")
+    hand = Wrapped(clip, lambda model, x: model(pixel_values=x, input_ids=texts).logits_per_image)
+    further = keywords(input_ids=shared(texts))
+    with_equilibrium(score, hand, images, [2, 0], additional_forward_args=further, internal_batch_size=1)
+    with pytest.raises(TypeError, match="logits_per_image"):  # several tensors: one must be named
+        AttributionEquilibrium(ClassScore(clip, input_names="pixel_values")).attribute(
+            images, target=0, additional_forward_args=further
+        )
+
+
+@pytest.mark.parametrize("of", ["logit", "probability"])
+def test_equilibrium_of_regions_of_a_segmentation(of):
+    net, images, regions = seeded(SmallUNet).double(), numbers(3, 2, 6, 8).double(), numbers(3, 6, 8, seed=4) > 0.3
+    hand = Wrapped(net, lambda model, x: LINKS[of](model(x)["out"]))
+
+    def mean(k):
+        return lambda outputs: outputs[:, 1, regions[k]].mean(1)
+
+    with_equilibrium(ClassScore(net, of, 1, output="out", places=regions[0]), hand, images, 1, mean(0))
+    each = ClassScore(net, of, 1, output="out")
+    found = AttributionEquilibrium(each).attribute(
+        images, target=1, additional_forward_args=keywords(places=regions), internal_batch_size=2
+    )
+    for k in range(3):
+        alone = AttributionEquilibrium(hand).attribute(images[k : k + 1], target=mean(k))
+        assert_close(found[k : k + 1], alone, rtol=1e-6, atol=1e-9)
+    with_equilibrium(ClassScore(net, of, 1, output="out"), hand, images, [(1, 2, 3), (0, 0, 0), (2, 5, 7)])
+
+
+def test_equilibrium_of_detections_by_a_function():
+    net, images = seeded(SmallUNet).double(), numbers(2, 2, 6, 8).double()
+
+    class Detector(nn.Module):
+        "A dictionary for each image, as torchvision's detectors return them"
+
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, images):
+            maps = self.net(images)["out"]
+            return [dict(boxes=m.new_zeros(2, 4), scores=m[:2].sigmoid().amax((1, 2))) for m in maps]
+
+    def strongest(found):
+        return torch.stack([entry["scores"].max() for entry in found])
+
+    hand = Wrapped(net, lambda model, x: model(x)["out"][:, :2].sigmoid().amax((1, 2, 3)))
+    with_equilibrium(ClassScore(Detector().eval(), output=strongest), hand, images, None)
 
 
 def test_torchvisions_networks_of_several_heads():

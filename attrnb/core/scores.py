@@ -146,6 +146,7 @@ class ClassScore(nn.Module):
     "A model as a forward function that returns logits, probabilities or log-probabilities of the classes"
 
     _outputs: Callable[..., tuple[Tensor, Tensor | None]]  # patched below
+    _arguments: Callable[..., tuple[tuple, dict, Tensor | None]]
     _look: Callable[..., None]
     _stays: Callable[..., bool]
     with_score: Callable[..., ClassScore]
@@ -218,12 +219,19 @@ def forward(
 @patch
 def _outputs(self: ClassScore, inputs: tuple, keywords: dict) -> tuple[Tensor, Tensor | None]:
     "What the model returns for a call, and the region that it is read in"
+    placed, named, places = self._arguments(inputs, keywords)
+    return logits_of(self.model(*placed, **named), self.output), places
+
+
+@patch
+def _arguments(self: ClassScore, inputs: tuple, keywords: dict) -> tuple[tuple, dict, Tensor | None]:
+    "What the model takes by place and by name in a call, and the region that its output is read in"
     named = dict(zip(self.input_names, inputs, strict=False))
     if twice := named.keys() & keywords.keys():
         raise TypeError(f"{', '.join(sorted(twice))} is given by place, as one of input_names, and by name")
     named |= keywords
     places = named.pop("places", self.places)
-    return logits_of(self.model(*inputs[len(self.input_names) :], **named), self.output), places
+    return inputs[len(self.input_names) :], named, places
 
 
 @patch

@@ -8,7 +8,6 @@ Docs: https://attrnb.github.io/attrnb/equilibrium/method.html.md"""
 __all__ = ['AttributionEquilibrium']
 
 # %% ../../nbs/equilibrium/90_method.ipynb #69bd6e3f
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,6 +32,7 @@ from attrnb.core import (
     true_or_false,
     warn_user,
 )
+from ..core.scores import _mean_over
 from .calls import NotAlone
 from .equations import by_example, initial_relevance
 from .graph import Recording
@@ -64,39 +64,25 @@ def _refuse_lazy(model: nn.Module):
         )
 
 
-def _check_arguments(model: nn.Module, n_inputs: int, extra: Sequence, keywords: Mapping):
+def _check_arguments(model: nn.Module, n_inputs: int, placed: Sequence, named: Mapping):
     "Raise TypeError if the model doesn't take so many arguments, or takes others"
     try:
         signature = inspect.signature(model.forward)
     except (TypeError, ValueError):
         return
     try:
-        signature.bind(*(None,) * n_inputs, *extra, **keywords)
+        signature.bind(*placed, **named)
     except TypeError as e:
         raise TypeError(
             f"{type(model).__name__}.forward{signature} can't be called with {n_inputs} input{'s' * (n_inputs != 1)}"
-            f" and {len(extra) + len(keywords)} further arguments: {e}. Give one tensor per explained"
+            f" and {len(placed) + len(named) - n_inputs} further arguments: {e}. Give one tensor per explained"
             " argument, the others as additional_forward_args"
         ) from None
 
 
-def _refuse_names(score: ClassScore):
-    "Raise ValueError for a score that says more than which outputs are read, and how"
-    if score.input_names or score.places is not None:
-        raise ValueError(
-            "Attribution Equilibrium takes its inputs by place, and no region of a ClassScore: give it a"
-            " torch.nn.Module whose forward calls the model with input_names, and a region as target, such as"
-            " target=lambda outputs: outputs[:, 3, 10:20].mean(1)"
-        )
-
-
-def _refuse_output(output: object) -> object:
-    "Raise for outputs of which there is no score to explain"
-    if isinstance(output, Tensor) and output.is_complex():
-        raise TypeError(
-            "the model's output is complex; a score must be a real number (the absolute value, or the real part)"
-        )
-    if isinstance(output, Tensor) and not output.is_floating_point():
+def _refuse_integers(output: Tensor) -> Tensor:
+    "Raise ValueError for outputs of which there is no score to explain"
+    if not output.is_floating_point():
         raise ValueError(
             f"the model's output has dtype {output.dtype}, so no score of it depends on the inputs through "
             "differentiable operations; explain the logits in front of the argmax"
@@ -147,22 +133,21 @@ class AttributionEquilibrium(FeatureAttribution):
 
         Raises TypeError if it is no module, ValueError if it has no weights yet.
         """
-        of, dim, self._entry = "logit", None, None
-        if isinstance(model, ClassScore):
-            _refuse_names(model)
-            of, dim, self._entry, model = model.of, model.dim, model.output, model.model
-        if not isinstance(model, nn.Module):
+        recorded = model.model if isinstance(model, ClassScore) else model
+        if not isinstance(recorded, nn.Module):
             raise TypeError(
-                f"model must be a torch.nn.Module, since its operations are recorded; got {type(model).__name__}"
+                f"model must be a torch.nn.Module, since its operations are recorded; got {type(recorded).__name__}"
             )
-        _refuse_lazy(_unwrapped(model))
+        self._model = _unwrapped(recorded)
+        _refuse_lazy(self._model)
         layers = layer if isinstance(layer, (list, tuple)) else () if layer is None else (layer,)
         if any(not isinstance(one, (str, nn.Module)) for one in layers) or layer is not None and not layers:
             raise TypeError(
                 f"layer must be the name of a layer, a module of the model, or a list of these; got {layer!r}"
             )
         super().__init__(model)
-        self.layer, self._score, self._last = layer, functools.partial(class_scores, of=of, dim=dim), None
+        self._score = model if isinstance(model, ClassScore) else ClassScore(model)
+        self.layer, self._last = layer, None
         self._attends = False  # whether the model had an attention at the last call
 
     def __getstate__(self):
@@ -198,7 +183,7 @@ def trace(self: AttributionEquilibrium) -> Recording:
 @patch
 def _is_start(self: AttributionEquilibrium, module: nn.Module) -> bool:
     "Whether a module's output is asked for as start layer, or by the model's class"
-    model = _unwrapped(self.forward_func)
+    model = self._model
     if self.layer is None:
         return any(isinstance(model, c) and module is model.get_submodule(n) for c, n in START_BY_CLASS.items())
     layers = self.layer if isinstance(self.layer, (list, tuple)) else [self.layer]
@@ -343,16 +328,20 @@ def _differs(self: AttributionEquilibrium, state, score, points, examples, score
 # %% ../../nbs/equilibrium/90_method.ipynb #da365188
 @patch
 def _forward(self: AttributionEquilibrium, state: _CallState, n_inputs: int) -> Callable:
-    "The function that is scored: the model itself, or the model while it is recorded"
+    "The function that is scored: the model itself, or the model while it is recorded, read by the ClassScore"
+    score = self._score
+    names = score.input_names[:n_inputs]
 
-    def forward(*arguments, **named):
+    def forward(*arguments, **keywords):
+        placed, named, places = score._arguments(arguments, keywords)
         if state.plain:
-            output = self.forward_func(*arguments, **named)
+            output = logits_of(score.model(*placed, **named), score.output)
         else:
-            state.recording, model = None, _unwrapped(self.forward_func)
-            state.recording = Recording(model, arguments, named, n_inputs, state.rules, self._is_start, state.keep)
-            output, state.recording.output = state.recording.output, None
-        state.output = self._score(_refuse_output(logits_of(output, self._entry)))
+            state.recording, more = None, (state.rules, self._is_start, state.keep)
+            state.recording = Recording(self._model, placed, named, n_inputs - len(names), names, *more)
+            output = state.recording.read(score.output)
+        scores = class_scores(_refuse_integers(output), score.of, score.dim)
+        state.output = scores if places is None else _mean_over(scores, places, score.dim)
         return state.output
 
     return forward
@@ -402,7 +391,8 @@ def attribute(
     with leave_as_found(self.forward_func):
         examples = torch.arange(score.n_examples, device=tensors[0].device)
         extra, keywords = score.arguments_for(examples[:1])
-        _check_arguments(_unwrapped(self.forward_func), len(tensors), extra, keywords)
+        placed, named, _ = self._score._arguments((*tensors, *extra), keywords)
+        _check_arguments(self._model, len(tensors), placed, named)
         if probe_is_on():
             state.expected = self._first(state, score)
             score.probe_rows += 1

@@ -11,7 +11,7 @@ __all__ = ['Recording']
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from fastcore.basics import patch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils import _pytree as pytree
 
+from ..core import logits_of
 from .axes import find_axes
 from .modules import _Entered, _Functions, _modules_seen
 from .registry import RULES, Rule, find_rule, spellings
@@ -65,6 +66,7 @@ class Recording:
         arguments: tuple,  # what it is called with; its tensors are not changed
         keywords: Mapping | None = None,  # further arguments by name
         n_inputs: int | None = None,  # how many of the arguments are explained; None: all tensors among them
+        input_names: Sequence[str] = (),  # keywords whose tensors are explained, before the arguments
         rules: Mapping | None = None,  # rule by operation; default: the registry
         keep: Callable = lambda module: False,  # modules whose output is kept as it is when they return it
         keep_numbers: Iterable[int] = (),  # numbers of further values that are kept so
@@ -80,23 +82,38 @@ class Recording:
         self.modules, self.layers, self.entered = {}, {}, []
         self.starts, self.behind, self._below, self._free = (), {}, {}, set()
         n_inputs = sum(isinstance(a, Tensor) for a in arguments) if n_inputs is None else n_inputs
+        keywords, names = keywords or {}, tuple(input_names)
         with torch.enable_grad():
-            explained = [a.detach().requires_grad_().clone() for a in arguments[:n_inputs]]
+            given = (*(keywords[name] for name in names), *arguments[:n_inputs])
+            explained = [a.detach().requires_grad_().clone() for a in given]
             self.inputs = [self.tape.add_input(x) for x in explained]
+            placed, named = (*explained[len(names) :], *arguments[n_inputs:]), dict(zip(names, explained))
             with _modules_seen(self), self.tape, _Functions(self):
-                self.output = _running(self.model, (*explained, *arguments[n_inputs:]), keywords or {})
+                self.output = _running(self.model, placed, {**keywords, **named})
         self.results = pytree.tree_map(self.tape.value_of, self.output)
         self.records, self.values = self.tape.records, self.tape.values
         self.outputs = [v for v in pytree.tree_leaves(self.results) if isinstance(v, Value)]
         self.n = len(explained[0]) if explained and explained[0].ndim else 1
         find_axes(self, self.n)
-        for value, name in zip(self.inputs, _argument_names(self.model, len(arguments))):
+        for value, name in zip(self.inputs, (*names, *_argument_names(self.model, n_inputs))):
             value.input_name = name
         self._name()
 
     def _keeps_values(self, operation: object) -> bool:
         rule = find_rule(operation, self.rules)
         return rule is not None and rule.needs_values
+
+    def read(
+        self,
+        entry: object = None,  # which tensor is meant, see logits_of
+    ) -> Tensor:
+        """The tensor of the model's output that is explained. From then on it alone counts as output: what the model
+        returns beside it is let go, and no way to it goes round a start layer. Raises as logits_of does.
+        """
+        output, self.output = logits_of(self.output, entry), None
+        if (value := self.tape.value_of(output)) is not None:
+            self.outputs = [value]
+        return output
 
 # %% ../../nbs/equilibrium/35_recording.ipynb #030362b4
 @patch
