@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from attrnb.core import ClassScore
+from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.geodesic import GeodesicIGKNN
 from attrnb.measures import energy_inside
 from attrnb.methods import METHODS, attribute
@@ -317,9 +319,47 @@ def test_what_cant_be_explained_is_refused_by_name(bert, how, error, message):
         explain_tokens(**call)
 
 
-def test_an_instance_was_made_for_another_model(bert):
-    with pytest.raises(TypeError, match="give its class"):
-        explain_tokens(PathIntegratedGradients(bert), bert, IDS)
+def test_an_instance_is_made_again_for_the_embeddings(bert, transformers):
+    import captum.attr as captum
+
+    how = dict(target=1, baseline="zero")
+    cases = [
+        (PathIntegratedGradients(ClassScore(bert, "log_probability")), PathIntegratedGradients, "log_probability", {}),
+        (AttributionEquilibrium(bert, layer="bert.encoder.layer.0"), "equilibrium", "output", dict(layer=0)),
+        (captum.IntegratedGradients(bert, multiply_by_inputs=False), None, "output", dict(multiply_by_inputs=False)),
+        ((NeFLAG(ClassScore(bert)), dict(n_points=5)), NeFLAG, "logit", dict(n_points=5)),
+    ]
+    for instance, method, score, settings in cases:
+        settings = settings | ({"layer": "bert.encoder.layer.0"} if "layer" in settings else {})
+        by_class = (captum.IntegratedGradients, settings) if method is None else (method, settings)
+        found, expected = (
+            explain_tokens(instance, bert, IDS, **how),
+            explain_tokens(by_class, bert, IDS, score=score, **how),
+        )
+        assert torch.equal(found.everything, expected.everything) and found.score == score
+        assert found.everything.abs().max() > 0
+    for instance in (PathIntegratedGradients(lambda x: bert(x)), captum.NoiseTunnel(captum.IntegratedGradients(bert))):
+        with pytest.raises(TypeError, match="give its class"):
+            explain_tokens(instance, bert, IDS)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_equilibrium_finds_the_planted_word(transformers, family):
+    from test_experiments import program
+
+    trials = program("token_baselines")
+    model, (ids, labels, places) = trials.made(family, "classifier"), trials.texts("classifier", 12, seed=1)
+    assert (model(ids).logits.argmax(1) == labels).all()
+    how = dict(tokenizer=trials.WORDS)
+    found, row = explain_tokens("equilibrium", model, ids, labels, **how), torch.arange(len(ids))
+    positive = found.values.nan_to_num(0).clamp(min=0)
+    assert (positive.argmax(1) == places).sum() >= 11
+    assert (positive[row, places] / positive.sum(1)).mean() > 0.8  # a tenth, if all words had the same
+    padded = torch.cat([ids[:1], torch.zeros(1, 3, dtype=torch.long)], 1)
+    named = dict(input_ids=padded, attention_mask=(torch.arange(15) < 12).long()[None])
+    alone = explain_tokens("equilibrium", model, named, labels[:1], **how)
+    torch.testing.assert_close(alone.everything[:, :12], found.everything[:1], rtol=1e-3, atol=1e-5)
+    assert not alone.everything[:, 12:].any()
 
 
 # Coloured text

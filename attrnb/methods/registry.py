@@ -195,7 +195,7 @@ for _name, _title, _what, _about in [
     ),
     ("neflag", "NeFLAG", NeFLAG, dict(short=dict(n_points=10))),
     ("geodesic", "Geodesic IG", GeodesicIGSVI, dict(complete=True, settings=_SHORT_SEARCH)),
-    ("equilibrium", "Equilibrium", AttributionEquilibrium, dict(needs=("module", "images"))),
+    ("equilibrium", "Equilibrium", AttributionEquilibrium, dict(needs=("module",))),
     (
         "captum_integrated_gradients",
         "Integrated Gradients (Captum)",

@@ -9,16 +9,17 @@ __all__ = ['TokenAttributions', 'explain_tokens']
 
 # %% ../../nbs/text/30_tokens.ipynb #tx3da4b9
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ..core import class_scores, leave_as_found
+from ..core import ClassScore, class_scores, leave_as_found
 from ..methods import Method, attribute, method_of
 from ..methods.apply import read_class, read_targets
+from ..methods.settings import parameters_of
 from .embedding import EmbeddedModel
 from .figures import token_figure, token_html
 
@@ -170,7 +171,14 @@ class TokenAttributions:
         return "".join(token_html(t, v, self.title(k)) for k, (t, v) in enumerate(zip(self.tokens, self.values)))
 
 # %% ../../nbs/text/30_tokens.ipynb #tx30716d
-def _settings_for(method: Method, settings: Mapping, start: Tensor) -> tuple[dict, bool]:
+def _layers(model: nn.Module, named: object) -> object:
+    "Layers that are named as in the model, which stands deeper here"
+    if isinstance(named, (list, tuple)):
+        return [_layers(model, name) for name in named]
+    return dict(model.named_modules()).get(named, named) if isinstance(named, str) else named
+
+
+def _settings_for(method: Method, model: nn.Module, settings: Mapping, start: Tensor) -> tuple[dict, bool]:
     "Settings of a call that begins at this baseline, unless another was chosen; and whether tokens are groups in it"
     chosen = {**method.settings, **settings}
     steps, window = torch.arange(start.shape[1], device=start.device), (1, start.shape[2])
@@ -178,17 +186,30 @@ def _settings_for(method: Method, settings: Mapping, start: Tensor) -> tuple[dic
         sliding_window_shapes=window, feature_mask=steps[None, :, None].repeat(1, 1, window[1]), strides=window
     )
     made = {k: v for k, v in (dict(baselines=start) | groups).items() if k in method.signature and k not in chosen}
-    return made | dict(settings), bool(made.keys() & {"sliding_window_shapes", "feature_mask"})
+    layer = dict(layer=_layers(model, chosen["layer"])) if "layer" in chosen else {}
+    return made | dict(settings) | layer, bool(made.keys() & {"sliding_window_shapes", "feature_mask"})
 
 
-def _method_for_text(given: object) -> Method:
+def _made_again(method: Method, model: nn.Module) -> Method:
+    "The class of an instance, with what it holds; TypeError for another model's, or one that doesn't hold its settings"
+    made, missing = method.what, object()
+    score = getattr(made, "forward_func", None)
+    of, own = (score.of, score.model) if isinstance(score, ClassScore) else ("output", score)
+    first, *names = parameters_of(type(made))
+    held = {name: getattr(made, name, getattr(made, f"_{name}", missing)) for name in names}
+    if first not in ("forward_func", "model") or own is not model or missing in held.values():
+        raise TypeError(
+            f"{method.title} was made for another model of tokens, or doesn't hold what it was made with, and is made"
+            f" again here for embeddings: give its class, with the settings beside it, ({method.title}, dict(...)),"
+            " or its name"
+        )
+    return replace(method_of((type(made), {**held, **method.settings})), score=of)
+
+
+def _method_for_text(given: object, model: nn.Module) -> Method:
     "The Method; TypeError or ValueError for one that can't explain embeddings"
     method = method_of(given)
-    if method.form == "instance":
-        raise TypeError(
-            f"{method.title} was made for a model of tokens, and embeddings are explained here: give its class, with"
-            f" the settings beside it, ({method.title}, dict(...)), or its name"
-        )
+    method = _made_again(method, model) if method.form == "instance" else method
     if "images" in method.needs and "sliding_window_shapes" not in method.signature:
         raise ValueError(f"method {method.title!r} explains images (batch, channels, H, W), and tokens are none")
     return method
@@ -205,7 +226,8 @@ def _target_of(output: Tensor, target: int | None) -> int | None:
 
 # %% ../../nbs/text/30_tokens.ipynb #tx3b3f0c
 def explain_tokens(
-    # a name, a class, a function (model, embeddings, target, **settings), or a pair of one of these and settings
+    # a name, a class, an instance for this model, a function (model, embeddings, target, **settings), or a pair of
+    # one of these and settings
     method: object,
     model: nn.Module,  # token ids (rows, steps) to logits; a Hugging Face model as it is
     # ids (texts, steps) or (steps,), what a tokenizer returns, or text if `tokenizer` can be called
@@ -233,7 +255,7 @@ def explain_tokens(
     Raises TypeError or ValueError for wrong calls, for models that aren't explained by their embeddings (see
     EmbeddedModel) and for what the method raises. Equation: token.
     """
-    method = _method_for_text(method)
+    method = _method_for_text(method, model)
     ids, named = _read_tokens(tokens, tokenizer)
     words, kept = _words(ids, tokenizer), _kept(ids, named, special, tokenizer)
     asked = [None] * len(ids) if target is None else read_targets(target, len(ids))
@@ -244,7 +266,7 @@ def explain_tokens(
         inside = EmbeddedModel(model, ids[k : k + 1], own, embedding, position)
         start = _baseline(baseline, inside, kept[k : k + 1], tokenizer)
         targets.append(_target_of(inside.output, asked[k]))
-        chosen, grouped = _settings_for(method, settings, start)
+        chosen, grouped = _settings_for(method, model, settings, start)
         how = dict(seed=seed, settings=chosen, internal_batch_size=internal_batch_size)
         found = attribute(method, inside, inside.embeddings, targets[-1], score, **cast(Any, how)).attributions
         values.append(found.double().mean(2) if grouped else found.double().sum(2))
