@@ -296,8 +296,8 @@ FAULTS = [
     Fault(
         "core-input-names",
         "inputs given by name are given by place, too",
-        "self.model(*inputs[len(self.input_names) :], **named)",
-        "self.model(*inputs, **named)",
+        "return inputs[len(self.input_names) :], named, places",
+        "return inputs, named, places",
         "tests/test_models_as_they_are.py::test_inputs_by_name_with_a_mask_for_each_example",
     ),
     Fault(
