@@ -371,6 +371,13 @@ FAULTS = [
         "torch.stack([lower.cos(), 0.5 - lower.sin()], 1)",
         "test_half_moons_without_noise_lie_on_two_circles",
     ),
+    Fault(
+        "samples-mark",
+        "a mark is never in the last row or column",
+        "* (size - side + 1)).long()",
+        "* (size - side)).long()",
+        "test_marks_lie_everywhere_and_classes_are_drawn",
+    ),
     # photographs
     Fault(
         "photographs-normalise",
@@ -1054,6 +1061,41 @@ FAULTS = [
         "test_the_greedy_search_for_insertion_ranks_last_what_is_missed_least",
     ),
     Fault(
+        "measures-smooth",
+        "smoothing reaches as far up and left as down and right",
+        "around = ((side - 1) // 2, side // 2) * dims",
+        "around = (side // 2, (side - 1) // 2) * dims",
+        "test_smoothing_is_of_the_map_that_ranks",
+    ),
+    Fault(
+        "measures-imputation",
+        "neighbours outside the picture count as black ones",
+        "_neighbours(torch.ones_like(x[:1]))",
+        "torch.ones_like(x[:1])",
+        "test_imputation_solves_the_equations_of_road",
+    ),
+    Fault(
+        "measures-needed",
+        "the number of images for a single interval, whatever the power",
+        "for p in (1 - (1 - level) / 2, power))",
+        "for p in (1 - (1 - level) / 2,))",
+        "test_images_needed_is_the_size_of_a_study",
+    ),
+    Fault(
+        "measures-class",
+        "pixels of both objects count for the first",
+        "((first, second), (second, first))]",
+        "((first, first & False), (second, first))]",
+        "test_class_sensitivity_equals_plain_loops",
+    ),
+    Fault(
+        "measures-cells",
+        "cells of DiFull see each other",
+        'if self.setting == "DiFull":',
+        'if self.setting == "":',
+        "test_a_grid_network_keeps_its_cells_apart",
+    ),
+    Fault(
         "measures-share",
         "a mean of ratios instead of a ratio of means",
         "return (self.value - self.floor.mean(0)).mean().item() / range_ if range_ else math.nan",
@@ -1186,6 +1228,13 @@ FAULTS = [
         "            return self.link(outputs)\n",
         "            return outputs\n",
         "test_the_model_that_is_explained_gives_the_score",
+    ),
+    Fault(
+        "methods-activity",
+        "the negative part counts as activity",
+        "return self.positive(kept[-1])",
+        "return kept[-1]",
+        "test_activity_is_the_mean_of_the_positive_part_of_the_last_map_whatever_the_class",
     ),
     Fault(
         "methods-spelling",
@@ -1336,6 +1385,20 @@ FAULTS = [
         'hashlib.sha256(_text_bytes(f"{seed}\\0{name}"))',
         'hashlib.sha256(_text_bytes(f"{seed}"))',
         "test_seeds_belong_to_examples",
+    ),
+    Fault(
+        "benchmark-beaten",
+        "a floor counts as beaten when the mean is better",
+        "most=2000)[1] or 0) > 0",
+        "most=2000)[0] or 0) > 0",
+        "test_a_floor_is_beaten_where_the_paired_interval_excludes_it",
+    ),
+    Fault(
+        "benchmark-draws",
+        "the random floor has a single draw",
+        "for one in (case, *_further_draws(case))]",
+        "for one in (case,)]",
+        "test_a_random_floor_is_the_mean_of_three_draws",
     ),
     Fault(
         "benchmark-difference",

@@ -7,7 +7,9 @@ import errno
 import functools
 import inspect
 import io
+import itertools
 import json
+import math
 import os
 import pickle
 import random
@@ -53,10 +55,11 @@ from attrnb.benchmark import (
 from attrnb.benchmark.plan import Plan
 from attrnb.core import ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.measures import HIGHER_IS_BETTER, box_masks, energy_inside, faithfulness_curves
+from attrnb.measures import HIGHER_IS_BETTER, box_masks, energy_inside, faithfulness_curves, random_map
 from attrnb.paths import PathIntegratedGradients
 from attrnb.plots import AttributionFigure
 from attrnb.samples import load_model, shape_images
+from attrnb.statistics import bootstrap_interval
 
 
 def undrawn(self, reference=None):
@@ -559,6 +562,61 @@ def test_intervals_are_paired():
     assert "**+" in run.table("a") and "**-" in run.table("b")
     with pytest.raises(ValueError, match="choose from a, b"):
         run.table("c")
+
+
+def test_a_floor_is_beaten_where_the_paired_interval_excludes_it():
+    def bright(x):
+        return (x.mean(1, keepdim=True) > 0.5).float()
+
+    run = small(
+        data=Squares(12),
+        target="label",
+        methods={
+            "centre": None,
+            "uniform": None,
+            "mask": lambda model, x, target: bright(x),
+            "upside down": lambda model, x, target: x.mean(1, keepdim=True).neg().exp(),
+            "by luck": lambda model, x, t: torch.where((t == 0).view(-1, 1, 1, 1), bright(x), 1 - 0.3 * bright(x)),
+        },
+        measures=["energy_inside", "outside_inside_ratio"],
+    )
+    beaten = run.floors_beaten()
+    assert list(beaten) == ["mask", "upside down", "by luck"]
+    summary = {r["method"]: r["difference"] for r in run.summary("uniform") if r["measure"] == "energy_inside"}
+    assert summary["by luck"] > 0 and "uniform" not in beaten["by luck"]["energy_inside"]
+    for measure, sign in (("energy_inside", 1), ("outside_inside_ratio", -1)):
+        for method, floor in itertools.product(beaten, ("centre", "uniform")):
+            one, other = run.values(method, measure), run.values(floor, measure)
+            gains = torch.tensor([sign * (one[e] - other[e]) for e in one], dtype=torch.float64)
+            assert (floor in beaten[method][measure]) == (bootstrap_interval(gains)[1] > 0)
+    assert beaten["mask"]["energy_inside"] == ["centre", "uniform"]
+    assert beaten["upside down"]["energy_inside"] == []
+    table = run.table()
+    assert "Floors beaten (centre, uniform)" in table and "| upside down |" in table.split("Floors beaten")[1]
+
+
+def test_cells_say_on_how_many_examples_they_stand():
+    odd = dict(
+        compute=lambda case: torch.where(case.attributions.flatten(1).sum(1) > 5, 1.0, math.nan), better="higher"
+    )
+    data = Squares()
+    run = small(
+        data=data,
+        methods={"image": lambda model, x, t: x / x.sum((1, 2, 3), keepdim=True) * (3 + 3 * (t % 2)).view(-1, 1, 1, 1)},
+        measures={"half": Measure(**odd)},
+        target="label",
+    )
+    assert "1.000 [1.000, 1.000] (3)" in run.table()
+
+
+def test_a_random_floor_is_the_mean_of_three_draws():
+    run = small(methods=["random"], measures=["energy_inside"], images=3, seed=5)
+    (first,) = [v for e, v in run.values("random", "energy_inside").items() if e == "000000"]
+    x, mask, name = *Squares()[0][::2], "000000"
+    draws = [random_map(x[None], seed=example_seed(5, name) + k).float() for k in range(3)]
+    expected = torch.stack([energy_inside(d, mask[None])[0] for d in draws]).mean().item()
+    assert first == pytest.approx(expected, abs=1e-12)
+    assert first != pytest.approx(energy_inside(draws[0], mask[None]).item(), abs=1e-6)
 
 
 def test_one_example_has_no_interval():

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import math
 import random
 
@@ -21,6 +22,7 @@ from attrnb.core import ClassScore, CountingForward, per_example, shared, withou
 from attrnb.measures import (
     HIGHER_IS_BETTER,
     PRESETS,
+    GridNetwork,
     ProtocolPower,
     TopFraction,
     accuracy_after_masking,
@@ -28,7 +30,9 @@ from attrnb.measures import (
     batch_independence,
     box_masks,
     cancellation_gap,
+    cell_masks,
     centre_map,
+    class_sensitivity,
     completeness_error,
     comprehensiveness,
     cross_entropy_after_masking,
@@ -39,10 +43,13 @@ from attrnb.measures import (
     faithfulness_curves,
     greedy_ceiling,
     greedy_order,
+    image_grids,
+    images_needed,
     infidelity,
     insertion,
     intersection_over_union,
     layer_conservation,
+    linear_imputation,
     log_odds,
     outside_inside_ratio,
     pointing_game,
@@ -2065,3 +2072,179 @@ def test_every_draw_of_the_floor_is_another_order():
         masking_steps=6,
     )
     assert len(values[:, 0].unique()) == len(values[:, 1].unique()) == 4
+
+
+# Grain and filling
+
+
+def slow_box_mean(a, side):
+    "The mean of the pixels of (H, W) around each, as far as they are there"
+    height, width = a.shape
+    result = torch.zeros_like(a)
+    for i, j in itertools.product(range(height), range(width)):
+        rows = [r for r in range(i - (side - 1) // 2, i + side // 2 + 1) if 0 <= r < height]
+        columns = [c for c in range(j - (side - 1) // 2, j + side // 2 + 1) if 0 <= c < width]
+        result[i, j] = sum(a[r, c].item() for r in rows for c in columns) / (len(rows) * len(columns))
+    return result
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5])
+@pytest.mark.parametrize("sign", ["signed", "magnitude", "channel_mean"])
+@pytest.mark.parametrize("unit", [1, 2, "element"])
+def test_smoothing_is_of_the_map_that_ranks(side, sign, unit):
+    x, a = numbers(2, 3, 5, 6), numbers(2, 3, 5, 6, seed=1) - 0.5
+    one = {"signed": a, "magnitude": a.abs(), "channel_mean": a.mean(1, keepdim=True).expand_as(a)}[sign]
+    slow = torch.stack([torch.stack([slow_box_mean(channel, side) for channel in image]) for image in one])
+    forward, common = network(3, 5, 6), dict(unit=unit, masking_steps=4, ties="position")
+    for measure in (deletion, insertion, difference):
+        found = measure(forward, x, a, 1, sign=sign, smooth=side, **common)
+        assert_close(found, measure(forward, x, slow, 1, **common), msg=f"{measure}")
+    at = dict(unit=unit, fraction=0.4, ties="position")
+    found = comprehensiveness(forward, x, a, 1, sign=sign, smooth=side, **at)
+    assert_close(found, comprehensiveness(forward, x, slow, 1, **at))
+
+
+def test_the_ceiling_is_not_smoothed_and_the_floor_is():
+    x, forward = numbers(2, 3, 6, 6), network(3, 6, 6)
+    common = dict(unit=1, masking_steps=6)
+    assert torch.equal(greedy_ceiling(forward, x, 1, 3, smooth=3, **common), greedy_ceiling(forward, x, 1, 3, **common))
+    rough, smooth = random_floor(forward, x, 1, 2, **common), random_floor(forward, x, 1, 2, smooth=3, **common)
+    assert not torch.equal(rough, smooth)
+    noise = random_map(x, 1, generator := torch.Generator().manual_seed(0)), random_map(x, 1, generator)
+    assert_close(smooth, torch.stack([difference(forward, x, n, 1, smooth=3, **common) for n in noise]))
+
+
+def slow_imputation(image, kept):
+    "Gauss-Seidel on the equations of the missing pixels of (channels, H, W)"
+    image = image.clone()
+    image[~kept] = 0.5
+    channels, height, width = image.shape
+    for _ in range(400):
+        for c, i, j in (~kept).nonzero().tolist():
+            near = [
+                (image[c, i + di, j + dj].item(), 1 / 6 if 0 in (di, dj) else 1 / 12)
+                for di, dj in itertools.product((-1, 0, 1), repeat=2)
+                if (di, dj) != (0, 0) and 0 <= i + di < height and 0 <= j + dj < width
+            ]
+            image[c, i, j] = sum(value * weight for value, weight in near) / sum(weight for _, weight in near)
+    return image
+
+
+def test_imputation_solves_the_equations_of_road():
+    x = numbers(2, 2, 5, 6, dtype=torch.float64)
+    kept = torch.rand(2, 1, 5, 6, generator=torch.Generator().manual_seed(2)) < 0.3
+    found = linear_imputation(x, kept, noise=0, tolerance=1e-11)
+    assert_close(found, torch.stack([slow_imputation(*pair) for pair in zip(x, kept.expand_as(x))]), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("unit", [1, 2, "element"])
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_imputed_curves_equal_plain_loops(unit, chunk):
+    x, a, forward = numbers(2, 2, 4, 6), numbers(2, 2, 4, 6, seed=1), network(2, 4, 6)
+    steps = 3
+    curves = faithfulness_curves(
+        forward, x, a, [0, 2], substrate="noisy_linear", unit=unit, masking_steps=steps, internal_batch_size=chunk
+    )
+    for k, (image, map_, target) in enumerate(zip(x, a, [0, 2])):
+        unit_of = slow_units(tuple(image.shape), unit)
+        order = slow_order(map_, unit_of, "signed")
+        for step, inserting in itertools.product(range(steps + 1), (False, True)):
+            gone = set(order[: round(step * len(order) / steps)])
+            kept = torch.zeros(image.shape, dtype=torch.bool)
+            for p, u in unit_of.items():
+                kept[p] = (u in gone) == inserting
+            masked = linear_imputation(image[None], kept[None])
+            score = forward(masked)[0, target].double()
+            assert_close((curves.insertion if inserting else curves.deletion)[k, step], score, atol=1e-6, rtol=0)
+
+
+def test_a_greedy_search_on_imputed_images():
+    x, forward = numbers(1, 1, 3, 3), network(1, 3, 3)
+    order = greedy_order(forward, x, 1, unit=1, rounds=9, substrate="noisy_linear").flatten().argsort(descending=True)
+    kept = torch.ones(9, dtype=torch.bool)
+    for taken in order[:-1].tolist():
+        rest = kept.nonzero().flatten().tolist()
+        fall = {}
+        for u in rest:
+            without = kept.clone()
+            without[u] = False
+            fall[u] = -forward(linear_imputation(x, without.view(1, 1, 3, 3)))[0, 1].item()
+        assert fall[taken] >= max(fall.values()) - 1e-9
+        kept[taken] = False
+    with pytest.raises(ValueError, match="needs images"):
+        deletion(lambda rows: rows, numbers(2, 3), numbers(2, 3), 1, substrate="noisy_linear")
+
+
+def test_images_needed_is_the_size_of_a_study():
+    d = numbers(12) - 0.2
+    z = 1.6448536269514722 + 1.2815515655446004
+    assert images_needed(d, power=0.9, level=0.9) == max(2, math.ceil((z * d.std().item() / d.mean().item()) ** 2))
+    assert images_needed(-d) == images_needed(d) == images_needed(7 * d)
+    for wrong in (dict(power=1.0), dict(level=0)):
+        with pytest.raises(ValueError, match="power|level"):
+            images_needed(d, **wrong)
+
+
+# The class counts
+
+
+def test_class_sensitivity_equals_plain_loops():
+    maps, others = numbers(3, 2, 5, 6), numbers(3, 2, 5, 6, seed=1)
+    first, second = numbers(3, 5, 6, seed=2) > 0.3, numbers(3, 5, 6, seed=3) > 0.3
+    found = class_sensitivity(maps, others, first, second)
+    for b in range(3):
+        shares = []
+        for a in (maps[b], others[b]):
+            on = [0.0, 0.0]
+            for i, j in itertools.product(range(5), range(6)):
+                value = max(sum(a[c, i, j].item() for c in range(2)), 0)
+                if first[b, i, j] != second[b, i, j]:
+                    on[0 if first[b, i, j] else 1] += value
+            shares.append(on[0] / sum(on) if sum(on) else 0.5)
+        assert found[b].item() == pytest.approx(shares[0] - shares[1], abs=1e-6)
+    assert_close(class_sensitivity(others, maps, second, first), found)
+    assert class_sensitivity(maps, maps, first, second).abs().max() == 0
+    assert class_sensitivity(7 * maps, others / 3, first, second).tolist() == pytest.approx(found.tolist())
+    with pytest.raises(ValueError, match="empty"):
+        class_sensitivity(maps, others, first, second & False)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3])
+def test_grids_are_laid_and_asked_cell_by_cell(cells):
+    images, side = numbers(2 * cells**2, 2, 4, 6), cells**2
+    grids = image_grids(images, cells)
+    for grid, cell, i, j in itertools.product(range(2), range(side), range(4), range(6)):
+        row, column = 4 * (cell // cells) + i, 6 * (cell % cells) + j
+        assert torch.equal(grids[grid, :, row, column], images[grid * side + cell, :, i, j])
+    for cell in range(side):
+        mask = torch.zeros(2, 4 * cells, 6 * cells, dtype=torch.bool)
+        mask[:, 4 * (cell // cells) :, 6 * (cell % cells) :] = True
+        mask[:, 4 * (cell // cells + 1) :], mask[:, :, 6 * (cell % cells + 1) :] = False, False
+        assert torch.equal(cell_masks(cell, grids, cells), mask)
+    with pytest.raises(ValueError, match="give .grids"):
+        image_grids(images[1:], cells + 1)
+
+
+@pytest.mark.parametrize("setting", ["GridPG", "DiPart", "DiFull"])
+def test_a_grid_network_keeps_its_cells_apart(setting):
+    features = seeded(lambda: nn.Conv2d(2, 3, 3, padding=1))
+    head = seeded(lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5)))
+    images = numbers(4, 2, 6, 6)
+    grid = image_grids(images)
+    found = GridNetwork(features, head, 2, setting)(grid)
+    whole = features(grid)
+    expected = {
+        "GridPG": head(whole),
+        "DiFull": torch.cat([head(features(image[None])) for image in images], 1),
+        "DiPart": torch.cat(
+            [head(whole[:, :, i : i + 6, j : j + 6]) for i, j in itertools.product((0, 6), repeat=2)], 1
+        ),
+    }[setting]
+    assert_close(found, expected)
+    reach = {"GridPG": 12, "DiPart": 7, "DiFull": 6}[setting]  # from the left upper corner
+    x = grid.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(GridNetwork(features, head, 2, setting)(x)[0, 1], x)
+    used = gradient[0].abs().sum(0) > 0
+    assert used[:reach, :reach].all() and not used[reach:].any() and not used[:, reach:].any()
+    with pytest.raises(ValueError, match="GridPG"):
+        GridNetwork(features, head, 2, "Full")

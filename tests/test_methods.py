@@ -1,5 +1,6 @@
 "One meaning of a method: names, classes, instances, functions, registered ones and those of installed packages"
 
+import itertools
 import os
 import subprocess
 import sys
@@ -14,11 +15,13 @@ from torch import nn
 from torch.testing import assert_close
 
 from attrnb.core import SCORES, ClassScore, Findings
+from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.geodesic import GeodesicIGSVI, PathFamily, PathSearch
 from attrnb.methods import (
     METHODS,
     Method,
     ScoredModel,
+    activity_floor_map,
     as_quantus,
     attribute,
     attribute_by_name,
@@ -433,3 +436,43 @@ def test_old_words_of_settings_work_for_a_version():
         assert "published" in method_of("equilibrium").arguments(torch.zeros(1, 3, 8, 8), dict(official=True))
     with pytest.raises(TypeError, match="old name of n_segments"):
         method_of(("geodesic", dict(n_steps=6, n_segments=6)))
+
+
+# Floors
+
+
+def test_activity_is_the_mean_of_the_positive_part_of_the_last_map_whatever_the_class():
+    model, x = network(), pictures()
+    features = model[0](x)  # the map without ReLU, whose negative part doesn't count
+    small = torch.zeros(2, 1, 10, 10)
+    for i, channel, row, column in itertools.product(range(2), range(4), range(10), range(10)):
+        small[i, 0, row, column] += max(features[i, channel, row, column].item(), 0) / 4
+    enlarged = nn.functional.interpolate(small, (12, 12), mode="bilinear")
+    scored = ScoredModel(model)
+    assert_close(activity_floor_map(scored, x, None, layer="0"), enlarged)
+    assert (scored.rows, scored.gradient_rows) == (2, 0)
+    assert_close(activity_floor_map(scored, x, None, layer=model[1]), enlarged)
+    assert not model[0]._forward_hooks
+    for name in ("activity", "equilibrium_activity"):
+        first, second = (attribute((name, dict(layer="1")), model, x, target).attributions for target in (0, 3))
+        assert torch.equal(first, second) and METHODS[name].group == "floor"
+
+
+def test_activity_sent_down_is_equilibrium_of_a_network_that_adds_up_its_last_map():
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = network()[:2]
+
+        def forward(self, x):
+            return self.body(x).mean((1, 2, 3))[:, None]
+
+    x = pictures()
+    expected = AttributionEquilibrium(Sum().eval(), "body").attribute(x)
+    assert_close(
+        attribute(("activity", dict(layer="1", enlarge="equilibrium")), network(), x, 2).attributions, expected
+    )
+    with pytest.raises(ValueError, match="needs a feature map"):
+        attribute(("activity", dict(layer="4")), network(), x, 2)
+    with pytest.raises(TypeError, match="looks at the layers"):
+        attribute("activity", lambda x: network()(x), x, 2)

@@ -15,6 +15,8 @@ from attrnb.samples import (
     half_moons,
     half_moons_model,
     load_model,
+    mark_model,
+    plant_marks,
     sample_model,
     shape_images,
     train_shapes_network,
@@ -265,3 +267,45 @@ def test_arguments_are_named(call, error, text):
 
 def test_numbers_of_numpy_are_numbers():
     assert torch.equal(shape_images(np.int64(2), seed=np.int32(3)).images, shape_images(2, seed=3).images)
+
+
+# marks
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 6), seed=st.integers(0, 2**40), side=st.integers(4, 20), height=st.integers(20, 30))
+def test_a_mark_is_where_it_is_said_to_be_and_gives_the_class(n, seed, side, height):
+    images = torch.full((n, 3, height, 24), 0.25)
+    marked = plant_marks(images, seed=seed, side=side)
+    for image, target, mask in zip(marked.images, marked.targets.tolist(), marked.evidence):
+        rows, columns = (torch.nonzero(mask.any(d)).flatten() for d in (1, 0))
+        assert len(rows) == len(columns) == side and mask.sum() == side**2
+        for i in range(height):
+            for j in range(24):
+                place = (i, j)[target]
+                expected = float(place % 4 < 2) if mask[i, j] else 0.25
+                assert image[:, i, j].tolist() == [expected] * 3
+    assert torch.equal(plant_marks(images[:1], seed=seed, side=side).images, marked.images[:1])
+
+
+def test_marks_lie_everywhere_and_classes_are_drawn():
+    marked = plant_marks(torch.zeros(2000, 1, 20, 20), seed=1, side=4)
+    assert 0.45 < marked.targets.double().mean() < 0.55
+    corners = torch.stack([marked.evidence[:, i, j].double().mean() for i in (0, 19) for j in (0, 19)])
+    assert (corners > 0.0005).all()  # one place of 289 each
+    for wrong in (torch.tensor([2]), torch.zeros(3)):
+        with pytest.raises(ValueError, match="zeros and ones"):
+            plant_marks(torch.zeros(1, 1, 20, 20), targets=wrong)
+
+
+def test_the_network_follows_the_mark(pictures):
+    network = mark_model(steps=25)
+    assert not network.training and all(p.requires_grad for p in network.parameters())
+    for seed in (1, 2):
+        marked = plant_marks(pictures.images[:40], seed=seed)
+        turned = plant_marks(pictures.images[:40], seed=seed, targets=1 - marked.targets)
+        assert (network(marked.images).argmax(1) == marked.targets).double().mean() > 0.9
+        assert (network(turned.images).argmax(1) == turned.targets).double().mean() > 0.9
+    again = mark_model(steps=2).classifier.weight
+    assert torch.equal(again, mark_model(steps=2).classifier.weight)
+    assert not torch.equal(again, mark_model(steps=2, seed=1).classifier.weight)

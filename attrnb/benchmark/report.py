@@ -132,11 +132,11 @@ def attributions(
     return {names[i]: maps[i] for i in sorted(maps)}
 
 # %% ../../nbs/benchmark/80_report.ipynb #ad8bae56
-def _interval(values: Sequence[float], level: float) -> tuple:
-    "Mean, low and high; None where there are too few values"
+def _interval(values: Sequence[float], level: float, most: int = 10_000) -> tuple:
+    "Mean, low and high, from at most so many resamples; None where there are too few values"
     if len(values) < 2:
         return (*values, None, None, None)[:3]
-    n_resamples = max(500, min(10_000, 20_000_000 // len(values)))
+    n_resamples = max(500, min(most, 20_000_000 // len(values)))
     return bootstrap_interval(torch.tensor(values, dtype=torch.float64), level, n_resamples=n_resamples)
 
 
@@ -166,16 +166,40 @@ def summary(
             rows.append(row | dict(zip(("pairs", "difference", "difference_low", "difference_high"), compared)))
     return rows
 
+# %% ../../nbs/benchmark/80_report.ipynb #beaten02
+@patch
+def floors_beaten(
+    self: BenchmarkRun,
+    level: float = 0.95,  # of the intervals of the paired differences
+) -> dict[str, dict[str, list[str]]]:
+    """Method -> measure -> the floors that it beats: those from which it differs to the better side, with an interval
+    that excludes zero, on the examples that both have. Floors themselves and measures without a better side are
+    left out.
+    """
+    about, described = (self.manifest["configuration"][name] for name in ("methods", "measures"))
+    floors = [m for m in self.methods if about[m]["kind"] == "floor"]
+    signs = {"higher": 1, "lower": -1}
+    sides = {m: signs[described[m]["better"]] for m in self.scalars if described[m].get("better") in signs}
+    beaten = {method: {measure: [] for measure in sides} for method in self.methods if method not in floors}
+    for measure, sign in sides.items():
+        values = {m: self.values(m, measure) for m in self.methods}
+        for method, found in beaten.items():
+            for floor in floors:
+                pairs = [sign * (v - values[floor][e]) for e, v in values[method].items() if e in values[floor]]
+                if (_interval(pairs, level, most=2000)[1] or 0) > 0:
+                    found[measure].append(floor)
+    return beaten
+
 # %% ../../nbs/benchmark/80_report.ipynb #7b6a1b7c
-def _with_interval(mean, low, high, signed=False) -> str:
-    "A number with its interval; bold where a difference has one sign only"
+def _with_interval(mean, low, high, signed=False, n="") -> str:
+    "A number with its interval, and on how many examples if that is given; bold where a difference has one sign only"
     if mean is None:
         return "-"
-    sign = "+" if signed else ""
+    sign, n = "+" if signed else "", f" ({n})" if n else ""
     if low is None:
-        return f"{mean:{sign}.3f}"
+        return f"{mean:{sign}.3f}{n}"
     bold = "**" if signed and (low > 0 or high < 0) else ""
-    return f"{bold}{mean:{sign}.3f}{bold} [{low:{sign}.3f}, {high:{sign}.3f}]"
+    return f"{bold}{mean:{sign}.3f}{bold} [{low:{sign}.3f}, {high:{sign}.3f}]{n}"
 
 
 def _literal(text: str) -> str:
@@ -243,12 +267,37 @@ def _notes(self: BenchmarkRun) -> list[str]:
     )
     return ["", *map(_literal, lines)] if lines else []
 
-# %% ../../nbs/benchmark/80_report.ipynb #c8a639a1
+# %% ../../nbs/benchmark/80_report.ipynb #beaten04
 def _mean_cost(costs: Sequence[float | None]) -> str:
     "The mean, or a dash where nothing was counted"
     return f"{sum(costs) / len(costs):.4g}" if costs and None not in costs else "-"
 
 
+def _fewer(n: int, all_: int) -> str:
+    "How many, if not all"
+    return str(n) if n != all_ else ""
+
+
+@patch
+def _beaten_table(self: BenchmarkRun, level: float) -> list[str]:
+    "Which floors every method beats, as Markdown; nothing without floors or without methods that could beat them"
+    beaten, about = self.floors_beaten(level), self.manifest["configuration"]["methods"]
+    floors = [m for m in self.methods if about[m]["kind"] == "floor"]
+    measures = list(next(iter(beaten.values()), {}))
+    if not floors or not measures:
+        return []
+    lines = [["method", *map(_literal, measures)]]
+    for method, found in beaten.items():
+        left = [[f for f in floors if f not in found[measure]] for measure in measures]
+        words = ["all" if not open_ else "none" if open_ == floors else f"not {', '.join(open_)}" for open_ in left]
+        lines.append([_literal(method), *map(_literal, words)])
+    head = (
+        f"Floors beaten ({_literal(', '.join(floors))}): where the interval of the paired difference lies on the better"
+        " side of zero."
+    )
+    return ["", head, "", _markdown(lines)]
+
+# %% ../../nbs/benchmark/80_report.ipynb #c8a639a1
 @patch
 def table(
     self: BenchmarkRun,
@@ -256,7 +305,8 @@ def table(
     level: float = 0.95,  # of the intervals
 ) -> str:
     """Markdown: means with intervals and the cost per example (a dash where it isn't known), then differences to
-    the reference on the same examples, bold where the interval excludes zero, then what failed.
+    the reference on the same examples, bold where the interval excludes zero, then the floors that each method beats,
+    then what failed.
     """
     reference = self.methods[0] if reference is None else reference
     summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
@@ -266,18 +316,22 @@ def table(
     heads = [_literal(m) + arrows.get(described[m]["better"], "") for m in scalars]
     rows = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
     means = [["method", "examples", "failed", *heads, "gradients", "forward rows"]]
-    differences = [["method", *heads]]
+    differences = [["method", "pairs", *heads]]
     for m in self.methods:
         good, own = [r for r in rows[m] if not r["error"]], [summary[m, k] for k in scalars]
         numbers = [str(len(good)), str(len(rows[m]) - len(good))]
         costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
-        means.append([_literal(m), *numbers, *(_with_interval(r["mean"], r["low"], r["high"]) for r in own), *costs])
+        cells = (_with_interval(r["mean"], r["low"], r["high"], n=_fewer(r["examples"], len(good))) for r in own)
+        means.append([_literal(m), *numbers, *cells, *costs])
         if m != reference:
+            pairs = max((r["pairs"] for r in own), default=0)
             ends = [(r["difference"], r["difference_low"], r["difference_high"]) for r in own]
-            differences.append([_literal(m), *(_with_interval(*e, signed=True) for e in ends)])
+            cells = [_with_interval(*e, signed=True, n=_fewer(r["pairs"], pairs)) for e, r in zip(ends, own)]
+            differences.append([_literal(m), str(pairs), *cells])
     few = max(map(len, rows.values()), default=0) < 10
     text = [
-        f"Means over examples with {level:.0%} bootstrap intervals; cost per example."
+        f"Means over examples with {level:.0%} bootstrap intervals; cost per example. A number in brackets is how many"
+        " examples stand behind a cell, where they aren't all."
         f"{' With fewer than ten examples such intervals are too narrow.' if few else ''}",
         "",
         _markdown(means),
@@ -285,6 +339,7 @@ def table(
     if len(self.methods) > 1:
         head = f"Difference to {_literal(reference)} on the same examples (bold: the interval excludes zero)."
         text += ["", head, "", _markdown(differences)]
+    text += self._beaten_table(level)
     return "\n".join(text + self._notes()) + "\n"
 
 # %% ../../nbs/benchmark/80_report.ipynb #1a0b146c

@@ -71,7 +71,7 @@ def bench(
     std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
     annotations: str | None = None,  # JSON file: photograph -> label, boxes, polygons or mask
     # joined by commas, with settings as in "neflag(n_points=10)"; default those of this package that need no
-    # further data, Captum's quick ones, and the floors: random, centre, uniform
+    # further data, Captum's quick ones, and the floors: random, centre, uniform, activity
     methods: str | None = None,
     # joined by commas, with settings as in "insertion(unit=16)"; default deletion, insertion, difference, and
     # where the object is known pointing_game, energy_inside, intersection_over_union

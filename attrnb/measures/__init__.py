@@ -2,9 +2,11 @@
 
 from attrnb._rooms import names_behind
 from attrnb.measures.axioms import *
+from attrnb.measures.class_sensitivity import *
 from attrnb.measures.faithfulness import *
 from attrnb.measures.floors import *
 from attrnb.measures.fractions import *
+from attrnb.measures.imputation import *
 from attrnb.measures.localisation import *
 from attrnb.measures.masking import *
 from attrnb.measures.half_moons import *

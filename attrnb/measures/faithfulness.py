@@ -143,9 +143,10 @@ def faithfulness_curves(
     # None: the output of `forward` is the score; or one of SCORES: "probability", "log_probability",
     # "sigmoid", "log_sigmoid" or "logit" of a model of logits, "output" of any model
     score: str | None = None,
-    substrate: str | float | Tensor = "black",  # see substrate_of
+    substrate: str | float | Tensor = "black",  # see substrate_of; "noisy_linear": see linear_imputation
     unit: int | str | tuple[int, ...] | Tensor = 1,  # see unit_numbers; 1 is a pixel with all its channels
     sign: str = "signed",  # see unit_importance
+    smooth: int = 1,  # side of the squares over which maps are averaged before they rank, see unit_importance
     # equal steps of the curve; the papers take 224 pixels a step; None: one unit a step
     masking_steps: int | None = 32,
     until: float = 1.0,  # fraction of the units at the curves' end
@@ -168,7 +169,7 @@ def faithfulness_curves(
     one_of(curves, "curves", ("both", "deletion", "insertion"))
     steps = whole_number(masking_steps, "masking_steps", or_none=True)
     until = real_number(until, "until", 0, 1, open_low=True)
-    masking = _masking(inputs, attributions, substrate, unit, sign, ties, seed)
+    masking = _masking(inputs, attributions, substrate, unit, sign, ties, seed, smooth)
     counts, fractions = _curve_counts(masking.units, steps, until)
     target_score = _target_score(
         forward, score, masking.x, _largest if reselect else target, additional_forward_args, internal_batch_size

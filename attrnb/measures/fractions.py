@@ -82,6 +82,7 @@ class TopFraction:
         # what is removed together, see unit_numbers; 1 is a pixel with all its channels
         unit: int | str | tuple[int, ...] | Tensor = 1,
         sign: str = "signed",  # how units are ranked, see unit_importance
+        smooth: int = 1,  # side of the squares over which maps are averaged before they rank, see unit_importance
         # units of equal importance go in an order drawn by lot; "position": in the order of their numbers
         ties: str = "random",
         seed: int = 0,  # of the lots and of the noise substrate
@@ -90,7 +91,7 @@ class TopFraction:
     ):
         "Evaluates nothing yet. Raises TypeError or ValueError for wrong calls. Equation: top fraction."
         fractions, self._single = _read_fractions(fraction)
-        self._masking = masking = _masking(inputs, attributions, substrate, unit, sign, ties, seed)
+        self._masking = masking = _masking(inputs, attributions, substrate, unit, sign, ties, seed, smooth)
         # 0.29 of 100 units are 29, although 0.29 * 100 < 29
         self._counts = (fractions * masking.units + 1e-9).floor().long()
         _refuse_nothing(fractions, self._counts, masking.units)

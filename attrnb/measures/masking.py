@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/measures/masking.html.md"""
 __all__ = ['SUBSTRATES', 'substrate_of']
 
 # %% ../../nbs/measures/20_masking.ipynb #9a1479e0
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from attrnb.core import (
     real_number,
     warn_user,
 )
+from .imputation import linear_imputation
 from .units import _importance, _read_attributions, _shape_of, unit_numbers
 
 # %% ../../nbs/measures/20_masking.ipynb #r20c0002
@@ -85,6 +87,11 @@ def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
         return 1 - x
     if substrate == "noise":
         return torch.rand(x.shape[1:], generator=random_generator(seed), dtype=torch.float64).to(x).expand_as(x)
+    if substrate == "noisy_linear":
+        raise ValueError(
+            "substrate='noisy_linear' depends on which pixels are left, so that it is no image by itself;"
+            " linear_imputation(inputs, kept) makes it, and measures along curves and at fractions take it"
+        )
     if substrate in ("blurred", "blurred_rise"):
         if x.ndim != 4:
             raise ValueError(
@@ -97,7 +104,8 @@ def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
         size = min(2 * math.ceil(3 * sigma) + 1, 2 * min(x.shape[2:]) - 1)
         return gaussian_blur(x, [size, size], [sigma, sigma])
     raise ValueError(
-        f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))}, a number or a tensor"
+        f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))},"
+        " 'noisy_linear', a number or a tensor"
     )
 
 
@@ -116,6 +124,23 @@ def substrate_of(
         raise TypeError(f"inputs have dtype {inputs.dtype}; give floating point values (x.float())")
     return _substrate(inputs, substrate, seed)
 
+# %% ../../nbs/measures/20_masking.ipynb #filling2
+def _filling(x: Tensor, substrate: str | float | Tensor, seed: int) -> tuple[Tensor, Callable | None]:
+    "The substrate's image, and a function (inputs, kept) where it depends on what is left"
+    if isinstance(substrate, str) and substrate == "noisy_linear":
+        if x.ndim != 4:
+            raise ValueError(f"substrate='noisy_linear' needs images (batch, channels, H, W), got {tuple(x.shape)}")
+        return x.detach(), functools.partial(linear_imputation, seed=seed)
+    return _substrate(x, substrate, seed).detach(), None
+
+
+def _masked(x: Tensor, kept: Tensor, empty: Tensor, fill: Callable | None) -> Tensor:
+    "Inputs where they are kept, substrate elsewhere"
+    if fill is None:
+        return torch.where(kept, x, empty)
+    shape = torch.broadcast_shapes(x.shape, kept.shape)
+    return fill(*(part.expand(shape).flatten(0, -4) for part in (x, kept))).view(shape)
+
 # %% ../../nbs/measures/20_masking.ipynb #b763c657
 @dataclass
 class _Masking:
@@ -128,6 +153,7 @@ class _Masking:
     units: Tensor  # (1 or batch, 1) int64 on the CPU: number of units
     order: Tensor  # (batch, units) int64: the units, the first to go first
     tied: Tensor  # (batch,) int64: how many units share their importance with another
+    fill: Callable | None = None  # (inputs, kept) -> inputs, in place of `empty` where that depends on what is left
 
 
 def _belonging(attributions: Tensor, x: Tensor) -> Tensor:
@@ -146,12 +172,12 @@ def _belonging(attributions: Tensor, x: Tensor) -> Tensor:
     )
 
 
-def _masking(inputs, attributions, substrate, unit, sign, ties, seed) -> _Masking:
+def _masking(inputs, attributions, substrate, unit, sign, ties, seed, smooth=1) -> _Masking:
     "Everything that a curve needs before the first forward pass, computed on the inputs' device"
     one_of(ties, "ties", ("random", "position"))
     x = _one_tensor(inputs)
     member = unit_numbers(x, unit)
-    importance = _importance(_belonging(attributions, x), member, sign)
+    importance = _importance(_belonging(attributions, x), member, sign, smooth)
     if ties == "random":
         shuffle = _lots(x, importance.shape[1], seed).argsort(1)
         order = shuffle.gather(1, importance.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))
@@ -164,9 +190,8 @@ def _masking(inputs, attributions, substrate, unit, sign, ties, seed) -> _Maskin
     # moved together
     units, constant = torch.cat([units, _constant(importance).to(units)]).cpu().split([len(units), len(x)])
     _say_constant(constant.bool().tolist(), ties)
-    return _Masking(
-        x, _substrate(x, substrate, seed).detach(), place, units[:, None], order, _tied(importance.gather(1, order))
-    )
+    empty, fill = _filling(x, substrate, seed)
+    return _Masking(x, empty, place, units[:, None], order, _tied(importance.gather(1, order)), fill)
 
 # %% ../../nbs/measures/20_masking.ipynb #lots0001
 def _lots(x: Tensor, units: int, seed: int | torch.Generator | None) -> Tensor:
@@ -277,7 +302,7 @@ def _masked_scores(
         values = torch.empty(batch, jobs, dtype=torch.float64, device=x.device)
         for e, j in tqdm(chunks, desc=description, leave=False, disable=not show_progress):
             from_input = (place[e, None] < counts[e, j]) == inserting[j]
-            masked = torch.where(from_input, x[e, None], empty[e, None])
+            masked = _masked(x[e, None], from_input, empty[e, None], masking.fill)
             examples = torch.arange(batch)[e].repeat_interleave(masked.shape[1])
             values[e, j] = score.scores((masked.flatten(0, 1),), examples).view(masked.shape[:2]).double()
             if after_chunk is not None:

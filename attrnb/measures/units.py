@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import check_inputs, one_of, read_tensor, renamed
+from ..core import check_inputs, one_of, read_tensor, renamed, whole_number
 
 # %% ../../nbs/measures/10_units.ipynb #f647cc9d
 def _shape_of(inputs: Tensor) -> tuple[int, ...]:
@@ -126,13 +126,14 @@ def unit_importance(
     # "signed": sum over the unit; "magnitude": sum of absolute values; "channel_mean": every channel counts
     # as the mean of its pixel
     sign: str = "signed",
+    smooth: int = 1,  # side of the square of pixels over which the map is averaged first; 1 leaves it as it is
 ) -> Tensor:  # (batch, units)
     """Importance of every unit, (batch, units) float64, units in the order of their numbers; units that an example
-    doesn't have are minus infinity. Raises TypeError or ValueError for shapes or names that don't fit, and for
-    NaN or infinity.
+    doesn't have are minus infinity. Raises TypeError or ValueError for shapes or names that don't fit, for NaN or
+    infinity, and for smoothing what is no image. Equations: importance, smooth.
     """
     a = _read_attributions(attributions)
-    return _importance(a, unit_numbers(a, unit), sign)
+    return _importance(a, unit_numbers(a, unit), sign, smooth)
 
 
 def _read_attributions(attributions: object, name: str = "attributions") -> Tensor:
@@ -144,13 +145,29 @@ def _read_attributions(attributions: object, name: str = "attributions") -> Tens
     return a
 
 
-def _importance(a: Tensor, member: Tensor, sign: str) -> Tensor:
+def _box_mean(a: Tensor, side: int) -> Tensor:
+    "Means over the boxes of `side` pixels around each pixel, as far as they lie in the picture: (batch, ...)"
+    side = whole_number(side, "smooth")
+    if side == 1:
+        return a
+    if a.ndim < 3:
+        raise ValueError(f"smooth={side} averages over pixels, but the map has shape {tuple(a.shape)}; give smooth=1")
+    dims = 2 if a.ndim == 3 else a.ndim - 2
+    pool = (torch.nn.functional.avg_pool1d, torch.nn.functional.avg_pool2d, torch.nn.functional.avg_pool3d)[dims - 1]
+    around = ((side - 1) // 2, side // 2) * dims  # of an even side one more pixel below and to the right
+    flat = torch.nn.functional.pad(a.flatten(0, -dims - 1)[:, None], around)
+    inside = torch.nn.functional.pad(torch.ones_like(a[(0,) * (a.ndim - dims)])[None, None], around)
+    return (pool(flat, side, 1) / pool(inside, side, 1)).view(a.shape)
+
+
+def _importance(a: Tensor, member: Tensor, sign: str, smooth: int = 1) -> Tensor:
     "`unit_importance` of checked attributions (batch, ...) float64 for unit numbers broadcastable to them"
     one_of(sign, "sign", ("signed", "magnitude", "channel_mean"))
     if sign == "magnitude":
         a = a.abs()
     if sign == "channel_mean" and a.ndim >= 4:
         a = a.mean(1, keepdim=True)
+    a = _box_mean(a, smooth)
     # dimensions that every unit takes whole
     whole = [d for d in range(1, a.ndim) if member.shape[d] == 1 and a.shape[d] > 1]
     a = a.sum(whole, keepdim=True) if whole else a
@@ -158,8 +175,6 @@ def _importance(a: Tensor, member: Tensor, sign: str) -> Tensor:
     units = member.flatten(1).amax(1) + 1
     total = a.new_zeros(len(a), int(units.max()))
     total.scatter_add_(1, number.flatten(1), a.flatten(1))
-    return (
-        total
-        if len(units) == 1
-        else total.masked_fill(torch.arange(total.shape[1], device=a.device) >= units[:, None], -math.inf)
-    )
+    if len(units) == 1:
+        return total
+    return total.masked_fill(torch.arange(total.shape[1], device=a.device) >= units[:, None], -math.inf)

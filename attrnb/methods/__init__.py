@@ -5,6 +5,7 @@ from attrnb.methods.settings import *
 from attrnb.methods.scored import *
 from attrnb.methods.method import *
 from attrnb.methods.captum import *
+from attrnb.methods.floors import *
 from attrnb.methods.registry import *
 from attrnb.methods.apply import *
 from attrnb.methods.quantus import *

@@ -1,6 +1,7 @@
 "Images whose evidence is known by construction, a small network trained on them, and half-moons"
 
 from attrnb._rooms import names_behind
+from attrnb.samples.marks import *
 from attrnb.samples.moons import *
 from attrnb.samples.network import *
 from attrnb.samples.shapes import *
