@@ -71,6 +71,8 @@ DEFAULT_METHODS = (
     "random",
     "centre",
     "uniform",
+    "activity",
+    "equilibrium_activity",
 )
 
 # %% ../../nbs/benchmark/60_plan.ipynb #20cd7311
