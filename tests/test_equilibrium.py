@@ -1902,3 +1902,25 @@ def test_a_linear_layer_is_a_convolution_of_one_pixel():
         rtol=1e-4,
         atol=1e-6 * expected.abs().max().item(),
     )
+
+
+class OfABox(nn.Module):
+    "Scores of what lies in one box, as the second stage of a detector reads them"
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(72, 2)
+
+    def forward(self, x):
+        boxes = [torch.tensor([[2.0, 2.0, 8.0, 8.0]])] * len(x)
+        return self.head(torchvision.ops.roi_align(self.body(x), boxes, 3).flatten(1))
+
+
+def test_the_score_of_a_box_is_explained_by_what_the_box_sees():
+    model, x = seeded(OfABox), numbers(2, 3, 16, 16)
+    equilibrium_of = AttributionEquilibrium(model)
+    a = equilibrium_of.attribute(x, target=1)
+    assert (a[:, :, 12:] == 0).all() and (a[:, :, :, 12:] == 0).all()
+    assert a[:, :, 2:8, 2:8].abs().sum() > 0.5 * a.abs().sum()
+    assert_close(torch.cat([equilibrium_of.attribute(one[None], target=1) for one in x]), a)
