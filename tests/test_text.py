@@ -121,6 +121,27 @@ def test_a_model_with_two_embeddings_is_refused_until_one_is_named(transformers)
     torch.testing.assert_close(inside(inside.embeddings), model(ids).logits)
 
 
+def test_an_embedding_layer_that_never_runs_is_refused_with_the_names_of_others(transformers):
+    settings = T5 | dict(pad_token_id=1, eos_token_id=2, decoder_start_token_id=1, num_labels=3)
+    model = make(transformers, "T5ForSequenceClassification", "T5Config", **settings)
+    ids = torch.tensor([[5, 6, 7, 8, 9, 2]])
+    with pytest.raises(ValueError, match="nn.Embedding: .*'transformer.encoder.embed_tokens'"):
+        EmbeddedModel(model, ids)
+    inside = EmbeddedModel(model, ids, embedding="transformer.encoder.embed_tokens")
+    torch.testing.assert_close(inside(inside.embeddings), model(ids).logits)
+
+
+def test_a_classifier_without_a_pad_token_runs_row_by_row(transformers):
+    settings = SMALL | dict(num_key_value_heads=2, num_labels=3)
+    model = make(transformers, "LlamaForSequenceClassification", "LlamaConfig", **settings)
+    with pytest.raises(ValueError, match="no padding token is defined. Methods ask .* or give internal_batch_size=1"):
+        explain_tokens("integrated_gradients", model, IDS[:, :5], 1)
+    single = explain_tokens("integrated_gradients", model, IDS[:, :5], 1, internal_batch_size=1)
+    model.config.pad_token_id = 1
+    found = explain_tokens("integrated_gradients", model, IDS[:, :5], 1)
+    torch.testing.assert_close(found.values, single.values, atol=1e-6, rtol=1e-4)
+
+
 def test_the_model_is_left_as_it_was(bert):
     layer = bert.get_input_embeddings()
     bert.train()

@@ -22,6 +22,12 @@ from ..core.probes import _differs, _tolerance
 __all__ = ['EmbeddedModel']
 
 # %% ../../nbs/text/10_embedding.ipynb #tx1ac347
+def _embeddings_in(model: nn.Module) -> str:
+    "The names of the layers that are nn.Embedding, for messages"
+    layers = model.named_modules(remove_duplicate=False)
+    return ", ".join(repr(name) for name, one in layers if name and isinstance(one, nn.Embedding)) or "none"
+
+
 def _embedding_of(model: nn.Module, embedding: nn.Module | str | None) -> nn.Module:
     "The layer that makes embeddings of token ids; TypeError or ValueError with the call that mends it"
     if not isinstance(model, nn.Module):
@@ -42,7 +48,7 @@ def _embedding_of(model: nn.Module, embedding: nn.Module | str | None) -> nn.Mod
         if embedding is not None
         else "which layer makes numbers of tokens isn't known"
     )
-    some = ", ".join(repr(name) for name, one in layers.items() if isinstance(one, nn.Embedding)) or "none"
+    some = _embeddings_in(model)
     raise ValueError(
         f"{missing} in {type(model).__name__}: name it, embedding='...' (layers that are nn.Embedding: {some})"
     )
@@ -126,10 +132,19 @@ def forward(
     "What the model says of the text with these embeddings."
     rows = len(embeddings)
     named = {k: v.expand(rows, *v.shape[1:]) if isinstance(v, Tensor) and v.ndim else v for k, v in self.named.items()}
-    if self.by_name:
-        output = self.model(inputs_embeds=embeddings, **named)
-    else:
-        output = self._at(embeddings, self.ids.expand(rows, -1), **named)
+    try:
+        if self.by_name:
+            output = self.model(inputs_embeds=embeddings, **named)
+        else:
+            output = self._at(embeddings, self.ids.expand(rows, -1), **named)
+    except ValueError as error:
+        if rows == 1:
+            raise
+        raise ValueError(
+            f"{type(self.model).__name__} doesn't take {rows} rows at once: {error} Methods ask about many points of a"
+            " text: give the model what it misses (a decoder's classifier: model.config.pad_token_id), or give"
+            " internal_batch_size=1"
+        ) from error
     output = logits_of(output)
     return output if self.position is None else output[:, self.position]
 
@@ -151,4 +166,5 @@ def _find_way(self: EmbeddedModel, whole: Tensor):
     raise ValueError(
         f"{type(self.model).__name__} can't be explained by the embeddings of its {type(self._at.module).__name__}:"
         f" {problem}. Name the layer whose output is all that the model reads of the tokens: embedding='...'"
+        f" (layers that are nn.Embedding: {_embeddings_in(self.model)})"
     )
