@@ -371,6 +371,21 @@ MEASURES = {
     ),
     "centre_map": (lambda device, x: measures.centre_map(x), (IMAGES,), 0, 1),
     "uniform_map": (lambda device, x: measures.uniform_map(x), (IMAGES,), 0, 0),
+    "linear_imputation": (
+        lambda device, x, m: measures.linear_imputation(x, m[:, None], tolerance=1e-4),
+        (IMAGES, MASKS),
+        40,
+        4,
+    ),
+    "class_sensitivity": (
+        lambda device, a, x, m: measures.class_sensitivity(a, x, m, ~m),
+        (A, IMAGES, MASKS),
+        20,
+        12,
+    ),
+    "image_grids": (lambda device, x: measures.image_grids(x, 1), (IMAGES,), 0, 0),
+    "cell_masks": (lambda device, x: measures.cell_masks(3, x), (IMAGES,), 2, 2),
+    "images_needed": (lambda device, a: torch.tensor(measures.images_needed(a[:, 0, 0, 0])), (A,), 6, 6),
     "pointing_game": (_twice("pointing_game", margin=1), (A, MASKS), 6, 4),
     "energy_inside": (_twice("energy_inside"), (A, MASKS), 6, 4),
     "outside_inside_ratio": (_twice("outside_inside_ratio"), (A, MASKS), 6, 4),
@@ -437,7 +452,7 @@ MEASURES = {
         6,
     ),
 }
-ON_THE_HOST = ("purity", "box_masks", "as_quantus", "purity_area")  # whose result is not on the device
+ON_THE_HOST = ("purity", "box_masks", "as_quantus", "purity_area", "images_needed")  # whose result is not on the device
 
 
 def test_every_measure_is_here():
