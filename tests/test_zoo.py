@@ -14,6 +14,7 @@ import torch
 from test_experiments import program
 
 from attrnb.core import ClassScore
+from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.geodesic import GeodesicIGSVI
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -134,6 +135,26 @@ def test_what_is_refused_runs_when_it_is_mended(what_runs, name, mend, method):
         what_runs.attribute(case, "own", method, case.inputs, case.extra)
     case.model = mend(case)
     found = what_runs.attribute(case, "own", method, case.inputs, case.extra)
+    assert found.shape == case.inputs[0].shape and found.any()
+
+
+@pytest.mark.parametrize(
+    "name, layer",
+    [
+        ("own/message-passing", "message"),
+        ("own/fourier-operator", "first"),
+        ("transformers/fnet", "fnet.embeddings"),
+        ("transformers/mixtral", "model.layers.0.self_attn"),
+        ("transformers/qwen2_moe", "model.layers.0.self_attn"),
+    ],
+)
+def test_an_operation_without_a_rule_is_not_met_from_a_layer_below_it(what_runs, name, layer):
+    case = what_runs.ENTRIES[name].make()
+    if RECORDED[name].get("equilibrium", {}).get("outcome") == "refused":
+        with pytest.raises(NotImplementedError, match="no rule for it"):
+            what_runs.attribute(case, "own", "equilibrium", case.inputs, case.extra)
+    method = AttributionEquilibrium(case.model, layer=layer)
+    found = method.attribute(case.inputs[0], target=case.target, additional_forward_args=case.extra)
     assert found.shape == case.inputs[0].shape and found.any()
 
 
