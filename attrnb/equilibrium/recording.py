@@ -17,6 +17,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from ..core import logits_of
@@ -173,7 +174,7 @@ def leave(
     kind = type_before_parametrizations(module)
     if entered.rule is not None:
         self._as_one(entered, kind, module, self._held(kwargs, entered.rule), result)
-    values = pytree.tree_map(self.tape.value_of, result)
+    values = pytree.tree_map(self.tape.value_of, result, is_leaf=lambda t: isinstance(t, PackedSequence))
     self.layers.setdefault(path, []).append(values)
     if isinstance(values, Value):
         record = values.record
