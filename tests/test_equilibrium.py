@@ -1924,3 +1924,46 @@ def test_the_score_of_a_box_is_explained_by_what_the_box_sees():
     assert (a[:, :, 12:] == 0).all() and (a[:, :, :, 12:] == 0).all()
     assert a[:, :, 2:8, 2:8].abs().sum() > 0.5 * a.abs().sum()
     assert_close(torch.cat([equilibrium_of.attribute(one[None], target=1) for one in x]), a)
+
+
+class Beginning(nn.Module):
+    "A residual network whose branches end in a gain, or in a gated convolution of the weight `gain`"
+
+    def __init__(self, how: str, gain: float = 0.0):
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(6, 4)
+        self.last, self.norm, self.how = nn.Conv2d(6, 6, 1, bias=False), nn.BatchNorm2d(6), how
+        self.gain = nn.Parameter(torch.full((6, 1, 1), gain))
+        nn.init.constant_(self.norm.weight, gain)
+        with torch.no_grad():
+            self.last.weight *= gain
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        branch = self.body(x).relu()
+        if self.how == "without":
+            return self.head(x.relu().mean((2, 3)))
+        if self.how == "product":
+            return self.head(torch.addcmul(x, branch, self.gain).relu().mean((2, 3)))
+        gated = self.last(branch) * branch.mean((2, 3), keepdim=True).sigmoid()
+        y = {"gain": lambda: branch * self.gain, "norm": lambda: self.norm(branch), "gated": lambda: 2 * gated}
+        return self.head((y[self.how]() + x).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("how", ["gain", "norm", "gated", "product"])
+def test_a_branch_that_begins_at_zero_is_none(how):
+    x = numbers(2, 3, 8, 8)
+    without, silent, faint = (
+        AttributionEquilibrium(seeded(lambda h=h, g=g: Beginning(h, g).eval())).attribute(x, target=1)
+        for h, g in (("without", 0.0), (how, 0.0), (how, 1e-3))
+    )
+    assert_close(silent, without)
+    assert (faint - without).abs().max() > 0.1 * without.abs().max()  # the deeper branch
+
+
+def test_a_mass_that_is_rounding_counts_as_none():
+    X, size, R = numbers(1, 7), numbers(6, 7, seed=1).abs(), numbers(1, 6, seed=2).abs()
+    for noise, expected in ((0.0, 2.0), (-1e-7, 2.0), (-1e-2, 0.0)):  # of one sign the sum is 2, of both it is 0
+        R[0, 0] = noise
+        share = equilibrium_rule(X, R, lambda v: v @ size.T, lambda s: s @ size, thin=True)
+        assert abs(share.sum().item() - expected) < 1e-5

@@ -131,8 +131,8 @@ def _from_the_sum(call: Call, relevance: Tensor, summand: int, factors: list[int
         terms = torch.stack([term.expand_as(total), total - term])
         (added, rest), _ = addition_rule(terms, relevance, call.n, call._batch_of(call.node.results[0]), law=False)
     else:
-        depth = max(call.depths[k] for k in factors) + (len(factors) == 1)  # a product with a constant is a layer
-        added, rest = _split(relevance, call.skip, (call.depths[summand], depth))
+        depth = max(call.branch(k) for k in factors) + (len(factors) == 1)  # a product with a constant is a layer
+        added, rest = _split(relevance, call.skip, (call.branch(summand), depth))
     return _fit(added, call.inputs[summand]), rest
 
 # %% ../../nbs/equilibrium/60_attention.ipynb #cf553c68

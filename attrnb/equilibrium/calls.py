@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from .equations import Examples, by_example, to_each
 from .graph import Recording
-from .tape import Record, Value
+from .tape import FACTORS, Kept, Record, Value
 
 # %% ../../nbs/equilibrium/40_calls.ipynb #fcfd181f
 aten = torch.ops.aten
@@ -119,6 +119,29 @@ def kind_of(
     record = behind(value).record
     return "input" if record is None else _name_of(record.operation)
 
+# %% ../../nbs/equilibrium/40_calls.ipynb #97427f0e
+def _weights(record: Record) -> tuple:
+    "The arguments of a record that are factors"
+    if record.operation is aten.mul or record.operation in FACTORS:
+        return record.args[FACTORS.get(record.operation, 0) :][:2]
+    names = () if record.overload is None else (a.name for a in record.overload._schema.arguments)
+    return tuple(a for a, name in zip(record.args, names) if name == "weight")
+
+
+@patch(as_prop=True)
+def silent(self: Recording) -> set[Value]:
+    "The values that carry nothing of the inputs, since a factor is zero"
+    found = self.__dict__.get("_silent")
+    if found is None:
+        found = self._silent = set()
+        for value in self.values:
+            sources, record = [s in found for s in self.sources(value)], value.record
+            own = () if record is None or value in self.behind else _weights(record)
+            zero = any(isinstance(f, Kept) and f.value is None and not f.tensor.any() for f in own)
+            if zero or sources and (all(sources) or any(sources) and record.operation is aten.mul):
+                found.add(value)
+    return found
+
 # %% ../../nbs/equilibrium/40_calls.ipynb #8f1749a4
 @patch(as_prop=True)
 def is_first(self: Call) -> bool:
@@ -130,6 +153,15 @@ def is_first(self: Call) -> bool:
 def depths(self: Call) -> tuple[int, ...]:
     "How many convolutions and linear layers lie below each input"
     return tuple(self.recording.depth(v) for v in self.input_nodes)
+
+
+@patch
+def branch(
+    self: Call,
+    of: int,  # number of the input
+) -> int:
+    "The depth of an input among branches that meet; -1 if nothing of the model's inputs comes through it"
+    return -1 if not self.published and self.input_nodes[of] in self.recording.silent else self.depths[of]
 
 
 @patch(as_prop=True)

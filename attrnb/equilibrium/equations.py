@@ -85,8 +85,11 @@ def _quotient_(a: Tensor, b: Tensor) -> Tensor:
 def _unit_masses(relevance: Tensor, n: int, at: tuple[int, int]) -> tuple[Tensor, Tensor]:
     "The positive and the negative part, scaled to the sums 1 and -1 per example. Equation: unit masses."
     parts = relevance.clamp(min=0), relevance.clamp(max=0)
-    masses = (to_each(by_example(part, n, at).sum(1).abs(), part.shape, at) for part in parts)
-    return tuple(part.div_(mass.masked_fill(mass == 0, 1)) for part, mass in zip(parts, masses))
+    masses = torch.stack([by_example(part, n, at).sum(1).abs() for part in parts])
+    rounding = masses <= 64 * torch.finfo(masses.dtype).eps * masses.sum(0)
+    return tuple(
+        part.div_(to_each(mass, part.shape, at)) for part, mass in zip(parts, masses.masked_fill(rounding, torch.inf))
+    )
 
 
 @dataclass(frozen=True)

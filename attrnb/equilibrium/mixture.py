@@ -167,8 +167,8 @@ def _about_zeros(state: _CallState, n_examples: int) -> list[str]:
     why = []
     if at_start:
         why.append(
-            f"at the start layer the score's gradient vanishes or the feature map is zero ({at_start}); "
-            "try the logit as score, or an earlier layer"
+            f"at the start layer the score's gradient vanishes or the feature map is zero ({at_start}): an untrained "
+            "classifier of zeros, a last ReLU that is off, or a saturated probability; there try the logit as score"
         )
     if at_start < len(nothing):
         why.append(
