@@ -48,8 +48,8 @@ def contribution_rule(
     pulls, sign = forward(inputs), inputs.sign()
     way = torch.ones_like(pulls).masked_fill_(pulls < 0, -1)
     pulls = pulls.abs_().add_(forward_size(inputs.abs())).div_(2)
-    everybody = forward_size(torch.ones_like(inputs[..., :1, :]))
-    supporters = forward(sign).mul_(way).add_(everybody if sign.all() else forward_size(sign.abs())).div_(2)
+    everybody, none_is_zero = forward_size(torch.ones_like(inputs[..., :1, :])), bool(sign.all())
+    supporters = forward(sign).mul_(way).add_(everybody if none_is_zero else forward_size(sign.abs())).div_(2)
     others = everybody - supporters
     for some in (supporters, others):
         some.masked_fill_(some < 16 * torch.finfo(some.dtype).eps * everybody, 0)
@@ -57,8 +57,10 @@ def contribution_rule(
     gap = _placed(n, at, (both, pulls), (positive, supporters), (negative, others)) if law else None
     share, rest = _over(both, pulls), _over(positive, supporters).sub_(against)
     result = inputs.abs().mul_(transpose_size(share)).addcmul_(inputs, transpose(share.mul_(way)))
-    result.addcmul_(sign.abs(), transpose_size(rest)).addcmul_(sign, transpose(rest.mul_(way))).div_(2)
-    return result.add_(transpose_size(against)), gap
+    result.addcmul_(sign, transpose(rest * way))
+    if none_is_zero:  # one product serves both
+        return result.add_(transpose_size(rest.add_(against, alpha=2))).div_(2), gap
+    return result.addcmul_(sign.abs(), transpose_size(rest)).div_(2).add_(transpose_size(against)), gap
 
 # %% ../../nbs/equilibrium/15_contribution.ipynb #ab956208
 def mixing_rule(

@@ -85,13 +85,17 @@ class Record:
     ends: bool = False  # the last one of the function that the user's code called
     name: str = ""
     index: int = -1
+    known: tuple | None = None  # arguments, and the values that were found among them
 
     @property
     def inputs(self) -> list[Value]:
         "The different values among the arguments, in order"
-        leaves = pytree.tree_leaves((self.args, self.kwargs))
-        found = (a if isinstance(a, Value) else a.value if isinstance(a, Kept) else None for a in leaves)
-        return list(dict.fromkeys(v for v in (*found, *self.others) if v is not None))
+        given = self.args, self.kwargs, self.others
+        if self.known is None or any(a is not b for a, b in zip(given, self.known[0])):
+            leaves = pytree.tree_leaves((self.args, self.kwargs))
+            found = (a if isinstance(a, Value) else a.value if isinstance(a, Kept) else None for a in leaves)
+            self.known = given, list(dict.fromkeys(v for v in (*found, *self.others) if v is not None))
+        return list(self.known[1])
 
     @property
     def constants(self) -> list[Tensor]:
@@ -108,6 +112,7 @@ class Record:
         self.args, self.kwargs = pytree.tree_map(
             lambda a: a.value if isinstance(a, Kept) else a, (self.args, self.kwargs)
         )
+        self.known = None
 
     def source_line(self) -> str:
         "Where the user's code made it, if that is known"
