@@ -67,6 +67,9 @@ _OVER_THE_CLASSIFIER = {  # of an output that is a map itself
 }  # fmt: skip
 
 
+_JOINED = {aten.cat, aten.stack}  # of vectors: the outputs of several heads
+
+
 _SELECTIONS = {aten.mul, aten.div, aten.where, aten.masked_fill}
 
 # %% ../../nbs/equilibrium/70_starts.ipynb #8a7fac7c
@@ -88,7 +91,8 @@ def find_starts(
             continue
         seen.add((value, classified))
         before = recording.sources(recording.original(value))
-        if not is_map(value, n):
+        heads = not classified and record.operation in _JOINED and not any(is_map(v, n) for v in before)
+        if heads or not is_map(value, n):
             linear = recording.is_mixing(record)
             if linear and not classified:
                 vectors.update(v for v in before if recording.depth(v) > 0)
