@@ -1967,3 +1967,27 @@ def test_a_mass_that_is_rounding_counts_as_none():
         R[0, 0] = noise
         share = equilibrium_rule(X, R, lambda v: v @ size.T, lambda s: s @ size, thin=True)
         assert abs(share.sum().item() - expected) < 1e-5
+
+
+class Amplifies(nn.Module):
+    "Rounding, here of the size that the number of rows makes, is amplified until it is seen; or rows are counted"
+
+    def __init__(self, counts: bool):
+        super().__init__()
+        self.counts, self.body, self.head = counts, nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x):
+        if self.counts:
+            return self.head((self.body(x) / len(x)).relu().mean((2, 3)))
+        h = self.body(x).sigmoid() * (1 - 1e-7 * len(x))
+        for _ in range(24):
+            h = 3.9 * h * (1 - h)
+        return self.head(h.relu().mean((2, 3)))
+
+
+def test_rounding_is_no_influence_of_other_examples():
+    x = numbers(2, 3, 5, 5)
+    with pytest.warns(UserWarning, match="rounding moves the model's output visibly"):
+        AttributionEquilibrium(seeded(lambda: Amplifies(False))).attribute(x, target=1)
+    with pytest.raises(ValueError, match="depends on the other examples|rows influence each other"):
+        AttributionEquilibrium(seeded(lambda: Amplifies(True))).attribute(x, target=1)

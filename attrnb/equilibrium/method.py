@@ -198,12 +198,13 @@ def _named_starts(self: AttributionEquilibrium, recording: Recording) -> tuple[V
 
 
 @patch
-def _first(self: AttributionEquilibrium, state, score) -> object:
-    "The output of the model itself for the first example"
+def _first(self: AttributionEquilibrium, state, score, copies: int = 1, nudge: float = 0.0) -> object:
+    "The output of the model itself for copies of the first example, and for a part `nudge` more of its numbers"
     state.plain, device = True, score.inputs[0].device
     try:
         with torch.no_grad():
-            score(tuple(x[:1].detach().clone() for x in score.inputs), torch.zeros(1, dtype=torch.long, device=device))
+            points = tuple((x[:1] * (1 + nudge)).repeat(copies, *(1,) * (x.ndim - 1)) for x in score.inputs)
+            score(points, torch.zeros(copies, dtype=torch.long, device=device))
     except Exception as error:
         if score.n_examples > 1 and self._runs_together(score):
             raise ValueError(
@@ -294,7 +295,7 @@ def _check(self: AttributionEquilibrium, state, score, points, examples, scores,
     if all(g is None for g in gradients):
         raise ValueError("the score doesn't depend on the start layer through differentiable operations")
     if state.expected is not None and not state.random and output.ndim and not _agree(output[:1], state.expected):
-        self._differs(state, score, points, examples, scores)
+        self._differs(state, score, points, examples, scores, output[:1])
         state.recording = recording
     state.expected = None
     if not all(g is None or torch.isfinite(g).all() for g in gradients):
@@ -309,7 +310,7 @@ def _check(self: AttributionEquilibrium, state, score, points, examples, scores,
 
 
 @patch
-def _differs(self: AttributionEquilibrium, state, score, points, examples, scores):
+def _differs(self: AttributionEquilibrium, state, score, points, examples, scores, among):
     "Say why the first row of the batch has another output than the model gives for it"
     score.probe_rows += 1
     if not _agree(state.expected, self._first(state, score)):
@@ -319,6 +320,12 @@ def _differs(self: AttributionEquilibrium, state, score, points, examples, score
         raise ValueError(
             f"{type(state.recording.model).__name__} gives another output while it is recorded than it gives by itself"
         )
+    score.probe_rows += len(examples) + 1
+    copies = self._first(state, score, len(examples))
+    nudged = self._first(state, score, nudge=8 * torch.finfo(among.dtype).eps)
+    if _agree(among, copies[:1]) and not _agree(state.expected, nudged):
+        state.rounding = True
+        return
     score.check_rows(points, examples, scores.detach())
     raise ValueError(
         "the model's output for the first example depends on the other examples of the batch; explain the"

@@ -131,6 +131,7 @@ class _CallState:
     output: object = None
     expected: object = None
     random: bool = False
+    rounding: bool = False  # other examples change nothing, but their number does, by rounding
     going_round: str = ""
     reached: list | None = None
     zero: list = field(default_factory=list)
@@ -202,6 +203,11 @@ def _report(state: _CallState, n_examples: int):
         said.append(
             "the model's output for the same example changes from call to call (random numbers, a state that it keeps, "
             "or weights that are being trained); so does its explanation"
+        )
+    if state.rounding:
+        said.append(
+            "rounding moves the model's output visibly, and with it the explanation: an example alone has another one "
+            "than among others, though these don't count; model.double() and inputs.double() tell more"
         )
     lost = {name: float(share) for name, share in state.deleted.items() if share > 1e-3}
     if lost:
