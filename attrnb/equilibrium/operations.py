@@ -142,7 +142,7 @@ def addition(
     "To the one signal; of two branches to the deeper one, or half to each (`skip`, or equal depth)"
     if len(call.inputs) == 1:
         return _fit(relevance, call.inputs[0])
-    return tuple(map(_fit, _split(relevance, call.skip, call.depths), call.inputs))
+    return tuple(map(_fit, _split(relevance, call.skip, [call.branch(k) for k in (0, 1)]), call.inputs))
 
 # %% ../../nbs/equilibrium/45_operations.ipynb #b5744376
 _GATES = {"sigmoid", "hardsigmoid", "special_expit", "_softmax"}
@@ -180,8 +180,9 @@ def addition_of_a_product(call: Call, relevance: Tensor) -> Tensor | tuple[Tenso
     if not factors:
         return _fit(relevance, summand)
     if id(summand) in number:
-        k, deep = number[id(summand)], max(call.depths[f] for f in factors)
-        own, relevance = _split(relevance, call.skip, (call.depths[k], deep))
+        k, deep = number[id(summand)], max(call.branch(f) for f in factors)
+        silent = any(isinstance(f, Tensor) and id(f) not in number and not f.any() for f in call.args[1:3])
+        own, relevance = _split(relevance, call.skip, (call.branch(k), -1 if silent and not call.published else deep))
         shares[k] = _fit(own, summand)
         if relevance is None:
             return tuple(shares)
