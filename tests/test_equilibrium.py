@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from attrnb import equilibrium
-from attrnb.core import ClassScore, keywords, without_probe
+from attrnb.core import ClassScore, keywords, per_example, without_probe
 from attrnb.equilibrium import RULES, AttributionEquilibrium, equilibrium_rule, expected_gap, register_rule
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -621,6 +621,76 @@ def test_the_difference_to_the_score_is_that_of_the_score_that_was_given():
     with torch.no_grad():
         change = (score(x) - score(torch.zeros_like(x)))[:, 1]
     assert_close(delta, a.sum((1, 2, 3)) - change, rtol=1e-4, atol=1e-5)
+
+
+class LastState(nn.Module):
+    "A classifier of the last state of an LSTM, whatever runs it"
+
+    def __init__(self, read):
+        super().__init__()
+        self.recurrent, self.head, self.read = nn.LSTM(3, 8, batch_first=True), nn.Linear(8, 4), read
+
+    def forward(self, x, lengths=None):
+        return self.head(self.read(self.recurrent, x, lengths))
+
+
+def of_packed(recurrent, x, lengths):
+    packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    return recurrent(packed)[1][0][-1]
+
+
+def test_the_last_state_of_an_lstm_is_explained_alike_alone_and_in_a_batch():
+    x = numbers(3, 9, 3).double()
+    for read in (
+        lambda recurrent, x, _: recurrent(x)[1][0][-1],
+        lambda recurrent, x, _: recurrent(x)[0][:, -1],
+        lambda recurrent, x, _: recurrent(x)[0].transpose(0, 1)[-1],
+    ):
+        method = AttributionEquilibrium(seeded(lambda read=read: LastState(read)).double())
+        whole = method.attribute(x, target=[0, 1, 2])
+        for k in range(3):
+            assert_close(method.attribute(x[k : k + 1], target=k), whole[k : k + 1], rtol=1e-6, atol=1e-9)
+        assert whole.abs().amax((1, 2)).min() > 1e-3
+
+
+def test_packed_sequences_are_explained_as_what_is_in_them():
+    x, lengths = numbers(3, 9, 3).double(), torch.tensor([9, 6, 7])
+    packed = AttributionEquilibrium(seeded(lambda: LastState(of_packed)).double())
+    plain = AttributionEquilibrium(seeded(lambda: LastState(lambda recurrent, x, _: recurrent(x)[1][0][-1])).double())
+    found = packed.attribute(x, target=1, additional_forward_args=per_example(lengths))
+    for k, length in enumerate(lengths.tolist()):
+        assert_close(found[k : k + 1, :length], plain.attribute(x[k : k + 1, :length], target=1), rtol=1e-6, atol=1e-9)
+        assert not found[k, length:].any()
+
+
+def test_layers_of_chunks_are_joined_where_their_examples_are():
+    class TimeFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.head = nn.Linear(3, 6), nn.Linear(6, 5), nn.Linear(5, 4)
+
+        def forward(self, x):
+            h = self.b(torch.tanh(self.a(x.transpose(0, 1)))).relu()
+            return self.head(h.mean(0))
+
+    x, method = numbers(5, 7, 3).double(), AttributionEquilibrium(seeded(TimeFirst).double())
+    whole, layers = method.attribute(x, target=1, return_layers=True)
+    for size in (1, 2, 3):
+        parts, joined = method.attribute(x, target=1, return_layers=True, internal_batch_size=size)
+        assert_close(parts, whole, rtol=1e-6, atol=1e-9)
+        assert {"x", "transpose", "a", "tanh", "b", "relu"} <= set(joined)
+        for name in set(joined) & set(layers):
+            layer = joined[name]
+            assert layer.relevance.shape == layers[name].relevance.shape, name
+            for field in ("relevance", "positive", "negative", "gap"):
+                assert_close(getattr(layer, field), getattr(layers[name], field), rtol=1e-6, atol=1e-9)
+            assert_close(layer.of_example(3), layers[name].of_example(3), rtol=1e-6, atol=1e-9)
+    assert any(layer.relevance.shape[:2] == (7, 5) for layer in layers.values())  # time first
+    alone = method.attribute(x[:1], target=1, return_layers=True)[1]
+    for name in ("x", "transpose", "a", "tanh", "b", "relu"):
+        assert_close(layers[name].of_example(0), alone[name].of_example(0), rtol=1e-6, atol=1e-9)
+    ours, theirs = (dict(zip(found, found.as_steps(x[:1], None).notes, strict=True)) for found in (layers, alone))
+    assert ours["a"] == theirs["a"] and "(7, 6)" in ours["a"]
 
 
 def test_under_a_noise_tunnel():

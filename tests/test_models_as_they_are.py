@@ -733,7 +733,7 @@ def test_a_next_token_of_a_decoder():
     assert found[0, 3].any() and found[1, :2].any()
 
 
-class Wrapped(nn.Module):
+class ByHand(nn.Module):
     "A model as somebody wraps it who has no ClassScore: inputs by place, one tensor out"
 
     def __init__(self, model, call):
@@ -786,7 +786,7 @@ def test_equilibrium_of_a_text_model_by_its_embeddings():
         def call(model, x, i=i):
             return model(inputs_embeds=x, attention_mask=mask[i : i + 1]).logits.log_softmax(1)
 
-        alone = AttributionEquilibrium(Wrapped(bert, call)).attribute(words[i : i + 1], target=i)
+        alone = AttributionEquilibrium(ByHand(bert, call)).attribute(words[i : i + 1], target=i)
         assert_close(found[i : i + 1], alone, rtol=1e-6, atol=1e-9)
     assert not found[1, 4:].any() and not found[2, 2:].any() and (found[0] != 0).any(1).all()
 
@@ -802,7 +802,7 @@ def test_equilibrium_of_a_picture_among_texts():
     clip, images = seeded(lambda: transformers.CLIPModel(config)).double(), numbers(2, 3, 16, 16).double()
     texts = torch.tensor([[28, 4, 5, 29], [28, 6, 7, 29], [28, 8, 9, 29]])
     score = ClassScore(clip, output="logits_per_image", input_names="pixel_values")
-    hand = Wrapped(clip, lambda model, x: model(pixel_values=x, input_ids=texts).logits_per_image)
+    hand = ByHand(clip, lambda model, x: model(pixel_values=x, input_ids=texts).logits_per_image)
     further = keywords(input_ids=shared(texts))
     with_equilibrium(score, hand, images, [2, 0], additional_forward_args=further, internal_batch_size=1)
     with pytest.raises(TypeError, match="logits_per_image"):  # several tensors: one must be named
@@ -814,7 +814,7 @@ def test_equilibrium_of_a_picture_among_texts():
 @pytest.mark.parametrize("of", ["logit", "probability"])
 def test_equilibrium_of_regions_of_a_segmentation(of):
     net, images, regions = seeded(SmallUNet).double(), numbers(3, 2, 6, 8).double(), numbers(3, 6, 8, seed=4) > 0.3
-    hand = Wrapped(net, lambda model, x: LINKS[of](model(x)["out"]))
+    hand = ByHand(net, lambda model, x: LINKS[of](model(x)["out"]))
 
     def mean(k):
         return lambda outputs: outputs[:, 1, regions[k]].mean(1)
@@ -847,7 +847,7 @@ def test_equilibrium_of_detections_by_a_function():
     def strongest(found):
         return torch.stack([entry["scores"].max() for entry in found])
 
-    hand = Wrapped(net, lambda model, x: model(x)["out"][:, :2].sigmoid().amax((1, 2, 3)))
+    hand = ByHand(net, lambda model, x: model(x)["out"][:, :2].sigmoid().amax((1, 2, 3)))
     with_equilibrium(ClassScore(Detector().eval(), output=strongest), hand, images, None)
 
 

@@ -25,12 +25,15 @@ def axis_of(
     stride: int,  # numbers from one thing to the next, in the order of the numbers
     size: int,  # how many things alternate
 ) -> tuple[int, int] | None:
-    "(axis, inner): along this axis the things alternate, `inner` places at a time; None if no axis does"
+    """(axis, inner): along this axis the things alternate, `inner` places at a time; None if no axis does. A single
+    thing alternates anywhere: an axis of its own is preferred
+    """
+    found = []
     for axis in range(len(shape)):
         inner, rest = divmod(stride, math.prod(shape[axis + 1 :]) or 1)
         if rest == 0 and inner and shape[axis] and shape[axis] % (inner * size) == 0:
-            return axis, inner
-    return None
+            found.append((axis, inner))
+    return next((f for f in found if f[1] == 1 and shape[f[0]] == size), found[0] if found else None)
 
 # %% ../../nbs/equilibrium/30_axes.ipynb #5655258c
 _FLAT = {aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias, aten.unsqueeze, aten.squeeze}
@@ -111,6 +114,9 @@ def _of(record, shape, n):
         return _flat(value, shape, n)
     if operation is aten.permute:
         return _moved(value, [d % rank for d in args[1]])
+    if operation is aten._pack_padded_sequence:
+        one = value.batch is not None and value.shape[value.batch[0]] == 1  # several take turns as long as they last
+        return (0, 1) if one else None, None
     if operation in (aten.transpose, aten.t):
         order = list(range(rank))
         a, b = (d % rank for d in args[1:3]) if operation is aten.transpose else (0, rank - 1)

@@ -94,9 +94,13 @@ def recurrence(
     function: Callable,  # torch's lstm, gru, rnn_tanh or rnn_relu
     args: tuple,  # its arguments
 ) -> tuple[Tensor, ...] | None:
-    """What the function returns, from the equations of its cells; None for packed sequences, which it takes itself.
-    The kernels of libraries do all steps as one, and so leave nothing to be recorded.
+    """What the function returns, from the equations of its cells. The kernels of libraries do all steps as one, and so
+    leave nothing to be recorded. None for packed sequences of several examples, which are explained one by one.
     """
+    if len(args) == 9 and isinstance(args[3], (tuple, list)) and len(args[0]) == len(args[1]):  # packed, one example
+        packed, _, *more = args
+        outputs, *last = recurrence(run, function, (packed[:, None], *more, False))
+        return outputs[:, 0], *last
     if len(args) != 9 or not isinstance(args[0], Tensor) or isinstance(args[3], (tuple, list)):
         return None
     x, state, weights, bias, n_layers, dropout, training, both, batch_first = args

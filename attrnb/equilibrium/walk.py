@@ -34,12 +34,35 @@ class LayerRelevance:
     "What was found at one operation of the recording; masses and gaps are per example"
 
     operation: str  # its kind
-    relevance: Tensor  # at its output, (batch, ...)
+    relevance: Tensor  # at its output, in its form
     positive: Tensor  # (batch,) mass of the positive relevance
     negative: Tensor  # (batch,) mass of the negative relevance, as a positive number
     gap: Tensor  # (batch,) positive less negative
     passed_gap: Tensor | None = None  # (batch,) for hidden convolutions: sum of what it passed to its input
     expected_gap: Tensor | None = None  # (batch,) the same according to the exact law
+    # (axis, inner): along this axis of the relevance examples take turns, `inner` places at a time; None: unknown, and
+    # there is one example
+    batch: tuple[int, int] | None = (0, 1)
+
+    def by_turns(
+        self,
+        batch: tuple[int, int] | None = None,  # where the examples are; None: as here
+    ) -> tuple[Tensor, int]:
+        "The relevance with an axis of the examples alone, and which axis that is"
+        if (batch := batch or self.batch) is None:
+            return self.relevance[None], 0
+        axis, inner = batch
+        return self.relevance.unflatten(axis, (-1, len(self.gap), inner)), axis + 1
+
+    def of_example(
+        self,
+        number: int,  # which
+    ) -> Tensor:
+        "The relevance of one example, in the layer's form without the axis of the examples where they have their own."
+        turns, axis = self.by_turns()
+        one = turns.select(axis, number)
+        one = one if self.batch is None else one.flatten(axis - 1, axis)
+        return one.squeeze(axis - 1) if self.batch is not None and one.shape[axis - 1] == 1 else one
 
 
 class LayerRelevances(dict):
@@ -51,11 +74,11 @@ class LayerRelevances(dict):
         score: Callable,  # not needed
     ) -> Steps:
         "The two masses of each node for the first example, and its map, summed over channels."
-        first = [node.relevance[0] for node in self.values()]
+        first = [node.of_example(0) for node in self.values()]
         masses = [[node.positive[0].item(), node.negative[0].item()] for node in self.values()]
         notes = [
-            f"{node.operation}, {tuple(node.relevance.shape[1:])}: positive {p:.3g}, negative {n:.3g}"
-            for node, (p, n) in zip(self.values(), masses, strict=True)
+            f"{node.operation}, {tuple(own.shape)}: positive {p:.3g}, negative {n:.3g}"
+            for node, own, (p, n) in zip(self.values(), first, masses, strict=True)
         ]
         maps = [(r.sum(-3) if r.ndim >= 3 else r).float().cpu() for r in first]
         return Steps("Layers", "balance", torch.tensor(masses, dtype=torch.float64), maps, notes, list(self))
@@ -72,7 +95,8 @@ def _layer(
     "A LayerRelevance with the masses of its relevance"
     rows = by_example(relevance, n or len(relevance), batch or (0, 1))
     positive, negative = rows.clamp(min=0).sum(1), -rows.clamp(max=0).sum(1)
-    return LayerRelevance(operation, relevance, positive, negative, positive - negative, passed_gap, expected_gap)
+    masses = positive, negative, positive - negative
+    return LayerRelevance(operation, relevance, *masses, passed_gap, expected_gap, batch)
 
 # %% ../../nbs/equilibrium/80_walk.ipynb #66348e1c
 def _shaped(share: Tensor, value: Value) -> Tensor:
