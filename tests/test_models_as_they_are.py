@@ -733,6 +733,36 @@ def test_a_next_token_of_a_decoder():
     assert found[0, 3].any() and found[1, :2].any()
 
 
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_the_begun_answers_of_an_encoder_decoder_belong_to_their_examples(kind):
+    transformers = pytest.importorskip("transformers")
+    sizes = dict(encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)
+    bart = dict(vocab_size=30, d_model=8, encoder_layers=1, decoder_layers=1, **sizes)
+    t5 = dict(vocab_size=30, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    model = seeded(
+        lambda: (
+            transformers.BartForConditionalGeneration(transformers.BartConfig(**bart))
+            if kind == "bart"
+            else transformers.T5ForConditionalGeneration(transformers.T5Config(**t5))
+        )
+    ).double()
+    words = model.get_input_embeddings()(torch.tensor([[5, 6, 7, 8], [9, 4, 3, 8]])).detach()
+    score = ClassScore(model, "log_probability", dim=-1, input_names="inputs_embeds")
+    pool = torch.cat([words + 0.1 * numbers(2, 4, 8, seed=k) for k in range(6)])
+    methods = (PathIntegratedGradients, AttributionEquilibrium, lambda f: GeodesicIGKNN(f, pool), NeFLAG)
+    for begun in (torch.tensor([[2, 11, 5], [2, 7, 9]]), torch.tensor([[2, 11, 5], [2, 11, 5]])):
+        for make in methods:
+            found = make(score).attribute(
+                words, target=[(2, 7), (1, 4)], additional_forward_args=keywords(decoder_input_ids=begun)
+            )
+            last = make(score).attribute(
+                words[1:], target=[(1, 4)], additional_forward_args=keywords(decoder_input_ids=begun[1:])
+            )
+            if make is not NeFLAG:  # which draws other points for another number of examples
+                assert_close(found[1:], last, rtol=1e-5, atol=1e-9)
+            assert found.abs().amax((1, 2)).min() > 0
+
+
 class ByHand(nn.Module):
     "A model as somebody wraps it who has no ClassScore: inputs by place, one tensor out"
 
