@@ -91,7 +91,7 @@ class Recording:
             placed, named = (*explained[len(names) :], *arguments[n_inputs:]), dict(zip(names, explained))
             with _modules_seen(self), self.tape, _Functions(self):
                 self.output = _running(self.model, placed, {**keywords, **named})
-        self.results = pytree.tree_map(self.tape.value_of, self.output)
+        self.results = self._values_in(self.output)
         self.records, self.values = self.tape.records, self.tape.values
         self.outputs = [v for v in pytree.tree_leaves(self.results) if isinstance(v, Value)]
         self.n = len(explained[0]) if explained and explained[0].ndim else 1
@@ -174,7 +174,7 @@ def leave(
     kind = type_before_parametrizations(module)
     if entered.rule is not None:
         self._as_one(entered, kind, module, self._held(kwargs, entered.rule), result)
-    values = pytree.tree_map(self.tape.value_of, result, is_leaf=lambda t: isinstance(t, PackedSequence))
+    values = self._values_in(result)
     self.layers.setdefault(path, []).append(values)
     if isinstance(values, Value):
         record = values.record
@@ -182,6 +182,16 @@ def leave(
             record.module, record.path = module, path
         if self.keep(module) and isinstance(result, Tensor):
             values.kept = self.tape.keep(result, True)
+
+
+@patch
+def _values_in(self: Recording, result: object) -> object:
+    "Values in the place of a result's tensors, in its form; a packed sequence, which has no other one, as its data"
+
+    def packed(part):
+        return isinstance(part, PackedSequence)
+
+    return pytree.tree_map(lambda t: self.tape.value_of(t.data if packed(t) else t), result, is_leaf=packed)
 
 # %% ../../nbs/equilibrium/35_recording.ipynb #22bc1990
 @patch
