@@ -870,8 +870,8 @@ FAULTS = [
     Fault(
         "equilibrium-chunks",
         "layers of the first chunk only",
-        "return None if many[0] is None else torch.cat(many)",
-        "return None if many[0] is None else many[0]",
+        "None if n[0] is None else torch.cat(n) for n in numbers",
+        "None if n[0] is None else n[0] for n in numbers",
         "test_batch_equals_single_images_and_chunks",
     ),
     Fault(
