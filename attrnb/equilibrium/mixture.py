@@ -70,16 +70,24 @@ def _layer_mixture(recording: Recording, layers: list[dict], shares: Tensor) -> 
 
 
 def _join(parts: list[dict]) -> LayerRelevances:
-    "LayerRelevances of several chunks as one"
-    fields = ("relevance", "positive", "negative", "gap", "passed_gap", "expected_gap")
+    "LayerRelevances of several chunks as one: the operations that ran in all of them"
+    fields = ("positive", "negative", "gap", "passed_gap", "expected_gap")
 
-    def join(name, field):
-        many = [getattr(p[name], field) for p in parts]
-        return None if many[0] is None else torch.cat(many)
+    def joined(many):
+        batch = max(many, key=lambda layer: len(layer.gap)).batch  # where the examples are is surest among many
+        turns, axes = zip(*(layer.by_turns(batch) for layer in many))
+        whole = torch.cat(turns, axes[0])
+        whole = whole if batch is None else whole.flatten(axes[0] - 1, axes[0] + 1)
+        numbers = ([getattr(layer, field) for layer in many] for field in fields)
+        batch = (0, 1) if batch is None else batch
+        return LayerRelevance(
+            many[0].operation, whole, *(None if n[0] is None else torch.cat(n) for n in numbers), batch
+        )
 
-    return LayerRelevances(
-        {name: LayerRelevance(first.operation, *(join(name, f) for f in fields)) for name, first in parts[0].items()}
-    )
+    if len(parts) == 1:
+        return LayerRelevances(parts[0])
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return LayerRelevances({name: joined([part[name] for part in parts]) for name in names})
 
 # %% ../../nbs/equilibrium/85_mixture.ipynb #407a794e
 def _layout(value: Value, n: int) -> tuple[Callable, Callable]:

@@ -57,7 +57,8 @@ def pass_on(
     aten.index_select, aten.gather, aten.take, aten.im2col, aten.col2im, aten.unfold, aten.as_strided, aten.diagonal,
     aten.tril, aten.triu, aten.copy, aten.stack, aten.rot90, aten.masked_fill, aten.where, aten.index_put,
     aten.scatter, aten.slice_scatter, aten.select_scatter, aten.masked_scatter, aten.masked_select,
-    aten.diagonal_scatter, aten.lift, aten.movedim, aten.view_copy, shown_after_writes, F.pad, needs_values=False,
+    aten.diagonal_scatter, aten.lift, aten.movedim, aten.view_copy, shown_after_writes, F.pad,
+    aten._pack_padded_sequence, needs_values=False,
 )  # fmt: skip
 @register_rule(
     aten.max_pool2d_with_indices, aten.max_pool3d_with_indices, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
