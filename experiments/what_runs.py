@@ -234,7 +234,7 @@ def forward_seconds(case: Case) -> float:
             start = time.process_time()
             case.run()
             seconds.append(time.process_time() - start)
-    return min(seconds)
+    return max(min(seconds), 1e-6)  # a clock that didn't move
 
 
 def measure(entry: Entry, case: Case, method: str, forward: float, limit: float) -> Row:
