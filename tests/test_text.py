@@ -450,3 +450,26 @@ def test_what_comes_out_shows_itself(bert):
     assert found._repr_html_().count("<span") == 5 and len(found.figure().axes[0].texts) == 6
     assert energy_inside(found.values, torch.tensor([[1, 1, 1, 1, 1]]).bool()).shape == (1,)
     assert "integrated_gradients" in METHODS
+
+
+# The explorer's strip
+
+
+def test_the_explorer_shows_texts_by_several_methods(bert, tokenizer):
+    from attrnb.explore import TokenExplorer
+
+    texts = ["the film was good", "a film was <b>dull</b> not good"]
+    explorer = TokenExplorer(bert, texts, tokenizer=tokenizer, categories=["bad", "so so", "good"])
+    assert len(explorer.methods) == explorer.shown.value.count('role="img"') == 3
+    assert [line for line, _ in explorer.strip.options] == [f"{k}: {t}" for k, t in enumerate(texts, 1)]
+    explorer.strip.value, explorer.class_field.value = 1, "so so"
+    assert "&lt;b&gt;dull&lt;/b&gt;" in explorer.shown.value and "<b>" not in explorer.shown.value
+    for title, method in explorer.methods.items():
+        expected = explain_tokens(method, bert, texts[1], 1, tokenizer=tokenizer)
+        found = explorer.explanation(title)
+        torch.testing.assert_close(found.values, expected.values, equal_nan=True)
+        assert explorer.explanation(title) is found and f"{title}: " in explorer.shown.value
+    explorer.class_field.value = "goood"
+    assert "no class is called &#x27;goood&#x27;; did you mean good?" in explorer.shown.value
+    explorer.class_field.value = "2"
+    assert explorer.explanation(title).targets == [2]

@@ -13,6 +13,7 @@ from attrnb.explore.pictures import *
 from attrnb.explore.saving import *
 from attrnb.explore.server import *
 from attrnb.explore.state import *
+from attrnb.explore.texts import *
 from attrnb.explore.work import *
 
 _METHODS = "BASELINES Method Parameter baseline describe_parameters".split()
