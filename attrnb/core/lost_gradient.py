@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,7 @@ def mend_batch_norms(
         seen.add(node)
         stack += [below for below, _ in node.next_functions]
         if node.name() == "NativeBatchNormBackward0":
-            x = node._saved_input
+            x = cast(Any, node)._saved_input
             if len(x) == 1 and x.ndim in (4, 5) and x.device.type == "cpu":
                 last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
                 layout = torch.contiguous_format if x.is_contiguous() else last
