@@ -22,8 +22,8 @@ def picture_case(model: nn.Module, side: int, target: object = 3) -> Case:
 # torchvision
 
 SIDES = {  # the smallest that works, where it isn't 32; where the last maps are single pixels, statistics of a few
-    # random pictures make scores of ten thousand, which rounding changes by a hundredth: those have larger ones, as some
-    # of timm
+    # random pictures make scores of ten thousand, which rounding changes by a hundredth: those have larger ones, as
+    # some of timm
     "alexnet": 64,
     "efficientnet": 64,
     "squeezenet": 48,
