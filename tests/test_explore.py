@@ -941,7 +941,7 @@ CHANGES = {
     ),
     "a parameter replaced": lambda m, s: setattr(m.last, "weight", nn.Parameter(-m.last.weight.detach())),
     "a buffer": lambda m, s: m.shift.add_(1.0),
-    "a layer": lambda m, s: setattr(m, "act", nn.ReLU()),
+    "a layer": lambda m, s: setattr(m, "act", nn.ReLU().eval()),
     "a flag": lambda m, s: setattr(m, "factor", -1.0),
     "a hook": lambda m, s: m.act.register_forward_hook(lambda module, given, result: -result),
     "a number in a closure": lambda m, s: s.update(scale=-3.0),
