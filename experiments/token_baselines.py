@@ -10,13 +10,13 @@ the model; [PAD] was never seen. A row for each model, score and baseline.
 """
 
 import argparse
-import csv
 import warnings
 from pathlib import Path
 from statistics import median
 
 import torch
 import transformers
+from programs import write_rows
 from torch import nn
 
 from attrnb.text import explain_tokens
@@ -138,10 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
                 told = dict(model=family, kind=kind, right=round(right, 3), score=score, baseline=baseline)
                 rows.append(told | row(model, kind, score, given))
                 print(*rows[-1].values(), flush=True)
-    with options.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(options.out, rows, list(rows[0]))
 
 
 if __name__ == "__main__":

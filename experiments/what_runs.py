@@ -34,6 +34,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from programs import read_rows, write_rows
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -311,22 +312,14 @@ def rows_of(entry: Entry, methods: list[str], limit: float):
 # the file
 
 
-def read(path: Path) -> dict[tuple[str, str], dict]:
-    if not path.exists():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        return {(r["name"], r["method"]): r for r in csv.DictReader(file)}
+def read(path: Path) -> dict[tuple[str, ...], dict]:
+    return read_rows(path, ("name", "method"))
 
 
-def write(path: Path, rows: dict[tuple[str, str], dict]):
-    "In the order of the zoo, at once"
-    order = {(e, m): None for e in ENTRIES for m in METHODS}
-    new = path.with_suffix(".new")
-    with open(new, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows[key] for key in order if key in rows)
-    new.replace(path)
+def write(path: Path, rows: dict[tuple[str, ...], dict]):
+    "In the order of the zoo"
+    order = [(e, m) for e in ENTRIES for m in METHODS]
+    write_rows(path, [rows[key] for key in order if key in rows], [f.name for f in fields(Row)])
 
 
 def in_turn() -> dict[str, Entry]:
