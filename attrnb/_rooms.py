@@ -68,14 +68,14 @@ def _append_comments(thing: type | FunctionType) -> None:
         head, comments = "Fields", _comments_of_fields(thing)
     else:
         head, comments = "Parameters", _comments_of_parameters(thing)
-    doc, result, blocks = inspect.cleandoc(thing.__doc__ or ""), comments.pop("return", None), []
+    result, blocks = comments.pop("return", None), []
     if comments:
         blocks.append("\n".join([f"{head}:", *(f"    {name}: {comment}" for name, comment in comments.items())]))
     if result:
         blocks.append(f"Returns: {result}")
-    if not doc.endswith("\n\n".join(blocks)):  # a wing that is loaded again finds the rooms told already
-        doc = "\n\n".join([doc, *blocks] if doc else blocks)
-    thing.__doc__ = doc or None
+    told = "\n\n".join(blocks)
+    if not (thing.__doc__ or "").endswith(told):  # a wing that is loaded again finds the rooms told already
+        thing.__doc__ = "\n\n".join([inspect.cleandoc(thing.__doc__), told] if thing.__doc__ else [told])
 
 # %% ../nbs/00_rooms.ipynb #0a0b000d
 def _comments(lines: Iterable[str], margin: str) -> dict[str, str]:
