@@ -17,6 +17,15 @@ from .core import random_generator, read_tensor, real_number, refuse_not_finite,
 # %% auto #0
 __all__ = ['bootstrap_interval']
 
+# %% ../nbs/00_statistics.ipynb #31616c97
+def _studentised(rows: Tensor, shares: Tensor, tails: list[float]) -> np.ndarray:
+    "Ends (2, columns) from the values (examples, columns) and what share of each resample (resamples, examples) is"
+    centred, spread = rows - rows.mean(0), rows.std(0, correction=0)
+    shift = shares @ centred
+    spreads = (shares @ centred.square() - shift.square()).clamp(min=0).sqrt().maximum(spread / 2)
+    low, high = np.quantile((shift / spreads).nan_to_num(0.0).numpy(), tails, axis=0)
+    return rows.mean(0).numpy() - spread.numpy() * np.stack([high, low])
+
 # %% ../nbs/00_statistics.ipynb #da0a8c78
 @renamed(draws="n_resamples")
 def bootstrap_interval(
@@ -27,9 +36,9 @@ def bootstrap_interval(
     n_resamples: int = 10_000,  # how often as many examples are drawn
     seed: int = 0,  # of the resampling
 ) -> tuple:  # mean, lower end, upper end: floats, or tensors (...)
-    """Mean and percentile bootstrap interval over examples: three floats for (examples,), otherwise three float64
-    tensors (...). Raises ValueError for fewer than two values or a level outside (0, 1), NaN or infinity,
-    TypeError or ValueError for the number of resamples.
+    """Mean and bootstrap interval over examples, studentised for fewer than fifty, by percentiles for more: three
+    floats for (examples,), otherwise three float64 tensors (...). Raises ValueError for fewer than two values or a
+    level outside (0, 1), NaN or infinity, TypeError or ValueError for the number of resamples. Equation: studentised.
     """
     values = read_tensor(values, "values").detach().double().cpu()
     if values.ndim == 0 or len(values) < 2:
@@ -42,8 +51,8 @@ def bootstrap_interval(
     index = torch.randint(n, (n_resamples, n), generator=random_generator(seed))
     counts = torch.zeros(index.shape, dtype=torch.float64)  # how often each resample drew each example
     counts.scatter_add_(1, index, counts.new_ones(()).expand(index.shape))
-    means = counts @ values.reshape(n, -1) / n
-    ends = np.quantile(means.numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    rows, tails = values.reshape(n, -1), [(1 - level) / 2, (1 + level) / 2]
+    ends = np.quantile(counts @ rows / n, tails, axis=0) if n >= 50 else _studentised(rows, counts / n, tails)
     low, high = torch.from_numpy(ends).view(2, *values.shape[1:])
     interval = values.mean(0), low, high
     return interval if values.ndim > 1 else tuple(v.item() for v in interval)

@@ -245,6 +245,13 @@ FAULTS = [
         "test_the_bootstrap_interval_is_that_of_a_plain_loop_and_of_each_column",
     ),
     Fault(
+        "statistics-studentised",
+        "few examples get an interval that is too narrow",
+        "spreads = (shares @ centred.square() - shift.square()).clamp(min=0).sqrt().maximum(spread / 2)",
+        "spreads = spread",
+        "test_few_examples_are_covered_as_the_interval_says",
+    ),
+    Fault(
         "statistics-drawn",
         "the last example is never drawn",
         "torch.randint(n, (n_resamples, n)",
@@ -1121,6 +1128,13 @@ FAULTS = [
         "the share of the outside",
         "return (positive * masks).flatten(1).sum(1) / positive.flatten(1).sum(1)",
         "return (positive * ~masks).flatten(1).sum(1) / positive.flatten(1).sum(1)",
+        "test_localisation_equals_plain_loops",
+    ),
+    Fault(
+        "measures-missed",
+        "a total miss is the best",
+        "return outside / (outside + inside)",
+        "return inside / (outside + inside)",
         "test_localisation_equals_plain_loops",
     ),
     Fault(

@@ -389,6 +389,7 @@ MEASURES = {
     "pointing_game": (_twice("pointing_game", margin=1), (A, MASKS), 6, 4),
     "energy_inside": (_twice("energy_inside"), (A, MASKS), 6, 4),
     "outside_inside_ratio": (_twice("outside_inside_ratio"), (A, MASKS), 6, 4),
+    "outside_inside_share": (_twice("outside_inside_share"), (A, MASKS), 6, 4),
     "intersection_over_union": (
         lambda device, a, m: [measures.intersection_over_union(a, m, t) for t in ("area", "mean", 0.5)],
         (A, MASKS),

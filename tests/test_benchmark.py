@@ -2047,6 +2047,7 @@ def test_the_table_knows_which_way_is_better():
     higher = """insertion difference insertion_curve difference_curve comprehensiveness cross_entropy_after_masking
         pointing_game energy_inside intersection_over_union""".split()
     lower = """deletion deletion_curve sufficiency log_odds accuracy_after_masking outside_inside_ratio
+        outside_inside_share
         completeness_error cancellation_gap dummy_sensitivity sensitivity_max infidelity""".split()
     assert {name: True for name in higher} | {name: False for name in lower} == HIGHER_IS_BETTER
     assert all((measure.better == "higher") == HIGHER_IS_BETTER[name] for name, measure in MEASURES.items())

@@ -52,6 +52,7 @@ from attrnb.measures import (
     linear_imputation,
     log_odds,
     outside_inside_ratio,
+    outside_inside_share,
     pointing_game,
     protocol_power,
     purity,
@@ -80,7 +81,7 @@ FAITHFULNESS = [
     cross_entropy_after_masking,
     accuracy_after_masking,
 ]
-LOCALISATION = [pointing_game, energy_inside, outside_inside_ratio, intersection_over_union]
+LOCALISATION = [pointing_game, energy_inside, outside_inside_ratio, outside_inside_share, intersection_over_union]
 
 
 def network(*shape):
@@ -679,7 +680,8 @@ def test_localisation_equals_plain_loops(batch, height, width, seed, tolerance, 
     )
     masks = torch.rand(batch, height, width, generator=generator) < 0.4
     masks[:, torch.randint(height, (1,), generator=generator), torch.randint(width, (1,), generator=generator)] = True
-    hits, energies, ratios, overlaps = [], [], [], {rule: [] for rule in ("area", "mean", 0.3)}
+    hits, energies, ratios, shares = [], [], [], []
+    overlaps = {rule: [] for rule in ("area", "mean", 0.3)}
     for m, inside in zip(a.sum(1).numpy(), masks.numpy()):
         places = [p for p in np.ndindex(height, width)]
         on = [p for p in places if inside[p]]
@@ -695,6 +697,7 @@ def test_localisation_equals_plain_loops(batch, height, width, seed, tolerance, 
             if outside_mean > 0
             else float("nan")
         )
+        shares.append(outside_mean / (outside_mean + positive[inside].mean()))
         for rule, limit in (("mean", positive.mean()), (0.3, 0.3 * positive.max())):
             chosen = positive >= limit
             overlaps[rule].append((chosen & inside).sum() / (chosen | inside).sum())
@@ -710,6 +713,7 @@ def test_localisation_equals_plain_loops(batch, height, width, seed, tolerance, 
     exact(pointing_game(a, masks, tolerance), hits)
     exact(energy_inside(a, masks), energies)
     exact(outside_inside_ratio(a, masks), ratios)
+    exact(outside_inside_share(a, masks), shares)
     for rule, expected in overlaps.items():
         exact(intersection_over_union(a, masks, rule), expected)
 
@@ -727,6 +731,7 @@ def test_localisation_of_odd_maps_and_masks(measure):
         "pointing_game": 6 / 64,
         "energy_inside": 6 / 64,
         "outside_inside_ratio": 1.0,
+        "outside_inside_share": 0.5,
         "intersection_over_union": None,
     }[measure.__name__]
     for silent in (torch.zeros(3, 8, 8), torch.ones(3, 8, 8), uniform_map(a)):
@@ -749,11 +754,24 @@ def test_localisation_of_odd_maps_and_masks(measure):
         measure(a[0, 0], masks)
     with pytest.raises(TypeError, match="tuple"):
         measure((a,), masks)
-    if measure is outside_inside_ratio:
+    if measure in (outside_inside_ratio, outside_inside_share):
         with pytest.warns(UserWarning, match=r"\[0, 1, 2\] covers everything"):
             assert measure(a, masks | True).isnan().all()
     else:
         assert torch.isfinite(measure(a, masks | True)).all()
+
+
+def test_a_total_miss_is_the_worst_and_not_undefined():
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[:, :2] = True
+    maps = torch.stack([~masks[0], masks[1]]).float()
+    assert outside_inside_ratio(maps, masks).tolist() == [float("inf"), 0.0]
+    assert outside_inside_share(maps, masks).tolist() == [1.0, 0.0]
+    a = numbers(20, 4, 4, seed=3)
+    ratio, share = (f(a, masks[:1].expand(20, 4, 4)) for f in (outside_inside_ratio, outside_inside_share))
+    some = ratio.isfinite()
+    assert_close(share[some], (ratio / (1 + ratio))[some])
+    assert (share[~some] == 1).all()
 
 
 def test_baseline_maps_and_boxes():
@@ -1749,6 +1767,7 @@ OF_MAPS = {
     "pointing_game": lambda v: pointing_game(v, INSIDE),
     "energy_inside": lambda v: energy_inside(v, INSIDE),
     "outside_inside_ratio": lambda v: outside_inside_ratio(v, INSIDE),
+    "outside_inside_share": lambda v: outside_inside_share(v, INSIDE),
     "intersection_over_union": lambda v: intersection_over_union(v, INSIDE),
     "masks": lambda v: energy_inside(M, v),
     "unit_importance": unit_importance,

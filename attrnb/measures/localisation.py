@@ -6,7 +6,7 @@ Docs: https://attrnb.github.io/attrnb/measures/localisation.html.md"""
 
 # %% auto #0
 __all__ = ['centre_map', 'uniform_map', 'box_masks', 'pointing_game', 'energy_inside', 'outside_inside_ratio',
-           'intersection_over_union']
+           'outside_inside_share', 'intersection_over_union']
 
 # %% ../../nbs/measures/60_localisation.ipynb #a8cd82e5
 import math
@@ -203,15 +203,35 @@ def outside_inside_ratio(
     Lower is better. Raises TypeError or ValueError as energy_inside does. Source: Lapuschkin et al., 2016;
     equation: ratio.
     """
+    outside, inside = _means(attributions, masks)
+    return outside / inside
+
+
+def outside_inside_share(
+    # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels,
+    # steps); channels are added up
+    attributions: Tensor,
+    # (batch, H, W), (batch, D, H, W) or (batch, steps), with or without a 1 for the channels; bool or 0 and 1
+    masks: Tensor,
+) -> Tensor:  # (batch,)
+    """The outside-inside ratio in a bounded form: mean positive attribution outside the mask over the sum of that and
+    the mean inside, (batch,) float64 from 0 to 1. A half for a map without opinion, 1 with nothing inside, NaN where
+    the mask covers everything, with a warning (UserWarning). Lower is better. Raises TypeError or ValueError as
+    energy_inside does. Equation: outside share.
+    """
+    outside, inside = _means(attributions, masks)
+    return outside / (outside + inside)
+
+
+def _means(attributions: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    "Mean positive attribution outside and inside, (batch,) each; NaN where nothing is outside, with a warning"
     a, masks = _map_and_mask(attributions, masks)
     positive, whole = _positive(a), masks.flatten(1).all(1).nonzero().flatten().tolist()
     if whole:
         warn_user(
-            f"the mask of example(s) {_some(whole)} covers everything, so that nothing is outside and the ratio is NaN"
+            f"the mask of example(s) {_some(whole)} covers everything, so that nothing is outside, and the value is NaN"
         )
-    outside = (positive * ~masks).flatten(1).sum(1) / (~masks).flatten(1).sum(1)
-    inside = (positive * masks).flatten(1).sum(1) / masks.flatten(1).sum(1)
-    return outside / inside
+    return tuple((positive * part).flatten(1).sum(1) / part.flatten(1).sum(1) for part in (~masks, masks))
 
 # %% ../../nbs/measures/60_localisation.ipynb #90fc090b
 def intersection_over_union(

@@ -31,6 +31,7 @@ from attrnb.measures.localisation import (
     energy_inside,
     intersection_over_union,
     outside_inside_ratio,
+    outside_inside_share,
     pointing_game,
 )
 from .robustness import infidelity, sensitivity_max
@@ -249,6 +250,7 @@ MEASURES = {
         _located(pointing_game, "higher"),
         _located(energy_inside, "higher"),
         _located(outside_inside_ratio, "lower"),
+        _located(outside_inside_share, "lower"),
         _located(intersection_over_union, "higher"),
         _from_baseline(completeness_error),
         _from_baseline(cancellation_gap),

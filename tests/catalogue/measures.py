@@ -389,9 +389,16 @@ rows.add(
 )
 
 # localisation
+LOCATED = (
+    "pointing_game",
+    "energy_inside",
+    "outside_inside_ratio",
+    "outside_inside_share",
+    "intersection_over_union",
+)
 mask = torch.zeros(2, 8, 8, dtype=torch.bool)
 mask[:, 2:5, 2:5] = True
-for name in ("pointing_game", "energy_inside", "outside_inside_ratio", "intersection_over_union"):
+for name in LOCATED:
     f = getattr(m, name)
     for kind, given in ATTRIBUTIONS.items():
         rows.add(
