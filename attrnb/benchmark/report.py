@@ -332,7 +332,7 @@ def table(
     text = [
         f"Means over examples with {level:.0%} bootstrap intervals; cost per example. A number in brackets is how many"
         " examples stand behind a cell, where they aren't all."
-        f"{' With fewer than ten examples such intervals are too narrow.' if few else ''}",
+        f"{' With fewer than ten examples such intervals are rough.' if few else ''}",
         "",
         _markdown(means),
     ]

@@ -168,13 +168,24 @@ def _widened(masks: Tensor, distance: float) -> Tensor:
         result = result | below | above
     return result
 
-# %% ../../nbs/measures/60_localisation.ipynb #2124a561
+# %% ../../nbs/measures/60_localisation.ipynb #a6d18c5b
 def _positive(a: Tensor) -> Tensor:
     "The positive part (batch, ...); all ones where there is none: a map without positive evidence has no opinion"
     positive = a.clamp(min=0)
     return torch.where(_per_map(positive.flatten(1).amax(1), a) > 0, positive, 1.0)
 
 
+def _means(attributions: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    "Mean positive attribution outside and inside, (batch,) each; NaN where nothing is outside, with a warning"
+    a, masks = _map_and_mask(attributions, masks)
+    positive, whole = _positive(a), masks.flatten(1).all(1).nonzero().flatten().tolist()
+    if whole:
+        warn_user(
+            f"the mask of example(s) {_some(whole)} covers everything, so that nothing is outside, and the value is NaN"
+        )
+    return tuple((positive * part).flatten(1).sum(1) / part.flatten(1).sum(1) for part in (~masks, masks))
+
+# %% ../../nbs/measures/60_localisation.ipynb #2124a561
 def energy_inside(
     # (batch, channels, H, W) or (batch, H, W), volumes (batch, channels, D, H, W), series (batch, channels,
     # steps); channels are added up
@@ -221,17 +232,6 @@ def outside_inside_share(
     """
     outside, inside = _means(attributions, masks)
     return outside / (outside + inside)
-
-
-def _means(attributions: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    "Mean positive attribution outside and inside, (batch,) each; NaN where nothing is outside, with a warning"
-    a, masks = _map_and_mask(attributions, masks)
-    positive, whole = _positive(a), masks.flatten(1).all(1).nonzero().flatten().tolist()
-    if whole:
-        warn_user(
-            f"the mask of example(s) {_some(whole)} covers everything, so that nothing is outside, and the value is NaN"
-        )
-    return tuple((positive * part).flatten(1).sum(1) / part.flatten(1).sum(1) for part in (~masks, masks))
 
 # %% ../../nbs/measures/60_localisation.ipynb #90fc090b
 def intersection_over_union(
