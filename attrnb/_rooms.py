@@ -8,11 +8,13 @@ Docs: https://attrnb.github.io/attrnb/rooms.html.md"""
 __all__ = ['names_behind', 'tell_parameters', 'show_doc_renderer', 'hide_exported', 'make_callable']
 
 # %% ../nbs/00_rooms.ipynb #0a0b0004
+import ast
 import inspect
 import itertools
 import linecache
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import FunctionType, ModuleType
@@ -112,14 +114,83 @@ def _comments_of_fields(dataclass: type) -> dict[str, str]:
     any(line.startswith((f"class {dataclass.__name__}:", f"class {dataclass.__name__}(")) for line in lines)
     return {k: v for k, v in _comments(lines, "    ").items() if k in dataclass.__dataclass_fields__}
 
+# %% ../nbs/00_rooms.ipynb #0a0b0021
+def _types(thing: type | FunctionType) -> dict[str, str]:
+    "Name -> type as the source writes it, of parameters and result, or of a dataclass's fields"
+    node = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))).body[0]
+    if isinstance(node, ast.ClassDef):
+        fields = [n for n in node.body if isinstance(n, ast.AnnAssign)]
+        return {n.target.id: ast.unparse(n.annotation) for n in fields}
+    given = node.args
+    arguments = (*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg)
+    types = {a.arg: ast.unparse(a.annotation) for a in arguments if a is not None and a.annotation}
+    types |= {"return": ast.unparse(node.returns)} if node.returns else {}
+    delegate = getattr(thing, "__delwrap__", None)
+    return _types(delegate) | types if delegate else types
+
+# %% ../nbs/00_rooms.ipynb #0a0b0023
+def _plain(text: str) -> str:
+    "Functions and classes by their names; what has none is an ellipsis"
+    text = re.sub(r"<(?:function \S*<lambda>|\S+ object) at 0x\w+>", "...", text)
+    return re.sub(r"<(?:function|class|built-in function) '?(?:[\w<>]+\.)*(\w+)[^>]*>", r"\1", text)
+
+
+def _call(name: str, parameters: Iterable[inspect.Parameter]) -> str:
+    "The call in lines of at most 88 characters, without types"
+    bare = [p.replace(annotation=p.empty) for p in parameters]
+    text = name + _plain(str(inspect.Signature(bare)))
+    return "\n".join(textwrap.wrap(text, 88, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
+
+# %% ../nbs/00_rooms.ipynb #0a0b0027
+def _row(name: str, default: str, kind: str, meaning: str) -> str:
+    kind = f"`{kind.replace(' | ', ' or ')}`" if kind else ""
+    meaning = (f"{kind}: {meaning}" if kind and meaning else kind + meaning).replace("|", r"\|")
+    return f"| {name} | {default} | {meaning} |"
+
+
+def _table(thing: type | FunctionType, parameters: Iterable[inspect.Parameter]) -> str:
+    "Name, default and meaning of each parameter, or field, and of what comes back"
+    fields = "__dataclass_fields__" in vars(thing)
+    source = thing.__init__ if isinstance(thing, type) and not fields else thing
+    types, meanings = _types(source), (_comments_of_fields if fields else _comments_of_parameters)(source)
+    rows = []
+    for p in parameters:
+        default = "" if p.default is p.empty else f"`{_plain(repr(p.default))}`"
+        default = default if len(default) < 40 else "above"
+        rows.append(_row(f"<code>{p.name}</code>", default, types.get(p.name, ""), meanings.get(p.name, "")))
+    if types.get("return", "None") != "None":
+        rows.append(_row("*returns*", "", types["return"], meanings.get("return", "")))
+    head = f"| {'field' if fields else 'parameter'} | default | meaning |\n|{'-' * 22}|{'-' * 14}|{'-' * 64}|"
+    return "\n".join([head, *rows])
+
+# %% ../nbs/00_rooms.ipynb #0a0b002a
+def _at_home(thing: Any) -> Any:
+    "What a page has defined anew, as its room has it"
+    known = import_module("attrnb._modidx").d["syms"] if getattr(thing, "__module__", "") == "__main__" else {}
+    for room, names in known.items():
+        if f"{room}.{thing.__qualname__}" in names:
+            home = import_module(room)
+            for name in thing.__qualname__.split("."):
+                home = inspect.unwrap(getattr(home, name))
+            return home
+    return thing
+
 # %% ../nbs/00_rooms.ipynb #0a0b0012
 def show_doc_renderer(
     sym: object,  # what is documented
     **how,  # as nbdev gives it
 ) -> object:
-    "nbdev's renderer: comments stand in the signature and not below it again, and links know their line"
+    "nbdev's renderer: the call without types, the docstring, a table of parameters or fields; links know their line"
     renderer = import_module("nbdev.showdoc").BasicMarkdownRenderer(sym, **how)
-    renderer.docs = re.split(r"(?:^|\n\n)(?:Parameters:\n|Fields:\n|Returns: )", renderer.docs or "")[0]
+    docs = re.split(r"(?:^|\n\n)(?:Parameters:\n|Fields:\n|Returns: )", renderer.docs or "")[0]
+    parts = [re.sub(r"\n(?=\S)", " ", part) for part in docs.split("\n\n")] if docs else []
+    thing = _at_home(inspect.unwrap(renderer.sym))
+    own = {"__init__", "__dataclass_fields__"} & vars(thing).keys() if isinstance(thing, type) else {}
+    if renderer.sig is not None and (own or inspect.isfunction(thing)):
+        parameters = [p for p in renderer.sig.parameters.values() if p.name != "self"]
+        renderer.dm = _call(renderer.nm, parameters)
+        parts += [_table(thing, parameters)] if parameters else []
+    renderer.docs = "\n\n".join(parts)
     renderer.fn = renderer.fn.removeprefix(f"{renderer.sym.__module__}.")
     return renderer
 
