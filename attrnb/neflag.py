@@ -11,6 +11,7 @@ __all__ = ['FluxPoints', 'NeFLAG']
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -35,6 +36,7 @@ from attrnb.core import (
     random_generator,
     read_tensor,
     real_number,
+    true_or_false,
     unflatten_features,
     warn_user,
     whole_number,
@@ -125,9 +127,22 @@ def _starts(directions, n_points: int, center: Tensor, seed, inputs: tuple[Tenso
     return (starts / size).to(center.device)
 
 # %% ../nbs/04_neflag.ipynb #36358532
-def _flux_and_terms(F: Tensor, displacement: Tensor, aggregate: str) -> tuple[Tensor, Tensor]:
-    "Flux density (rows,) of the field (rows, features), and what a row adds where its flux is negative"
+def _mean_size(features: int) -> float:
+    "Mean size of one coordinate of a random direction, kappa of the closed forms"
+    return math.exp(math.lgamma(features / 2) - math.lgamma((features + 1) / 2)) / math.sqrt(math.pi)
+
+
+def _flux_and_terms(
+    F: Tensor, displacement: Tensor, aggregate: str, closed_form: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Flux density (rows,) of the field (rows, features), and what a row adds where its flux is negative; both, in
+    closed form, in the mean over all directions
+    """
     distance = displacement.norm(dim=1).clamp(min=torch.finfo(F.dtype).tiny)
+    if closed_form:
+        slope, half = F.norm(dim=1), _mean_size(F.shape[1]) / 2
+        square = F * (F / slope.clamp(min=torch.finfo(F.dtype).tiny)[:, None])
+        return -half * slope, (distance * half)[:, None] * square if aggregate == "feature" else F / (2 * F.shape[1])
     flux = (F * displacement).sum(1) / distance
     if aggregate == "feature":
         terms = -F * displacement
@@ -142,7 +157,7 @@ def _rounded_back(points: tuple[Tensor, ...], here: Tensor, displacement: Tensor
     return (moved & (flatten_features(points, here.dtype) == here)).sum(1) / moved.sum(1).clamp(min=1)
 
 # %% ../nbs/04_neflag.ipynb #b641e9ed
-def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, clamp, keep_points, show_progress):
+def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, clamp, keep_points, show_progress):
     """Sum of the aggregates (batch, features), FluxPoints with flat points, the target's probability at each
     example's first point (batch,) or None, and the share of coordinates that round back to the input (batch,)
     """
@@ -184,7 +199,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregate, cla
                 outputs += [seen[0][seats]] if seen and len(seen[0]) == len(row) else []
             F = flatten_features(gradient, center.dtype)
             slope = F.norm(dim=1)
-            flux, terms = _flux_and_terms(F, displacement, aggregate)
+            flux, terms = aggregated(F, displacement)
             hit = (flux < 0) & (step >= first_allowed)
             done = hit | (step >= search_steps) | (slope == 0)
             flux_found[row], negative[row], steps_taken[row] = flux, hit, step
@@ -251,13 +266,14 @@ def attribute(
     # cap on the search per point; it stops at the first negative flux after one step; 0: random points
     search_steps: int = 20,
     aggregate: str = "feature",  # "feature": flux of each feature; "vector": flux times normal
+    # the mean over all directions, given each gradient, in closed form: one gradient per point, no search
+    closed_form: bool = False,
     # keep points in this range (0, 1 for pixels); None keeps the sphere round
     clamp: tuple[float, float] | None = None,
     seed: int | torch.Generator | None = 0,  # of the random starts, see random_generator
     # (n_points, ...) own starts in the inputs' form, instead of random ones
     directions: TensorOrTuple | None = None,
-    # rows per forward pass at most; None: rows of about a million input numbers together, eight million
-    # on a GPU
+    # rows per forward pass at most; None: about a million input numbers together, eight million on a GPU
     internal_batch_size: int | None = None,
     return_flux: bool = False,  # also return the FluxPoints
     show_progress: bool = False,  # progress bar over points
@@ -272,6 +288,8 @@ def attribute(
     tensors, is_tuple = check_inputs(inputs)
     n_points, search_steps = whole_number(n_points, "n_points"), whole_number(search_steps, "search_steps", least=0)
     one_of(aggregate, "aggregate", ("feature", "vector"))
+    search_steps = 0 if true_or_false(closed_form, "closed_form") else search_steps
+    aggregated = partial(_flux_and_terms, aggregate=aggregate, closed_form=closed_form)
     clamp = _check_clamp(clamp, tensors)
     score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
     center = flatten_features(tensors, torch.promote_types(tensors[0].dtype, torch.float32))
@@ -279,7 +297,7 @@ def attribute(
     length = _length(radius, radius_unit, center.shape[1])
     with leave_as_found(self.forward_func):
         total, found, probability, lost = _walk_the_sphere(
-            score, center, starts, length, search_steps, aggregate, clamp, return_flux, show_progress
+            score, center, starts, length, search_steps, aggregated, clamp, return_flux, show_progress
         )
     attributions = checked_attributions(unflatten_features(total / n_points, tensors), is_tuple)
     _warn_of_points(found.hits, lost, f"{search_steps} steps", tensors, f"{radius:g} ({radius_unit})")

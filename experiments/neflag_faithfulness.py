@@ -34,6 +34,7 @@ from attrnb.photographs import PhotographFolder, load_model
 from attrnb.samples import shape_images
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "neflag_faithfulness.csv"
+BASELINES = 10  # of expected gradients: the first other images
 KEYS = "part", "network", "image", "map", "unit", "substrate", "steps"
 
 
@@ -82,7 +83,7 @@ def maps_of(part, pixels):
         index = number(x)
         torch.manual_seed(index)
         np.random.seed(index)
-        others = pixels[[k for k in range(len(pixels)) if k != index][:10]]
+        others = pixels[[k for k in range(len(pixels)) if k != index][:BASELINES]]
         return sum(GradientShap(model).attribute(x, baselines=others, n_samples=5, target=target) for _ in range(4)) / 4
 
     @once
@@ -180,18 +181,18 @@ def main(given=None):
     parser.add_argument("--out", default=str(RESULTS))
     words = parser.parse_args(given)
     part, network, power = words.part, words.network, words.part == "power"
-    # expected gradients take the other images as baselines
-    n, steps = max(words.images or (12 if power else 40), 2), words.steps or (16 if power else 32)
+    n, steps = words.images or (12 if power else 40), words.steps or (16 if power else 32)
+    enough = max(n, BASELINES + 1)  # so that the baselines are the same however many images are explained
     units = (words.unit,) if words.unit else (1, 8, 16) if power else (8 if network == "shapes" else 16,)
     loaded = load_model(network, weights=words.weights, mean=words.mean, std=words.std, device=words.device)
     model = faster(loaded.model) if words.device == "cpu" else loaded.model
     if network == "shapes":
-        pixels = shape_images(n, seed=424_242).images
+        pixels = shape_images(enough, seed=424_242).images
     else:
         photographs = PhotographFolder(words.photographs, loaded.preprocess)
-        pixels = torch.stack([photographs[i][0] for i in range(min(n, len(photographs)))])
+        pixels = torch.stack([photographs[i][0] for i in range(min(enough, len(photographs)))])
     pixels = pixels.to(words.device)
-    numbers = list(range(0, len(pixels), 2 if part == "settings" else 1))
+    numbers = list(range(0, min(n, len(pixels)), 2 if part == "settings" else 1))
     images = TensorDataset(pixels[numbers])
     images.names = numbers
     run = benchmark(

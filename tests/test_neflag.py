@@ -11,6 +11,9 @@ from models import TwoInputs, convolutional, mlp, numbers, seeded
 from torch.testing import assert_close
 
 from attrnb.core import ClassScore, CountingForward
+from attrnb.methods.apply import run_method
+from attrnb.methods.registry import method_of
+from attrnb.methods.scored import ScoredModel
 from attrnb.neflag import NeFLAG
 
 
@@ -208,6 +211,8 @@ def test_clamp_keeps_points_in_range():
         (dict(search_steps=-1), ValueError, "at least 0"),
         (dict(radius_unit="linf"), ValueError, "rms"),
         (dict(aggregate="sum"), ValueError, "vector"),
+        (dict(closed_form=1), TypeError, "closed_form must be True or False"),
+        (dict(closed_form="closed"), TypeError, "closed_form must be True or False"),
         (dict(clamp=(1, 0)), ValueError, "clamp"),
         (dict(clamp=(0, 0.1)), ValueError, "inside"),
         (dict(directions=torch.zeros(3, 6)), ValueError, "(20, 6)"),
@@ -317,3 +322,109 @@ def test_a_clamped_point_counts_with_the_way_that_is_left():
     found = NeFLAG(lambda x: x @ weights).attribute(x, n_points=3, radius=0.1, clamp=(0.0, 1.0))
     assert_close(found, -weights * way)
     assert found[0, 1] == found[0, 3] == 0
+
+
+def kappa(d):
+    return math.exp(math.lgamma(d / 2) - math.lgamma((d + 1) / 2)) / math.sqrt(math.pi)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    features=st.integers(1, 40),
+    batch=st.integers(1, 4),
+    n_points=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+    radius=st.floats(1e-3, 10),
+    unit=st.sampled_from(["l2", "rms"]),
+    dtype=st.sampled_from([torch.float64, torch.float32]),
+    chunk=st.integers(1, 20),
+)
+def test_closed_form_is_exact_for_a_linear_score(features, batch, n_points, seed, radius, unit, dtype, chunk):
+    w, x = numbers(features, seed=seed + 1, dtype=dtype), numbers(batch, features, seed=seed, dtype=dtype)
+    length = radius * (math.sqrt(features) if unit == "rms" else 1)
+    settings = dict(n_points=n_points, radius=radius, radius_unit=unit, seed=seed, internal_batch_size=chunk)
+    settings |= dict(closed_form=True)
+    feature, found = NeFLAG(lambda y: y @ w).attribute(x, return_flux=True, **settings)
+    vector = NeFLAG(lambda y: y @ w).attribute(x, aggregate="vector", **settings)
+    expected = length * kappa(features) / 2 * w**2 / w.norm()
+    close = dict(rtol=1e-10, atol=1e-14) if dtype == torch.float64 else dict(rtol=2e-4, atol=2e-6 * length)
+    assert feature.dtype == vector.dtype == dtype
+    assert_close(feature, expected.expand(batch, features), **close)
+    assert_close(vector, (w / (2 * features)).expand(batch, features), rtol=1e-4, atol=1e-6)
+    assert found.gradient_evaluations == batch * n_points and (found.steps == 0).all()
+
+
+@pytest.mark.parametrize("aggregate", ["feature", "vector"])
+def test_closed_form_by_hand_alone_and_in_a_batch(aggregate):
+    "One gradient per point, at the places where the starts are"
+    net, x, target = CountingForward(mlp(smooth=True).double()), numbers(3, 6, dtype=torch.float64), [0, 1, 2]
+    starts = numbers(4, 6, seed=2, dtype=torch.float64)
+    settings = dict(n_points=4, directions=starts, radius=0.7, closed_form=True, aggregate=aggregate)
+    together, found = NeFLAG(net).attribute(x, target=target, return_flux=True, **settings)
+    assert net.gradient_rows == found.gradient_evaluations == 12 and found.hits.tolist() == [4, 4, 4]
+    u = starts / starts.norm(dim=1, keepdim=True)
+    for i, t in enumerate(target):
+        F = torch.stack([torch.func.grad(lambda y, t=t: net(y[None])[0, t])(x[i] + 0.7 * v) for v in u])
+        size = F.norm(dim=1, keepdim=True)
+        expected = (0.7 * kappa(6) / 2 * F**2 / size if aggregate == "feature" else F / 12).mean(0)
+        assert_close(together[i], expected)
+        assert_close(found.flux[i], -kappa(6) / 2 * size[:, 0])
+        assert_close(found.points[i], x[i] + 0.7 * u)
+        alone = NeFLAG(net).attribute(x[i : i + 1], target=t, **settings)
+        assert_close(alone[0], together[i])
+    if aggregate == "feature":
+        assert_close(together.sum(1), -0.7 * found.flux.mean(1))
+
+
+def test_the_surface_integral_comes_near_the_closed_form_in_many_dimensions():
+    "Networks of a given width: the two sums differ by a curvature that falls with the square root of the dimension"
+    apart = {}
+    for d in (16, 64, 256):
+        W, b = numbers(8, d, seed=3, dtype=torch.float64) / math.sqrt(d), numbers(8, seed=5, dtype=torch.float64)
+
+        def f(y, W=W, b=b):
+            return torch.nn.functional.softplus(y @ W.T + b, beta=3).sum(1)
+
+        x, u = torch.zeros(1, d, dtype=torch.float64), numbers(4000, d, seed=7, dtype=torch.float64)
+        settings = dict(n_points=8000, directions=torch.cat([u, -u]), radius=1.0)
+        integral = NeFLAG(f).attribute(x, search_steps=0, **settings)
+        closed = NeFLAG(f).attribute(x, closed_form=True, **settings)
+        g = torch.func.grad(lambda y, f=f: f(y[None])[0])(x[0])
+        on = (3 * b).sigmoid()
+        tau = ((3 * on * (1 - on)) @ W.square().sum(1) / (math.sqrt(d) * g.norm())).item()
+        normal, tail = math.exp(-(tau**2) / 2), 0.5 * math.erfc(tau / math.sqrt(2))
+        apart[d] = 1 - (integral.sum() / closed.sum()).item()
+        assert abs(apart[d] - (1 - normal + math.sqrt(2 * math.pi) * tau * tail)) < 0.04
+    assert apart[16] > 1.5 * apart[64] > 2.2 * apart[256] > 0
+
+
+def test_closed_form_of_images_and_of_two_inputs_in_half_precision():
+    net, x = convolutional(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    exact = NeFLAG(net).attribute(x, target=0, closed_form=True, radius=5.0)
+    for dtype, tolerance in ((torch.bfloat16, 0.15), (torch.float16, 0.03)):
+        coarse = NeFLAG(convolutional().to(dtype)).attribute(x.to(dtype), target=0, closed_form=True, radius=5.0)
+        assert coarse.dtype == dtype
+        assert_close(coarse.float(), exact, rtol=tolerance, atol=tolerance * exact.max().item())
+    model, a, b = seeded(TwoInputs).double(), numbers(3, 4).double(), numbers(3, 2, 3).double()
+    scale = torch.ones(3, dtype=torch.float64)
+    one, two = NeFLAG(model).attribute((a, b), 1, scale, closed_form=True)
+    flat = NeFLAG(lambda y, s: model(y[:, :4], y[:, 4:].reshape(-1, 2, 3), s)).attribute(
+        torch.cat([a, b.flatten(1)], 1), 1, scale, closed_form=True
+    )
+    assert_close(torch.cat([one, two.flatten(1)], 1), flat)
+
+
+def test_closed_form_where_the_gradient_is_zero():
+    with pytest.warns(UserWarning, match="gradient is zero"):
+        attribution, found = NeFLAG(lambda y: (y * 0).sum(1)).attribute(
+            torch.ones(2, 3), closed_form=True, return_flux=True
+        )
+    assert attribution.abs().max() == 0 and found.hits.tolist() == [0, 0]
+
+
+def test_closed_form_by_name():
+    "As the benchmark and the command line write it"
+    net, x = convolutional(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    method = method_of("neflag(closed_form=True, n_points=3)")
+    found = run_method(method, ScoredModel(net, "logit"), x, torch.tensor([0, 1]))
+    assert_close(found, NeFLAG(net).attribute(x, target=torch.tensor([0, 1]), closed_form=True, n_points=3))
