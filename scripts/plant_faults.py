@@ -620,6 +620,18 @@ FAULTS = [
         "test_minimum_gives_zeros_and_one_warning",
     ),
     Fault(
+        "neflag-closed-half",
+        "the closed form counts the whole sphere, where the flux flows in through half of it",
+        "half = F.norm(dim=1), _mean_size(F.shape[1]) / 2",
+        "half = F.norm(dim=1), _mean_size(F.shape[1])",
+    ),
+    Fault(
+        "neflag-closed-search",
+        "the closed form searches first, for twice the gradients",
+        'search_steps = 0 if true_or_false(closed_form, "closed_form") else search_steps',
+        'search_steps = search_steps if true_or_false(closed_form, "closed_form") else search_steps',
+    ),
+    Fault(
         "neflag-vector",
         "flux times displacement instead of flux times normal",
         "terms = (flux / distance)[:, None] * displacement",
