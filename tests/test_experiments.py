@@ -13,6 +13,9 @@ import torch
 from PIL import Image
 
 from attrnb.benchmark import BenchmarkRun
+from attrnb.core import ClassScore
+from attrnb.equilibrium import AttributionEquilibrium
+from attrnb.neflag import NeFLAG
 from attrnb.photographs import PhotographFolder, load_model
 from attrnb.samples import shape_images
 
@@ -207,3 +210,58 @@ def test_geodesic_photographs_writes_what_it_wrote(photographs, monkeypatch):
         np.testing.assert_allclose(float(row["gap"]), (attribution.abs().sum() - abs(change)) / abs(change), rtol=1e-3)
         error = abs(float(attribution.double().sum()) - change) / abs(change)
         np.testing.assert_allclose(float(row["completeness"]), error, rtol=1e-3, atol=1e-5)
+
+
+def test_trials_write_what_they_wrote(photographs, monkeypatch):
+    module, out = program("trials"), photographs / "found.csv"
+    calls = [["shapes", "--images=1", "--steps=4"], ["pairs", "--images=2"]]
+    pictures = ["stand_in", f"--photographs={photographs / 'photos'}", "--images=1", "--steps=4"]
+    calls += [pictures, [*pictures, "--confirm"]]
+    for words in calls:
+        module.main([*words, f"--out={out}"])
+    close(rows_of(out), rows_of(EXPECTED / "trials.csv"), by="trial")
+    written = out.read_text()
+    for words in calls:  # nothing is made again
+        module.main([*words, f"--out={out}"])
+    assert out.read_text() == written
+    # the measure of one map, by plain loops
+    x = shape_images(1, seed=770_001).images[0]
+    model = load_model("shapes").model
+    score, target = ClassScore(model, of="probability"), int(model(x[None]).argmax(1))
+    around = [NeFLAG(score).attribute(x[None], target=target, n_points=1, radius=r, seed=0)[0] for r in module.RADII]
+    masked = [without(x, sum(around).sum(0, keepdim=True), 2304 * k, 1) for k in range(5)]
+    deletion = log_probability(masked, target).exp()
+    insertion = log_probability([x - image for image in masked], target).exp()
+    (found,) = [r["value"] for r in rows_of(out) if (r["trial"], r["measure"]) == ("several radii", "pixels, black")]
+    np.testing.assert_allclose(float(found), np.trapezoid(insertion - deletion, dx=1 / 4), atol=1e-3)
+
+
+def test_the_rules_of_trials_are_what_they_say(monkeypatch):
+    module = program("trials")
+
+    def linear(x):
+        return (x * weights).flatten(1).sum(1)
+
+    weights = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    coarse = module.on_a_coarse_sphere(linear, torch.zeros(1, 3, 8, 8), None, 4)
+    sums = torch.nn.functional.avg_pool2d(weights[None], 4) * 16 / 4  # the slope along a constant square of length one
+    expected = 0.1 * sums.square() / sums.norm()
+    np.testing.assert_allclose(coarse[0, :, ::4, ::4] * 16, expected[0], rtol=1e-4, atol=1e-6)
+    assert coarse.sum().item() == pytest.approx(expected.sum().item(), rel=1e-4)
+    convolutions = [torch.nn.Conv2d(*sides, 3) for sides in ((3, 4), (4, 5), (5, 6))]
+    layers = [layer for convolution in convolutions for layer in (convolution, torch.nn.ReLU())]
+    net = torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    for convolution in convolutions:
+        convolution.bias.data.add_(1.0)
+    x = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    rules = {torch.ops.aten.convolution: module.by_positive_weights}
+
+    def maps():
+        method = AttributionEquilibrium(net.eval())
+        return [method.attribute(x, target=2, rules=r) for r in ({}, rules)]
+
+    usual, positive = maps()
+    assert (usual - positive).abs().max() > 1e-2 * usual.abs().max()
+    for convolution in convolutions[1:]:
+        convolution.weight.data.abs_()
+    torch.testing.assert_close(*maps())
