@@ -40,7 +40,7 @@ def readable(markdown: str) -> str:
         markdown,
     )
     markdown = re.sub(r"\]\((images/[^)]+)\)(\{[^}]*\})?", rf"]({PICTURES}/nbs/\1)", markdown)
-    markdown = re.sub(r"^:::.*\n", "", markdown, flags=re.M)
+    markdown = re.sub(r"\n{3,}", "\n\n", re.sub(r"^:::.*\n", "", markdown, flags=re.M))
     return markdown.strip()
 
 
