@@ -32,9 +32,7 @@ def annotations(folder: Path, network: str, beside: Path, smallest: float) -> di
         values = np.asarray(Image.open(mask))
         for label, category in by_network.get(network) or []:
             if category in numbers and (values == numbers[category]).mean() >= smallest > 0:
-                result[photograph] = dict(
-                    label=label, category=category, mask=os.path.relpath(mask, beside), mask_value=numbers[category]
-                )
+                result[photograph] = dict(label=label, mask=os.path.relpath(mask, beside), mask_value=numbers[category])
                 break
     return result
 

@@ -65,7 +65,7 @@ from attrnb.explore import (
     share_inside,
 )
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
-from attrnb.measures import FaithfulnessCurves
+from attrnb.measures import FaithfulnessCurves, faithfulness_curves, linear_imputation
 from attrnb.methods import method_of
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
@@ -1421,6 +1421,34 @@ def test_a_masked_prediction_is_of_the_substrate_that_it_was_asked_for(opened):
     masked = x[:1].clone()
     masked[:, 1:3] = 0
     assert_close(explorer._known.cache.get(("masked", 0, (1, 3), "black")), model(masked))
+
+
+def test_the_imputed_substrate_is_offered_for_images_and_filled_from_what_is_left(opened):
+    model, x = convolutional(), pictures(1)
+    explorer = opened(model, x, methods=["saliency"])
+    assert "noisy_linear" in explorer._view_controls["substrate"].options
+    explorer.substrate = "noisy_linear"
+    explorer.region = (2, 3, 9, 10)
+    explorer.wait()
+    panel = explorer.panels[0]
+    kept = torch.ones(1, 1, 16, 16, dtype=torch.bool)
+    kept[..., 2:9, 3:10] = False
+    filled = linear_imputation(x, kept)
+    assert_close(explorer.masked(0, explorer.region), filled)
+    assert (filled != x).any() and not (filled == 0).any()
+    assert_close(explorer._known.cache.get(("masked", 0, explorer.region, "noisy_linear")), model(filled))
+    measured = faithfulness_curves(
+        ClassScore(model, of="probability"),
+        x,
+        panel.result.attribution,
+        panel.result.target,
+        substrate="noisy_linear",
+        unit=1,
+        masking_steps=32,
+    )
+    assert_close(panel.curves.deletion, measured.deletion)
+    flat = opened(mlp(), numbers(2, 6), methods=["NeFLAG"])
+    assert "noisy_linear" not in flat._view_controls["substrate"].options
 
 
 def test_the_old_name_of_the_substrate(opened):

@@ -33,7 +33,7 @@ from attrnb.explore.pictures import (
     _small,
     _while_set,
 )
-from ..measures import SUBSTRATES
+from .state import _State
 
 # %% ../../nbs/explore/75_choosers.ipynb #76c46b0d
 class _Strip(widgets.HBox):
@@ -278,7 +278,7 @@ def _display_controls(images: bool, width: int) -> dict[str, widgets.Widget]:
         "what is explained, and with it what the outputs are: scores of classes that exclude each other (logit,"
         " probability), of labels that do not (sigmoid), or probabilities already (output)"
     )
-    substrates = [s for s in SUBSTRATES if images or not s.startswith("blurred")]
+    substrates = [s for s in _State.substrate.values if images or not s.startswith(("blurred", "noisy"))]
     controls = dict(
         score=widgets.Dropdown(options=names, description="Explain", tooltip=explained, **shared),
         sign=widgets.ToggleButtons(options=["signed", "magnitude"], **two),

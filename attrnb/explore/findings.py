@@ -20,6 +20,7 @@ from torch import Tensor
 from ..core import Steps, read_tensor, refuse_not_finite
 from .pictures import _Film, _frame, _is_image, _sides
 from ..measures import FaithfulnessCurves, energy_inside
+from ..measures.masking import _filling, _masked
 from ..plots import ROLE_COLORS, curves, feature_bars, heatmap, relevance_balance
 
 # %% ../../nbs/explore/40_findings.ipynb #dd507408
@@ -192,9 +193,15 @@ _FILMS = dict(line=_line_film, bars=_bars_film, balance=_balance_film)
 
 # %% ../../nbs/explore/40_findings.ipynb #995c4d8f
 def _curves_film(
-    measured: FaithfulnessCurves, x: Tensor, empty: Tensor, kind: str, names: Sequence[str], word: str = "probability"
+    measured: FaithfulnessCurves,
+    x: Tensor,
+    substrate: str | Tensor,
+    kind: str,
+    names: Sequence[str],
+    word: str = "probability",
 ) -> _Film:
     "The film of a deletion or insertion curve"
+    empty, fill = _filling(x, substrate, 0)
     image, fractions = _is_image(x), measured.fractions.cpu()
     rank = measured.order.long().argsort(dim=1)  # of every pixel, the most important one is 0
     rank = rank.reshape(1, 1, *x.shape[2:]) if image else rank.reshape(1, *x.shape[1:])
@@ -208,7 +215,7 @@ def _curves_film(
 
     def picture(k):
         chosen = rank < round(float(fractions[k]) * rank.numel())
-        seen = torch.where(chosen if kind == "insertion" else ~chosen, x, empty)
+        seen = _masked(x, chosen if kind == "insertion" else ~chosen, empty, fill)
         return _frame(seen, names, torch.cat([x, empty]))
 
     def caption(k):

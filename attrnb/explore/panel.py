@@ -43,7 +43,7 @@ from attrnb.explore.pictures import (
     _small,
     _while_set,
 )
-from ..measures import FaithfulnessCurves, substrate_of
+from ..measures import FaithfulnessCurves
 from ..methods import Method, find_name
 from ..plots import feature_bars, heatmap, overlay
 
@@ -333,8 +333,7 @@ def _draw_curves(self: Panel):
     with e._lock:
         if self.result is not None and self.curves is not None:
             x = e.input(self.result.request.index)
-            empty = substrate_of(x, e.substrate)
-            film = _curves_film(self.curves, x, empty, self.curve, e.feature_names, e._word)
+            film = _curves_film(self.curves, x, e.substrate, self.curve, e.feature_names, e._word)
         self.scrubber.show(film)
 
 # %% ../../nbs/explore/70_panel.ipynb #8a09db1c

@@ -26,7 +26,8 @@ from .findings import Request, Result, _read_region, _region_mask
 from .inputs import _copy_of, _digest, _Inputs, _Known, _same_outputs, _with_normalisation
 from .jobs import ResultCache
 from .pictures import _is_image, _sides
-from ..measures import SUBSTRATES, substrate_of
+from ..measures import SUBSTRATES
+from ..measures.masking import _filling, _masked
 from ..methods import METHODS, Method, read_methods
 from ..photographs import find_class as class_named
 
@@ -49,7 +50,9 @@ class _State(traitlets.HasTraits):
     opacity = traitlets.Float(0.9, min=0, max=1, help="of the overlay's strongest pixels")
     percentile = traitlets.Float(99.0, min=50, max=100, help="of the magnitudes at which the colours end")
     substrate = traitlets.Enum(
-        SUBSTRATES, "black", help="what takes the place of removed or masked parts, see substrate_of"
+        (*SUBSTRATES, "noisy_linear"),
+        "black",
+        help="what takes the place of removed or masked parts, see substrate_of and, of noisy_linear, linear_imputation",
     )
     region = traitlets.Any(
         None,
@@ -403,4 +406,4 @@ def _without(self: _State, index: int, region: tuple, substrate: str) -> Tensor:
     "The input (1, ...) with the region replaced by a substrate, whatever the trait says meanwhile"
     x = self.input(index)
     inside = _region_mask(_read_region(region, _sides(x)), _sides(x))
-    return torch.where(inside if _is_image(x) else inside.view(x.shape[1:]), substrate_of(x, substrate), x)
+    return _masked(x, ~inside if _is_image(x) else ~inside.view(x.shape[1:]), *_filling(x, substrate, 0))
