@@ -6,21 +6,24 @@ Five small transformers are trained on texts whose evidence was planted: a class
 fillers (three in ten texts of the training have neither, and a class by chance: without evidence the model is unsure);
 a language model is asked for the colour or the thing that stood before. In training some fillers are [MASK],
 and end tokens stand around a text (before it only, for the language model), so that both tokens mean something to
-the model; [PAD] was never seen. A row for each model, score and baseline.
+the model; [PAD] was never seen. A row for each model, score and baseline, written when it is there; what is in the file
+stays as it is, so that the same line goes on after a kill (delete the file to make all of it anew).
 """
 
 import argparse
 import warnings
+from itertools import product
 from pathlib import Path
 from statistics import median
 
 import torch
 import transformers
-from programs import write_rows
+from programs import put_rows, read_rows
 from torch import nn
 
 from attrnb.text import explain_tokens
 
+KEYS = "model", "kind", "score", "baseline"
 STEPS = (25, 50, 100, 200, 400, 800)
 TEXTS = 10
 
@@ -122,23 +125,24 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    rows = []
     for name in options.models:
         family, _, asks = name.partition("-")
         kind = "language model" if asks else "classifier"
+        there = read_rows(options.out, KEYS)
+        left = [pair for pair in product(options.scores, options.baselines) if (family, kind, *pair) not in there]
+        if not left:
+            continue
         model = made(family, kind)
         ids, answers, _ = texts(kind, 500, seed=2)
         with torch.no_grad():
             logits = model(ids).logits
         right = ((logits if logits.ndim == 2 else logits[:, -1]).argmax(1) == answers).float().mean().item()
         mean = model.get_input_embeddings().weight.detach().mean(0)
-        for score in options.scores:
-            for baseline in options.baselines:
-                given = mean if baseline == "mean" else baseline
-                told = dict(model=family, kind=kind, right=round(right, 3), score=score, baseline=baseline)
-                rows.append(told | row(model, kind, score, given))
-                print(*rows[-1].values(), flush=True)
-    write_rows(options.out, rows, list(rows[0]))
+        for score, baseline in left:
+            given = mean if baseline == "mean" else baseline
+            told = dict(model=family, kind=kind, right=round(right, 3), score=score, baseline=baseline)
+            put_rows(options.out, [told | row(model, kind, score, given)], KEYS)
+            print(*told.values(), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import csv
 import importlib.util
 import json
 import re
+import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 
 from attrnb.benchmark import BenchmarkRun
+from attrnb.benchmark import run as benchmark_run
 from attrnb.core import ClassScore
 from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.neflag import NeFLAG
@@ -103,9 +106,7 @@ def close(found, expected, by, ignored=()):
 
 def run_compare(folder, module, monkeypatch):
     monkeypatch.setattr(module, "PATCH", 8)
-    given = dict(photographs=folder / "photos", annotations=folder / "boxes.json", coco=folder / "coco")
-    given |= {"coco-annotations": folder / "coco" / "masks.json", "runs": folder / "runs", "out": folder}
-    words = [f"--{name}={value}" for name, value in given.items()]
+    words = compare_words(folder, folder / "runs", folder)
     module.main(["stand_in", "--images", "3", "--steps", "4", *words])
     module.main(["--collect", *words])
 
@@ -114,6 +115,174 @@ def test_compare_methods_writes_what_it_wrote(photographs, monkeypatch):
     run_compare(photographs, program("compare_methods"), monkeypatch)
     for name in ("compare_faithfulness", "compare_localisation", "compare_curves"):
         close(rows_of(photographs / f"{name}.csv"), rows_of(EXPECTED / f"{name}.csv"), by="method")
+
+
+def compare_words(folder, runs, out):
+    given = dict(photographs=folder / "photos", annotations=folder / "boxes.json", coco=folder / "coco")
+    given |= {"coco-annotations": folder / "coco" / "masks.json", "runs": runs, "out": out}
+    return [f"--{name}={value}" for name, value in given.items()]
+
+
+def test_compare_methods_adds_the_rows_of_some_methods_to_those_that_are_there(photographs, monkeypatch):
+    module = program("compare_methods")
+    monkeypatch.setattr(module, "PATCH", 8)
+    short, tables = ["stand_in", "--images=2", "--steps=2"], {}
+    for order in (
+        ["saliency,random", "integrated_gradients_blurred"],
+        ["integrated_gradients_blurred", "random,saliency"],
+    ):
+        out = photographs / order[0]
+        out.mkdir()
+        for k, methods in enumerate(order):
+            words = compare_words(photographs, photographs / f"{order[0]}-{k}", out)
+            module.main([*short, f"--methods={methods}", *words])
+            module.main(["--collect", *words])
+        tables[order[0]] = {name: (out / name).read_text() for name in module.KEYS}
+    one, other = tables.values()
+    assert one == other, "the order of the runs shows"
+    rows = rows_of(out / "compare_faithfulness.csv")
+    blurred = "integrated_gradients_blurred"
+    assert [r["method"] for r in rows if r["image"] == "0"] == [
+        blurred,
+        "saliency",
+        "random",
+        f"{blurred}, by magnitude",
+    ]
+    assert {r["image"] for r in rows} == {"0", "1"}
+    located = rows_of(out / "compare_localisation.csv")
+    assert [r["method"] for r in located if (r["image"], r["truth"]) == ("1", "masks")] == [
+        blurred,
+        "saliency",
+        "random",
+    ]
+    # a row that is measured again takes the place of the old one, rows of other networks stay
+    path = out / "compare_localisation.csv"
+    old = [{k: "7" if k == "energy_inside" else v for k, v in r.items()} for r in located]
+    old += [r | dict(network="another") for r in old]
+    module.write_rows(path, old, list(old[0]))
+    module.main(["--collect", *words])
+    again = rows_of(path)
+    assert [r for r in again if r["network"] == "another"] == [r for r in old if r["network"] == "another"]
+    known = {r["method"] for r in rows_of(path) if r["network"] == "stand_in" and r["energy_inside"] == "7"}
+    assert known == {blurred}, "only the rows of the last runs are new"
+
+
+def killed_at(k, monkeypatch):
+    "The benchmark dies before it keeps its k-th block of results"
+    store, calls = benchmark_run._store, []
+
+    def dying(*given):
+        calls.append(given)
+        if len(calls) == k:
+            raise KeyboardInterrupt
+        store(*given)
+
+    monkeypatch.setattr(benchmark_run, "_store", dying)
+
+
+def calls_of(name, module, folder, place):
+    "The program's calls, and the table that they leave in the place"
+    if name == "compare_methods":
+        words = compare_words(folder, place / "runs", place)
+        methods = "--methods=integrated_gradients_blurred,gradient_shap,random"
+        calls = [["stand_in", "--images=2", "--steps=2", methods, *words], ["--collect", *words]]
+        return calls, place / "compare_faithfulness.csv"
+    out = [f"--out={place / 'found.csv'}", f"--runs={place / 'runs'}"]
+    if name == "neflag_faithfulness":
+        return [["power", "shapes", "--images=2", "--steps=2", "--unit=8", *out]], place / "found.csv"
+    words = ["stand_in", "--weights=x", f"--photographs={folder / 'photos'}", "--images=1", *out]
+    return [words], place / "found.csv"
+
+
+@pytest.mark.parametrize(
+    "name, kills", [("compare_methods", (2, 5)), ("neflag_faithfulness", (2,)), ("geodesic_photographs", (3,))]
+)
+def test_a_program_that_was_killed_goes_on_to_the_same_rows(photographs, monkeypatch, name, kills):
+    module, tables = program(name), []
+    if name == "compare_methods":
+        monkeypatch.setattr(module, "PATCH", 8)
+    else:
+        monkeypatch.setattr(module, "PATCH", 32, raising=False)
+    for place, dies in (("straight", ()), ("killed", kills)):
+        (photographs / place).mkdir()
+        calls, table = calls_of(name, module, photographs, photographs / place)
+        for k in dies:
+            with monkeypatch.context() as m:
+                killed_at(k, m)
+                with pytest.raises(KeyboardInterrupt):
+                    module.main(calls[0])
+        for words in calls:
+            module.main(words)
+        tables.append([{k: v for k, v in r.items() if k != "seconds"} for r in rows_of(table)])
+    assert tables[0] and tables[1] == tables[0]
+
+
+def test_the_table_of_token_baselines_is_taken_up_again(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    module, told = program("token_baselines"), []
+    monkeypatch.setattr(module, "made", lambda family, kind: torch.nn.Embedding(len(module.WORDS), 4))
+    monkeypatch.setattr(
+        torch.nn.Embedding, "forward", lambda self, ids: SimpleNamespace(logits=torch.zeros(len(ids), 2))
+    )
+    monkeypatch.setattr(torch.nn.Embedding, "get_input_embeddings", lambda self: self, raising=False)
+
+    def row(model, kind, score, baseline):
+        told.append((kind, score, str(baseline)[:4]))
+        if len(told) == 3:
+            raise KeyboardInterrupt
+        return dict(steps=len(score), share=float(baseline == "zero"))
+
+    monkeypatch.setattr(module, "row", row)
+    words = ["--models", "bert", "gpt2-next", "--baselines", "zero", "eos", "--out"]
+    with pytest.raises(KeyboardInterrupt):
+        module.main([*words, str(tmp_path / "killed.csv")])
+    assert len(rows_of(tmp_path / "killed.csv")) == 2
+    module.main([*words, str(tmp_path / "killed.csv")])
+    assert len(told) == 3 + 6, "what was there isn't made again"
+    module.main([*words, str(tmp_path / "straight.csv")])
+    assert (tmp_path / "killed.csv").read_text() == (tmp_path / "straight.csv").read_text()
+
+
+def test_the_table_of_what_runs_is_taken_up_again(tmp_path, monkeypatch):
+    for package in ("timm", "transformers"):
+        pytest.importorskip(package)
+    module, asked = program("what_runs"), []
+    monkeypatch.setattr(module, "rows_of", lambda *given: ())
+
+    def measured(entry, methods, limit):
+        asked.append(entry.name)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        rows = [dict.fromkeys((f.name for f in module.fields(module.Row)), entry.name) for _ in methods]
+        return [r | dict(method=m) for r, m in zip(rows, methods, strict=True)]
+
+    monkeypatch.setattr(module, "in_a_process", measured)
+    words = ["--only", "own/", "--out"]
+    with pytest.raises(KeyboardInterrupt):
+        module.main([*words, str(tmp_path / "killed.csv")])
+    module.main([*words, str(tmp_path / "killed.csv")])
+    assert len(asked) == 1 + len(set(asked)), "what was there isn't made again"
+    module.main([*words, str(tmp_path / "straight.csv")])
+    assert (tmp_path / "killed.csv").read_text() == (tmp_path / "straight.csv").read_text()
+
+
+def test_annotations_of_coco_are_read_by_the_folder_of_photographs(tmp_path, monkeypatch):
+    (tmp_path / "images" / "val").mkdir(parents=True)
+    (tmp_path / "semantic_masks" / "val").mkdir(parents=True)
+    for k, size in enumerate((12, 1, 0)):  # the second object is too small, of the third there is no mask
+        Image.new("RGB", (16, 16)).save(tmp_path / "images" / "val" / f"{k}.jpg")
+        values = np.zeros((16, 16), np.uint8)
+        values[:size, :size] = 3
+        Image.fromarray(values).save(tmp_path / "semantic_masks" / "val" / f"{k}.png")
+    (tmp_path / "semantic_masks" / "classes.yaml").write_text("names:\n  0: ground\n  3: cat\n")
+    best = {f"val/{k}.jpg": dict(mobilenet_v2=[[5, "dog"], [2, "cat"]]) for k in range(3)}
+    (tmp_path / "imagenet_predictions.json").write_text(json.dumps(best))
+    out = tmp_path / "annotations.json"
+    monkeypatch.setattr(sys, "argv", ["coco_annotations.py", str(tmp_path), str(out)])
+    runpy.run_path(str(ROOT / "experiments" / "coco_annotations.py"), run_name="__main__")
+    assert list(json.loads(out.read_text())) == ["val/0.jpg"]
+    image, label, mask = PhotographFolder(tmp_path / "images", load_model("shapes").preprocess, out)[0]
+    assert label == 2 and 0.5 < mask.float().mean() < 0.6
 
 
 def kept(module, monkeypatch):
