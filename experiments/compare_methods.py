@@ -136,6 +136,8 @@ def collect(words):
                     row = dict(network=network, method=method, curve=m.removesuffix("_curve"), step=step)
                     tables["compare_curves.csv"].append(row | dict(mean=mean, low=low, high=high))
     for name, found in tables.items():
+        if not found:
+            continue
         path, keys = Path(words.out) / name, KEYS[name]
         content = read_rows(path, keys) | {tuple(str(row[k]) for k in keys): row for row in found}
         write_rows(path, sorted(content.values(), key=place), list(found[0]))

@@ -266,6 +266,35 @@ def test_the_table_of_what_runs_is_taken_up_again(tmp_path, monkeypatch):
     assert (tmp_path / "killed.csv").read_text() == (tmp_path / "straight.csv").read_text()
 
 
+def test_one_command_runs_all_programs_in_turn(tmp_path, monkeypatch, capsys):
+    module, called = program("all"), []
+
+    def ran(words, check):
+        called.append([Path(words[1]).stem, *words[2:]])
+        return SimpleNamespace(returncode=int("geodesic_photographs" in words[1]))
+
+    monkeypatch.setattr(module.subprocess, "run", ran)
+    words = [f"--data={tmp_path}", f"--runs={tmp_path / 'runs'}"]
+    with pytest.raises(SystemExit, match="geodesic_photographs"):  # the others are run all the same
+        module.main([*words, "--long"])
+    programs = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"all", "programs"}
+    assert {name for name, *_ in called} == programs, "a program has no line in experiments/all.py"
+    known = {name: (ROOT / "experiments" / f"{name}.py").read_text() for name in programs}
+    for name, *rest in called:
+        for option in (word for word in rest if word.startswith("--")):
+            named = f'"{option}"' in known[name] or f'"{option[2:]}"' in known[name]
+            assert named, f"{name} has no {option}"
+    every, called[:] = list(called), []
+    assert sum(minutes for _, minutes, long in module.commands() if not long) <= 2 * 180
+    with pytest.raises(SystemExit):
+        module.main(words)
+    assert 0 < len(called) < len(every) and all(line in every for line in called)
+    called.clear()
+    monkeypatch.delenv("ATTRNB_REAL_DATA", raising=False)
+    module.main([f"--runs={tmp_path / 'runs'}", "--list"])
+    assert not called and "token_baselines" in capsys.readouterr().out
+
+
 def test_annotations_of_coco_are_read_by_the_folder_of_photographs(tmp_path, monkeypatch):
     (tmp_path / "images" / "val").mkdir(parents=True)
     (tmp_path / "semantic_masks" / "val").mkdir(parents=True)

@@ -1,0 +1,89 @@
+"""All programs of this folder, one after the other; each goes on where it was stopped, and so does this line.
+
+    python experiments/all.py --data FOLDER          # three hours on two cores
+    python experiments/all.py --data FOLDER --long   # and what takes longer
+    python experiments/all.py --list                 # the commands, and nothing is run
+
+A finished command finds its rows, or its run folder under RUNS, and makes nothing again; rows go to the CSV files
+beside the pages. FOLDER (or the variable ATTRNB_REAL_DATA) holds pictures and weights that can't be passed on:
+weights/, imagenet_val100/ (images/ and annotations.json), imagenet_train250/ and coco256/ as coco_annotations.py
+reads it. Without it only what needs no photographs is run. Minutes are those of one core, by the counted passes of the
+stored tables at 57 ms for a gradient and 22 ms for a pass forward (mobilenet_v2, one image); torch uses all cores.
+
+| program | pages | minutes |
+|---|---|---|
+| token_baselines | text | 4 |
+| compare_methods | tutorials/compare_methods | 100 |
+| geodesic_photographs | tutorials/geodesic_images | 60 |
+| neflag_faithfulness: power, main | tutorials/neflag_faithfulness | 97 |
+| neflag_forms | tutorials/neflag_faithfulness | 30 |
+| neflag_faithfulness: settings (`--long`) | tutorials/neflag_faithfulness | 27 |
+| what_runs (`--long`) | tutorials/what_runs | hours |
+
+Of what_runs nothing is counted: it takes hours, at most its `--limit` seconds for a row. The pages
+tutorials/half_moons, tutorials/geodesic_images and tutorials/equilibrium_localisation make their own tables in cells
+that are marked slow: `pytest nbs/tutorials/half_moons.ipynb --flags slow`, and so on.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NETWORKS = {  # state file, and what its pixels are scaled by
+    "squeezenet1_0": ("squeezenet1_0-deepcompression.pth", ""),
+    "mobilenet_v2": ("mobilenet_v2-tf2ptq-bnstats.pth", "--mean 0.5 --std 0.5"),
+}
+PICTURES = "--photographs {data}/imagenet_val100/images"
+TRUTH = "--annotations {data}/imagenet_val100/annotations.json --coco {data}/coco256"
+
+
+def commands() -> list[tuple[str, float, bool]]:
+    "Program with its words, minutes of one core, and whether only --long runs it"
+    each = [(name, f"--weights {{data}}/weights/{file} {scale}".rstrip()) for name, (file, scale) in NETWORKS.items()]
+    files = " ".join(f"{name}={{data}}/weights/{file}" for name, (file, _) in NETWORKS.items())
+    found = [("token_baselines --out {tables}/text/baselines.csv", 4, False)]
+    for part, minutes, long in (("power", 0.2, False), ("main", 5, False), ("settings", 1, True)):
+        found.append((f"neflag_faithfulness {part} shapes --runs {{runs}}", minutes, long))
+    for name, weights in each:
+        annotated = f"{{runs}}/coco_{name}.json"
+        found.append((f"coco_annotations {{data}}/coco256 {annotated} --network {name}", 0.3, False))
+        words = f"{weights} {PICTURES} {TRUTH} --coco-annotations {annotated} --runs {{runs}}/compare_methods"
+        found.append((f"compare_methods {name} {words}", 50, False))
+    found.append(("compare_methods --collect --runs {runs}/compare_methods", 0.5, False))
+    for name, weights in each:
+        found.append((f"geodesic_photographs {name} {weights} {PICTURES} --runs {{runs}}", 30, False))
+        for part, minutes, long in (("power", 4, False), ("main", 42, False), ("settings", 13, True)):
+            found.append((f"neflag_faithfulness {part} {name} {weights} {PICTURES} --runs {{runs}}", minutes, long))
+    found.append((f"neflag_forms choose {files} --photographs {{data}}/imagenet_train250", 10, False))
+    found.append((f"neflag_forms confirm {files} {PICTURES}", 20, False))
+    return [*found, ("what_runs", float("inf"), True)]
+
+
+def main(given: list[str] | None = None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=os.environ.get("ATTRNB_REAL_DATA"), help="folder of photographs and weights")
+    parser.add_argument("--runs", default="runs", help="where the run folders are kept")
+    parser.add_argument("--long", action="store_true", help="what takes hours, too")
+    parser.add_argument("--list", action="store_true", help="print the commands and run nothing")
+    words = parser.parse_args(given)
+    places, failed = dict(data=words.data, runs=words.runs, tables=HERE.parent / "nbs"), []
+    for command, minutes, long in commands():
+        if (long and not words.long) or (words.data is None and "{data}" in command):
+            continue
+        program, *rest = shlex.split(command.format(**places))
+        print(f"{minutes:5g} min  {program} {' '.join(rest)}", flush=True)
+        if words.list:
+            continue
+        Path(words.runs).mkdir(parents=True, exist_ok=True)
+        if subprocess.run([sys.executable, str(HERE / f"{program}.py"), *rest], check=False).returncode:
+            failed.append(program)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}; the same line tries them again")
+
+
+if __name__ == "__main__":
+    main()
