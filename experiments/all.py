@@ -17,6 +17,7 @@ stored tables at 57 ms for a gradient and 22 ms for a pass forward (mobilenet_v2
 | geodesic_photographs | tutorials/geodesic_images | 60 |
 | neflag_faithfulness: power, main | tutorials/neflag_faithfulness | 97 |
 | neflag_forms | tutorials/neflag_faithfulness | 30 |
+| trials | tutorials/what_works | 49 |
 | neflag_faithfulness: settings (`--long`) | tutorials/neflag_faithfulness | 27 |
 | what_runs (`--long`) | tutorials/what_runs | hours |
 
@@ -60,6 +61,10 @@ def commands() -> list[tuple[str, float, bool]]:
             found.append((f"neflag_faithfulness {part} {name} {weights} {PICTURES} --runs {{runs}}", minutes, long))
     found.append((f"neflag_forms choose {files} --photographs {{data}}/imagenet_train250", 10, False))
     found.append((f"neflag_forms confirm {files} {PICTURES}", 20, False))
+    found += [("trials shapes", 3, False), ("trials pairs", 0.1, False)]
+    for name, weights in each:
+        found.append((f"trials {name} {weights} --photographs {{data}}/imagenet_train250", 15, False))
+        found.append((f"trials {name} {weights} {PICTURES} --confirm", 8, False))
     return [*found, ("what_runs", float("inf"), True)]
 
 
