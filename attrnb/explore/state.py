@@ -50,9 +50,7 @@ class _State(traitlets.HasTraits):
     opacity = traitlets.Float(0.9, min=0, max=1, help="of the overlay's strongest pixels")
     percentile = traitlets.Float(99.0, min=50, max=100, help="of the magnitudes at which the colours end")
     substrate = traitlets.Enum(
-        (*SUBSTRATES, "noisy_linear"),
-        "black",
-        help="what takes the place of removed or masked parts, see substrate_of and, of noisy_linear, linear_imputation",
+        (*SUBSTRATES, "noisy_linear"), "black", help="what takes the place of removed or masked parts"
     )
     region = traitlets.Any(
         None,
