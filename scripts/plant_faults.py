@@ -1508,8 +1508,8 @@ FAULTS = [
     Fault(
         "explore-curve",
         "the pictures of deletion and insertion swapped",
-        'torch.where(chosen if kind == "insertion" else ~chosen, x, empty)',
-        'torch.where(chosen if kind == "deletion" else ~chosen, x, empty)',
+        '_masked(x, chosen if kind == "insertion" else ~chosen, empty, fill)',
+        '_masked(x, chosen if kind == "deletion" else ~chosen, empty, fill)',
         "test_the_film_of_a_curve_removes_or_inserts",
     ),
     Fault(
