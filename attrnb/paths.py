@@ -304,6 +304,8 @@ def target_probability(
     if of in ("sigmoid", "log_sigmoid"):
         return None
     values, is_one = output.double(), lambda p: bool(((p.sum(1) - 1).abs() < 0.01).all())
+    if of == "margin":
+        values = values.clamp(max=0)  # the logits minus the largest
     if bool((values >= 0).all()) and is_one(values):
         probability = values
     elif bool((values <= 0).all()) and is_one(values.exp()):

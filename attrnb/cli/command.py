@@ -79,7 +79,7 @@ def bench(
     images: int | None = None,  # how many, the first ones by name; default all photographs, or 6 embedded images
     target: str | None = None,  # label, predicted, or a class number or name; default the label where there is one
     # what is explained and measured: probability, logit or log_probability of the class, sigmoid or
-    # log_sigmoid of each label for itself, or output, the model's own numbers
+    # log_sigmoid of each label for itself, margin to the next class, or output, the model's own numbers
     score: str = "probability",
     steps: int = 32,  # of the faithfulness curves
     substrate: str = "black",  # what removed parts are replaced by: black, mean, blurred, noise
@@ -174,7 +174,7 @@ _COMMANDS = {
 
 
 _CHOICES = dict(
-    score="logit output probability log_probability sigmoid log_sigmoid".split(),
+    score="logit output probability log_probability sigmoid log_sigmoid margin".split(),
     keep=["float32", "float16", "none"],
     application=["auto", "voila", "jupyterlab"],
 )

@@ -168,7 +168,7 @@ def explain(
     # as in "neflag(n_points=10)"
     method: str = "all",
     # what is explained: probability, logit or log_probability of the class, sigmoid or log_sigmoid of each
-    # label for itself, or output, the model's own numbers
+    # label for itself, margin to the next class, or output, the model's own numbers
     score: str = "probability",
     device: str = "auto",  # auto, cpu, cuda, mps
     out: str | None = None,  # PNG file of the comparison; default attrnb-explain.png, or the photograph's name

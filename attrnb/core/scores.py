@@ -22,8 +22,8 @@ from .outputs import logits_of
 __all__ = ['SCORES', 'class_scores', 'ClassScore']
 
 # %% ../../nbs/core/50_scores.ipynb #b9d64f8b
-SCORES = ("logit", "output", "probability", "log_probability", "sigmoid", "log_sigmoid")
-_NORMALISED = ("probability", "log_probability")
+SCORES = ("logit", "output", "probability", "log_probability", "sigmoid", "log_sigmoid", "margin")
+_OF_CLASSES = ("probability", "log_probability", "margin")  # each class against the others
 
 
 def _check_score(of: str):
@@ -40,7 +40,7 @@ def _class_dimension(outputs: Tensor, of: str, dim: int | None) -> int | None:
                 " first, which is the batch"
             )
         return None if outputs.shape[dim] == 1 else dim % outputs.ndim
-    if outputs.ndim > 2 and of in _NORMALISED:
+    if outputs.ndim > 2 and of in _OF_CLASSES:
         raise ValueError(
             f"the model's output has shape {tuple(outputs.shape)}: say which dimension holds the classes, dim=1 for"
             " (rows, classes, ...) or dim=-1 for (rows, steps, classes); of='sigmoid' reads every number for itself"
@@ -48,12 +48,28 @@ def _class_dimension(outputs: Tensor, of: str, dim: int | None) -> int | None:
     return None if outputs.ndim < 2 or outputs.shape[1] == 1 else 1
 
 
+def _margin(outputs: Tensor, classes: int | None) -> Tensor:
+    "Every class's number minus the largest of the others. Equation: margin."
+    if classes is None:
+        raise ValueError(
+            f"the model's output has shape {tuple(outputs.shape)}, one number per question, and of='margin' needs"
+            " another class to subtract; of='logit' explains the number as it is"
+        )
+    best = outputs.topk(2, classes)
+    (top, second), first = best.values.split(1, classes), best.indices.narrow(classes, 0, 1)
+    numbers = torch.arange(outputs.shape[classes], device=outputs.device)
+    is_top = numbers.view([-1 if d == classes else 1 for d in range(outputs.ndim)]) == first
+    return outputs - torch.where(is_top, second, top)
+
+
 def _link(outputs: Tensor, of: str, dim: int | None) -> Tensor:
     "Outputs to scores, without looking at them"
     if of in ("logit", "output"):
         return outputs
     log, classes = of.startswith("log"), _class_dimension(outputs, of, dim)
-    if classes is None or of not in _NORMALISED:
+    if of == "margin":
+        return _margin(outputs, classes)
+    if classes is None or of not in _OF_CLASSES:
         return nn.functional.logsigmoid(outputs) if log else outputs.sigmoid()
     return outputs.log_softmax(classes) if log else outputs.softmax(classes)
 
@@ -70,11 +86,11 @@ def _refuse_probabilities(outputs: Tensor, of: str, dim: int | None):
     "Raise ValueError for outputs whose classes already add up to 1 in every row"
     if of in ("logit", "output") or not outputs.is_floating_point() or outputs.numel() == 0:
         return
-    classes = _class_dimension(outputs, of, dim) if of in _NORMALISED or dim is not None or outputs.ndim == 2 else None
+    classes = _class_dimension(outputs, of, dim) if of in _OF_CLASSES or dim is not None or outputs.ndim == 2 else None
     if classes is None:
         return
     if (
-        of not in _NORMALISED
+        of not in _OF_CLASSES
         and (outputs.detach() <= 0).all()
         and (outputs.detach().float().logsumexp(classes).abs() < 1e-3).all()
     ):
@@ -83,11 +99,12 @@ def _refuse_probabilities(outputs: Tensor, of: str, dim: int | None):
             f" every row), and of={of!r} would take them for logits; give of='output' (score='output') to take them as"
             " they are, or of='probability' for their exponentials"
         )
+    twice = "normalise them twice"
     near = 1e-4 if outputs.dtype in (torch.float32, torch.float64) else 2e-2
     if _between_0_and_1(outputs) & ((outputs.detach().sum(classes) - 1).abs() < near).all():
         raise ValueError(
             "the model's outputs are not negative and add up to 1 over the classes in every row, so they are"
-            f" probabilities already, and of={of!r} would normalise them twice; give of='output' (score='output') to"
+            f" probabilities already, and of={of!r} would {'take them for logits' if of == 'margin' else twice}; give of='output' (score='output') to"
             " take them as they are, or the model without its softmax"
         )
 
@@ -103,8 +120,8 @@ def class_scores(
     """Outputs as the scores that are explained, in their shape and dtype.
 
     A single output column is read as the logit of a yes/no question (sigmoid). Raises ValueError for an unknown
-    `of`, for outputs of more than two dimensions without `dim`, and for outputs that are probabilities already;
-    TypeError for what holds no tensor, or several. Equation: class score.
+    `of`, for outputs of more than two dimensions without `dim`, for outputs that are probabilities already, and for
+    "margin" where there is one class; TypeError for what holds no tensor, or several. Equations: class score, margin.
     """
     _check_score(of)
     logits = logits_of(logits)
@@ -158,7 +175,7 @@ class ClassScore(nn.Module):
         model: Callable,
         # "logit" and "output": the model's outputs as they are, which is what Captum explains by default;
         # "probability", "log_probability": over classes that exclude each other; "sigmoid", "log_sigmoid":
-        # each output for itself, for labels that don't
+        # each output for itself, for labels that don't; "margin": the logit minus the largest other one
         of: str = "logit",
         # the dimension of the classes; None: 1, and refused where the output has more than two
         dim: int | None = None,
@@ -176,7 +193,7 @@ class ClassScore(nn.Module):
         """Returns a module with the model's signature.
 
         Raises ValueError for an unknown `of` or an empty region, TypeError if `model` can't be called, `dim` is no
-        int or a name is no text. Equation: class score.
+        int or a name is no text. Equations: class score, margin.
         """
         super().__init__()
         if not callable(model):
@@ -257,7 +274,7 @@ def _look(self: ClassScore, outputs: Tensor, inputs: tuple, keywords: dict):
     self._looked = True
     if not outputs.is_floating_point():
         return
-    single = self.of not in _NORMALISED or _class_dimension(outputs, self.of, self.dim) is None
+    single = self.of not in _OF_CLASSES or _class_dimension(outputs, self.of, self.dim) is None
     for inside, what in ((_between_0_and_1, "between 0 and 1"), (_below_0, "below 0")):
         if inside(outputs) and (single or inside is _between_0_and_1) and self._stays(inside, inputs, keywords):
             warn_user(
@@ -291,7 +308,7 @@ def _stays(self: ClassScore, inside: Callable, inputs: tuple, keywords: dict) ->
 # %% ../../nbs/core/50_scores.ipynb #5c0a1a00
 # what a configuration may say, the score for it, and the scores that it doesn't fit
 _PROBLEMS = {
-    "multi_label_classification": ("its labels don't exclude each other", "sigmoid", _NORMALISED),
+    "multi_label_classification": ("its labels don't exclude each other", "sigmoid", _OF_CLASSES),
     "regression": ("its outputs are numbers and no logits", "output", SCORES[2:]),
 }
 

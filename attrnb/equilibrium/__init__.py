@@ -17,6 +17,7 @@ from attrnb.equilibrium.attention import *
 from attrnb.equilibrium.starts import *
 from attrnb.equilibrium.walk import *
 from attrnb.equilibrium.mixture import *
+from attrnb.equilibrium.contrast import *
 from attrnb.equilibrium.method import *
 
 __getattr__ = names_behind(__name__)  # old private and machine names can still be imported from the wing

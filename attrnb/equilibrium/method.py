@@ -34,6 +34,7 @@ from attrnb.core import (
 )
 from ..core.scores import _mean_over
 from .calls import NotAlone
+from .contrast import Contrast
 from .equations import by_example, initial_relevance
 from .graph import Recording
 from attrnb.equilibrium.mixture import (
@@ -244,11 +245,12 @@ def _explain(self: AttributionEquilibrium, state, score, points, examples, optio
             options["skip"] = "share" if self._attends else "main"
             state.rules = _rules_of_call(state.own_rules, options)
             return self._explain(state, score, points, examples, options, return_layers)
-        gradients = recording.gradients(scores)
+        less = 0 if state.contrast is None else state.contrast(output, examples)
+        gradients = recording.gradients(scores - less)
     self._check(state, score, points, examples, scores, output, gradients)
     score.gradient_evaluations += len(scores)
     starts = [recording.take(v) for v in recording.starts]
-    del scores, output
+    del scores, output, less
     state.output = None
     recording.let_go()
     precision, device = torch.promote_types(starts[0].dtype, torch.float32), starts[0].device.type
@@ -371,6 +373,9 @@ def attribute(
     # addition of branches: "main", all to the deeper branch; "equal", half to each; "share", by the rule; None:
     # "share" for models with attention, "main" for others
     skip: str | None = None,
+    # the class that the target is set against, whose score is subtracted at the start: "next", the strongest
+    # other class, or a class, as a target is given; None: the target's score alone
+    contrast: TargetType | str = None,
     attention: str = "values",  # "values": the weights of an attention are coefficients; "shared": signals, too
     # rules for this call only: operation -> function (call, relevance)
     rules: Mapping[object, Callable] | None = None,
@@ -381,10 +386,10 @@ def attribute(
 ) -> TensorOrTuple | tuple[TensorOrTuple, dict[str, LayerRelevance]]:
     """Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name ->
     LayerRelevance from the start layers down (module paths; names of operations for functions and modules called
-    more than once). Warns (UserWarning, once) when attributions are zero everywhere, when an input or what
+    more than once). With two objects in the picture a `contrast` tells them apart, see the page. Warns (UserWarning, once) when attributions are zero everywhere, when an input or what
     goes round a named layer gets no relevance, and when the published program deletes relevance. Raises
     ValueError or TypeError for wrong calls and for a model of which the start layers don't see all;
-    NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels.
+    NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels, contrast.
     """
     tensors, is_tuple = check_inputs(inputs)
     options, state = _options(ratio, published, skip, attention), _CallState()
@@ -394,6 +399,8 @@ def attribute(
     state.own_rules, state.rules = rules, _rules_of_call(rules, options)
     forward = self._forward(state, len(tensors))
     score = TargetScore(forward, tensors, target, additional_forward_args, internal_batch_size)
+    if contrast is not None:
+        state.contrast = Contrast(contrast, score.target, score.n_examples, self._score.dim)
     parts, layers = [], []
     with leave_as_found(self.forward_func):
         examples = torch.arange(score.n_examples, device=tensors[0].device)

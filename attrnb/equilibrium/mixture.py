@@ -132,6 +132,7 @@ class _CallState:
 
     rules: Mapping = field(default_factory=dict)  # all rules
     own_rules: Mapping | None = None  # those given with the call
+    contrast: Callable | None = None  # gives what is subtracted from the score
     decide: bool = False  # whether `skip` is chosen by the recording
     plain: bool = False  # the model itself is asked, nothing is recorded
     recording: Recording | None = None

@@ -43,7 +43,8 @@ def _widget_for(p: Parameter, value: object) -> widgets.Widget:
         low, high = math.log10(p.low), math.log10(p.high)
         shared |= dict(base=10, min=low, max=high, step=0.05, readout_format=".2g")
         return widgets.FloatLogSlider(float(start), **shared)
-    return widgets.Dropdown(options=p.choices, value=value, **shared)
+    options = [("default" if choice is None else choice, choice) for choice in p.choices]
+    return widgets.Dropdown(options=options, value=value, **shared)
 
 # %% ../../nbs/explore/50_controls.ipynb #69c791fa
 class _Control(widgets.HBox):
@@ -81,7 +82,7 @@ class _Control(widgets.HBox):
         value = change.new
         if self.automatic is not None:
             self.automatic.value = value is None
-        if value is None or self.inner.value == value:
+        if value is None and None not in self.parameter.choices or self.inner.value == value:
             return
         if self.parameter.kind in ("integer", "number"):
             self._reach(value)

@@ -273,14 +273,14 @@ class _LogProbabilities:
 def _log_probability(forward: Callable, score: str | None) -> Callable:
     "The forward function whose output is the log-probability"
     of = score if score is not None or not isinstance(forward, ClassScore) else forward.of
-    if score == "logit":
+    if score in ("logit", "margin"):
         raise ValueError(
-            "score='logit' has no logarithm; give score='log_probability', or None for a forward function that returns"
+            f"score={score!r} has no logarithm; give score='log_probability', or None for a forward function that returns"
             " log-probabilities"
         )
     if of is None or of == "output":
         return _LogProbabilities(_scored(forward, score))
-    logarithm = {"logit": "log_probability", "probability": "log_probability", "sigmoid": "log_sigmoid"}
+    logarithm = dict.fromkeys(("logit", "probability", "margin"), "log_probability") | {"sigmoid": "log_sigmoid"}
     return _scored(forward, logarithm.get(of, of) if isinstance(of, str) else of)
 
 

@@ -50,6 +50,7 @@ _NO_CONTROL = {
     "published",
 }
 _GIVEN = ("self", "inputs", "target")  # what a method is called with, besides its settings
+_WORDS = {"skip": ("main", "equal", "share"), "contrast": ("next",)}  # of settings that are None at first
 _RANGES = {
     "n_steps": (2, 128),
     "n_segments": (2, 128),
@@ -131,6 +132,10 @@ def _parameter(name: str, default, annotation: str, comment: str) -> Parameter |
     "The setting with this name, default and comment; None if no control fits"
     if name == "baselines":
         return Parameter(name, "baseline", "black", choices=BASELINES, help=comment)
+    words = _WORDS.get(name, ())
+    if words and "str" in annotation and all(f'"{word}"' in comment for word in words):
+        offered = default is None or isinstance(default, str) and default in words
+        return Parameter(name, "choice", default, choices=(None, *words), help=comment) if offered else None
     if isinstance(default, bool):
         return Parameter(name, "switch", default, help=comment)
     if isinstance(default, float) and not math.isfinite(default):
