@@ -1671,6 +1671,24 @@ def test_tensor_datasets_functions_and_float64():
     assert run.rows[0]["target"] == run.rows[0]["predicted"]
 
 
+def test_margins_and_contrasts_are_benchmarked(tmp_path):
+    methods = {
+        "alone": ("equilibrium", {}),
+        "against the next": ("equilibrium", dict(contrast="next")),
+        "margin": "integrated_gradients",
+    }
+    measures = ["deletion(masking_steps=4)", "log_odds", "comprehensiveness"]
+    run = benchmark(None, None, methods, measures, tmp_path, images=2, score="margin", masking_steps=4)
+    assert not run.failures
+    for row in run.rows:
+        assert all(math.isfinite(value) for value in row["values"].values())
+    again = benchmark(None, None, methods, measures, tmp_path / "b", images=2, score="logit", masking_steps=4)
+    other = again.attributions("against the next")
+    assert run.attributions("alone").keys() == other.keys() and len(other) == 2
+    for name, a in run.attributions("alone").items():  # the margin is the contrast with the next class
+        assert_close(torch.as_tensor(a), torch.as_tensor(other[name]), rtol=1e-3, atol=1e-5)
+
+
 def test_images_of_different_sizes_share_a_block():
     sizes = [(16, 16), (16, 20), (16, 16), (24, 16)]
     data = [(torch.rand(3, *s, generator=torch.Generator().manual_seed(i)), i) for i, s in enumerate(sizes)]

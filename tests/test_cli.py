@@ -300,9 +300,17 @@ def test_completeness_is_measured_from_the_own_baseline():
 
 
 def test_scores_of_the_command_line(capsys):
-    for score in ("output", "sigmoid", "log_sigmoid"):
+    for score in ("output", "sigmoid", "log_sigmoid", "margin"):
         assert main(["explain", "--images", "1", "--method", "saliency", "--score", score, "--quiet"]) == 0
     assert bench(images=2, methods="saliency", measures="insertion(masking_steps=2)", score="sigmoid") == 0
+
+
+def test_a_contrast_of_the_command_line():
+    methods = "equilibrium, equilibrium(contrast='next'), equilibrium(contrast=2)"
+    run = explain(images=2, method=methods, score="logit", quiet=True, out="b.png")
+    alone, against, second = run.attributions.values()
+    assert not torch.allclose(alone, against) and not torch.allclose(against, second)
+    assert [row["method"] for row in run.rows][1:] == ["equilibrium(contrast='next')", "equilibrium(contrast=2)"]
 
 
 def test_a_full_disk_leaves_the_old_figure(monkeypatch, capsys):

@@ -849,6 +849,42 @@ def test_sigmoids_and_class_dimensions():
             class_scores(outputs, of)
 
 
+@pytest.mark.parametrize("dim, shape", [(None, (5, 6)), (1, (5, 4, 3)), (-1, (5, 3, 4)), (2, (5, 3, 4, 2))])
+def test_the_margin_is_that_of_a_plain_loop(dim, shape):
+    outputs, classes = numbers(*shape).double(), 1 if dim is None else dim % len(shape)
+    lines = outputs.movedim(classes, -1).reshape(-1, shape[classes])
+    expected = [[line[c] - max(v for k, v in enumerate(line) if k != c) for c in range(len(line))] for line in lines]
+    expected = torch.tensor(expected, dtype=torch.float64).reshape(outputs.movedim(classes, -1).shape)
+    assert_close(class_scores(outputs, "margin", dim), expected.movedim(-1, classes))
+    assert_close(class_scores(outputs.log_softmax(classes), "margin", dim), expected.movedim(-1, classes))
+    assert torch.autograd.gradcheck(lambda z: class_scores(z, "margin", dim), outputs.requires_grad_())
+
+
+def test_the_margin_of_equal_logits_ties_and_single_examples():
+    logits = torch.tensor([[1.0, 1.0, 0.0], [2.0, -1.0, 2.0]])
+    assert_close(class_scores(logits, "margin"), torch.tensor([[0.0, 0.0, -1.0], [0.0, -3.0, 0.0]]))
+    net, x = mlp(), numbers(4, 6)
+    method = PathIntegratedGradients(ClassScore(net, "margin"))
+    whole = method.attribute(x, target=[0, 1, 2, 0])
+    assert_close(whole, torch.cat([method.attribute(x[k : k + 1], target=[0, 1, 2, 0][k]) for k in range(4)]))
+    total = ClassScore(net, "margin")(x) - ClassScore(net, "margin")(0 * x)
+    assert_close(whole.sum(1), total[range(4), [0, 1, 2, 0]], atol=2e-2, rtol=2e-2)
+
+
+def test_the_margin_needs_classes_and_logits():
+    net, x = mlp(), numbers(4, 6)
+    for single in (lambda x: net(x)[:, 0], lambda x: net(x)[:, :1]):
+        with pytest.raises(ValueError, match="needs another class"):
+            ClassScore(single, "margin")(x)
+    with pytest.raises(ValueError, match="dim=1 for"):
+        class_scores(numbers(2, 3, 4), "margin")
+    with pytest.raises(ValueError, match="probabilities already, and of='margin' would take them for logits"):
+        ClassScore(lambda x: net(x).softmax(1), "margin")(x)
+    region = ClassScore(lambda x: x, "margin", dim=1, places=torch.tensor([True, False]))
+    pairs = numbers(2, 3, 2)
+    assert_close(region(pairs), class_scores(pairs[..., 0], "margin"))
+
+
 @pytest.mark.parametrize("of", ["probability", "log_probability", "sigmoid"])
 def test_outputs_that_are_probabilities_already(of):
     net, x = mlp(), numbers(4, 6)

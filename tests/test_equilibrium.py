@@ -603,6 +603,79 @@ def test_a_region_of_a_class_score():
         close(found[1:], other)
 
 
+# one class against another
+
+
+@pytest.mark.parametrize("of", ["logit", "log_probability", "probability"])
+@pytest.mark.parametrize("published", [False, True])
+def test_a_contrast_is_the_difference_of_two_scores(of, published):
+    net, x, target = seeded(ShapesNet), numbers(4, 3, 24, 24), [0, 3, 5, 1]
+    method = AttributionEquilibrium(ClassScore(net, of))
+    for contrast in (2, [4, 1, 0, -1], torch.tensor([1, 2, 3, 4])):
+        others = [contrast] * 4 if isinstance(contrast, int) else [int(k) for k in contrast]
+        found = method.attribute(x, target=target, contrast=contrast, internal_batch_size=3, published=published)
+        for k in range(4):
+            one = method.attribute(x[k : k + 1], target=target[k], contrast=others[k], published=published)
+            close(found[k : k + 1], one)
+            difference = method.attribute(
+                x[k : k + 1], target=lambda z, k=k: z[:, target[k]] - z[:, others[k]], published=published
+            )
+            close(one, difference)
+            assert not torch.allclose(one, method.attribute(x[k : k + 1], target=target[k], published=published))
+    assert_close(
+        method.attribute(x, target=target, contrast=lambda z: z[:, 2]), method.attribute(x, target=target, contrast=2)
+    )
+
+
+def test_the_next_class_is_the_strongest_other_one_at_each_input():
+    net, x = seeded(ShapesNet), numbers(4, 3, 24, 24)
+    order = net(x).argsort(1, descending=True)
+    method = AttributionEquilibrium(net)
+    next_of_best = method.attribute(x, target=order[:, 0], contrast="next")
+    close(next_of_best, method.attribute(x, target=order[:, 0], contrast=order[:, 1]))
+    close(next_of_best, AttributionEquilibrium(ClassScore(net, "margin")).attribute(x, target=order[:, 0]))
+    close(
+        method.attribute(x, target=order[:, 3] - 6, contrast="next"),
+        method.attribute(x, target=order[:, 3], contrast=order[:, 0]),
+    )
+
+
+def test_a_contrast_of_tokens_steps_and_regions():
+    net, x, region = seeded(ByName), numbers(2, 3, 12), torch.arange(12) > 7
+    each = ClassScore(ByPlace(net, "steps").eval(), dim=1)
+    steps = each(x).detach()
+    method = AttributionEquilibrium(each)
+    at_step = method.attribute(x, target=(1, 5), contrast="next")
+    others = [max((0, 2), key=lambda c, k=k: float(steps[k, c, 5])) for k in (0, 1)]
+    close(at_step, method.attribute(x, target=(1, 5), contrast=[(c, 5) for c in others]))
+    whole = AttributionEquilibrium(ClassScore(net, dim=1, input_names="signals", output="steps", places=region))
+    expected = method.attribute(x, target=lambda z: z[:, 1, 8:].mean(1) - z[:, 0, 8:].mean(1))
+    close(whole.attribute(x, target=1, contrast=0), expected)
+    with pytest.raises(ValueError, match="which dimension holds the classes"):
+        AttributionEquilibrium(ByPlace(net, "steps").eval()).attribute(x, target=(1, 5), contrast="next")
+
+
+def test_contrasts_that_leave_nothing_are_refused():
+    net, x = seeded(ShapesNet), numbers(2, 3, 24, 24)
+    method = AttributionEquilibrium(net)
+    for contrast, error, words in (
+        (1, ValueError, "target itself for example 0"),
+        ([0, -5], ValueError, "target itself for example 1"),
+        (6, ValueError, "out of range"),
+        ([0], ValueError, "contrast: 1 targets for 2 examples"),
+        (0.5, TypeError, "contrast: target 0.5"),
+        ("rest", ValueError, "give 'next' or a class"),
+    ):
+        with pytest.raises(error, match=words):
+            method.attribute(x, target=1, contrast=contrast)
+    one = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 1)))
+    for target, words in ((0, "another class"), (None, "target=None")):
+        with pytest.raises(ValueError, match=words):
+            AttributionEquilibrium(one).attribute(numbers(2, 3, 8, 8), target=target, contrast="next")
+    with pytest.raises(ValueError, match="the target is a function"):
+        method.attribute(x, target=lambda z: z[:, 0], contrast="next")
+
+
 def test_what_a_model_returns_beside_the_output_that_is_read_goes_round_nothing():
     net, x = seeded(ByName), numbers(2, 3, 12)
     method = AttributionEquilibrium(ClassScore(net, output="classes", input_names="signals"))

@@ -315,6 +315,16 @@ def test_every_attention_keeps_the_law_and_single_examples(attend, settings):
         assert_close(found, method.attribute(x, target=0, skip="main"))
 
 
+def test_a_contrast_of_a_transformer_keeps_the_law():
+    method, x = AttributionEquilibrium(encoder()), numbers(3, 6, 16)
+    found, layers = method.attribute(x, target=[0, 1, 2], contrast=[2, 0, 1], return_layers=True)
+    assert departure(layers) < 1e-5
+    for k in range(3):
+        one = method.attribute(x[k : k + 1], target=lambda z, k=k: z[:, k] - z[:, k - 1])
+        assert_close(found[k : k + 1], one, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(found, method.attribute(x, target=[0, 1, 2]), atol=1e-4)
+
+
 def test_the_explanation_does_not_depend_on_signs_of_hidden_numbers():
     model, x = encoder(), numbers(3, 6, 16)
     other, generator = copy.deepcopy(model), torch.Generator().manual_seed(2)

@@ -1109,6 +1109,30 @@ def test_a_score_read_otherwise_is_no_old_result(opened):
     explorer.score = "logit"
     explorer.wait()
     assert explorer.panels[0].result.probability == softmax
+    explorer.score = "margin"  # says that the classes exclude each other, and the curves follow the probability
+    explorer.wait()
+    panel = explorer.panels[0]
+    assert panel.result.probability == softmax and panel.result.request.reading == "probability"
+
+
+def test_equilibrium_against_the_next_class(opened):
+    x = pictures(1)
+    explorer = opened(convolutional(), x, methods=["Equilibrium"])
+    explorer.wait()
+    panel = explorer.panels[0]
+    alone, menu = panel.result.attribution, panel._controls["Equilibrium"]["contrast"].inner
+    assert [value for _, value in menu.options] == [None, "next"] and panel.settings["contrast"] is None
+    for value in ("next", None):
+        menu.value = value
+        explorer.wait()
+        best = explorer.model(x)[0].argsort(descending=True).tolist()
+        method = AttributionEquilibrium(explorer.model)
+        expected = method.attribute(x, target=best[0], contrast=value if value is None else best[1])
+        assert panel.settings["contrast"] == value
+        assert_close(panel.result.attribution, expected, rtol=1e-4, atol=1e-6)
+        assert torch.equal(panel.result.attribution, alone) == (value is None)
+    panel.settings = panel.settings | dict(contrast="next")
+    assert menu.value == "next"
 
 
 # Inputs as people have them

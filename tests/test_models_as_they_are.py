@@ -368,8 +368,10 @@ def test_regression_heads(method):
     [
         ("multi_label_classification", "probability", "sigmoid"),
         ("multi_label_classification", "log_probability", "sigmoid"),
+        ("multi_label_classification", "margin", "sigmoid"),
         ("regression", "probability", "output"),
         ("regression", "sigmoid", "output"),
+        ("regression", "margin", "output"),
         ("multi_label_classification", "sigmoid", None),
         ("regression", "output", None),
         ("single_label_classification", "probability", None),
