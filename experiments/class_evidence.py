@@ -5,12 +5,12 @@
     python experiments/class_evidence.py coco squeezenet1_0 --weights FILE --coco COCO_FOLDER
     (the same for mobilenet_v2, with --mean 0.5 --std 0.5)
 
-`choice` and `grids` lay two photographs of similar classes side by side; settings are chosen on the first (CHOSEN below was written before
-the other two ran), and the second and `coco`, photographs that show two objects, confirm. A row has one pair and one
-method: class sensitivity D, the share of positive relevance on the object that is asked for (mean of the two
-questions), how often the largest value lies on the right object of the two, and gradients per map. The rows go to
-nbs/tutorials/class_evidence.csv pair by pair, in the place of those with the same names; killed at any moment, the same
-line goes on. Methods that search a path are run on the first pairs only.
+`choice` and `grids` lay two photographs of similar classes side by side; settings are chosen on the first (CHOSEN below
+was written before the other two ran), and the second and `coco`, photographs that show two objects, confirm. A row has
+one pair and one method: class sensitivity D, the share of positive relevance on the object that is asked for (mean of
+the two questions), how often the largest value lies on the right object of the two, and gradients per map. The rows go
+to nbs/tutorials/class_evidence.csv, in the place of those with the same names; killed at any moment, the same line goes
+on. Methods with many gradients are run on the first pairs only (--points, --searched).
 """
 
 import argparse
@@ -35,7 +35,16 @@ from attrnb.photographs import load_image, load_model
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "class_evidence.csv"
 KEYS, BLOCK = ("part", "network", "pair", "method"), 4
 CELL, SIZE, SMALLEST = 112, 160, 0.04  # sides of a cell and of a COCO photograph, least share of it that an object has
-CHOSEN: dict[str, str] = {}  # family -> method, by D on `choice`
+# family -> method with the largest mean of D over both networks on `choice`, before the other parts ran; of the path
+# searches, which are too slow to choose among, the score that was best for integrated gradients
+CHOSEN = {
+    "equilibrium": "equilibrium, ratio 1",
+    "equilibrium that is told the other class": "equilibrium, contrast other object",
+    "NeFLAG": "NeFLAG, logit",
+    "integrated gradients": "from blurred, logit",
+    "geodesic": "geodesic, logit",
+    "Grad-CAM": "Grad-CAM, margin",
+}
 
 
 def published_geodesic(model, inputs, target, **settings):

@@ -463,3 +463,49 @@ def test_the_rules_of_trials_are_what_they_say(monkeypatch):
     for convolution in convolutions[1:]:
         convolution.weight.data.abs_()
     torch.testing.assert_close(*maps())
+
+
+def two_in_a_picture(folder):
+    "A COCO folder of three pictures with two things each, and of one with one"
+    for part in ("images/train", "semantic_masks/train"):
+        (folder / part).mkdir(parents=True)
+    (folder / "semantic_masks" / "classes.yaml").write_text("classes:\n  1: person\n  3: cat\n  4: dog\n  5: kite\n")
+    (folder / "coco_to_imagenet.json").write_text(json.dumps(dict(person=[0], cat=[1, 2], dog=[3, 4], kite=[])))
+    first, second = shape_images(4, seed=3), shape_images(4, seed=4)
+    for i in range(4):
+        image = torch.where(second.evidence[i], second.images[i], first.images[i])
+        mask = torch.where(second.evidence[i] * (i < 3), 4, first.evidence[i] * 3)
+        picture = Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy())
+        picture.save(folder / "images" / "train" / f"{i}.jpg", quality=100, subsampling=0)
+        Image.fromarray(mask.byte().numpy()).save(folder / "semantic_masks" / "train" / f"{i}.png")
+    return folder
+
+
+def test_class_evidence_writes_what_it_wrote_and_goes_on(photographs, monkeypatch):
+    module, out = program("class_evidence"), photographs / "class_evidence.csv"
+    monkeypatch.setattr(module, "CELL", 48)
+    monkeypatch.setattr(module, "SIZE", 96)
+    monkeypatch.setattr(module, "SMALLEST", 0.01)
+    grids = [f"--photographs={photographs / 'photos'}", f"--annotations={photographs / 'boxes.json'}"]
+    coco = [f"--coco={two_in_a_picture(photographs / 'two')}"]
+    numbers = ["--points", "1", "--searched", "1", f"--out={out}"]
+    module.main(["choice", "stand_in", *grids, "--cheap", "2", *numbers])
+    module.main(["coco", "stand_in", *coco, "--cheap", "4", *numbers])
+    found = rows_of(out)
+    close(found, rows_of(EXPECTED / "class_evidence.csv"), by="method")
+    assert {row["pair"] for row in found if row["part"] == "coco"} == {"0", "1", "2"}, "one thing isn't two"
+    for row in found:
+        if row["method"] in module.FLOORS:
+            assert float(row["sensitivity"]) == 0 and row["right"] == "0.5"
+    # killed after some rows: the others are made again, and are what they were
+    whole = {tuple(row[k] for k in module.KEYS): row for row in found}
+    sys.modules["programs"].write_rows(out, [row for k, row in enumerate(found) if k % 3], list(found[0]))
+    asked = []
+    maps_of = module.maps_of
+    monkeypatch.setattr(module, "maps_of", lambda *given: asked.append(given[0]) or maps_of(*given))
+    module.main(["coco", "stand_in", *coco, "--cheap", "4", *numbers])
+    module.main(["choice", "stand_in", *grids, "--cheap", "2", *numbers])
+    assert asked and {tuple(row[k] for k in module.KEYS): row for row in rows_of(out)} == whole
+    asked.clear()
+    module.main(["coco", "stand_in", *coco, "--cheap", "4", *numbers])
+    assert not asked
