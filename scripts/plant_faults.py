@@ -308,6 +308,13 @@ FAULTS = [
         "tests/test_models_as_they_are.py::test_inputs_by_name_with_a_mask_for_each_example",
     ),
     Fault(
+        "core-margin",
+        "the margin's rival is the best class itself",
+        "return outputs - torch.where(is_top, second, top)",
+        "return outputs - top",
+        "tests/test_core.py::test_the_margin_is_that_of_a_plain_loop",
+    ),
+    Fault(
         "core-lost-gradient",
         "the first module without a gradient is blamed instead of the last",
         "    last = call.inner[-1]\n",
@@ -986,6 +993,20 @@ FAULTS = [
         "return total.unflatten(1, (-1, self.groups)).sum(2)",
         "return total.unflatten(1, (self.groups, -1)).sum(1)",
         "tests/test_equilibrium_attention.py::test_weights_of_a_fused_attention_in_pieces",
+    ),
+    Fault(
+        "equilibrium-contrast",
+        "the contrast's score isn't subtracted",
+        "gradients = recording.gradients(scores - less)",
+        "gradients = recording.gradients(scores)",
+        "tests/test_equilibrium.py::test_a_contrast_is_the_difference_of_two_scores",
+    ),
+    Fault(
+        "equilibrium-next",
+        "the strongest other class may be the target",
+        "        others[rows, number] = -torch.inf\n",
+        "",
+        "tests/test_equilibrium.py::test_the_next_class_is_the_strongest_other_one_at_each_input",
     ),
     Fault(
         "equilibrium-difference",
