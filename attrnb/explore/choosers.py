@@ -271,12 +271,16 @@ def _display_controls(images: bool, width: int) -> dict[str, widgets.Widget]:
         layout=widgets.Layout(width=f"{width}px", margin="2px 0"),
     )
     words = dict(
-        logit="logit", output="output as it is", probability="probability (softmax)", sigmoid="sigmoid of each label"
+        logit="logit",
+        output="output as it is",
+        probability="probability (softmax)",
+        sigmoid="sigmoid of each label",
+        margin="margin to the next class",
     )
     names = [(words.get(s) or f"log of {words[s.removeprefix('log_')]}", s) for s in SCORES]
     explained = (
         "what is explained, and with it what the outputs are: scores of classes that exclude each other (logit,"
-        " probability), of labels that do not (sigmoid), or probabilities already (output)"
+        " probability, margin), of labels that do not (sigmoid), or probabilities already (output)"
     )
     substrates = [s for s in _State.substrate.values if images or not s.startswith(("blurred", "noisy"))]
     controls = dict(

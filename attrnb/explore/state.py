@@ -90,7 +90,7 @@ class _State(traitlets.HasTraits):
     @traitlets.observe("score")
     def _on_score(self, change):
         if change.new != "logit" and not self._noticed:
-            self._reading = change.new.removeprefix("log_")
+            self._reading = {"margin": "probability"}.get(change.new, change.new.removeprefix("log_"))
 
 # %% ../../nbs/explore/65_state.ipynb #3c6c7898
 @patch
