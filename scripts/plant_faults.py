@@ -1004,7 +1004,7 @@ FAULTS = [
     Fault(
         "equilibrium-next",
         "the strongest other class may be the target",
-        "        others[rows, number] = -torch.inf\n",
+        "    others[rows, number] = -torch.inf\n",
         "",
         "tests/test_equilibrium.py::test_the_next_class_is_the_strongest_other_one_at_each_input",
     ),

@@ -11,6 +11,7 @@ __all__ = []
 from collections.abc import Callable
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 from ..core import TargetType
@@ -20,6 +21,10 @@ from ..core.targets import _columns, _normalise_target, _pick, _rows_of, _select
 # %% ../../nbs/equilibrium/87_contrast.ipynb #con00006
 class Contrast:
     "The score that is subtracted from the explained one, in every row"
+
+    _of_rows: Callable[..., Tensor]  # patched below
+    _next: Callable[..., Tensor]
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -50,44 +55,50 @@ class Contrast:
         else:
             self.contrast = contrast
 
-    def __call__(
-        self,
-        output: Tensor,  # the scores of all classes, (rows, classes), or of more dimensions
-        examples: Tensor,  # (rows,) which example each row belongs to
-    ) -> Tensor:  # (rows,)
-        """The contrast's score. Raises ValueError for a model with one output, for a class that is the target itself
-        or isn't there. Equation: contrast.
-        """
-        output = _rows_of(output, len(examples))
-        if output.numel() == len(examples):
-            raise ValueError(
-                f"the model's output has shape {tuple(output.shape)}, one number per row, and a contrast needs another"
-                " class; explain it without contrast"
-            )
-        if not isinstance(self.contrast, (Tensor, str)):
-            return _select(output, self.contrast, len(examples))
-        own = None if not isinstance(self.target, Tensor) else self._of_rows(self.target, output, examples)
-        if isinstance(self.contrast, str):
-            return self._next(output, own)
-        wanted = self._of_rows(self.contrast, output, examples)
-        if own is not None and (same := (own == wanted).all(1)).any():
-            raise ValueError(
-                f"contrast is the target itself for example {int(examples[same][0])}, and nothing would be left to"
-                " explain; give another class, or contrast='next'"
-            )
-        return _pick(output, wanted)
+# %% ../../nbs/equilibrium/87_contrast.ipynb #con00011
+@patch
+def _of_rows(self: Contrast, target: Tensor, output: Tensor, examples: Tensor) -> Tensor:
+    "Which number of each row is meant, (rows, output dimensions)"
+    columns = _columns(target, tuple(output.shape)).to(output.device)
+    return columns.expand(len(examples), -1) if len(columns) == 1 else columns[examples.to(output.device)]
 
-    def _of_rows(self, target: Tensor, output: Tensor, examples: Tensor) -> Tensor:
-        "Which number of each row is meant, (rows, output dimensions)"
-        columns = _columns(target, tuple(output.shape)).to(output.device)
-        return columns.expand(len(examples), -1) if len(columns) == 1 else columns[examples.to(output.device)]
 
-    def _next(self, output: Tensor, own: Tensor) -> Tensor:
-        "The largest of the other classes, at the target's place"
-        classes = 1 if output.ndim == 2 else _class_dimension(output, "margin", self.dim)
-        number, rows = own[:, classes - 1], torch.arange(len(output), device=output.device)
-        elsewhere = [c for d, c in enumerate(own.unbind(1), 1) if d != classes]
-        scores = output.movedim(classes, -1)[(rows, *elsewhere)]
-        others = scores.detach().clone()
-        others[rows, number] = -torch.inf
-        return scores[rows, others.argmax(1)]
+@patch
+def _next(self: Contrast, output: Tensor, own: Tensor) -> Tensor:
+    "The largest of the other classes, at the target's place"
+    classes = 1 if output.ndim == 2 else _class_dimension(output, "margin", self.dim)
+    number, rows = own[:, classes - 1], torch.arange(len(output), device=output.device)
+    elsewhere = [c for d, c in enumerate(own.unbind(1), 1) if d != classes]
+    scores = output.movedim(classes, -1)[(rows, *elsewhere)]
+    others = scores.detach().clone()
+    others[rows, number] = -torch.inf
+    return scores[rows, others.argmax(1)]
+
+
+@patch
+def __call__(
+    self: Contrast,
+    output: Tensor,  # the scores of all classes, (rows, classes), or of more dimensions
+    examples: Tensor,  # (rows,) which example each row belongs to
+) -> Tensor:  # (rows,)
+    """The contrast's score. Raises ValueError for a model with one output, for a class that is the target itself
+    or isn't there. Equation: contrast.
+    """
+    output = _rows_of(output, len(examples))
+    if output.numel() == len(examples):
+        raise ValueError(
+            f"the model's output has shape {tuple(output.shape)}, one number per row, and a contrast needs another"
+            " class; explain it without contrast"
+        )
+    if not isinstance(self.contrast, (Tensor, str)):
+        return _select(output, self.contrast, len(examples))
+    own = None if not isinstance(self.target, Tensor) else self._of_rows(self.target, output, examples)
+    if isinstance(self.contrast, str):
+        return self._next(output, own)
+    wanted = self._of_rows(self.contrast, output, examples)
+    if own is not None and (same := (own == wanted).all(1)).any():
+        raise ValueError(
+            f"contrast is the target itself for example {int(examples[same][0])}, and nothing would be left to"
+            " explain; give another class, or contrast='next'"
+        )
+    return _pick(output, wanted)

@@ -373,12 +373,9 @@ def attribute(
     # addition of branches: "main", all to the deeper branch; "equal", half to each; "share", by the rule; None:
     # "share" for models with attention, "main" for others
     skip: str | None = None,
-    # the class that the target is set against, whose score is subtracted at the start: "next", the strongest
-    # other class, or a class, as a target is given; None: the target's score alone
-    contrast: TargetType | str = None,
+    contrast: TargetType | str = None,  # what is subtracted at the start: "next", the strongest other class, or a class
     attention: str = "values",  # "values": the weights of an attention are coefficients; "shared": signals, too
-    # rules for this call only: operation -> function (call, relevance)
-    rules: Mapping[object, Callable] | None = None,
+    rules: Mapping[object, Callable] | None = None,  # for this call: operation -> function (call, relevance)
     # images per pass at most; None: images of about a million input numbers together, eight million on a
     # GPU
     internal_batch_size: int | None = None,
@@ -386,10 +383,11 @@ def attribute(
 ) -> TensorOrTuple | tuple[TensorOrTuple, dict[str, LayerRelevance]]:
     """Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name ->
     LayerRelevance from the start layers down (module paths; names of operations for functions and modules called
-    more than once). With two objects in the picture a `contrast` tells them apart, see the page. Warns (UserWarning, once) when attributions are zero everywhere, when an input or what
-    goes round a named layer gets no relevance, and when the published program deletes relevance. Raises
-    ValueError or TypeError for wrong calls and for a model of which the start layers don't see all;
-    NotImplementedError for an operation without a rule. Equations: initial contribution map, rule, at the pixels, contrast.
+    more than once). A `contrast` with the class of a second object tells which one is meant. Warns (UserWarning,
+    once) when attributions are zero everywhere, when an input or what goes round a named layer gets no relevance,
+    and when the published program deletes relevance. Raises ValueError or TypeError for wrong calls and for a model
+    of which the start layers don't see all; NotImplementedError for an operation without a rule. Equations: initial
+    contribution map, rule, at the pixels, contrast.
     """
     tensors, is_tuple = check_inputs(inputs)
     options, state = _options(ratio, published, skip, attention), _CallState()
@@ -399,8 +397,7 @@ def attribute(
     state.own_rules, state.rules = rules, _rules_of_call(rules, options)
     forward = self._forward(state, len(tensors))
     score = TargetScore(forward, tensors, target, additional_forward_args, internal_batch_size)
-    if contrast is not None:
-        state.contrast = Contrast(contrast, score.target, score.n_examples, self._score.dim)
+    state.contrast = None if contrast is None else Contrast(contrast, score.target, score.n_examples, self._score.dim)
     parts, layers = [], []
     with leave_as_found(self.forward_func):
         examples = torch.arange(score.n_examples, device=tensors[0].device)
