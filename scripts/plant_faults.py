@@ -806,6 +806,20 @@ FAULTS = [
         "        return True\n        eps = torch.finfo(score.inputs[0].dtype).eps\n        allowed = (32",
         "test_changed_model_is_noticed",
     ),
+    Fault(
+        "geodesic-diffusion",
+        "light leaves at the picture's edge",
+        "(near.sum(1).diag() - near)",
+        "(2 * torch.eye(n, dtype=torch.float64) - near)",
+        "test_versions_are_what_diffusion_and_dimming_make_of_the_image",
+    ),
+    Fault(
+        "geodesic-owner",
+        "every picture's versions have the first one's score",
+        "costs = self._costs(sweep, owner, points, scores, edges)",
+        "costs = self._costs(sweep, 0 * owner, points, scores, edges)",
+        "test_paths_through_versions_keep_to_their_own_picture",
+    ),
     # equilibrium
     Fault(
         "equilibrium-pooling",

@@ -10,7 +10,7 @@ from models import TwoInputs, convolutional, mlp, numbers, seeded
 from torch import nn
 
 from attrnb.equilibrium import AttributionEquilibrium
-from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
+from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI, GeodesicIGVersions
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
 from attrnb.samples import sample_model, shape_images
@@ -46,6 +46,14 @@ OURS = {
         inputs=PAIR,
         model=seeded(TwoInputs),
         row_limits=(30,),
+    ),
+    "geodesics through versions": dict(
+        make=GeodesicIGVersions,
+        inputs=numbers(3, 3, 8, 8),
+        model=convolutional(),
+        row_limits=(7, 40),
+        n_steps=3,
+        search_steps=2,
     ),
     "relaxed geodesics": dict(make=GeodesicIGSVI, inputs=TABLE, row_limits=(4, 30), rounds=1, max_iterations=5),
     "relaxed geodesics of a pair": dict(

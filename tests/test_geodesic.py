@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import value_and_warnings
+from models import convolutional, value_and_warnings
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import nn
@@ -33,14 +33,19 @@ from torch.utils.data import (
 from attrnb import geodesic
 from attrnb.core import ClassScore, CountingForward, TargetScore, per_example, shared
 from attrnb.geodesic import (
+    EDGE_WEIGHTS,
+    LEVELS,
+    WIDTHS,
     GeodesicIGKNN,
     GeodesicIGSVI,
+    GeodesicIGVersions,
     NeighbourGraph,
     PathFamily,
     PathSearch,
     PublishedGeodesicIG,
     _bridges,
     edge_integrals,
+    image_versions,
     minimise_batch,
     nearest_points,
     neighbour_graph,
@@ -1522,3 +1527,98 @@ def test_the_published_energy_seeks_steep_places():
         return found[1].coordinates[0][5, 0].item()
 
     assert middle(50.0) > middle(0.0) + 0.1
+
+
+def versions_by_loops(image, start, widths=WIDTHS, levels=LEVELS):
+    "The versions of one image (channels, height, width): light moved in a thousand small steps, then mixed"
+
+    def spread(x, sigma, steps=1000):
+        for _ in range(steps if sigma else 0):
+            for axis in (1, 2):
+                flow = x.diff(dim=axis) * sigma**2 / 2 / steps
+                none = torch.zeros_like(x.narrow(axis, 0, 1))
+                x = x + torch.cat([flow, none], axis) - torch.cat([none, flow], axis)
+        return x
+
+    found = [start]
+    for level in (*levels, 1.0):
+        for width in (*widths, 0.0):
+            found.append((1 - level) * start + level * spread(image, width * min(image.shape[1:])))
+    return torch.stack(found)
+
+
+def test_versions_are_what_diffusion_and_dimming_make_of_the_image():
+    x = torch.rand(2, 3, 14, 18, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    start = torch.rand(2, 3, 14, 18, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    found, edges = image_versions(x, start)
+    for i in range(2):
+        assert_close(found[i], versions_by_loops(x[i], start[i]), atol=1e-3, rtol=1e-3)
+    places = {0: (-1, None)} | {1 + 4 * level + width: (level, width) for level in range(3) for width in range(4)}
+    right = {
+        (a, b)
+        for a, (level, width) in places.items()
+        for b, (then, beside) in places.items()
+        if (a, b) != (0, 0)
+        and ((a == 0 and then == 0) or (a and a < b and then - level in (0, 1) and abs(beside - width) <= 1))
+        or (a and b and a < b and then - level == 1 and beside - width == -1)
+    }
+    assert {tuple(e) for e in edges.tolist()} == right and len(edges) == 33
+    assert image_versions(x.float())[0].dtype == torch.float32
+    assert torch.equal(image_versions(x.half())[0][:, -1], x.half())
+
+
+def test_paths_through_versions_keep_to_their_own_picture():
+    "In a batch with a flat picture, whose versions cost nothing, and with other targets, baselines and arguments"
+    net = convolutional().double()
+    x = torch.rand(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    x[1] = 0.5
+    start = torch.stack([torch.full_like(x[0], v) for v in (0.0, 0.0, 0.1, 0.3)])
+    scale, targets = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64), [0, 1, 2, 1]
+
+    def score(y, factor):
+        return net(y) * factor[:, None]
+
+    for weight in ("conformal", "w1", "euclidean"):
+        method = GeodesicIGVersions(score, weight=weight)
+        A, delta, found = method.attribute(
+            x, start, targets, scale, return_convergence_delta=True, return_paths=True, integral_tolerance=1e-4
+        )
+        own = image_versions(x, start)[0]
+        for i in range(4):
+            alone, one = method.attribute(
+                x[i : i + 1], start[i : i + 1], targets[i], scale[i : i + 1], return_paths=True, integral_tolerance=1e-4
+            )
+            assert_close(A[i : i + 1], alone, atol=1e-9, rtol=1e-6)
+            assert torch.equal(found.nodes[i], one.nodes[0]) and torch.equal(found.coordinates[i], one.coordinates[0])
+            numbers = [0, *found.nodes[i][1:-1].tolist(), 12]
+            assert torch.equal(found.coordinates[i], own[i][numbers])
+        assert (delta.abs() <= 1e-3 * found.length).all() and found.hops.tolist() == [len(k) - 1 for k in found.nodes]
+        if weight == "euclidean":  # the straight path, by the sharp versions
+            assert all(k.tolist() == [-1, 4, 8, -2] for k in found.nodes)
+            assert_close(
+                A, PathIntegratedGradients(score).attribute(x, start, targets, scale, n_steps=300), atol=1e-4, rtol=1e-3
+            )
+
+
+def test_no_way_through_versions_is_longer_than_the_straight_one():
+    net, x = sample_model(), shape_images(3, seed=4).images
+    targets = net(x).argmax(1)
+    settings = dict(n_steps=3, return_paths=True)
+    shortest = {w: GeodesicIGVersions(net, weight=w).attribute(x, 0, targets, **settings)[1] for w in EDGE_WEIGHTS}
+    for weight, name in (("conformal", "length"), ("w1", "w1")):
+        mine = getattr(shortest[weight], name)
+        for other in shortest.values():
+            assert (mine <= getattr(other, name) * (1 + 1e-5)).all()
+    assert (shortest["conformal"].length < 0.999 * shortest["euclidean"].length).any()
+
+
+def test_versions_refuse_what_is_no_image():
+    method = GeodesicIGVersions(sample_model())
+    for wrong in (torch.rand(2, 5), torch.rand(3, 8, 8), torch.rand(1, 3, 4, 4, 4)):
+        with pytest.raises(ValueError, match="versions are of images"):
+            method.attribute(wrong, target=0)
+    for strange in (dict(widths=(0.0,)), dict(levels=(1.0,)), dict(levels=(-0.5,)), dict(widths=(float("nan"),))):
+        with pytest.raises(ValueError, match="a (width|level)"):
+            GeodesicIGVersions(sample_model(), **strange).attribute(shape_images(1).images, target=0)
+    with pytest.raises(ValueError, match="conformal"):
+        GeodesicIGVersions(sample_model(), weight="length")

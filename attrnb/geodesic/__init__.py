@@ -7,6 +7,7 @@ from attrnb.geodesic.graph import *
 from attrnb.geodesic.pool import *
 from attrnb.geodesic.routes import *
 from attrnb.geodesic.knn import *
+from attrnb.geodesic.versions import *
 from attrnb.geodesic.slopes import *
 from attrnb.geodesic.relax import *
 from attrnb.geodesic.search import *

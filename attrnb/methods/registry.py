@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..core import PathFindings, did_you_mean, warn_user, with_new_words
 from ..equilibrium import AttributionEquilibrium
-from ..geodesic import GeodesicIGSVI
+from ..geodesic import GeodesicIGSVI, GeodesicIGVersions
 from .captum import grad_cam, guided_grad_cam, lrp, occlusion_settings, shap_settings
 from .floors import activity_floor_map, centre_floor_map, random_floor_map, uniform_floor_map
 from .method import Method, _name_of
@@ -162,6 +162,12 @@ for _name, _title, _what, _about in [
     ),
     ("neflag", "NeFLAG", NeFLAG, dict(short=dict(n_points=10))),
     ("geodesic", "Geodesic IG", GeodesicIGSVI, dict(complete=True, settings=_SHORT_SEARCH)),
+    (
+        "geodesic_versions",
+        "Geodesic IG, own versions",
+        GeodesicIGVersions,
+        dict(needs=("images",), complete=True),
+    ),
     ("equilibrium", "Equilibrium", AttributionEquilibrium, dict(needs=("module",))),
     (
         "captum_integrated_gradients",
