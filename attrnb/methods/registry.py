@@ -162,12 +162,7 @@ for _name, _title, _what, _about in [
     ),
     ("neflag", "NeFLAG", NeFLAG, dict(short=dict(n_points=10))),
     ("geodesic", "Geodesic IG", GeodesicIGSVI, dict(complete=True, settings=_SHORT_SEARCH)),
-    (
-        "geodesic_versions",
-        "Geodesic IG, own versions",
-        GeodesicIGVersions,
-        dict(needs=("images",), complete=True),
-    ),
+    ("geodesic_versions", "Geodesic IG, own versions", GeodesicIGVersions, dict(needs=("images",), complete=True)),
     ("equilibrium", "Equilibrium", AttributionEquilibrium, dict(needs=("module",))),
     (
         "captum_integrated_gradients",
