@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from attrnb.cli import OURS, choose_device, explain, find_class, main
@@ -23,6 +24,39 @@ from attrnb.samples import sample_model, shape_images
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+
+
+def put_into_the_cache(name, seed=0):
+    "Random weights, in the place and the format of those that torchvision downloads"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = torchvision.models.get_model(name, weights=None)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None  # one batch sets the statistics, and the outputs have a spread
+        with torch.no_grad():
+            network.train()(torch.rand(8, 3, 64, 64))
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
+    path = Path(os.environ["TORCH_HOME"], "hub", "checkpoints", Path(url).name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), path)
+    return path, network.eval()
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    "A download fails the test, however well it is excused"
+    tried = []
+
+    def refuse(*args, **kwargs):
+        tried.append(args)
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    yield
+    assert not tried
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +95,87 @@ def test_without_arguments_in_a_process_of_its_own_with_the_network_cut(tmp_path
     for method in OURS:
         assert method in done.stdout
     assert "positive share inside evidence" in done.stdout and "Traceback" not in done.stderr
+
+
+QUICK = ["--method", "neflag(n_points=2)", "--quiet", "--device", "cpu"]
+
+
+def test_without_cached_weights_nothing_is_downloaded_and_that_is_said(no_network, capsys):
+    assert main(["explain", "--images", "1", *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert "Matplotlib's photograph was not explained" in said and "--weights FILE" in said
+    assert [p.name for p in Path().glob("*.png")] == ["attrnb-explain.png"]
+
+
+def test_with_cached_weights_the_photograph_of_matplotlib_is_added(no_network, capsys):
+    put_into_the_cache("squeezenet1_0")  # 1,248,424 parameters
+    _, network = put_into_the_cache("squeezenet1_1")  # 1,235,496: the smaller one is taken
+    found = explain(images=1, method="saliency, centre", device="cpu", quiet=True)
+    said = capsys.readouterr().out
+    assert (
+        "with squeezenet1_1, whose weights are in torchvision's cache" in said and "grace_hopper.jpg: predicted" in said
+    )
+    assert Path("attrnb-explain.png").exists() and Path("attrnb-explain-photograph.png").exists()
+    assert found.images.shape == (1, 3, 96, 96) and list(found.photograph.attributions) == ["saliency", "centre"]
+    preset = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.transforms()
+    photograph = Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    with torch.no_grad():
+        assert found.photograph.targets == network(preset(photograph)[None]).argmax(1).tolist()
+
+
+@pytest.mark.parametrize("words", [["--target", "star"], ["--model", "shapes"]])
+def test_who_asks_for_the_embedded_network_gets_no_photograph(words, no_network, capsys):
+    put_into_the_cache("squeezenet1_1")
+    assert main(["explain", "--images", "1", *words, *QUICK]) == 0
+    assert "hotograph" not in capsys.readouterr().out
+
+
+def test_a_cached_file_that_is_damaged_is_told_of_after_the_embedded_images(no_network, capsys):
+    path, _ = put_into_the_cache("squeezenet1_1")
+    path.write_bytes(b"not weights")
+    assert main(["explain", "--images", "1", *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert "Matplotlib's photograph was not explained" in said and "delete it" in said
+
+
+def test_resnet50_is_preferred(no_network, capsys):
+    put_into_the_cache("squeezenet1_1")
+    put_into_the_cache("resnet50")
+    assert main(["explain", "--images", "1", "--method", "saliency", "--quiet", "--device", "cpu"]) == 0
+    assert "with resnet50, whose weights" in capsys.readouterr().out
+
+
+def test_a_model_without_a_photograph_takes_that_of_matplotlib(no_network, random_squeezenet, capsys):
+    assert main(["explain", "--model", "squeezenet1_0", *QUICK]) == 2
+    refused = capsys.readouterr().err
+    assert "nothing is downloaded unasked" in refused and "photo.jpg --model squeezenet1_0" in refused
+    assert main(["explain", "--model", "squeezenet1_0", "--weights", random_squeezenet, *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert "grace_hopper.jpg: predicted" in said and "image 0" not in said
+    assert Path("grace_hopper-attrnb.png").exists()
+    put_into_the_cache("squeezenet1_0")
+    assert main(["explain", "--model", "squeezenet1_0", "--target", "bow tie", *QUICK]) == 0
+    assert "bow tie" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "efficientnet_b0", "densenet121"])
+def test_torchvisions_own_files_and_normalisation(name, photo, no_network, capsys):
+    "`attrnb explain photo.jpg --model NAME` from a file of torchvision's own name, with the mean, size and cut of it"
+    _, network = put_into_the_cache(name, seed=1)
+    found = explain(photo, name, method="saliency", score="logit", device="cpu", quiet=True)
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    mean, std = (torch.tensor(o)[:, None, None] for o in (transform.mean, transform.std))
+    expected = transform(Image.open(photo))
+    assert found.images.shape[1:] == expected.shape
+    torch.testing.assert_close((found.images[0] - mean) / std, expected, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        logits = network(expected[None])[0]
+    assert logits.max() - logits[found.targets[0]] < 1e-3 * logits.std()
+    pixels = found.images.clone().requires_grad_()
+    network((pixels - mean) / std)[0, found.targets[0]].backward()
+    torch.testing.assert_close(
+        found.attributions["saliency"], pixels.grad.abs(), rtol=0, atol=1e-3 * pixels.grad.max().item()
+    )
 
 
 def test_photograph_with_a_state_file(photo, random_squeezenet, capsys):
