@@ -103,7 +103,7 @@ QUICK = ["--method", "neflag(n_points=2)", "--quiet", "--device", "cpu"]
 def test_without_cached_weights_nothing_is_downloaded_and_that_is_said(no_network, capsys):
     assert main(["explain", "--images", "1", *QUICK]) == 0
     said = capsys.readouterr().out
-    assert "Matplotlib's photograph was not explained" in said and "--weights FILE" in said
+    assert "Matplotlib's photograph was left out" in said and "--weights FILE" in said
     assert [p.name for p in Path().glob("*.png")] == ["attrnb-explain.png"]
 
 
@@ -135,7 +135,7 @@ def test_a_cached_file_that_is_damaged_is_told_of_after_the_embedded_images(no_n
     path.write_bytes(b"not weights")
     assert main(["explain", "--images", "1", *QUICK]) == 0
     said = capsys.readouterr().out
-    assert "Matplotlib's photograph was not explained" in said and "delete it" in said
+    assert "Matplotlib's photograph was left out" in said and "delete it" in said
 
 
 def test_resnet50_is_preferred(no_network, capsys):
