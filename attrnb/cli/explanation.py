@@ -49,6 +49,8 @@ class Explanation:
     # inside the evidence
     rows: list[dict]
     figure: "AttributionFigure"  # the comparison
+    # of Matplotlib's photograph, where that was explained besides
+    photograph: "Explanation | None" = None
 
 # %% ../../nbs/cli/20_explanation.ipynb #8c728f8e
 @dataclass
@@ -72,8 +74,6 @@ def _read_scene(
 
     photograph = None if image is None else load_image(image)
     name = model or ("shapes" if image is None else "resnet50")
-    if image is None and name != "shapes":
-        raise ValueError(f"--model {name} needs a photograph: attrnb explain photo.jpg --model {name}")
     loaded, evidence = load_model(name, weights=weights, mean=mean, std=std, device=device), None
     if image is None or photograph is None:
         samples = shape_images(images, seed=seed + 1_000_003)  # not the images that the network was trained on
@@ -157,9 +157,51 @@ def _table(rows: list[dict]) -> str:
     ]
     return "\n".join("  ".join(line) for line in aligned([head, *lines]))
 
+# %% ../../nbs/cli/20_explanation.ipynb #9a0e0002
+def _matplotlib_photograph() -> str:
+    "The file of Matplotlib's photograph; FileNotFoundError where Matplotlib was installed without its sample data"
+    from matplotlib.cbook import get_sample_data
+
+    path = str(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    if not Path(path).is_file():
+        raise FileNotFoundError("this Matplotlib has no photograph (grace_hopper.jpg); name one: attrnb explain FILE")
+    return path
+
+
+def _photograph_for(model: str, weights: str | None) -> str:
+    "Matplotlib's photograph; ValueError where the weights would have to be downloaded, which nobody asked for"
+    from attrnb.photographs import cached_weights
+
+    if weights is None and cached_weights(model) is None:
+        raise ValueError(
+            f"the weights of {model} are not in torchvision's cache, and nothing is downloaded unasked. With a"
+            f" photograph they are: attrnb explain photo.jpg --model {model}; or give them: --weights FILE"
+        )
+    return _matplotlib_photograph()
+
+
+def _photograph_besides(path: Path, **how: Any) -> Explanation | None:
+    "Matplotlib's photograph explained with weights that are at hand; None, and a line that says why, where it can't be"
+    from attrnb.photographs import cached_models
+
+    found = cached_models()
+    if not found:
+        _say("Matplotlib's photograph was left out: no weights in torchvision's cache, none downloaded unasked.")
+        _say("With weights: attrnb explain --model NAME --weights FILE")
+        return None
+    name = "resnet50" if "resnet50" in found else found[0]
+    try:
+        _say(f"Matplotlib's photograph, with {name}, whose weights are in torchvision's cache:")
+        return explain(_matplotlib_photograph(), name, out=str(path.with_stem(f"{path.stem}-photograph")), **how)
+    except (ValueError, OSError) as error:
+        _say(f"Matplotlib's photograph was left out: {_visible(error)}")
+        return None
+
 # %% ../../nbs/cli/20_explanation.ipynb #dd59402d
 def explain(
-    image: str | None = None,  # a photograph; without one, embedded images whose evidence is known are explained
+    # a photograph; without one, embedded images whose evidence is known are explained, and Matplotlib's photograph
+    # if weights of a torchvision model are cached
+    image: str | None = None,
     # a torchvision model name, or "shapes"; default shapes without a photograph, resnet50 with one
     model: str | None = None,
     weights: str | None = None,  # state file of the model (.pth, .safetensors); default torchvision's own weights
@@ -191,10 +233,12 @@ def explain(
     from attrnb.methods import read_methods
     from attrnb.plots import compare
 
-    ours = isinstance(method, str) and method.strip().lower() == "all"
-    chosen = read_methods(methods_without_data() if ours else method)
+    chosen = read_methods(methods_without_data() if str(method).strip().lower() == "all" else method)
     images, rows_at_once = whole_number(images, "images"), internal_batch_size
     rows_at_once = whole_number(rows_at_once, "internal_batch_size", or_none=True)
+    besides = image is None and (model, weights, target) == (None, None, None)
+    if image is None and model not in (None, "shapes"):
+        image = _photograph_for(model, weights)
     path = _figure_path(out, image, weights)
     scene = _read_scene(image, model, weights, mean, std, choose_device(device), images, seed, target, score)
     how = dict(seed=seed, internal_batch_size=rows_at_once, show_progress=not quiet and sys.stderr.isatty())
@@ -209,4 +253,8 @@ def explain(
     figure = compare(pixels, maps, titles=titles, outlines=outlines, size=size)
     _save(figure, path)
     _say(f"figure: {_visible(path)}")
-    return Explanation(pixels, scene.targets, categories, maps, rows, figure)
+    done = Explanation(pixels, scene.targets, categories, maps, rows, figure)
+    if besides:
+        how = dict(seed=seed, internal_batch_size=rows_at_once, quiet=quiet)
+        done.photograph = _photograph_besides(path, method=method, score=score, device=device, **how)
+    return done
