@@ -11,7 +11,8 @@ Run folders per network under RUNS: `faithfulness` (40 photographs, the predicte
 patches), `magnitude` (the same, with integrated gradients ranked by magnitude), `boxes` (100 photographs, the labelled
 class) and `masks` (100 COCO photographs). Killed at any moment, the same line goes on. `--collect` writes the CSV files
 beside the page: a row that is there already, of the same network, photograph and method, is replaced, the others stay,
-and the order of rows doesn't hang on what was run first. So a few methods can be added, from run folders of their own:
+and the order of rows doesn't hang on what was run first; of a run that isn't finished, the mean curves are left out.
+So a few methods can be added, from run folders of their own:
 
     python experiments/compare_methods.py squeezenet1_0 --methods random,activity --runs OTHER_RUNS ...
     python experiments/compare_methods.py --collect --runs OTHER_RUNS
@@ -128,7 +129,8 @@ def collect(words):
                 gradients=f"{r['gradient_evaluations']:g}"
             )
             tables["compare_faithfulness.csv" if ranked else "compare_localisation.csv"].append(row)
-        for method in finished.methods if part == "faithfulness" else []:
+        whole = part == "faithfulness" and not finished.missing  # other curves would be means of fewer photographs
+        for method in finished.methods if whole else []:
             for m in finished.vectors:
                 curves = torch.tensor(list(finished.values(method, m).values()), dtype=torch.float64)
                 for step, values in enumerate(curves.unbind(1) if len(curves) else ()):

@@ -2,6 +2,7 @@
 spelling. What stands here is what Quarto and nbdev would warn about, or pass over in silence."""
 
 import copy
+import csv
 import json
 import re
 import subprocess
@@ -652,3 +653,30 @@ def test_spelling(tmp_path):
         [sys.executable, "-m", "codespell_lib", "--ignore-words-list", WORDS, *files], capture_output=True, text=True
     )
     assert done.returncode == 0 and not done.stdout.strip(), done.stdout + done.stderr
+
+
+# CSV file of a page with photographs -> how a row names its method, and the columns that tell rows of one table apart
+PHOTOGRAPHS = {
+    "compare_faithfulness": ("method", ["network"]),
+    "compare_localisation": ("method", ["network", "truth"]),
+    "equilibrium_localisation": (None, ["network", "dataset"]),
+}
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_tables_of_methods_on_photographs_hold_the_four_floors(name):
+    by, keys = PHOTOGRAPHS[name]
+    floors = {"random", "centre", "uniform", "activity"}
+    with (ROOT / "nbs" / "tutorials" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    tables = {}
+    for row in rows:
+        own = {row[by]} if by else {column for column, value in row.items() if value}
+        key = tuple(row[k] for k in keys)
+        for method in own:
+            tables.setdefault(key, {}).setdefault(method, set()).add(row["image"])
+    assert tables
+    for key, methods in tables.items():
+        assert floors <= set(methods), f"{name} {key} lacks {floors - set(methods)}"
+        assert {"equilibrium_activity", "equilibrium of activity"} & set(methods), f"{name} {key}"
+        assert min(len(methods[floor]) for floor in floors) >= 12, f"{name} {key}: too few photographs"
