@@ -1611,6 +1611,13 @@ FAULTS = [
         "samples = shape_images(images, seed=1_000_003)",
         "test_the_table_and_the_targets_are_those_of_the_images",
     ),
+    Fault(
+        "cli-unasked",
+        "weights are downloaded though nobody asked",
+        "    if weights is None and cached_weights(model) is None:\n",
+        "    if False:\n",
+        "test_a_model_without_a_photograph_takes_that_of_matplotlib",
+    ),
 ]
 
 
