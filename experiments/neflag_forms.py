@@ -124,7 +124,6 @@ def rounds_of(part):
     best = {
         "closed form-20 margin rms=0.05": neflag("margin", radius=MARGIN_RADIUS, **closed),
         "closed form-20 rms=0.1": neflag(radius=CLOSED_RADIUS, **closed),
-        "NeFLAG-2 radius=0.1": neflag(n_points=2),
         "NeFLAG-2 vector": neflag(n_points=2, aggregate="vector"),
     }
     floors = {
@@ -138,6 +137,7 @@ def rounds_of(part):
         "IntegratedGradients from blurred": integrated_from_blurred,
     }
     others = {
+        "NeFLAG-2 radius=0.1": neflag(n_points=2),
         "NeFLAG-2 margin": neflag("margin", n_points=2),
         "closed form-4 radius=0.1": neflag(n_points=4, closed_form=True),
         "saliency": saliency,

@@ -583,3 +583,62 @@ def test_fisher_lengths_are_those_of_the_metric_of_all_classes():
             p = net(y[None])[0].softmax(0)
             whole += ((b - a) @ J.T @ (p.diag() - p[:, None] * p) @ J @ (b - a)).clamp(min=0).sqrt() / n
         np.testing.assert_allclose(length.item(), whole.item(), rtol=1e-4)
+
+
+def test_neflag_forms_writes_what_it_wrote(tmp_path):
+    module, out = program("neflag_forms"), tmp_path / "found.csv"
+    runs = [["choose", "shapes", "--images=1"], ["confirm", "shapes", "--images=4"]]
+    runs.append(["floors", "shapes", "shapes:1", "--images=1", "--substrates", "black", "blurred"])
+    for words in runs:
+        module.main([*words, "--steps=4", f"--out={out}"])
+    rows = rows_of(out)
+    close(rows, rows_of(EXPECTED / "neflag_forms.csv"), by="map", ignored=["seconds", "radius"])
+    confirmed = {int(r["image"]) for r in rows if r["part"] == "confirm"}
+    assert confirmed == {1, 3}  # the even ones have chosen the radius
+    # the row of an agreed radius is that radius's
+    at = {(r["part"], r["image"], r["map"]): (r["deletion"], r["insertion"]) for r in rows}
+    agreed = [r for r in rows if "agreed" in r["map"] and r["part"] == "choose"]
+    assert len(agreed) == 3
+    for r in agreed:
+        assert at["choose", r["image"], f"NeFLAG-2 radius={r['radius']}"] == (r["deletion"], r["insertion"])
+    # a run that was stopped after any row ends with the same table, and a whole one writes nothing again
+    lines = out.read_text().splitlines(True)
+    out.write_text("".join(lines[: len(lines) // 2]))
+    for words in runs:
+        module.main([*words, "--steps=4", f"--out={out}"])
+    plain = [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
+    again = [{k: v for k, v in r.items() if k != "seconds"} for r in rows_of(out)]
+    assert again == plain
+    # the score of a random order by a plain loop
+    x = shape_images(2, seed=424_242).images[0]
+    noise = module.random_order(2, dict(number=0, x=x[None])).abs()
+    target = load_model("shapes").model(x[None]).argmax().item()
+    masked = [without(x, noise, 36 * k, 8) for k in range(5)]
+    places = np.linspace(0, 1, 5)
+    row = next(
+        r
+        for r in rows
+        if (r["map"], r["unit"], r["substrate"], r["part"]) == ("random order 2", "8", "black", "floors")
+    )
+    found = [float(row["deletion"]), float(row["insertion"])]
+    shown = [x - image for image in masked]
+    expected = [np.trapezoid(log_probability(images, target).exp(), places) for images in (masked, shown)]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_margin_is_each_logit_less_the_largest_of_the_others():
+    logits = torch.tensor([[3.0, 1.0, 2.5], [0.0, 0.0, -1.0]])
+    found = program("neflag_forms").margin(lambda x: logits)(None)
+    assert torch.equal(found, torch.tensor([[0.5, -2.0, -0.5], [0.0, 0.0, -1.0]]))
+
+
+def test_radii_on_which_the_two_sides_agree():
+    "Of a score with one curvature everywhere all radii agree; where the curvature begins outside, the small ones do"
+    module, x = program("neflag_forms"), torch.zeros(1, 3, 8, 8)
+    bowl = dict(model=lambda y: (y**2).flatten(1).sum(1, keepdim=True), x=x, target=0, number=0)
+    assert module.agreed_radius(bowl, (0.1,)) == {0.1: 0.2}
+
+    def rim(y):
+        return ((y.flatten(1).square().sum(1) + 1e-12).sqrt() - 0.12).clamp(min=0)[:, None] + y.flatten(1)[:, :1]
+
+    assert module.agreed_radius(bowl | dict(model=rim), (0.1,)) == {0.1: 0.1}
