@@ -639,6 +639,6 @@ def test_radii_on_which_the_two_sides_agree():
     assert module.agreed_radius(bowl, (0.1,)) == {0.1: 0.2}
 
     def rim(y):
-        return ((y.flatten(1).square().sum(1) + 1e-12).sqrt() - 0.12).clamp(min=0)[:, None] + y.flatten(1)[:, :1]
+        return bowl["model"](y) + ((y.flatten(1).square().sum(1) + 1e-12).sqrt() - 0.12).clamp(min=0)[:, None]
 
     assert module.agreed_radius(bowl | dict(model=rim), (0.1,)) == {0.1: 0.1}
