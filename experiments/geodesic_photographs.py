@@ -14,6 +14,8 @@ and deletion of patches of 16 pixels, ranked by magnitude, against the blurred p
     python experiments/geodesic_photographs.py NETWORK --part choose --photographs TRAINING --images 12 --every 20 ...
     python experiments/geodesic_photographs.py NETWORK --part confirm --photographs VALIDATION --images 24 --every 4 ...
 
+(of the last line the rows that are in the table; for want of computing time `--only` left out the others)
+
 Chosen on the training pictures, before the others were looked at: conformal edges, the default of GeodesicIGVersions.
 W1 finds nearly the same paths (gap 0.41 and 0.56 of the straight path's, conformal 0.40 and 0.57), Fisher hardly better
 ones than the straight path (0.97 and 0.84). `--only` names the methods of one call, which then has its own `--runs`.
