@@ -13,14 +13,17 @@ stored tables at 57 ms for a gradient and 22 ms for a pass forward (mobilenet_v2
 | program | pages | minutes |
 |---|---|---|
 | token_baselines | text | 4 |
-| compare_methods | tutorials/compare_methods | 100 |
+| compare_methods | tutorials/compare_methods | 101 |
 | geodesic_photographs | tutorials/geodesic_images | 60 |
-| neflag_faithfulness: power, main | tutorials/neflag_faithfulness | 97 |
-| neflag_forms | tutorials/neflag_faithfulness | 30 |
-| trials | tutorials/what_works | 49 |
-| neflag_faithfulness: settings (`--long`) | tutorials/neflag_faithfulness | 27 |
-| what_runs (`--long`) | tutorials/what_runs | hours |
+| neflag_faithfulness: power, main; settings | tutorials/neflag_faithfulness | 97; 27 |
+| neflag_forms: confirm; choose | tutorials/neflag_faithfulness | 20; 10 |
+| class_evidence: grids; choice, coco | tutorials/class_evidence | 20; 40 |
+| edge_weights: confirm; choose | geodesic/50_knn, tutorials/half_moons | 20; 20 |
+| trials: confirmation, shapes, pairs; training photographs | tutorials/what_works | 19; 30 |
+| what_runs | tutorials/what_runs | hours |
 
+What stands behind a semicolon, and what_runs, is left to `--long`: mostly what settings were chosen on. The minutes of
+neflag_forms, class_evidence, edge_weights and trials are guesses.
 Of what_runs nothing is counted: it takes hours, at most its `--limit` seconds for a row. The pages
 tutorials/half_moons, tutorials/geodesic_images and tutorials/equilibrium_localisation make their own tables in cells
 that are marked slow: `pytest nbs/tutorials/half_moons.ipynb --flags slow`, and so on.
@@ -59,12 +62,18 @@ def commands() -> list[tuple[str, float, bool]]:
         found.append((f"geodesic_photographs {name} {weights} {PICTURES} --runs {{runs}}", 30, False))
         for part, minutes, long in (("power", 4, False), ("main", 42, False), ("settings", 13, True)):
             found.append((f"neflag_faithfulness {part} {name} {weights} {PICTURES} --runs {{runs}}", minutes, long))
-    found.append((f"neflag_forms choose {files} --photographs {{data}}/imagenet_train250", 10, False))
+    found.append((f"neflag_forms choose {files} --photographs {{data}}/imagenet_train250", 10, True))
     found.append((f"neflag_forms confirm {files} {PICTURES}", 20, False))
     found += [("trials shapes", 3, False), ("trials pairs", 0.1, False)]
     for name, weights in each:
-        found.append((f"trials {name} {weights} --photographs {{data}}/imagenet_train250", 15, False))
+        found.append((f"trials {name} {weights} --photographs {{data}}/imagenet_train250", 15, True))
         found.append((f"trials {name} {weights} {PICTURES} --confirm", 8, False))
+        training = "--photographs {data}/imagenet_train250 --annotations {data}/imagenet_train250/labels.json"
+        found.append((f"class_evidence choice {name} {weights} {training}", 10, True))
+        boxed = f"{PICTURES} --annotations {{data}}/imagenet_val100/annotations.json"
+        found.append((f"class_evidence grids {name} {weights} {boxed}", 10, False))
+        found.append((f"class_evidence coco {name} {weights} --coco {{data}}/coco256", 10, True))
+    found += [(f"edge_weights {stage}", 20, stage == "choose") for stage in ("choose", "confirm")]
     return [*found, ("what_runs", float("inf"), True)]
 
 
