@@ -99,13 +99,13 @@ def _refuse_probabilities(outputs: Tensor, of: str, dim: int | None):
             f" every row), and of={of!r} would take them for logits; give of='output' (score='output') to take them as"
             " they are, or of='probability' for their exponentials"
         )
-    twice = "normalise them twice"
+    wrong = "take them for logits" if of == "margin" else "normalise them twice"
     near = 1e-4 if outputs.dtype in (torch.float32, torch.float64) else 2e-2
     if _between_0_and_1(outputs) & ((outputs.detach().sum(classes) - 1).abs() < near).all():
         raise ValueError(
             "the model's outputs are not negative and add up to 1 over the classes in every row, so they are"
-            f" probabilities already, and of={of!r} would {'take them for logits' if of == 'margin' else twice}; give of='output' (score='output') to"
-            " take them as they are, or the model without its softmax"
+            f" probabilities already, and of={of!r} would {wrong}; give of='output' (score='output') to take them as"
+            " they are, or the model without its softmax"
         )
 
 

@@ -275,8 +275,8 @@ def _log_probability(forward: Callable, score: str | None) -> Callable:
     of = score if score is not None or not isinstance(forward, ClassScore) else forward.of
     if score in ("logit", "margin"):
         raise ValueError(
-            f"score={score!r} has no logarithm; give score='log_probability', or None for a forward function that returns"
-            " log-probabilities"
+            f"score={score!r} has no logarithm; give score='log_probability', or None for a forward function that"
+            " returns log-probabilities"
         )
     if of is None or of == "output":
         return _LogProbabilities(_scored(forward, score))
