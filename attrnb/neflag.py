@@ -283,8 +283,7 @@ def attribute(
 
     Warns (UserWarning, one of a kind per call) and gives zeros for examples without negative flux; warns of points
     that round back to the input and of a class that the model rules out. Raises TypeError or ValueError for wrong
-    calls and for NaN or infinity in inputs, directions, gradients or attributions. Equations: search, aggregates,
-    closed form.
+    calls and for NaN or infinity in what goes in or comes out. Equations: search, aggregates, closed form.
     """
     tensors, is_tuple = check_inputs(inputs)
     n_points, search_steps = whole_number(n_points, "n_points"), whole_number(search_steps, "search_steps", least=0)
