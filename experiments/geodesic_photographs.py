@@ -45,6 +45,9 @@ FRACTIONS = [0.01, 0.02, 0.05, *(round(0.05 * k, 2) for k in range(2, 14))]
 PATCH = 16
 KEYS = "network", "image", "method"
 SEARCH = 33 * 3  # gradients of a search through versions: edges and nodes on each
+# how both parts run: the log-probability of the predicted class, one photograph at a time
+EACH = dict(target="predicted", score="log_probability", batch_size=1, internal_batch_size=8)
+EACH |= dict(keep=None, retry_failed=True)
 
 
 def guided_path(forward, x, baseline, target, steps=32, fraction=0.1):
@@ -240,12 +243,7 @@ def powered(words, loaded):
         chosen,
         powered_measures(),
         Path(words.runs) / "geodesic_versions" / words.part / f"{words.network}-{words.size}",
-        target="predicted",
-        score="log_probability",
-        batch_size=1,
-        internal_batch_size=8,
-        keep=None,
-        retry_failed=True,
+        **EACH,
     )
     stop_at_failures(run)
     put_rows(Path(words.out or POWERED), list(powered_rows(run, words, numbers)), ("part", *KEYS, "size"))
@@ -289,12 +287,7 @@ def main(given=None):
         measures(pool[0].shape),
         Path(words.runs) / "geodesic_photographs" / words.network,
         images=n,
-        target="predicted",
-        score="log_probability",
-        batch_size=1,
-        internal_batch_size=8,
-        keep=None,
-        retry_failed=True,
+        **EACH,
     )
     stop_at_failures(run)
     put_rows(

@@ -42,15 +42,7 @@ MARGIN_RADIUS, CLOSED_RADIUS, TOLERANCE = 0.05, 0.1, 0.3
 NORMALISED_BY_HALVES = "mobilenet_v2"  # its weights were trained on pixels from -1 to 1
 
 
-def margin(network):
-    "The logits, each less the largest of the others: the score of a contrast"
-
-    def score(x):
-        logits = network(x)
-        (first, second), best = logits.topk(2, 1).values.T, logits.argmax(1, keepdim=True)
-        return logits - first[:, None].expand_as(logits).scatter(1, best, second[:, None])
-
-    return score
+margin = partial(ClassScore, of="margin")  # the logits, each less the largest of the others: a contrast
 
 
 def outflow(case, radius, pairs=2):
