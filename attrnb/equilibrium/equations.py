@@ -1,4 +1,4 @@
-"""Where relevance starts, how one layer hands it on, and the law that follows: each step on three neurons, in matrices, and fast.
+"""Where relevance starts, how one layer hands it on, and the law that follows: on three neurons that can be done by hand, then in matrices, then fast.
 
 Docs: https://attrnb.github.io/attrnb/equilibrium/equations.html.md"""
 
