@@ -10,12 +10,15 @@ __all__ = ['names_behind', 'tell_parameters', 'show_doc_renderer', 'hide_exporte
 # %% ../nbs/00_rooms.ipynb #0a0b0004
 import ast
 import inspect
+import io
 import itertools
+import json
 import linecache
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+import tokenize
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import Any
@@ -202,6 +205,187 @@ def hide_exported(
     words = cell.directives_.keys() if cell.cell_type == "code" else set()
     if words & {"export", "hide", "default_exp"} or ("exporti" in words and "code-fold" not in words):
         del cell["source"]
+
+# %% ../nbs/00_rooms.ipynb #0a0b0031
+_WIDTH = 88
+
+
+def _meaning(source: str) -> str:
+    "The syntax of a cell: neither layout nor comments count, nor where the lines of a docstring end"
+    tree = ast.parse(re.sub(r"^[%!].*$", "pass", source, flags=re.M))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and (told := ast.get_docstring(node)):
+            node.body[0].value.value = " ".join(told.split())
+    return ast.dump(tree)
+
+
+def _same(old: str, new: str) -> bool:
+    "Whether two cells do the same; a cell in another language than Python is only like itself"
+    try:
+        return _meaning(old) == _meaning(new)
+    except SyntaxError:
+        return old == new
+
+# %% ../nbs/00_rooms.ipynb #0a0b0034
+def _filled(lines: Iterable[str]) -> Iterator[str]:
+    "Lines of comments, of a docstring or of an enumeration: paragraphs with a long line are filled anew"
+    paragraphs, last, fenced = [], None, False
+    for line in lines:
+        margin, text = re.match(r"(\s*(?:# ?)?)(.*)", line).groups()
+        fenced ^= text.startswith("```")
+        kept = fenced or text[:1] in ("", "|", ">") or text.startswith("```") or text == '"""'
+        if kept or margin != last or re.match(r"[-*] |\d+\. ", text):
+            paragraphs.append((margin, kept, []))
+        paragraphs[-1][-1].append(text)
+        last = None if kept else margin
+    for margin, kept, texts in paragraphs:
+        if kept or len(margin + max(texts, key=len)) <= _WIDTH:
+            yield from (margin + text for text in texts)
+        else:
+            hanging = margin + " " * len(re.match(r"(?:[-*] |\d+\. )?", texts[0])[0])
+            ways = dict(initial_indent=margin, subsequent_indent=hanging)
+            yield from textwrap.wrap(" ".join(texts), _WIDTH, **ways, break_long_words=False, break_on_hyphens=False)
+
+# %% ../nbs/00_rooms.ipynb #0a0b0037
+def _comments_above(source: str) -> str:
+    "The cell with comments of long lines above them, and with comments and docstrings filled anew"
+    lines, texts, inside, above = source.splitlines(), set(), set(), {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+            first, last = node.body[0].value.lineno - 1, node.body[0].value.end_lineno
+            texts |= {*range(first, last)}
+            if len(lines[first]) > _WIDTH:
+                lines[first] = re.sub(r"""^( *)(["'])(?!["'])(.*)\2$""", r'\1"""\3"""', lines[first])
+        elif isinstance(node, (ast.Constant, ast.JoinedStr)):
+            inside |= {*range(node.lineno, node.end_lineno)}
+    texts |= {k for k, line in enumerate(lines) if k not in inside and re.fullmatch(r"\s+(?:[\w.]+, ?)+", line)}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        k, column = token.start[0] - 1, token.start[1]
+        if token.type == tokenize.COMMENT and not token.string.startswith("#|"):
+            code = lines[k][:column].rstrip()
+            if not code:
+                texts.add(k)
+            elif len(lines[k]) > _WIDTH and k not in inside:
+                margin, returns = re.match(" *", code)[0], "returns " if re.match(r"\s*\) ->", code) else ""
+                margin += " " * 4 * (code[len(margin)] in ")]}")
+                above[k], lines[k] = f"{margin}# {returns}{token.string[2:]}", code
+    out = []
+    for is_text, group in itertools.groupby(enumerate(lines), lambda item: item[0] in texts):
+        if is_text:
+            out += _filled(line for _, line in group)
+        else:
+            for k, line in group:
+                out += [*_filled([above[k]]), line] if k in above else [line]
+    return "\n".join(out)
+
+# %% ../nbs/00_rooms.ipynb #0a0b003a
+def _parts(text: str, room: int, formatted: bool) -> list[str]:
+    "A string's text in parts that are at most as long as there is room, cut at spaces, or else at marks"
+    field = r"\{\{|\}\}|\{(?:[^{}]|\{[^{}]*\})*\}" if formatted else r"[{}]"
+    for pattern in (rf"(?:{field}|[^ {{}}])+ ?| ", rf"{field}|[^ ,;|{{}}]+[ ,;|]?|[ ,;|]"):
+        parts = [""]
+        for word in re.findall(pattern, text):
+            parts += [""] if parts[-1] and len(parts[-1] + word) > room else []
+            parts[-1] += word
+        if len(max(parts, key=len)) <= room:
+            break
+    return parts
+
+
+def _strings(source: str) -> list[list]:
+    "Of each string: where it begins and ends, (row, column), how many brackets are open, and if it has a neighbour"
+    found, open_brackets, within, begin, last = [], 0, 0, None, ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        name = tokenize.tok_name[token.type]
+        if name == "FSTRING_START":  # one token from Python 3.12 on, which then has tokens inside
+            begin, within = begin if within else token.start, within + 1
+        elif name == "FSTRING_END":
+            within -= 1
+        if within or name in ("NL", "COMMENT"):
+            continue
+        if name in ("STRING", "FSTRING_END"):
+            if last == "string":
+                found[-1][-1] = True
+            found.append([begin if name == "FSTRING_END" else token.start, token.end, open_brackets, last == "string"])
+            name = "string"
+        open_brackets += (token.string in ("(", "[", "{")) - (token.string in (")", "]", "}"))
+        last = name
+    return found
+
+# %% ../nbs/00_rooms.ipynb #0a0b003c
+def _cut(line: str, first: int, last: int, brackets: bool, beside: bool) -> str:
+    "A line with the string between two columns in parts; unchanged where it can't be cut"
+    before, after = line[:first], line[last:]
+    literal = re.fullmatch(r"([fr]?)([\"'])(?!\2\2)(.*)\2", line[first:last])
+    if not literal or not (brackets or before.strip() and not beside):
+        return line
+    margin = re.match(" *", line)[0]
+    plain = brackets and (beside or not (before.strip() or after.startswith(",")))
+    inner = margin if plain else margin + "    "
+    kind, quote, text = literal.groups()
+    taken = len(inner + kind + 2 * quote) + (len(before.lstrip() + after) if plain else 0)
+    parts = _parts(text, _WIDTH - taken, kind == "f")
+    parts = [f"{'' if kind == 'f' and not set('{}') & set(p) else kind}{quote}{p}{quote}" for p in parts]
+    if len(parts) == 1 and (plain or len(before.strip() + after) < 6):
+        return line
+    if plain:
+        return before + f"\n{inner}".join(parts) + after
+    return f"{before}(\n" + "".join(f"{inner}{part}\n" for part in parts) + f"{margin}){after}"
+
+
+def _strings_cut(source: str) -> str:
+    "The cell with the strings of its long lines in parts"
+    done = False
+    while not done:
+        lines, done = source.splitlines(), True
+        for (row, first), (end, last), brackets, beside in reversed(_strings(source)):
+            line = lines[row - 1]
+            if row == end and len(line) > _WIDTH:
+                lines[row - 1] = _cut(line, first, last, brackets > 0, beside)
+                if lines[row - 1] != line:
+                    source, done = "\n".join(lines), False
+                    break
+    return source
+
+# %% ../nbs/00_rooms.ipynb #0a0b003f
+def _formatted(sources: list[str]) -> list[str]:
+    "Cells as ruff sets them; unchanged, and a line says so, where there is no ruff or it can't read a cell"
+    cells = [dict(cell_type="code", source=s, metadata={}, outputs=[], execution_count=None) for s in sources]
+    page = json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=4))
+    ways = f"--isolated --target-version py310 --line-length {_WIDTH} --stdin-filename page.ipynb -"
+    command = [sys.executable, "-m", "ruff", "format", *ways.split()]
+    done = import_module("subprocess").run(command, input=page.encode(), capture_output=True)
+    if done.returncode:
+        print(f"The page keeps its long lines of code: {done.stderr.decode().strip()}", file=sys.stderr)
+        return sources
+    return ["".join(c["source"]) for c in json.loads(done.stdout)["cells"]]
+
+
+def _narrowed(sources: list[str]) -> list[str]:
+    "The same cells in lines of at most 88 characters, but for strings that can't be cut"
+
+    def tried(step: Callable, source: str) -> str:
+        try:
+            return step(source) if len(max(source.splitlines(), key=len, default="")) > _WIDTH else source
+        except (SyntaxError, tokenize.TokenError):  # lines for the notebook or the shell
+            return source
+
+    formatted = _formatted([tried(_comments_above, source) for source in sources])
+    narrow = [tried(_strings_cut, source) for source in formatted]
+    return [new if _same(old, new) else old for old, new in zip(sources, narrow)]
+
+
+class NarrowCode:
+    "nbdev's processor that sets the code of a page in lines of at most 88 characters; directives stay first"
+
+    def __init__(self, nb: Any):
+        self.nb = nb
+
+    def begin(self) -> None:
+        "Set all cells that are left on the page"
+        cells = [cell for cell in self.nb.cells if cell.cell_type == "code"]
+        for cell, source in zip(cells, _narrowed([cell.source for cell in cells])):
+            cell.source = source
 
 # %% ../nbs/00_rooms.ipynb #0a0b0015
 class CallableWing(ModuleType):
