@@ -94,7 +94,7 @@ def test_without_arguments_in_a_process_of_its_own_with_the_network_cut(tmp_path
     assert (tmp_path / "attrnb-explain.png").stat().st_size > 10_000
     for method in OURS:
         assert method in done.stdout
-    assert "positive share inside evidence" in done.stdout and "Traceback" not in done.stderr
+    assert "inside evidence: of the positive map" in done.stdout and "Traceback" not in done.stderr
 
 
 QUICK = ["--method", "neflag(n_points=2)", "--quiet", "--device", "cpu"]
@@ -581,7 +581,7 @@ def test_seconds_and_gradients_are_per_image(capsys, monkeypatch):
     rows = [explain(images=n, method="integrated_gradients(n_steps=7)", quiet=True).rows[0] for n in (1, 4)]
     assert [r["gradient_evaluations"] for r in rows] == [7, 7]
     assert [r["seconds"] for r in rows] == [1, 0.25]
-    assert "gradients per image" in capsys.readouterr().out
+    assert "gradients of one image" in capsys.readouterr().out
 
 
 def test_the_reference_may_be_typed_as_the_methods(capsys):

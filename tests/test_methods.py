@@ -462,6 +462,51 @@ def test_activity_is_the_mean_of_the_positive_part_of_the_last_map_whatever_the_
         assert torch.equal(first, second) and METHODS[name].group == "floor"
 
 
+def test_activity_of_signals_volumes_tokens_and_states_by_plain_loops():
+    torch.manual_seed(0)
+    signal, volume = nn.Conv1d(2, 3, 3, padding=1), nn.Conv3d(1, 3, 3, padding=1)
+    for layer, x, tokens in ((signal, torch.randn(2, 2, 8), False), (volume, torch.randn(2, 1, 4, 5, 6), None)):
+        model = nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.LazyLinear(2))
+        features, places = layer(x), x.shape[2:]
+        expected = torch.zeros(2, 1, *places)
+        for i, channel, *place in itertools.product(range(2), range(3), *map(range, places)):
+            expected[(i, 0, *place)] += max(features[(i, channel, *place)].item(), 0) / 3
+        assert_close(activity_floor_map(ScoredModel(model), x, None, layer="0", tokens=tokens), expected)
+    lstm, x = nn.LSTM(2, 5, batch_first=True), torch.randn(3, 8, 2)
+    states = lstm(x)[0]
+
+    class Read(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = lstm
+
+        def forward(self, x):  # (n, channels, steps)
+            return self.lstm(x.transpose(1, 2))[0].amax(1)
+
+    found = activity_floor_map(ScoredModel(Read()), x.transpose(1, 2), None, layer="lstm", tokens=(8,))
+    for i, step in itertools.product(range(3), range(8)):
+        assert found[i, 0, step].item() == pytest.approx(sum(abs(v) for v in states[i, step].tolist()) / 5)
+    block = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    model = nn.Sequential(nn.Conv2d(1, 6, 2, 2), nn.Flatten(2), Transposed(), block, nn.Flatten(), nn.Linear(36, 2))
+    model, images = model.eval(), torch.randn(2, 1, 4, 6)
+    tokens, found = model[:4](images), activity_floor_map(ScoredModel(model), images, None, layer="3", tokens=(2, 3))
+    small = torch.zeros(2, 1, 2, 3)
+    for i, row, column in itertools.product(range(2), range(2), range(3)):
+        small[i, 0, row, column] = sum(abs(v) for v in tokens[i, 3 * row + column].tolist()) / 6
+    assert_close(found, nn.functional.interpolate(small, (4, 6), mode="bilinear"))
+    with pytest.raises(ValueError, match="tokens=\\(4, 3\\) needs .* at least 12 tokens"):
+        activity_floor_map(ScoredModel(model), images, None, layer="3", tokens=(4, 3))
+    with pytest.raises(ValueError, match="Of three axes say which"):
+        activity_floor_map(ScoredModel(model), images, None, layer="3")
+    with pytest.raises(ValueError, match="has to be named"):
+        activity_floor_map(ScoredModel(Read()), x.transpose(1, 2), None)
+
+
+class Transposed(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+
 def test_activity_sent_down_is_equilibrium_of_a_network_that_adds_up_its_last_map():
     class Sum(nn.Module):
         def __init__(self):

@@ -33,6 +33,7 @@ from attrnb.plots import (
     heatmap,
     image_array,
     live,
+    markdown_table,
     mean_interval,
     overlay,
     path_landscape,
@@ -1046,3 +1047,15 @@ def test_wrong_frames():
     ):
         with pytest.raises(error, match=text):
             call()
+
+
+def test_a_table_in_markdown_has_its_cells_and_numbers_to_the_right():
+    table = markdown_table(["a|b", "number", "word"], [["x", "+1.5 [0, 3]", "no"], ["y|", "-", 2]], "title")
+    title, empty, *lines = table.split("\n")
+    cells = [[cell.strip() for cell in line.replace("\\|", "/")[1:-1].split("|")] for line in lines]
+    assert (title, empty, len({len(line) for line in lines})) == ("**title**", "", 1)
+    assert cells[0] + cells[2] + cells[3] == ["a/b", "number", "word", "x", "+1.5 [0, 3]", "no", "y/", "-", "2"]
+    assert [cell.endswith(":") for cell in cells[1]] == [False, True, False]
+    assert table._repr_markdown_() == repr(table) == table and isinstance(table, str)
+    with pytest.raises(ValueError, match="2 columns, a row 3"):
+        markdown_table(["a", "b"], [[1, 2], [1, 2, 3]])

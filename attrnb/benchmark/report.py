@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from csv import writer as csv_writer
 from pathlib import Path
+from textwrap import fill
 
 import torch
 from fastcore.basics import patch
@@ -22,7 +23,7 @@ from torch import Tensor
 from .folder import _read_manifest, _read_shard, _results, _unit_files, _unit_name, write_atomically
 from .plan import entry_named
 from ..core import read_path, visible_text
-from ..plots import AttributionFigure
+from ..plots import AttributionFigure, MarkdownText, markdown_table
 from ..statistics import bootstrap_interval
 
 # %% ../../nbs/benchmark/80_report.ipynb #7c4cadc2
@@ -208,20 +209,17 @@ def _literal(text: str) -> str:
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;").replace("`", "\\`")
 
 
-def aligned(
+def _tables(
     lines: Sequence[Sequence[str]],  # of cells, first line the head
-) -> list[list[str]]:
-    "The cells with spaces, so that columns have one width: words to the left, and from the second on to the right."
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    "A Markdown table, first line the head; numbers to the right"
-    head, *rows = aligned([[cell.replace("|", r"\|") for cell in line] for line in lines])
-    rule = "|".join("-" * (len(c) + 2) if k == 0 else "-" * (len(c) + 1) + ":" for k, c in enumerate(head))
-    rows = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
-    return "\n".join([rows[0], f"|{rule}|", *rows[1:]])
+) -> str:
+    "As many tables as it takes to have five columns and a hundred characters at most; the first column is in each"
+    widths, groups = [max(map(len, column)) + 3 for column in zip(*lines)], [[0]]
+    for k, width in enumerate(widths[1:], 1):
+        if len(groups[-1]) > 1 and (len(groups[-1]) == 5 or sum(widths[j] for j in groups[-1]) + width > 99):
+            groups.append([0])
+        groups[-1].append(k)
+    chosen = ([[line[k] for k in group] for line in lines] for group in groups)
+    return "\n\n".join(markdown_table(head, rows) for head, *rows in chosen)
 
 # %% ../../nbs/benchmark/80_report.ipynb #1462fe04
 def _counted(events: Iterable[tuple[str, str, str]], form: str) -> list[str]:
@@ -295,7 +293,7 @@ def _beaten_table(self: BenchmarkRun, level: float) -> list[str]:
         f"Floors beaten ({_literal(', '.join(floors))}): where the interval of the paired difference lies on the better"
         " side of zero."
     )
-    return ["", head, "", _markdown(lines)]
+    return ["", fill(head, 100), "", _tables(lines)]
 
 # %% ../../nbs/benchmark/80_report.ipynb #c8a639a1
 @patch
@@ -303,10 +301,10 @@ def table(
     self: BenchmarkRun,
     reference: str | None = None,  # method that the others are compared with; default the first
     level: float = 0.95,  # of the intervals
-) -> str:
-    """Markdown: means with intervals and the cost per example (a dash where it isn't known), then differences to
-    the reference on the same examples, bold where the interval excludes zero, then the floors that each method beats,
-    then what failed.
+) -> MarkdownText:
+    """Markdown, which a notebook shows as tables of five columns at most: means with intervals, on how many examples and
+    at which cost per example (a dash where it isn't known), differences to the reference on the same examples, bold
+    where the interval excludes zero, the floors that each method beats, and what failed.
     """
     reference = self.methods[0] if reference is None else reference
     summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
@@ -315,32 +313,31 @@ def table(
     scalars = self.scalars
     heads = [_literal(m) + arrows.get(described[m]["better"], "") for m in scalars]
     rows = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
-    means = [["method", "examples", "failed", *heads, "gradients", "forward rows"]]
-    differences = [["method", "pairs", *heads]]
+    means, differences = [["method", *heads]], [["method", *heads]]
+    spent = [["method", "examples", "failed", "gradients", "forward rows"]]
+    most = max((r["pairs"] or 0 for r in summary.values()), default=0)
     for m in self.methods:
         good, own = [r for r in rows[m] if not r["error"]], [summary[m, k] for k in scalars]
         numbers = [str(len(good)), str(len(rows[m]) - len(good))]
         costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
         cells = (_with_interval(r["mean"], r["low"], r["high"], n=_fewer(r["examples"], len(good))) for r in own)
-        means.append([_literal(m), *numbers, *cells, *costs])
+        means.append([_literal(m), *cells])
+        spent.append([_literal(m), *numbers, *costs])
         if m != reference:
-            pairs = max((r["pairs"] for r in own), default=0)
             ends = [(r["difference"], r["difference_low"], r["difference_high"]) for r in own]
-            cells = [_with_interval(*e, signed=True, n=_fewer(r["pairs"], pairs)) for e, r in zip(ends, own)]
-            differences.append([_literal(m), str(pairs), *cells])
+            cells = [_with_interval(*e, signed=True, n=_fewer(r["pairs"], most)) for e, r in zip(ends, own)]
+            differences.append([_literal(m), *cells])
     few = max(map(len, rows.values()), default=0) < 10
-    text = [
-        f"Means over examples with {level:.0%} bootstrap intervals; cost per example. A number in brackets is how many"
-        " examples stand behind a cell, where they aren't all."
-        f"{' With fewer than ten examples such intervals are rough.' if few else ''}",
-        "",
-        _markdown(means),
-    ]
+    head = (
+        f"Means over examples with {level:.0%} bootstrap intervals. A number in brackets is how many examples stand behind"
+        f" a cell, where they aren't all.{' With fewer than ten examples such intervals are rough.' if few else ''}"
+    )
+    text = [fill(head, 100), "", _tables(means), "", "Examples, and the mean cost of one.", "", _tables(spent)]
     if len(self.methods) > 1:
-        head = f"Difference to {_literal(reference)} on the same examples (bold: the interval excludes zero)."
-        text += ["", head, "", _markdown(differences)]
+        head = f"Difference to {_literal(reference)} on the same {most} examples (bold: the interval excludes zero)."
+        text += ["", fill(head, 100), "", _tables(differences)]
     text += self._beaten_table(level)
-    return "\n".join(text + self._notes()) + "\n"
+    return MarkdownText("\n".join(text + self._notes()) + "\n")
 
 # %% ../../nbs/benchmark/80_report.ipynb #1a0b146c
 _COLUMNS = (

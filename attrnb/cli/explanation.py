@@ -140,22 +140,23 @@ def _row(label: str, method: "Method", scene: _Scene, score: str, **how) -> "tup
 
 _COLUMNS = {
     "method": ("method", "{}"),
-    "seconds": ("seconds per image", "{:.2f}"),
-    "gradient_evaluations": ("gradients per image", "{:.4g}"),
+    "seconds": ("seconds", "{:.2f}"),
+    "gradient_evaluations": ("gradients", "{:.4g}"),
     "completeness_error": ("completeness error", "{:.1e}"),
-    "inside_evidence": ("positive share inside evidence", "{:.2f}"),
+    "inside_evidence": ("inside evidence", "{:.2f}"),
 }
 
 
 def _table(rows: list[dict]) -> str:
-    "Aligned text, one line per method; a dash where a number is not defined"
-    from attrnb.benchmark.report import aligned
+    "Aligned text, one line per method, a dash where a number is not defined, and what the numbers are"
+    from attrnb.plots.tables import aligned
 
     head = [title for title, _ in _COLUMNS.values()]
     lines = [
         ["-" if row[key] is None else form.format(row[key]) for key, (_, form) in _COLUMNS.items()] for row in rows
     ]
-    return "\n".join("  ".join(line) for line in aligned([head, *lines]))
+    said = "(seconds and gradients of one image; inside evidence: of the positive map)"
+    return "\n".join(["  ".join(line) for line in aligned([head, *lines])] + [said])
 
 # %% ../../nbs/cli/20_explanation.ipynb #9a0e0002
 def _matplotlib_photograph() -> str:

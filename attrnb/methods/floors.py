@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/methods/floors.html.md"""
 __all__ = ['random_floor_map', 'centre_floor_map', 'uniform_floor_map', 'Activity', 'activity_floor_map']
 
 # %% ../../nbs/methods/45_floors.ipynb #2e34e25c
+import math
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from ..core import check_callable, leave_as_found, one_of
 from ..equilibrium import AttributionEquilibrium
 from ..measures import centre_map, random_map, uniform_map
-from .captum import _as_tuple, _layer
+from .captum import _as_tuple, _layer, enlarged
 from .scored import ScoredModel
 
 # %% ../../nbs/methods/45_floors.ipynb #c7426039
@@ -51,6 +52,24 @@ def uniform_floor_map(
     "A constant, see uniform_map."
     return uniform_map(inputs)
 
+# %% ../../nbs/methods/45_floors.ipynb #7a022f65b
+def _given(output: Any) -> str:
+    "What a layer gave, in words"
+    return "was not called" if output is None else f"gave {tuple(getattr(output, 'shape', ())) or type(output)}"
+
+
+def _on_the_grid(output: Any, layer: nn.Module, grid: tuple[int, ...], n: int) -> Tensor:
+    "The magnitude of the last tokens of a layer's output, as a map (n, features, *grid)"
+    output = output[0] if isinstance(output, (tuple, list)) and output else output
+    if isinstance(layer, nn.RNNBase) and not layer.batch_first and isinstance(output, Tensor):
+        output = output.transpose(0, 1)
+    places = math.prod(grid)
+    if not isinstance(output, Tensor) or output.ndim < 3 or len(output) != n or output[0, ..., 0].numel() < places:
+        raise ValueError(
+            f"layer {_given(output)}; tokens={grid} needs (n, tokens, features) with n={n} and at least {places} tokens"
+        )
+    return output.flatten(1, -2)[:, -places:].abs().transpose(1, 2).unflatten(2, grid)
+
 # %% ../../nbs/methods/45_floors.ipynb #7a022f65
 class Activity(nn.Module):
     "A network that answers with the mean activity of one of its feature maps, and knows of no class"
@@ -58,54 +77,77 @@ class Activity(nn.Module):
     def __init__(
         self,
         model: nn.Module,  # the network; all that it does after the feature map is thrown away
-        layer: nn.Module,  # one of its modules, whose output is the feature map (n, channels, height, width)
+        layer: nn.Module,  # one of its modules, whose output is the feature map (n, channels, *places)
+        # the layer gives tokens or states (n, tokens, features) instead: the grid of places that the last of them lie
+        # on, as (14, 14), or (160,) for steps. False: it does not, which has to be said of an output of three axes
+        tokens: tuple[int, ...] | bool | None = None,
     ):
         "Nothing is run yet. Raises TypeError if the model can't be called, ValueError for a module of another model."
         super().__init__()
         check_callable(model, "model")
         if not any(layer is module for module in model.modules()):
             raise ValueError("layer is no module of this model; model.get_submodule(name) gives one by its name")
-        self.model, self.layer, self.positive = model, layer, nn.ReLU()
+        self.model, self.layer, self.positive, self.tokens = model, layer, nn.ReLU(), tokens
 
     def feature_map(
         self,
         *inputs: Any,  # what the network takes
-    ) -> Tensor:  # (n, channels, height, width)
-        "The positive part of the feature map. Raises ValueError where the layer isn't called or gives no such map."
+    ) -> Tensor:  # (n, channels, *places)
+        """The positive part of the feature map, or the magnitude of the tokens. Raises ValueError where the layer isn't
+        called, gives no such map, or has fewer tokens than the grid.
+        """
         kept = []
         hook = self.layer.register_forward_hook(lambda module, arguments, output: kept.append(output))
         try:
             self.model(*inputs)
         finally:
             hook.remove()
-        if not kept or not isinstance(kept[-1], Tensor) or kept[-1].ndim != 4:
-            given = "was not called" if not kept else f"gave {tuple(getattr(kept[-1], 'shape', ())) or type(kept[-1])}"
-            raise ValueError(f"layer {given}; activity needs a feature map (n, channels, height, width)")
-        return self.positive(kept[-1])
+        output = kept[-1] if kept else None
+        if self.tokens:
+            return _on_the_grid(output, self.layer, self.tokens, len(inputs[0]))
+        if isinstance(output, Tensor) and output.ndim in ((3, 4, 5) if self.tokens is False else (4, 5)):
+            return self.positive(output)
+        raise ValueError(
+            f"layer {_given(output)}; activity needs a feature map (n, channels, height, width). Of three axes say which"
+            " they are: tokens=(14, 14) where the last tokens (n, tokens, features) lie on such a grid, tokens=(steps,)"
+            " for the states of a recurrent network, tokens=False for (n, channels, steps)"
+        )
 
     def forward(
         self,
         *inputs: Any,  # what the network takes
     ) -> Tensor:  # (n, 1)
         "The mean activity. Raises what `feature_map` raises. Equation: activity."
-        return self.feature_map(*inputs).mean((1, 2, 3))[:, None]
+        found = self.feature_map(*inputs)
+        return found.mean((*range(1, found.ndim),))[:, None]
 
 # %% ../../nbs/methods/45_floors.ipynb #ec91852c
 def activity_floor_map(
     model: ScoredModel,  # the model that is explained, for its feature map
-    inputs: Tensor,  # images (batch, channels, H, W)
+    inputs: Tensor,  # images (batch, channels, H, W), volumes, or signals (batch, channels, steps)
     target: Tensor,  # not looked at
     *,
     layer: str | nn.Module | None = None,  # the feature map, by name or itself; None: the last one
+    # where the layer gives tokens or states (n, tokens, features): their grid, see Activity; it names the layer, too
+    tokens: tuple[int, ...] | bool | None = None,
     enlarge: str = "bilinear",  # to the images' size; "equilibrium": sent down by Attribution Equilibrium's rules
     additional_forward_args: object = None,  # what the model takes besides, as Captum has it
-) -> Tensor:  # (batch, 1, H, W), or as the inputs with "equilibrium"
+) -> Tensor:  # (batch, 1, *places), or as the inputs with "equilibrium"
     """Where the network is active, whatever the class. Raises ValueError for another word and where there is no feature
-    map, and with "equilibrium" what AttributionEquilibrium raises. Equation: activity.
+    map, none is named of a signal or of tokens, tokens are to be sent down, and with "equilibrium" what AttributionEquilibrium raises. Equation: activity.
     """
     one_of(enlarge, "enlarge", ("bilinear", "equilibrium"))
+    if layer is None and (tokens or inputs.ndim == 3):
+        raise ValueError(
+            "of signals and tokens the layer has to be named, and which axes it has: ('activity', dict(layer='lstm',"
+            " tokens=(160,))), or tokens=False for a feature map (n, channels, steps)"
+        )
+    if tokens and enlarge == "equilibrium":
+        raise ValueError(
+            "tokens have a magnitude, which no rule sends down; use enlarge='bilinear', or name a feature map"
+        )
     module = _layer(model, inputs, layer, additional_forward_args)
-    activity = Activity(model.model, module).train(model.model.training)
+    activity = Activity(model.model, module, tokens).train(model.model.training)
     model.count(len(inputs), len(inputs) * (enlarge == "equilibrium"))
     if enlarge == "equilibrium":
         return AttributionEquilibrium(activity, "positive").attribute(
@@ -113,4 +155,9 @@ def activity_floor_map(
         )
     with leave_as_found(activity, warn=False), torch.no_grad():
         small = activity.feature_map(inputs, *_as_tuple(additional_forward_args)).mean(1, keepdim=True)
-    return nn.functional.interpolate(small, inputs.shape[2:], mode="bilinear")
+    if small.ndim != inputs.ndim:
+        raise ValueError(
+            f"the layer's places are {tuple(small.shape[2:])}, those of the inputs {tuple(inputs.shape[2:])}: as many"
+            " axes are needed; name another layer, or the grid of its tokens"
+        )
+    return enlarged(small, inputs)

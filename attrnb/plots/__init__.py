@@ -1,4 +1,4 @@
-"Pictures of attributions: maps, pictures under maps, curves and bars, landscapes, and pictures with a slider"
+"Pictures of attributions: maps, pictures under maps, curves and bars, landscapes, pictures with a slider, and tables"
 
 from attrnb._rooms import names_behind
 from attrnb.plots.charts import *
@@ -6,5 +6,6 @@ from attrnb.plots.images import *
 from attrnb.plots.landscapes import *
 from attrnb.plots.maps import *
 from attrnb.plots.slider import *
+from attrnb.plots.tables import *
 
 __getattr__ = names_behind(__name__)
