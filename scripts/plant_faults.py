@@ -1293,8 +1293,8 @@ FAULTS = [
     Fault(
         "methods-activity",
         "the negative part counts as activity",
-        "return self.positive(kept[-1])",
-        "return kept[-1]",
+        "return self.positive(output)",
+        "return output",
         "test_activity_is_the_mean_of_the_positive_part_of_the_last_map_whatever_the_class",
     ),
     Fault(
