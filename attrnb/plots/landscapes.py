@@ -141,6 +141,9 @@ def _heights(score, target: TargetType, show: str, limits, resolution: int, like
 # %% ../../nbs/plots/40_landscapes.ipynb #4538a2b4
 _HALO = [patheffects.withStroke(linewidth=3.6, foreground="white")]
 _PATH_STYLES = (("-", ROLE_COLORS["path"]), ("-.", "#0072b2"), (":", "#e69f00"), ("-", "#009e73"))
+_OWN_STYLES = {
+    name: (style, ROLE_COLORS[name]) for name, style in (("straight", "--"), ("pool", "-"), ("relaxed", "-."))
+}
 
 
 def _draw_heights(ax: Axes, values: np.ndarray, limits, show: str, label: str | None):
@@ -163,7 +166,7 @@ def _draw_paths(ax: Axes, labelled: dict[str | None, list[Tensor]]):
     "Paths by their labels, hollow where they begin and filled where they end"
     styles = iter(_PATH_STYLES)
     for label, paths in labelled.items():
-        style, color = ("--", ROLE_COLORS["straight"]) if label == "straight" else next(styles, ("-", "0.3"))
+        style, color = _OWN_STYLES[label] if label in _OWN_STYLES else next(styles, ("-", "0.3"))
         for i, path in enumerate(_double(p).numpy() for p in paths):
             ax.plot(*path.T, style, color=color, lw=1.8, label=None if i else label, path_effects=_HALO)
             if 2 < len(path) <= 30:
@@ -194,7 +197,7 @@ def path_landscape(
 ) -> Figure:
     """The figure, all paths in one panel.
 
-    Paths labelled 'straight' are dashed. Raises ValueError for paths that aren't in the plane, NaN in them, an
+    Paths labelled 'straight', 'pool' and 'relaxed' look alike on every page. Raises ValueError for paths that aren't in the plane, NaN in them, an
     unknown `show`, or limits that are missing or empty; TypeError for arguments of another kind.
     """
     one_of(show, "show", ("score", "steepness"))

@@ -41,6 +41,8 @@ ROLE_COLORS = {
     "random": "0.5",  # the floor that random orders reach
     "path": "#e6007e",
     "straight": "black",
+    "pool": "#009e73",  # a path through a pool of points
+    "relaxed": "#0072b2",  # a path that was bent only, not searched around
 }
 
 # %% ../../nbs/plots/10_maps.ipynb #a92df127
