@@ -26,6 +26,13 @@ def _studentised(rows: Tensor, shares: Tensor, tails: list[float]) -> np.ndarray
     low, high = np.quantile((shift / spreads).nan_to_num(0.0).numpy(), tails, axis=0)
     return rows.mean(0).numpy() - spread.numpy() * np.stack([high, low])
 
+# %% ../nbs/00_statistics.ipynb #5b2e80d4
+def _drawn(n: int, n_resamples: int, generator: torch.Generator) -> Tensor:
+    "How often each resample drew each example (resamples, examples)"
+    index = torch.randint(n, (n_resamples, n), generator=generator)
+    counts = torch.zeros(index.shape, dtype=torch.float64)
+    return counts.scatter_add_(1, index, counts.new_ones(()).expand(index.shape))
+
 # %% ../nbs/00_statistics.ipynb #da0a8c78
 @renamed(draws="n_resamples")
 def bootstrap_interval(
@@ -48,11 +55,14 @@ def bootstrap_interval(
     refuse_not_finite(values, "values")
     real_number(level, "level", 0, 1, open_low=True, open_high=True)
     n, n_resamples = len(values), whole_number(n_resamples, "n_resamples")
-    index = torch.randint(n, (n_resamples, n), generator=random_generator(seed))
-    counts = torch.zeros(index.shape, dtype=torch.float64)  # how often each resample drew each example
-    counts.scatter_add_(1, index, counts.new_ones(()).expand(index.shape))
-    rows, tails = values.reshape(n, -1), [(1 - level) / 2, (1 + level) / 2]
-    ends = np.quantile(counts @ rows / n, tails, axis=0) if n >= 50 else _studentised(rows, counts / n, tails)
+    rows, tails, generator = values.reshape(n, -1), [(1 - level) / 2, (1 + level) / 2], random_generator(seed)
+    if n < 50:
+        ends = _studentised(rows, _drawn(n, n_resamples, generator) / n, tails)
+    else:  # two million draws at a time, whatever the number of examples
+        most = max(1, 2_000_000 // n)
+        parts = [min(most, n_resamples - done) for done in range(0, n_resamples, most)]
+        means = torch.cat([_drawn(n, part, generator) @ rows for part in parts]) / n
+        ends = np.quantile(means, tails, axis=0)
     low, high = torch.from_numpy(ends).view(2, *values.shape[1:])
     interval = values.mean(0), low, high
     return interval if values.ndim > 1 else tuple(v.item() for v in interval)

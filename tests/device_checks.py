@@ -544,3 +544,28 @@ def test_the_explorer_is_the_same_on_the_device():
     for name in ("flux", "balance", "path"):
         assert_close(found[DEVICE, name].attribution, found["cpu", name].attribution, rtol=1e-3, atol=1e-4)
         assert found[DEVICE, name].score == pytest.approx(found["cpu", name].score, rel=1e-4)
+
+
+# The program that counts waits by chunk
+
+TWO_WAITS = {"neflag", "sensitivity_max"}  # the other methods and measures wait once for a chunk, or not at all
+
+
+def test_at_most_one_wait_for_a_chunk(tmp_path, monkeypatch):
+    from test_experiments import ROOT, program, rows_of
+
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    names = [
+        "integrated_gradients", "neflag", "geodesic_versions", "equilibrium", "saliency", "deletion", "log_odds",
+        "sensitivity_max", "infidelity",
+    ]  # fmt: skip
+    program("waits", ROOT / "benchmarks").main(["--only", *names, "--out", str(tmp_path / "waits.csv")])
+    rows = rows_of(tmp_path / "waits.csv")
+    assert {row["name"] for row in rows} == set(names)
+    recorded = {(r["name"], r["case"]): r for r in rows_of(ROOT / "nbs" / "tutorials" / "waits.csv")}
+    for row in rows:
+        told = recorded[row["name"], row["case"]]
+        assert row["passes"] == told["passes"], row
+        if row["waits_per_chunk"]:
+            assert float(row["waits_per_chunk"]) <= (2 if row["name"] in TWO_WAITS else 1), row
+        assert int(row["waits"]) <= int(told["waits"]), (row, told)

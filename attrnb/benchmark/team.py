@@ -22,6 +22,17 @@ def _from_environment(name: str, default: int) -> int:
         raise ValueError(f"the environment variable {name} is {text!r}; it must be a number, as torchrun sets it")
     return int(text)
 
+# %% ../../nbs/benchmark/55_team.ipynb #1d0f9b7e
+def _meet(patience: timedelta):
+    "Start the group of all processes; in a later attempt of torchrun none looks for processes of an earlier one"
+    distributed, attempt = torch.distributed, os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        distributed.init_process_group("gloo", timeout=patience)
+        return
+    store, rank, size = next(iter(distributed.rendezvous("env://", timeout=patience)))
+    own = distributed.PrefixStore(f"attempt-{attempt}", store)
+    distributed.init_process_group("gloo", store=own, rank=rank, world_size=size, timeout=patience)
+
 # %% ../../nbs/benchmark/55_team.ipynb #b603b1e7
 class Team:
     "The processes of a run: rank, size, and waiting for each other"
@@ -42,7 +53,7 @@ class Team:
                         f"WORLD_SIZE is {self.size}, but {', '.join(missing)} is not set; start the processes with"
                         " torchrun, or unset WORLD_SIZE"
                     )
-                distributed.init_process_group("gloo", timeout=patience)
+                _meet(patience)
                 self.started = True
             self.group = distributed.new_group(backend="gloo", timeout=patience)
 

@@ -1,0 +1,122 @@
+"""The programs in benchmarks/, in small: counts and equality, never times
+
+What they found in large stands beside the pages: nbs/tutorials/waits.csv and scale.csv.
+"""
+
+import csv
+
+import pytest
+import torch
+from house import ROOT
+from test_experiments import program, rows_of
+
+from attrnb.measures import MEASURES
+from attrnb.methods import METHODS
+
+FOLDER, TABLES = ROOT / "benchmarks", ROOT / "nbs" / "tutorials"
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    "A program of the folder as a module"
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return lambda name: program(name, FOLDER)
+
+
+def test_every_method_and_measure_is_measured_against_its_floor_and_captum(benchmarks, tmp_path):
+    benchmarks("speed").main(["--tiny", "--out", str(tmp_path / "speed.csv")])
+    rows = {(r["part"], r["name"], r["case"]): r for r in rows_of(tmp_path / "speed.csv")}
+    assert {name for part, name, _ in rows if part == "method"} == {*METHODS, "geodesic_knn"}
+    assert {name for part, name, _ in rows if part == "measure"} == set(MEASURES)
+    for key, row in rows.items():
+        if key[0] in ("method", "measure"):
+            assert float(row["chunk_error"]) < 1e-4, key
+            assert bool(row["ratio"]) != (row["note"] == "no pass through the network"), key
+        if row["peer"]:
+            assert float(row["peer_error"]) < 1e-5, key
+    assert sum(bool(row["peer"]) for row in rows.values()) == 7
+    counted = {key: (int(row["rows"]), int(row["gradient_rows"])) for key, row in rows.items() if row["rows"]}
+    assert counted["method", "integrated_gradients", "image"][1] == 2 * 16  # examples times steps
+    assert counted["method", "neflag", "table"][1] == 2 * 4 * 8  # steps, points, examples
+    assert counted["method", "saliency", "image"] == (2, 2)
+    assert counted["measure", "deletion", "image"] == (33, 0)  # 2 orders, 8 steps, 2 images, and one of the shape
+    growth = {name: r["case"] for (part, name, _), r in rows.items() if part == "growth"}
+    assert set(growth) == {"integrated_gradients", "neflag", "equilibrium", "geodesic_knn"}
+
+
+def test_a_command_that_needs_no_torch_loads_few_modules(benchmarks, tmp_path):
+    rows = {row["name"]: row for row in benchmarks("speed").start(0, tmp_path)}
+    assert rows["import attrnb"]["note"] == rows["attrnb --version"]["note"] == "no torch"
+    assert int(rows["import attrnb"]["calls"]) <= 12 and int(rows["attrnb --version"]["calls"]) <= 260
+
+
+def test_intervals_and_slopes(benchmarks):
+    cases, speed = benchmarks("cases"), benchmarks("speed")
+    assert cases.median_and_interval([3, 1, 2]) == (2, 1, 3)
+    assert cases.median_and_interval(range(1, 10)) == (5, 2, 8)  # with 96 %: the second and the eighth of nine
+    assert cases.median_and_interval([1, 2, 3, 4]) == (2.5, 1, 4)
+    assert speed.slope([2, 4, 8], [5, 20, 80]) == pytest.approx(2)
+    assert speed.most_bytes(lambda: torch.ones(1000) + torch.ones(1000)) == 3 * 4000
+    assert speed.most_bytes(lambda: [torch.ones(1000).sum() for _ in range(5)]) < 2 * 4000 + 100
+
+
+def test_the_floor_is_the_same_rows_in_the_same_chunks(benchmarks):
+    cases = benchmarks("cases")
+    for job in cases.jobs(batch=2, side=12, rows=8):
+        if job.name in ("integrated_gradients", "neflag", "deletion", "sensitivity_max", "occlusion"):
+            with cases.passes(job.network) as found:
+                job.run(3)
+            with cases.passes(job.network) as again:
+                cases.bare(job.network, found, job.inputs)()
+            assert found and again == found, job.name
+
+
+def test_the_program_for_a_gpu_runs_dry(benchmarks, tmp_path, capsys):
+    gpu, names = benchmarks("gpu"), ["integrated_gradients", "equilibrium", "deletion", "pointing_game"]
+    assert gpu.main(["--device", "cpu", "--tiny", "--only", *names, "--out", str(tmp_path / "gpu.csv")]) == 0
+    rows = rows_of(tmp_path / "gpu.csv")
+    assert [r["name"] for r in rows] == ["integrated_gradients", "equilibrium", "integrated_gradients", *names[2:]]
+    assert all(float(r["error32"]) <= 1e-4 and float(r["error64"]) <= 1e-9 for r in rows)
+    assert all(0 <= float(r["error_bfloat16"]) < 1 for r in rows)
+    wrong = dict(rows[0], error32="2e-4", error64="nan", afterwards="wrong")
+    assert len(gpu.missed([wrong, *rows[1:]])) == 3
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit):
+            gpu.main(["--tiny"])
+        assert "no GPU is at hand" in capsys.readouterr().err
+
+
+def test_one_of_several_processes_is_killed_and_the_table_is_that_of_one(benchmarks, tmp_path):
+    words = ["--images", "9", "--processes", "2", "--block", "1", "--out", str(tmp_path / "scale.csv")]
+    benchmarks("scale").main(words)
+    one, several = rows_of(tmp_path / "scale.csv")
+    assert one["processes"] == "1" and several["processes"] == "2"
+    assert several["killed"] == "1" and int(several["restarts"]) >= 1 and several["blocks_again"] == "0"
+    assert several["same_table"] == several["same_values"] == "True"
+    assert float(several["gradients"]) == float(one["gradients"]) == 9 * 5
+    assert int(several["blocks"]) == 18
+
+
+def test_a_later_attempt_of_torchrun_meets_in_a_place_of_its_own(monkeypatch):
+    from datetime import timedelta
+
+    from attrnb.benchmark.team import _meet
+
+    distributed, told = torch.distributed, []
+    monkeypatch.setattr(distributed, "init_process_group", lambda *given, **how: told.append(how.get("store")))
+    monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([(distributed.HashStore(), 0, 2)]))
+    for count, shared in (("0", "True"), ("2", "False"), ("2", "True")):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
+        monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", shared)
+        _meet(timedelta(seconds=5))
+    assert told[:2] == [None, None]
+    told[2].set("address", "here")
+    assert told[2].underlying_store.check(["attempt-2/address"])
+
+
+def test_the_tables_beside_the_pages_are_those_of_the_programs(benchmarks):
+    for name in ("waits", "scale"):
+        with open(TABLES / f"{name}.csv", newline="", encoding="utf-8") as file:
+            assert next(csv.reader(file)) == list(benchmarks(name).COLUMNS)
+    known = {r["name"] for r in rows_of(TABLES / "waits.csv")}
+    assert known == {*METHODS, *MEASURES, "geodesic_knn"}
