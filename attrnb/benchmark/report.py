@@ -302,8 +302,8 @@ def table(
     reference: str | None = None,  # method that the others are compared with; default the first
     level: float = 0.95,  # of the intervals
 ) -> MarkdownText:
-    """Markdown, which a notebook shows as tables of five columns at most: means with intervals, on how many examples and
-    at which cost per example (a dash where it isn't known), differences to the reference on the same examples, bold
+    """Markdown, which a notebook shows as tables of five columns at most: means with intervals, on how many examples
+    and at which cost per example (a dash where it isn't known), differences to the reference on the same examples, bold
     where the interval excludes zero, the floors that each method beats, and what failed.
     """
     reference = self.methods[0] if reference is None else reference
@@ -329,8 +329,9 @@ def table(
             differences.append([_literal(m), *cells])
     few = max(map(len, rows.values()), default=0) < 10
     head = (
-        f"Means over examples with {level:.0%} bootstrap intervals. A number in brackets is how many examples stand behind"
-        f" a cell, where they aren't all.{' With fewer than ten examples such intervals are rough.' if few else ''}"
+        f"Means over examples with {level:.0%} bootstrap intervals. A number in brackets is how many examples stand"
+        f" behind a cell, where they aren't all."
+        f"{' With fewer than ten examples such intervals are rough.' if few else ''}"
     )
     text = [fill(head, 100), "", _tables(means), "", "Examples, and the mean cost of one.", "", _tables(spent)]
     if len(self.methods) > 1:

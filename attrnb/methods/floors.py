@@ -108,9 +108,9 @@ class Activity(nn.Module):
         if isinstance(output, Tensor) and output.ndim in ((3, 4, 5) if self.tokens is False else (4, 5)):
             return self.positive(output)
         raise ValueError(
-            f"layer {_given(output)}; activity needs a feature map (n, channels, height, width). Of three axes say which"
-            " they are: tokens=(14, 14) where the last tokens (n, tokens, features) lie on such a grid, tokens=(steps,)"
-            " for the states of a recurrent network, tokens=False for (n, channels, steps)"
+            f"layer {_given(output)}; activity needs a feature map (n, channels, height, width). Of three axes say"
+            " which they are: tokens=(14, 14) where the last tokens (n, tokens, features) lie on such a grid,"
+            " tokens=(steps,) for the states of a recurrent network, tokens=False for (n, channels, steps)"
         )
 
     def forward(
@@ -134,7 +134,8 @@ def activity_floor_map(
     additional_forward_args: object = None,  # what the model takes besides, as Captum has it
 ) -> Tensor:  # (batch, 1, *places), or as the inputs with "equilibrium"
     """Where the network is active, whatever the class. Raises ValueError for another word and where there is no feature
-    map, none is named of a signal or of tokens, tokens are to be sent down, and with "equilibrium" what AttributionEquilibrium raises. Equation: activity.
+    map, none is named of a signal or of tokens, tokens are to be sent down, and with "equilibrium" what
+    AttributionEquilibrium raises. Equation: activity.
     """
     one_of(enlarge, "enlarge", ("bilinear", "equilibrium"))
     if layer is None and (tokens or inputs.ndim == 3):

@@ -197,8 +197,9 @@ def path_landscape(
 ) -> Figure:
     """The figure, all paths in one panel.
 
-    Paths labelled 'straight', 'pool' and 'relaxed' look alike on every page. Raises ValueError for paths that aren't in the plane, NaN in them, an
-    unknown `show`, or limits that are missing or empty; TypeError for arguments of another kind.
+    Paths labelled 'straight', 'pool' and 'relaxed' look alike on every page. Raises ValueError for paths that
+    aren't in the plane, NaN in them, an unknown `show`, or limits that are missing or empty; TypeError for arguments of
+    another kind.
     """
     one_of(show, "show", ("score", "steepness"))
     labelled, resolution = _labelled_paths(paths), whole_number(resolution, "resolution", least=2)
