@@ -54,6 +54,13 @@ def test_the_code_of_all_pages_fits_and_does_what_it_did():
     assert len(left) <= WHOLE, "\n".join(left)
 
 
+def test_fenced_code_in_the_text_fits():
+    for path in NOTEBOOKS:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for block in re.findall(r"^```.*?^```", "".join(cell["source"]), flags=re.S | re.M):
+                assert cell["cell_type"] == "code" or not long_lines(block), (path.name, long_lines(block))
+
+
 def test_a_page_is_made_with_it():
     from fastcore.nbio import read_nb
     from nbdev.processors import FilterDefaults

@@ -48,6 +48,10 @@ def is_shown(source):
     return kept and quarto_options(source).get("echo", True) and quarto_options(source).get("include", True)
 
 
+def without_fences(markdown):
+    return re.sub(r"^(```+).*?^\1\s*$", "", markdown, flags=re.S | re.M)
+
+
 def without_code(markdown):
     "Prose and mathematics of a Markdown cell: no code blocks, code spans or comments"
     markdown = re.sub(r"^(```+|~~~+).*?^\1\s*$", "", markdown, flags=re.S | re.M)
@@ -435,6 +439,73 @@ def test_tables_and_lists_are_seen_as_such(path):
         for table in re.findall(r"(?:^\|.*\n?)+", "\n".join(lines), flags=re.M):
             bars = [len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().splitlines()]
             assert len(set(bars)) == 1, f"rows of different length (a bar inside of code or mathematics?):\n{table}"
+
+
+@pages
+def test_tables_with_long_rows_have_columns_in_proportion(path):
+    "Where a row is too long for one line, pandoc gives columns the widths of their dashes: a letter beside a sentence"
+    for _, source in cells(path, "markdown"):
+        for table in re.findall(r"(?:^\|.*\n?)+", without_fences(source), flags=re.M):
+            rows = table.strip().splitlines()
+            columns = [[c.strip() for c in column] for column in zip(*(re.split(r"(?<!\\)\|", r[1:-1]) for r in rows))]
+            if len(rows) < 3 or max(map(len, rows)) <= 72:
+                continue
+            longest = [max(len(c) for k, c in enumerate(column) if k != 1) for column in columns]
+            dashes = [len(column[1]) for column in columns]
+            assert len(set(dashes)) > 1 or max(longest) <= 3 * min(longest), f"as `|----|--------|`:\n{table[:300]}"
+
+
+@pages
+def test_a_private_name_in_backticks_is_no_link(path):
+    "Functions with an underscore have no heading that nbdev's link could lead to; `<code>_name</code>` is left alone"
+    from nbdev.doclinks import NbdevLookup
+
+    text = "\n".join(without_fences(s) for _, s in cells(path, "markdown"))
+    for name in re.findall(r"(?<!`)`((?:\w+\.)*_\w+)(?:\(\))?`(?!`)", text):
+        assert name.endswith("__") or not NbdevLookup()[name], f"<code>{name}</code>"
+
+
+@pages
+def test_headings_never_jump(path):
+    level = 1
+    for _, source in cells(path, "markdown"):
+        for marks, heading in re.findall(r"^(#+) (.*)$", without_fences(source), flags=re.M):
+            assert len(marks) <= level + 1, heading
+            level = len(marks)
+
+
+@pages
+def test_sentences_begin_with_capitals(path):
+    "`@Fig-x` is Figure 1, `@fig-x` figure 1"
+    for text in prose(path):
+        assert not (found := re.findall(r"(?:\A|[.!?]\s+|\n\n)(@(?:fig|eq|tbl|sec)-[\w-]+)", text)), found
+
+
+@pages
+def test_the_code_of_a_figure_stands_above_one(path):
+    for cell, source in cells(path, "code"):
+        if quarto_options(source).get("code-summary") == "The code of this figure":
+            assert has_picture(cell), source
+
+
+HEAVIEST = 800_000  # of 1 MB; what Quarto adds to every page is 0.1 MB
+
+
+@pages
+def test_no_page_is_heavier_than_a_megabyte(path):
+    "Text, code and outputs, pictures as they are, and the files that the page shows"
+    weight = 0
+    for cell in notebook(path)["cells"]:
+        weight += len("".join(cell["source"]).encode())
+        for output in cell.get("outputs", []):
+            parts = output.get("data", {"text/plain": output.get("text", "")})
+            shown = {k: v for k, v in parts.items() if k != "text/plain"} or parts
+            for kind, content in shown.items():
+                size = len("".join(content).encode() if isinstance(content, (str, list)) else json.dumps(content))
+                weight += size * 3 // 4 if kind in ("image/png", "image/jpeg") else size
+        for file in re.findall(r"!\[[^\]]*\]\(((?!https?:)[^)\s]+)\)", "".join(cell["source"])):
+            weight += (path.parent / file).stat().st_size
+    assert weight < HEAVIEST, f"{weight:,} bytes"
 
 
 # Mathematics

@@ -201,18 +201,17 @@ for _name, _title, _what, _about in [
 def methods_table() -> str:
     "Markdown: name, title and what is known of every method."
     lines = [
-        "| name | title | map | needs | complete | random | explains |",
-        "|---|---|---|---|---|---|---|",
+        "| name | title | map | needs | remarks |",
+        "|---|---|---|---|---|",
     ]
     for name, method in METHODS.items():
+        remarks = {"complete": method.complete, "random": method.random, f"of the {method.score}": method.score}
         cells = [
             f"`{name}`",
             method.title,
             method.sign,
             ", ".join(method.needs) or "a function",
-            "yes" if method.complete else "",
-            "yes" if method.random else "",
-            method.score or "the chosen score",
+            ", ".join(said for said, holds in remarks.items() if holds),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
