@@ -63,7 +63,8 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
     def extra_repr(self) -> str:
-        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+        mean, std = ([round(n, 6) for n in numbers.flatten().tolist()] for numbers in (self.mean, self.std))
+        return f"mean={mean}, std={std}"
 
 # %% ../../nbs/photographs/20_models.ipynb #d12624b7
 @dataclass
