@@ -62,8 +62,9 @@ def commands() -> list[tuple[str, float, bool]]:
         found.append((f"geodesic_photographs {name} {weights} {PICTURES} --runs {{runs}}", 30, False))
         for part, minutes, long in (("power", 4, False), ("main", 42, False), ("settings", 13, True)):
             found.append((f"neflag_faithfulness {part} {name} {weights} {PICTURES} --runs {{runs}}", minutes, long))
-    found.append((f"neflag_forms choose {files} --photographs {{data}}/imagenet_train250", 10, True))
-    found.append((f"neflag_forms confirm {files} {PICTURES}", 20, False))
+    found.append((f"neflag_forms choose {files} --photographs {{data}}/imagenet_train250", 4, True))
+    found.append((f"neflag_forms confirm {files} {PICTURES}", 22, False))
+    found.append(("neflag_forms floors shapes shapes:1 --substrates black blurred", 2, False))
     found += [("trials shapes", 3, False), ("trials pairs", 0.1, False)]
     for name, weights in each:
         found.append((f"trials {name} {weights} --photographs {{data}}/imagenet_train250", 15, True))
