@@ -14,19 +14,19 @@ stored tables at 57 ms for a gradient and 22 ms for a pass forward (mobilenet_v2
 |---|---|---|
 | token_baselines | text | 4 |
 | compare_methods | tutorials/compare_methods | 101 |
-| geodesic_photographs | tutorials/geodesic_images | 60 |
+| geodesic_photographs; searches of the confirmation | tutorials/geodesic_images | 60; 21 |
 | neflag_faithfulness: power, main; settings | tutorials/neflag_faithfulness | 97; 27 |
-| neflag_forms: confirm; choose | tutorials/neflag_faithfulness | 20; 10 |
-| class_evidence: grids; choice, coco | tutorials/class_evidence | 20; 40 |
-| edge_weights: confirm; choose | geodesic/50_knn, tutorials/half_moons | 20; 20 |
-| trials: confirmation, shapes, pairs; training photographs | tutorials/what_works | 19; 30 |
+| neflag_forms: confirm, floors; choose | tutorials/neflag_faithfulness | 24; 4 |
+| class_evidence: grids; choice, coco | tutorials/class_evidence | 4; 8 |
+| edge_weights: confirm; choose | geodesic/50_knn, tutorials/half_moons | 2; 2 |
+| trials: confirmation, shapes, pairs; training photographs | tutorials/what_works | 3; 12 |
 | what_runs | tutorials/what_runs | hours |
 
 What stands behind a semicolon, and what_runs, is left to `--long`: mostly what settings were chosen on. The minutes of
-neflag_forms, class_evidence, edge_weights and trials are guesses.
-Of what_runs nothing is counted: it takes hours, at most its `--limit` seconds for a row. The pages
-tutorials/half_moons, tutorials/geodesic_images and tutorials/equilibrium_localisation make their own tables in cells
-that are marked slow: `pytest nbs/tutorials/half_moons.ipynb --flags slow`, and so on.
+neflag_forms, edge_weights (one network of each kind) and the searches (one photograph) are measured; of trials the
+embedded images aren't counted. Of what_runs nothing is: it takes hours, at most its `--limit` seconds for a row.
+The pages tutorials/half_moons, tutorials/geodesic_images and tutorials/equilibrium_localisation make their own tables
+in cells that are marked slow: `pytest nbs/tutorials/half_moons.ipynb --flags slow`, and so on.
 """
 
 import argparse
@@ -59,22 +59,25 @@ def commands() -> list[tuple[str, float, bool]]:
         found.append((f"compare_methods {name} {words}", 50, False))
     found.append(("compare_methods --collect --runs {runs}/compare_methods", 0.5, False))
     for name, weights in each:
-        found.append((f"geodesic_photographs {name} {weights} {PICTURES} --runs {{runs}}", 30, False))
+        geodesic = f"geodesic_photographs {name} {weights} {PICTURES} --runs {{runs}}"
+        found.append((geodesic, 30, False))
+        searches = '--part confirm --every 4 --only variational "published, 10 points, 10 iterations"'
+        found.append((f"{geodesic}/searches {searches}", 8 if name == "squeezenet1_0" else 13, True))
         for part, minutes, long in (("power", 4, False), ("main", 42, False), ("settings", 13, True)):
             found.append((f"neflag_faithfulness {part} {name} {weights} {PICTURES} --runs {{runs}}", minutes, long))
     found.append((f"neflag_forms choose {files} --photographs {{data}}/imagenet_train250", 4, True))
     found.append((f"neflag_forms confirm {files} {PICTURES}", 22, False))
     found.append(("neflag_forms floors shapes shapes:1 --substrates black blurred", 2, False))
-    found += [("trials shapes", 3, False), ("trials pairs", 0.1, False)]
+    found += [("trials shapes", 1, False), ("trials pairs", 0.1, False)]
     for name, weights in each:
-        found.append((f"trials {name} {weights} --photographs {{data}}/imagenet_train250", 15, True))
-        found.append((f"trials {name} {weights} {PICTURES} --confirm", 8, False))
+        found.append((f"trials {name} {weights} --photographs {{data}}/imagenet_train250", 6, True))
+        found.append((f"trials {name} {weights} {PICTURES} --confirm", 1, False))
         training = "--photographs {data}/imagenet_train250 --annotations {data}/imagenet_train250/labels.json"
-        found.append((f"class_evidence choice {name} {weights} {training}", 10, True))
+        found.append((f"class_evidence choice {name} {weights} {training}", 2, True))
         boxed = f"{PICTURES} --annotations {{data}}/imagenet_val100/annotations.json"
-        found.append((f"class_evidence grids {name} {weights} {boxed}", 10, False))
-        found.append((f"class_evidence coco {name} {weights} --coco {{data}}/coco256", 10, True))
-    found += [(f"edge_weights {stage}", 20, stage == "choose") for stage in ("choose", "confirm")]
+        found.append((f"class_evidence grids {name} {weights} {boxed}", 2, False))
+        found.append((f"class_evidence coco {name} {weights} --coco {{data}}/coco256", 2, True))
+    found += [(f"edge_weights {stage}", 2, stage == "choose") for stage in ("choose", "confirm")]
     return [*found, ("what_runs", float("inf"), True)]
 
 
