@@ -2082,12 +2082,43 @@ def test_on_cuda():
 
 def test_the_table_knows_which_way_is_better():
     higher = """insertion difference insertion_curve difference_curve comprehensiveness cross_entropy_after_masking
-        pointing_game energy_inside intersection_over_union""".split()
+        pointing_game energy_inside intersection_over_union class_sensitivity""".split()
     lower = """deletion deletion_curve sufficiency log_odds accuracy_after_masking outside_inside_ratio
         outside_inside_share
         completeness_error cancellation_gap dummy_sensitivity sensitivity_max infidelity""".split()
     assert {name: True for name in higher} | {name: False for name in lower} == HIGHER_IS_BETTER
     assert all((measure.better == "higher") == HIGHER_IS_BETTER[name] for name, measure in MEASURES.items())
+
+
+def test_class_sensitivity_in_a_run_equals_plain_loops():
+    "The share inside when the class is asked for, less that share when another is, with both maps made by hand"
+    model, data = convolutional(), Squares(5)
+    measures = {"next": "class_sensitivity", "fixed": ("class_sensitivity", dict(other=2))}
+    chosen = ["saliency", "input_x_gradient", "random", "centre", "activity"]
+    run = small(model=model, data=data, methods=chosen, measures=measures, target="label", score="logit")
+    for floor in ("random", "centre", "activity"):  # which know no class
+        assert set(run.values(floor, "next").values()) == {0.0}
+    for method, label in itertools.product(("saliency", "input_x_gradient"), measures):
+        expected = []
+        for i in range(5):
+            x, asked, inside = data[i]
+            logits = model(x[None])[0].tolist()
+            others = [k for k in range(len(logits)) if k != asked]
+            other = 2 if label == "fixed" else max(others, key=logits.__getitem__)
+            shares = []
+            for target in (asked, other):
+                leaf = x[None].clone().requires_grad_()
+                (slope,) = torch.autograd.grad(model(leaf)[0, target], leaf)
+                each = (slope.abs() if method == "saliency" else slope * x)[0].double()
+                sums = {True: 0.0, False: 0.0}
+                for row, column in itertools.product(range(16), range(16)):
+                    sums[bool(inside[row, column])] += max(each[:, row, column].sum().item(), 0.0)
+                shares.append(sums[True] / (sums[True] + sums[False]))
+            expected.append(math.nan if asked == other else shares[0] - shares[1])
+        values = {r["index"]: r["values"][label] for r in run.rows if r["method"] == method}
+        found = [math.nan if values[i] is None else values[i] for i in range(5)]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert np.isnan(expected).sum() == (label == "fixed") and np.nanmax(np.abs(expected)) > 0.01
 
 
 def test_a_measure_that_takes_single_examples_sees_their_masks():

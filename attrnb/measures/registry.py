@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import one_of, renamed
+from ..core import one_of, renamed, whole_number
 from .axioms import cancellation_gap, completeness_error, dummy_sensitivity
+from .class_sensitivity import class_sensitivity
 from .faithfulness import FaithfulnessCurves, deletion, difference, faithfulness_curves, insertion
 from attrnb.measures.fractions import (
     TopFraction,
@@ -232,6 +233,36 @@ def _sensitivity(case: Case, radius: float = 0.02, n_samples: int = 10, seed: in
     settings = dict(radius=radius, n_samples=n_samples, seed=seed, internal_batch_size=case.internal_batch_size)
     return sensitivity_max(attribute, case.inputs, **settings)
 
+# %% ../../nbs/measures/92_registry.ipynb #evi00002
+def _other_classes(case: Case, other: str | int) -> list[int]:
+    "Per example the class that is asked for instead: that with the highest score of the others, or a given one"
+    if other != "next":
+        return [whole_number(other, "other", least=0)] * len(case.inputs)
+    with torch.no_grad():
+        rows = case.inputs.split(case.internal_batch_size or len(case.inputs))
+        scores = torch.cat([case.forward(part) for part in rows]).double()
+    if scores.shape[1] < 2:
+        raise ValueError("class_sensitivity asks for another class, but the model has one output")
+    return scores.scatter(1, torch.tensor(case.targets, device=scores.device)[:, None], -math.inf).argmax(1).tolist()
+
+
+def _class_sensitivity(case: Case, other: str | int = "next") -> Tensor:
+    "`class_sensitivity` of the object against the rest of the picture, for which another class is asked"
+    if case.explain is None:
+        raise ValueError("class_sensitivity explains again, but this case has no method to call (explain=None)")
+    others = _other_classes(case, other)
+    found = torch.full((len(others),), math.nan, dtype=torch.float64, device=case.attributions.device)
+    rows = [i for i, t in enumerate(case.targets) if t != others[i] and not (case.masks[i] != 0).all()]
+    if rows:
+        part, asked = case.part(rows), [others[i] for i in rows]
+        seeds = part.seeds or [0] * len(rows)
+        # a further draw of a random floor comes without its seed: both of its maps are drawn with the first
+        drawn = getattr(case.method, "group", None) == "floor" and case.method.random
+        maps = part.explain(part.inputs, part.targets, seeds) if drawn else part.attributions
+        other_maps = part.explain(part.inputs, asked, seeds)
+        found[rows] = class_sensitivity(maps, other_maps, part.masks, part.masks == 0).to(found.device)
+    return found
+
 # %% ../../nbs/measures/92_registry.ipynb #14dd8b66
 MEASURES = {
     measure.name: measure
@@ -260,6 +291,13 @@ MEASURES = {
             settings=[dummy_sensitivity],
             needs=("dummies",),
             name="dummy_sensitivity",
+        ),
+        Measure(
+            _class_sensitivity,
+            "higher",
+            settings=[_class_sensitivity],
+            needs=("masks", "explain"),
+            name="class_sensitivity",
         ),
         _by_seed(sensitivity_max, _sensitivity, _sensitivity, needs=("explain",)),
         _by_seed(infidelity, _infidelity, infidelity, shared=("substrate", "unit")),
