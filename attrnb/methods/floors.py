@@ -9,7 +9,7 @@ __all__ = ['random_floor_map', 'centre_floor_map', 'uniform_floor_map', 'Activit
 
 # %% ../../nbs/methods/45_floors.ipynb #2e34e25c
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class Activity(nn.Module):
         layer: nn.Module,  # one of its modules, whose output is the feature map (n, channels, *places)
         # the layer gives tokens or states (n, tokens, features) instead: the grid of places that the last of them lie
         # on, as (14, 14), or (160,) for steps. False: it does not, which has to be said of an output of three axes
-        tokens: tuple[int, ...] | bool | None = None,
+        tokens: tuple[int, ...] | Literal[False] | None = None,
     ):
         "Nothing is run yet. Raises TypeError if the model can't be called, ValueError for a module of another model."
         super().__init__()
@@ -103,7 +103,7 @@ class Activity(nn.Module):
         finally:
             hook.remove()
         output = kept[-1] if kept else None
-        if self.tokens:
+        if isinstance(self.tokens, tuple):
             return _on_the_grid(output, self.layer, self.tokens, len(inputs[0]))
         if isinstance(output, Tensor) and output.ndim in ((3, 4, 5) if self.tokens is False else (4, 5)):
             return self.positive(output)
@@ -129,13 +129,13 @@ def activity_floor_map(
     *,
     layer: str | nn.Module | None = None,  # the feature map, by name or itself; None: the last one
     # where the layer gives tokens or states (n, tokens, features): their grid, see Activity; it names the layer, too
-    tokens: tuple[int, ...] | bool | None = None,
+    tokens: tuple[int, ...] | Literal[False] | None = None,
     enlarge: str = "bilinear",  # to the images' size; "equilibrium": sent down by Attribution Equilibrium's rules
     additional_forward_args: object = None,  # what the model takes besides, as Captum has it
 ) -> Tensor:  # (batch, 1, *places), or as the inputs with "equilibrium"
-    """Where the network is active, whatever the class. Raises ValueError for another word and where there is no feature
-    map, none is named of a signal or of tokens, tokens are to be sent down, and with "equilibrium" what
-    AttributionEquilibrium raises. Equation: activity.
+    """Where the network is active, whatever the class. Raises ValueError for another word, where there is no feature
+    map, where a signal or tokens come without a layer, and for tokens that are to be sent down; with "equilibrium" also
+    what AttributionEquilibrium raises. Equations: activity, activity of tokens.
     """
     one_of(enlarge, "enlarge", ("bilinear", "equilibrium"))
     if layer is None and (tokens or inputs.ndim == 3):
