@@ -172,7 +172,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
     lost, outputs = torch.zeros(batch, device=device), []  # looked at where each example's first point starts
     pending, first_allowed = 0, min(1, search_steps)
     row = step = torch.empty(0, dtype=torch.long, device=device)  # row = example * n_points + point
-    u = center[:0]
+    u, first = center[:0], 0  # first: the rows are those from it on, without a gap; None: some are missing
     with tqdm(total=n_rows, desc="points on the sphere", leave=False, disable=not show_progress) as bar:
         while pending < n_rows or len(row):
             taken = min(window - len(row), n_rows - pending)
@@ -181,35 +181,50 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
             seats = slice(len(row) + begun.start * n_points - pending, None, n_points)
             if taken:
                 new = torch.arange(pending, pending + taken, device=device)
+                first = (
+                    pending if not len(row) else first if first is not None and first + len(row) == pending else None
+                )
                 pending += taken
                 row, step = torch.cat([row, new]), torch.cat([step, torch.zeros_like(new)])
-                u = torch.cat([u, starts[new % n_points]]) if len(u) else starts[new % n_points]
-            example = row // n_points
-            here, displacement = center[example], length * u
-            y = here + displacement
+                directions = starts.index_select(0, new % n_points)
+                u = torch.cat([u, directions]) if len(u) else directions
+            example, displacement = row // n_points, length * u
+            place = row if first is None else slice(first, first + len(row))
+            # examples all of whose points are here need no look at which point is whose
+            whole = first is not None and first % n_points == 0 == len(row) % n_points
+            which = slice(first // n_points, (first + len(row)) // n_points) if whole else example
+            here = center[which][:, None]
+            y = (here + displacement.unflatten(0, (len(here), -1))).flatten(0, 1)
             if clamp is not None:
                 y = y.clamp(*clamp)
-                displacement = y - here
+                displacement = (y.unflatten(0, (len(here), -1)) - here).flatten(0, 1)
             points = unflatten_features(y, score.inputs)
             with outputs_seen(score) as seen:
                 gradient, _ = score.gradient(points, example)
             if begun:
                 firsts = tuple(p[seats] for p in points)
-                lost[begun.start : begun.stop] = _rounded_back(firsts, here[seats], displacement[seats])
+                lost[begun.start : begun.stop] = _rounded_back(
+                    firsts, center[begun.start : begun.stop], displacement[seats]
+                )
                 outputs += [seen[0][seats]] if seen and len(seen[0]) == len(row) else []
             F = flatten_features(gradient, center.dtype)
             slope = F.norm(dim=1)
             flux, terms = aggregated(F, displacement)
             hit = (flux < 0) & (step >= first_allowed)
             done = hit | (step >= search_steps) | (slope == 0)
-            flux_found[row], negative[row], steps_taken[row] = flux, hit, step
+            flux_found[place], negative[place], steps_taken[place] = flux, hit, step
             if keep_points:
-                places[row] = y
-            total.index_add_(0, example, torch.where(hit[:, None], terms, 0.0))
+                places[place] = y
+            counted = torch.where(hit[:, None], terms, 0.0)
+            if whole:
+                total[which] += counted.unflatten(0, (len(here), -1)).sum(1)
+            else:
+                total.index_add_(0, example, counted)
             go_on = (~done).nonzero().flatten()  # the one time in a chunk that the host waits for the search
             bar.update(len(row) - len(go_on))
-            row, step = row[go_on], step[go_on] + 1
-            u = -F[go_on] / slope[go_on, None]
+            if len(go_on) < len(row):
+                row, step, F, slope, first = row[go_on], step[go_on], F[go_on], slope[go_on], None
+            step, u = step + 1, F / -slope[:, None]
     negative = negative.view(batch, n_points)
     flux_found = flux_found.view(batch, n_points).to(score.inputs[0].dtype)
     steps_taken = steps_taken.view(batch, n_points)

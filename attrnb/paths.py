@@ -26,6 +26,7 @@ from attrnb.core import (
     ClassScore,
     LayeredAttribution,
     LayerScore,
+    Polylines,
     TargetScore,
     TargetType,
     TensorOrTuple,
@@ -37,6 +38,7 @@ from attrnb.core import (
     one_of,
     read_tensor,
     refuse_not_finite,
+    row_blocks,
     sum_features,
     warn_user,
     whole_number,
@@ -147,28 +149,16 @@ def line_integral(
             f"path holds tensors of {', '.join(str(q.dtype) for q in path)}; accepted: floating point numbers"
             " (path.float())"
         )
-    batch, corners = path[0].shape[:2]
-    device = path[0].device
-    precision = [torch.promote_types(q.dtype, torch.float32) for q in path]
-    nodes, weights = nodes.to(device), weights.to(device)
-    totals = [torch.zeros(batch, *q.shape[2:], dtype=p, device=device) for q, p in zip(path, precision, strict=True)]
-    n_rows = n_nodes * (corners - 1) * batch
-    chunks = score.chunks(n_rows)
+    batch, device = path[0].shape[0], path[0].device
+    lines = [Polylines(q, nodes, weights) for q in path]
+    chunks = score.chunks(n_nodes * (path[0].shape[1] - 1) * batch)
     for s in tqdm(chunks, desc="gradients along the path", leave=False, disable=not show_progress):
-        row = torch.arange(s.start, s.stop, device=device)
-        example, rest = row % batch, row // batch
-        segment, node = rest % (corners - 1), rest // (corners - 1)
-        points, steps = [], []
-        for q, p in zip(path, precision, strict=True):
-            shape = (-1,) + (1,) * (q.ndim - 2)
-            start = q[example, segment].to(p)
-            step = q[example, segment + 1].to(p) - start
-            points.append((start + nodes[node].to(p).view(shape) * step).to(q.dtype))
-            steps.append(step * weights[node].to(p).view(shape))
-        gradient, _ = score.gradient(tuple(points), example)
-        for total, step, g in zip(totals, steps, gradient, strict=True):
-            total.index_add_(0, example, step * g.to(step.dtype))
-    return tuple(t.to(q.dtype) for t, q in zip(totals, path, strict=True))
+        blocks = row_blocks(s, batch)
+        examples = torch.arange(s.start, s.stop, device=device) % batch
+        gradient, _ = score.gradient(tuple(line.points(blocks, s.stop - s.start) for line in lines), examples)
+        for line, g in zip(lines, gradient, strict=True):
+            line.add(blocks, g)
+    return tuple(line.total.to(q.dtype) for line, q in zip(lines, path, strict=True))
 
 # %% ../nbs/03_paths.ipynb #91da9e80
 def no_cancellation_gap(

@@ -144,6 +144,20 @@ FAULTS = [
         "nbs/core/90_target_score.ipynb",
     ),
     Fault(
+        "core-corner",
+        "every segment ends at the end of the path",
+        "corners[place % n_segments + 1]",
+        "corners[-1:].expand_as(corners[place % n_segments])",
+        "nbs/core/85_chunks.ipynb",
+    ),
+    Fault(
+        "core-step-sign",
+        "the step without its sign",
+        "(self._at(self.weights, node) * step)",
+        "(self._at(self.weights, node) * step.abs())",
+        "nbs/core/85_chunks.ipynb",
+    ),
+    Fault(
         "core-negative-target",
         "target -1 is the first class",
         "return target % sizes",
@@ -528,20 +542,6 @@ FAULTS = [
         "test_straight_path_equals_captum",
     ),
     Fault(
-        "paths-corner",
-        "every segment ends at the end of the path",
-        "step = q[example, segment + 1].to(p) - start",
-        "step = q[example, -1].to(p) - start",
-        "test_any_polyline_is_complete_and_bounded",
-    ),
-    Fault(
-        "paths-sign",
-        "the step without its sign",
-        "total.index_add_(0, example, step * g.to(step.dtype))",
-        "total.index_add_(0, example, step.abs() * g.to(step.dtype))",
-        "test_straight_path_equals_captum",
-    ),
-    Fault(
         "paths-cache",
         "the cached nodes themselves are handed out",
         "return nodes.clone(), weights.clone()",
@@ -584,9 +584,7 @@ FAULTS = [
         "terms = F * displacement",
         "test_linear_score_in_closed_form",
     ),
-    Fault(
-        "neflag-uphill", "the search climbs", "u = -F[go_on] / slope[go_on, None]", "u = F[go_on] / slope[go_on, None]"
-    ),
+    Fault("neflag-uphill", "the search climbs", "F / -slope[:, None]", "F / slope[:, None]"),
     Fault(
         "neflag-mean",
         "divided by the points that count",
@@ -615,7 +613,7 @@ FAULTS = [
     Fault(
         "neflag-clamp",
         "clamped points keep their unclamped displacement",
-        "displacement = y - here",
+        "displacement = (y.unflatten(0, (len(here), -1)) - here).flatten(0, 1)",
         "displacement = displacement",
         "test_a_clamped_point_counts_with_the_way_that_is_left",
     ),

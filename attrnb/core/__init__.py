@@ -12,6 +12,7 @@ from attrnb.core.model_state import *
 from attrnb.core.probes import *
 from attrnb.core.lost_gradient import *
 from attrnb.core.arguments import *
+from attrnb.core.chunks import *
 from attrnb.core.target_score import *
 from attrnb.core.attribution import *
 from attrnb.core.layers import *

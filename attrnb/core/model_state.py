@@ -30,13 +30,20 @@ from .scores import ClassScore
 __all__ = ['leave_as_found']
 
 # %% ../../nbs/core/70_model_state.ipynb #6978e6ff
+@functools.lru_cache(maxsize=4096)
+def _names_read(code) -> tuple[str, ...]:
+    "The names of the globals that a function's code reads; it is taken apart once"
+    read = (i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return tuple(dict.fromkeys(read))
+
+
 def _named_globals(code, scope: dict) -> Iterator[object]:
     "The globals that a function's code reads, and what it names of the modules (files) among them"
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval in scope:
-            value = scope[instruction.argval]
+    for read in _names_read(code):
+        if read in scope:
+            value = scope[read]
             if isinstance(value, types.ModuleType):
-                yield from (vars(value).get(name) for name in code.co_names if name != instruction.argval)
+                yield from (vars(value).get(name) for name in code.co_names if name != read)
             else:
                 yield value
     for constant in code.co_consts:

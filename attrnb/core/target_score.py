@@ -18,7 +18,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .arguments import _arguments, _as_tuple, _Keywords, _Marked, _roles
-from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite, whole_number
+from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite
+from .chunks import chunk_slices
 from .lost_gradient import differentiated, lost_gradient
 from .messages import _caller, warn_user
 from .model_state import _compiled, leave_as_found
@@ -28,24 +29,6 @@ from .targets import TargetType, _columns, _normalise_target, _pick, _rows_of, _
 
 # %% auto #0
 __all__ = ['TargetScore', 'gradients']
-
-# %% ../../nbs/core/90_target_score.ipynb #d3191db2
-def chunk_slices(
-    n_rows: int,  # rows to process
-    internal_batch_size: int | None,  # rows per chunk at most; None chooses by size
-    inputs: tuple[Tensor, ...],  # the inputs, for the size of one row
-) -> list[slice]:
-    """Consecutive slices that cover all rows, none longer than the bound.
-
-    Raises TypeError or ValueError for a size that is not a positive int.
-    """
-    n_rows = whole_number(n_rows, "n_rows", 0)
-    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
-    if internal_batch_size is None:
-        numbers = sum(x[0].numel() for x in inputs)
-        budget = 2**20 if inputs[0].device.type == "cpu" else 2**23
-        internal_batch_size = max(1, budget // max(1, numbers))
-    return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
 
 # %% ../../nbs/core/90_target_score.ipynb #484207f0
 def _run(forward: Callable, points: tuple[Tensor, ...], args: list, named: dict) -> object:

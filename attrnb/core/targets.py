@@ -41,6 +41,8 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
     else:
         entries = target.tolist() if isinstance(target, np.ndarray) else target
     one_each = isinstance(entries, list)
+    if one_each and len(entries) == n_examples and set(map(type, entries)) == {int} and max(map(abs, entries)) < 2**62:
+        return torch.tensor(entries, dtype=torch.long)[:, None]  # the usual case, without a look at each entry's form
     rows = []
     for entry in entries if one_each else [entries]:
         if isinstance(entry, Tensor) and entry.numel() == 1:
@@ -93,6 +95,8 @@ def _columns(target: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _pick(output: Tensor, columns: Tensor) -> Tensor:
     "One number of each row, (rows,); columns (1 or rows, output dimensions) on the output's device"
+    if columns.shape[1] == 1:
+        return output.gather(1, columns.expand(len(output), 1))[:, 0]
     row = torch.arange(len(output), device=output.device)
     return output[(row, *(c.expand(len(output)) for c in columns.unbind(1)))]
 
