@@ -55,7 +55,6 @@ def row_blocks(
         blocks.append((slice(start - rows.start, stop - rows.start), places, examples))
     return blocks
 
-
 # %% ../../nbs/core/85_chunks.ipynb #c85a0008
 class Polylines:
     """The polylines of one input, (batch, corners, ...): their points, block by block by broadcasting, and the sums of
@@ -100,4 +99,3 @@ class Polylines:
                 self.total[examples] += (block * self._at(self.weights, node)).sum(0) * step[0]
             else:
                 self.total[examples] += (block * (self._at(self.weights, node) * step)).sum(0)
-
