@@ -83,6 +83,7 @@ def most_bytes(call) -> int:
 
 def measured(job: Job, rounds: int, least: float) -> dict:
     "The row of one method or measure"
+    job.run(None)  # what is kept from call to call is there
     found = passes_of(job)
     result, rows = job.run(None), sum(shape[0] for shape, _ in found)
     row = dict(part=job.part, name=job.name, case=job.case, calls=len(found), rows=rows)
@@ -143,8 +144,9 @@ def _graph(pool=1000, features=10):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(features, 64), torch.nn.Softplus(), torch.nn.Linear(64, 4)).eval()
-    method, x = GeodesicIGKNN(net, numbers(pool, features, seed=1)), numbers(2, features)
-    return lambda: method.attribute(x, target=0, n_steps=2, integral_tolerance=None)
+    points, x = numbers(pool, features, seed=1), numbers(2, features)
+    # made anew in each call: a second call of the same one finds its graph
+    return lambda: GeodesicIGKNN(net, points).attribute(x, target=0, n_steps=2, integral_tolerance=None)
 
 
 GROWTH = [
@@ -247,6 +249,14 @@ def start(rounds: int, folder: Path) -> list[dict]:
     return rows
 
 
+def write(path: Path, rows: list[dict]):
+    "The table"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main(given: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small inputs, one round: counts and equality")
@@ -262,17 +272,14 @@ def main(given: list[str] | None = None):
         if words.only is None or job.name in words.only:
             rows.append(measured(job, rounds, least))
             print(*(rows[-1].get(k, "") for k in ("part", "name", "case", "ratio", "peer_ratio")), flush=True)
+            write(words.out, rows)
     if words.only is None:
         import tempfile
 
         rows += growth(words.tiny, min(rounds, 3))
         with tempfile.TemporaryDirectory() as folder:
             rows += start(0 if words.tiny else min(rounds, 3), Path(folder))
-    rows += peers_missing()
-    with words.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write(words.out, rows + peers_missing())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The programs in benchmarks/, in small: counts and equality, never times
 
-What they found in large stands beside the pages: nbs/tutorials/waits.csv and scale.csv.
+What they found in large stands beside the pages: nbs/tutorials/speed.csv, waits.csv and scale.csv.
 """
 
 import csv
@@ -115,7 +115,7 @@ def test_a_later_attempt_of_torchrun_meets_in_a_place_of_its_own(monkeypatch):
 
 
 def test_the_tables_beside_the_pages_are_those_of_the_programs(benchmarks):
-    for name in ("waits", "scale"):
+    for name in ("speed", "waits", "scale"):
         with open(TABLES / f"{name}.csv", newline="", encoding="utf-8") as file:
             assert next(csv.reader(file)) == list(benchmarks(name).COLUMNS)
     known = {r["name"] for r in rows_of(TABLES / "waits.csv")}
