@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -167,6 +168,25 @@ class Person:
         self.page.mouse.move(b["x"] + b["width"] * to, y, steps=6)
         self.page.mouse.up()
 
+    def scrub(self, css, to: float):
+        "Drag the handle of a film's slider to a fraction of its width"
+        slider = self.one(f"{css} input.attrnb-scrub")
+        slider.scroll_into_view_if_needed()
+        box, last = slider.bounding_box(), int(slider.get_attribute("max"))
+        now = int(slider.input_value()) / last
+        y, at = box["y"] + box["height"] / 2, (lambda share: box["x"] + 8 + (box["width"] - 16) * share)
+        self.page.mouse.move(at(now), y)
+        self.page.mouse.down()
+        self.page.mouse.move(at(to), y, steps=6)
+        self.page.mouse.up()
+
+    def cell(self, css, across: float, down: float):
+        "Click into the field of a picture, at shares of its width and height"
+        field = self.one(f"{css} .attrnb-cells")
+        field.scroll_into_view_if_needed()
+        box = field.bounding_box()
+        field.click(position=dict(x=box["width"] * across, y=box["height"] * down))
+
     def tab(self, name, panel=0):
         self.page.locator(".attrnb-panel").nth(panel).get_by_role("tab", name=name).click()
         self.page.wait_for_function(  # its chart is drawn when it comes on the screen
@@ -262,7 +282,7 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         person.look("start", keep=keep)
 
         # another input, by its thumbnail
-        person.changes(".attrnb-input img", lambda: page.locator(".attrnb-thumb-3 button").click())
+        person.changes(".attrnb-input img", lambda: page.locator("button.attrnb-thumb-3").click())
         person.explains("star")
         person.look("input")
 
@@ -305,16 +325,14 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
 
         # the flux points, and the curves with their scrubber
         person.tab("Flux")
-        person.changes(
-            ".attrnb-inside .attrnb-caption", lambda: person.drag(".attrnb-inside .attrnb-scrub", 0.6), "text"
-        )
+        person.changes(".attrnb-inside .attrnb-caption", lambda: person.scrub(".attrnb-inside", 0.6), "text")
         person.look("flux", ".attrnb-panel", keep=keep)
         person.tab("Curves")
-        person.changes(".attrnb-curves .attrnb-frame", lambda: person.drag(".attrnb-curves .attrnb-scrub", 0.25))
+        person.changes(".attrnb-curves .attrnb-frame", lambda: person.scrub(".attrnb-curves", 0.25))
         person.says(".attrnb-curves .attrnb-caption", "25% removed")
         page.locator(".attrnb-curve button", has_text="insertion").click()
         person.says(".attrnb-curves .attrnb-caption", "25% inserted")
-        page.locator(".attrnb-curves .attrnb-cells button").nth(25).click()
+        person.cell(".attrnb-curves", 25.5 / 33, 0.5)
         person.says(".attrnb-curves .attrnb-caption", "78% inserted")
         person.look("curves", ".attrnb-panel", keep=keep)
 
@@ -324,22 +342,33 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         person.tab("Layers")
         person.changes(
             ".attrnb-inside .attrnb-caption",
-            lambda: page.locator(".attrnb-inside .attrnb-cells button").nth(20).click(),
+            lambda: person.cell(".attrnb-inside", 0.5, 20.5 / 33),
             "text",
         )
         person.look("layers", ".attrnb-panel", keep=keep)
 
         # a region, by two clicks, and by dragging
-        person.changes(
-            ".attrnb-note", lambda: page.locator(".attrnb-input .attrnb-cells button").nth(8 * 3 + 1).click(), "text"
-        )
-        page.locator(".attrnb-input .attrnb-cells button").nth(8 * 6 + 4).click()
+        person.changes(".attrnb-note", lambda: person.cell(".attrnb-input", 1.5 / 8, 3.5 / 8), "text")
+        person.cell(".attrnb-input", 4.5 / 8, 6.5 / 8)
         page.wait_for_function(
             "/region[^]*probability without it/.test(document.querySelector('.attrnb-note').innerText)",
             timeout=PATIENCE,
         )
         page.wait_for_function(
             "/36.*84/.test(document.querySelector('.attrnb-region-rows .widget-readout').innerText)", timeout=PATIENCE
+        )
+        # the same with the keyboard: the frame walks from the last cell to the one of row 3, column 5
+        field = page.locator(".attrnb-input .attrnb-cells").first
+        field.focus()
+        for key in ["ArrowUp"] * 4 + ["ArrowRight", "Enter"]:
+            page.keyboard.press(key)
+        person.says(".attrnb-input .attrnb-says", "row 3 of 8, column 6 of 8")
+        page.wait_for_function(
+            "/24.*36/.test(document.querySelector('.attrnb-region-rows .widget-readout').innerText)", timeout=PATIENCE
+        )
+        person.cell(".attrnb-input", 1.5 / 8, 6.5 / 8)
+        page.wait_for_function(
+            "/24.*84/.test(document.querySelector('.attrnb-region-rows .widget-readout').innerText)", timeout=PATIENCE
         )
         before = person.text(".attrnb-note")
         person.changes(".attrnb-note", lambda: person.drag(".attrnb-region-columns", 0.55, handle=1), "text")
@@ -374,7 +403,7 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
             " .attrnb-caption').innerText.includes('of the way')",
             timeout=PATIENCE,
         )
-        second.locator(".attrnb-inside .attrnb-cells button").nth(16).click()
+        person.cell(".attrnb-panel:nth-child(2) .attrnb-inside", 16.5 / 33, 0.5)
         page.wait_for_function(
             "document.querySelectorAll('.attrnb-panel')[1].querySelector('.attrnb-inside"
             " .attrnb-caption').innerText.startsWith('50%')",
@@ -414,9 +443,12 @@ def test_the_interface_answers_during_long_work(tmp_path):
         )
         took = []
         for row in (0, 2, 4, 6):  # two clicks make a region, the third begins another
-            cell = page.locator(".attrnb-input .attrnb-cells button").nth(8 * row)
             begin = time.monotonic()
-            person.changes(".attrnb-region-rows .widget-readout", cell.click, "text")
+            person.changes(
+                ".attrnb-region-rows .widget-readout",
+                partial(person.cell, ".attrnb-input", 0.5 / 8, (row + 0.5) / 8),
+                "text",
+            )
             took.append(time.monotonic() - begin)
         working = "Geodesic" in person.text(".attrnb-status")
         page.locator(".attrnb-cancel").click()

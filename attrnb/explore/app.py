@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import anywidget
 import ipywidgets as widgets
 import traitlets
 from fastcore.basics import patch
@@ -31,10 +32,6 @@ from .state import _State
 # %% ../../nbs/explore/80_app.ipynb #57c03b48
 _open_explorers = weakref.WeakSet()
 _STYLE = """<style>
-.attrnb-cells button:hover {
-    background: rgba(31, 119, 180, .25) !important; box-shadow: inset 0 0 0 1px rgba(255,255,255,.7) !important;
-}
-.attrnb-cells button { border-radius: 0 !important; }
 .attrnb-methods button, .attrnb-curve button { padding: 0 8px; height: 26px; line-height: 26px; margin: 1px; }
 .attrnb-stale { opacity: .35; }
 .attrnb-explorer .widget-html-content { line-height: 1.35; }
@@ -120,7 +117,7 @@ def _view_opened(self: Explorer, change):
     the state again
     """
     kinds = ("Image", "HTML", "Button", "Tab", "Box", "IntSlider", "FloatProgress")
-    kinds = tuple(getattr(widgets, kind) for kind in kinds)
+    kinds = (*(getattr(widgets, kind) for kind in kinds), anywidget.AnyWidget)
     if (change.new or 0) > (change.old or 0) and not self._closed:
         for widget in _parts_of(self):
             if isinstance(widget, kinds):

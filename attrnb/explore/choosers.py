@@ -21,12 +21,13 @@ from .jobs import Cancelled, ResultCache
 from attrnb.explore.pictures import (
     _BLANK,
     _button,
-    _ClickableImage,
     _draw_input,
     _figure,
+    _Gallery,
     _is_image,
     _named,
     _outline,
+    _Picture,
     _pixels,
     _png,
     _sides,
@@ -44,21 +45,15 @@ class _Strip(widgets.HBox):
     def __init__(self, explorer):
         self.explorer, self.page, self._bytes = explorer, -1, ResultCache(8, 400)
         n, side = min(self.COUNT, explorer.count), f"{self.SIDE}px"
-        self.pictures = [_ClickableImage(self.SIDE, self.SIDE, on_click=partial(self._clicked, k)) for k in range(n)]
-        self.captions = [widgets.HTML(layout=widgets.Layout(width=side, height="18px")) for _ in range(n)]
-        around = dict(padding="3px", border="2px solid transparent", width=f"{self.SIDE + 12}px", overflow="hidden")
-        self.items = [
-            _named(widgets.VBox(shown, layout=widgets.Layout(**around)), f"thumb-{k}")
-            for k, shown in enumerate(zip(self.pictures, self.captions, strict=True))
-        ]
+        self.gallery = _Gallery(n, self.SIDE, self._clicked)
         self.back = _button("back", lambda: self.turn(-1), 34, side, description="‹", tooltip="earlier inputs")
         self.on = _button("next", lambda: self.turn(1), 34, side, description="›", tooltip="later inputs")
         self.where = widgets.HTML(layout=widgets.Layout(width="90px", margin="24px 0 0 6px"))
-        pages = [self.back, *self.items, self.on, self.where] if explorer.count > n else self.items
+        pages = [self.back, self.gallery, self.on, self.where] if explorer.count > n else [self.gallery]
         super().__init__(pages, layout=widgets.Layout(flex_flow="row wrap", margin="0 0 6px 0"))
         _named(self, "strip")
 
-    def _clicked(self, k, row, column):
+    def _clicked(self, k):
         i = self.page * self.COUNT + k
         if i < self.explorer.count:
             self.explorer.index = i
@@ -82,8 +77,7 @@ def turn(self: _Strip, by: int):
 def mark(self: _Strip):
     "Border of the chosen one, and where we are"
     first = self.page * self.COUNT
-    for k, item in enumerate(self.items):
-        item.layout.border = "2px solid #1f77b4" if first + k == self.explorer.index else "2px solid transparent"
+    self.gallery.chosen = self.explorer.index - first
     last = min(first + self.COUNT, self.explorer.count)
     self.where.value = _small(f"{first + 1} to {last} of {self.explorer.count}", "#777")
 
@@ -91,17 +85,18 @@ def mark(self: _Strip):
 @patch
 def _draw(self: _Strip, stop):
     "Job: the thumbnails and captions of the page"
-    for k, (picture, caption) in enumerate(zip(self.pictures, self.captions, strict=True)):
+    for k in range(len(self.gallery.pictures)):
         i = self.page * self.COUNT + k
         if stop.is_set():
             raise Cancelled()
         try:
             there = i < self.explorer.count
-            picture.image.value = self._thumbnail(i) if there else _BLANK
-            caption.value = _small(html.escape(self.explorer.caption(i)), "#555", 11) if there else ""
+            picture, caption = (self._thumbnail(i), [self.explorer.caption(i), "#555"]) if there else (_BLANK, ["", ""])
         except Exception as error:
-            picture.image.value = _BLANK
-            caption.value = _small(html.escape(str(error)), "#b2182b", 10)
+            picture, caption = _BLANK, [str(error), "#b2182b"]
+        with self.gallery.hold_sync():
+            self.gallery.pictures = [*self.gallery.pictures[:k], picture, *self.gallery.pictures[k + 1 :]]
+            self.gallery.captions = [*self.gallery.captions[:k], caption, *self.gallery.captions[k + 1 :]]
 
 
 @patch
@@ -194,7 +189,7 @@ class _RegionChooser(widgets.VBox):
             if self.is_image
             else ((1, 1), ["features"], "", "<b>Features to mask</b>: drag")
         )
-        self.picture = _named(_ClickableImage(*self.size, *cells, self._clicked, tooltip=tooltip), "input")
+        self.picture = _named(_Picture(*self.size, *cells, self._clicked, label=tooltip or "the input"), "input")
         self.sliders = [
             _named(
                 widgets.IntRangeSlider(
@@ -260,7 +255,7 @@ def show(self: _RegionChooser):
     with _figure(*self.size, (0, 0, 1, 1) if self.is_image else (0.34, 0.08, 0.62, 0.84)) as (ax, drawn):
         _draw_input(ax, x, e.feature_names)
         _outline(ax, region, _sides(x))
-    self.picture.image.value = drawn[0]
+    self.picture.value = drawn[0]
 
 # %% ../../nbs/explore/75_choosers.ipynb #0a92fa85
 def _display_controls(images: bool, width: int) -> dict[str, widgets.Widget]:

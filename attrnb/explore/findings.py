@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ..core import Steps, read_tensor, refuse_not_finite
-from .pictures import _Film, _frame, _is_image, _sides
+from .films import _Film
+from .pictures import _frame, _is_image, _sides
 from ..measures import FaithfulnessCurves, energy_inside
 from ..measures.masking import _filling, _masked
 from ..plots import ROLE_COLORS, curves, feature_bars, heatmap, relevance_balance

@@ -19,6 +19,7 @@ import traitlets
 from fastcore.basics import patch
 
 from .controls import _Control, _Refused
+from .films import _Scrubber
 from attrnb.explore.findings import (
     _FILMS,
     Request,
@@ -38,7 +39,6 @@ from attrnb.explore.pictures import (
     _named,
     _outline,
     _picture,
-    _Scrubber,
     _sides,
     _small,
     _while_set,

@@ -1,4 +1,4 @@
-"""Figures become bytes, a click has a row and a column, and a film has a scrubber.
+"""Figures become bytes, and a click has a row and a column.
 
 Docs: https://attrnb.github.io/attrnb/explore/pictures.html.md"""
 
@@ -12,15 +12,13 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 
+import anywidget
 import ipywidgets as widgets
 import numpy as np
 import PIL.Image
 import traitlets
-from fastcore.basics import patch
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -158,50 +156,155 @@ def _small(text: str, color: str = "inherit", size: int = 12) -> str:
     "HTML of a small text, already escaped"
     return f'<span style="font-size:{size}px;line-height:1.35;display:block;color:{color}">{text}</span>'
 
-# %% ../../nbs/explore/30_pictures.ipynb #f05d7676
-class _ClickableImage(widgets.GridBox):
-    "A picture under a grid of transparent buttons"
+# %% ../../nbs/explore/30_pictures.ipynb #b89af28f
+_CELLS = """
+const shown = (image, bytes) => {
+  const before = image.src;
+  image.src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+  if (before) URL.revokeObjectURL(before);
+};
+const made = (tag, name, parent) => {
+  const element = document.createElement(tag);
+  if (name) element.className = `attrnb-${name}`;
+  parent.append(element);
+  return element;
+};
+// A field over `area` (left, bottom, width, height, as shares) with a frame around the cell of the mouse or the keys
+function cells(host, [left, bottom, width, height], rows, columns, label, chosen) {
+  const field = made("div", "cells", host), frame = made("div", "cell", field);
+  const says = made("span", "says", host);
+  let at = [0, 0];
+  field.tabIndex = 0;
+  field.title = label;
+  says.setAttribute("role", "status");
+  field.setAttribute("role", "application");
+  field.setAttribute("aria-label", `${label}: arrow keys, then Enter`);
+  Object.assign(field.style, { left: `${100 * left}%`, top: `${100 * (1 - bottom - height)}%` });
+  Object.assign(field.style, { width: `${100 * width}%`, height: `${100 * height}%` });
+  const mark = (row, column) => {
+    at = [Math.min(Math.max(row, 0), rows - 1), Math.min(Math.max(column, 0), columns - 1)];
+    Object.assign(frame.style, { top: `${(100 * at[0]) / rows}%`, left: `${(100 * at[1]) / columns}%` });
+    Object.assign(frame.style, { height: `${100 / rows}%`, width: `${100 / columns}%` });
+  };
+  const under = (event) => {
+    const box = field.getBoundingClientRect(), part = (x, size, n) => Math.floor((n * x) / size);
+    return [part(event.clientY - box.top, box.height, rows), part(event.clientX - box.left, box.width, columns)];
+  };
+  field.addEventListener("pointermove", (event) => mark(...under(event)));
+  field.addEventListener("click", (event) => { mark(...under(event)); chosen(...at); });
+  field.addEventListener("keydown", (event) => {
+    const by = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (by) mark(at[0] + by[0], at[1] + by[1]);
+    else if (event.key === "Enter" || event.key === " ") chosen(...at);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+    says.textContent = `row ${at[0] + 1} of ${rows}, column ${at[1] + 1} of ${columns}`;
+  });
+  mark(0, 0);
+}
+"""
 
-    def __init__(self, width, height, rows=1, columns=1, on_click=None, area=(0, 0, 1, 1), tooltip=""):
-        left, bottom, w, h = area
-        self.image = widgets.Image(
-            value=_BLANK,
-            format="png",
-            layout=widgets.Layout(grid_area="1 / 1 / 2 / 2", width=f"{width}px", height=f"{height}px", margin="0"),
-        )
-        cell = widgets.Layout(width="auto", height="auto", min_width="0", margin="0", padding="0", border="0")
-        style = widgets.ButtonStyle(button_color="transparent")
-        self.buttons = [widgets.Button(layout=cell, style=style, tooltip=tooltip) for _ in range(rows * columns)]
-        for i, button in enumerate(self.buttons):
-            button.on_click(partial(self._clicked, i // columns, i % columns))
+# %% ../../nbs/explore/30_pictures.ipynb #9e36ac00
+_CSS = """
+.attrnb-canvas { position: relative; overflow: hidden; }
+.attrnb-canvas > img { width: 100%; height: 100%; display: block; }
+.attrnb-cells { position: absolute; cursor: pointer; }
+.attrnb-cell { position: absolute; box-sizing: border-box; visibility: hidden; pointer-events: none;
+  background: rgba(31, 119, 180, .25); border: 1px solid rgba(255, 255, 255, .7); }
+.attrnb-cells:hover .attrnb-cell, .attrnb-cells:focus-visible .attrnb-cell { visibility: visible; }
+.attrnb-says { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+"""
+
+# %% ../../nbs/explore/30_pictures.ipynb #47bea3eb
+_PICTURE = """
+function render({ model, el }) {
+  const box = made("div", "canvas", el), image = made("img", "", box);
+  const { width, height, rows, columns, area, label } = model.get("form");
+  Object.assign(box.style, { width: `${width}px`, height: `${height}px` });
+  image.alt = label;
+  const draw = () => shown(image, model.get("value"));
+  model.on("change:value", draw);
+  draw();
+  cells(box, area, rows, columns, label, (row, column) => model.send({ row, column }));
+}
+export default { render };
+"""
+
+
+class _Picture(anywidget.AnyWidget):
+    "A picture; a click on a cell, or Enter at the one that the arrow keys mark, calls `on_click(row, column)`"
+
+    _esm, _css = _CELLS + _PICTURE, _CSS
+    value = traitlets.Bytes(_BLANK).tag(sync=True)
+    form = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, width, height, rows=1, columns=1, on_click=None, area=(0, 0, 1, 1), label=""):
+        form = dict(width=width, height=height, rows=rows, columns=columns, area=list(area), label=label)
+        super().__init__(form=form)
         self._on_click = on_click
-        grid = widgets.GridBox(
-            self.buttons,
-            layout=widgets.Layout(
-                grid_area="1 / 1 / 2 / 2",
-                width=f"{width * w:.0f}px",
-                height=f"{height * h:.0f}px",
-                margin=f"{height * (1 - bottom - h):.0f}px 0 0 {width * left:.0f}px",
-                grid_template_columns=f"repeat({columns}, 1fr)",
-                grid_template_rows=f"repeat({rows}, 1fr)",
-                grid_gap="0",
-            ),
-        )
-        grid.add_class("attrnb-cells")
-        super().__init__(
-            [self.image, grid],
-            layout=widgets.Layout(
-                width=f"{width}px",
-                height=f"{height}px",
-                grid_template_columns="100%",
-                grid_template_rows="100%",
-                overflow="hidden",
-            ),
-        )
+        self.on_msg(lambda _, content, buffers: self.click(content["row"], content["column"]))
 
-    def _clicked(self, row, column, _):
-        if self._on_click is not None:
+    def click(self, row: int, column: int):
+        "What the browser does when a cell is clicked"
+        row, column = int(row), int(column)
+        inside = 0 <= row < self.form["rows"] and 0 <= column < self.form["columns"]
+        if inside and self._on_click is not None:
             self._on_click(row, column)
+
+# %% ../../nbs/explore/30_pictures.ipynb #ea923604
+_GALLERY = """
+function render({ model, el }) {
+  const box = made("div", "gallery", el), side = `${model.get("side")}px`;
+  const items = model.get("pictures").map((_, k) => {
+    const item = made("button", `thumb attrnb-thumb-${k}`, box), image = made("img", "", item);
+    Object.assign(image.style, { width: side, height: side });
+    image.alt = "";
+    item.addEventListener("click", () => model.send({ item: k }));
+    return { item, image, caption: made("span", "", item) };
+  });
+  let drawn = [];
+  const draw = () => {
+    const pictures = model.get("pictures"), captions = model.get("captions"), chosen = model.get("chosen");
+    items.forEach(({ item, image, caption }, k) => {
+      if (pictures[k] !== drawn[k]) shown(image, pictures[k]);
+      [caption.textContent, caption.style.color] = captions[k];
+      item.style.borderColor = k === chosen ? "#1f77b4" : "transparent";
+      item.setAttribute("aria-pressed", k === chosen);
+    });
+    drawn = pictures;
+  };
+  ["pictures", "captions", "chosen"].forEach((name) => model.on(`change:${name}`, draw));
+  draw();
+}
+export default { render };
+"""
+_GALLERY_CSS = """
+.attrnb-gallery { display: flex; flex-wrap: wrap; }
+.attrnb-thumb { padding: 3px; border: 2px solid transparent; background: none; cursor: pointer; text-align: left; }
+.attrnb-thumb img { display: block; object-fit: contain; }
+.attrnb-thumb span { display: block; height: 18px; font-size: 11px; line-height: 1.35; overflow: hidden; }
+"""
+
+
+class _Gallery(anywidget.AnyWidget):
+    "Small pictures with a caption each; a click calls `on_click(number)`"
+
+    _esm, _css = _CELLS + _GALLERY, _CSS + _GALLERY_CSS
+    pictures = traitlets.List(traitlets.Bytes()).tag(sync=True)
+    captions = traitlets.List().tag(sync=True)  # of [text, colour]
+    chosen = traitlets.Int(-1).tag(sync=True)
+    side = traitlets.Int().tag(sync=True)
+
+    def __init__(self, count, side, on_click=None):
+        super().__init__(pictures=[_BLANK] * count, captions=[["", ""]] * count, side=side)
+        self._on_click = on_click
+        self.on_msg(lambda _, content, buffers: self.click(content["item"]))
+
+    def click(self, item: int):
+        "What the browser does when a picture is clicked"
+        if 0 <= int(item) < len(self.pictures) and self._on_click is not None:
+            self._on_click(int(item))
 
 # %% ../../nbs/explore/30_pictures.ipynb #9b3d4faf
 def _parts_of(widget: widgets.Widget, seen: dict | None = None) -> list[widgets.Widget]:
@@ -228,122 +331,3 @@ def _close_widgets(widget: widgets.Widget):
             if isinstance(model, widgets.Widget):
                 model.close()
         widgets.Widget.close(other)
-
-# %% ../../nbs/explore/30_pictures.ipynb #0a1e0da3
-@dataclass
-class _Film:
-    "Steps with a chart of all and a picture of each"
-
-    chart: Callable  # ax: draw the chart
-    places: np.ndarray  # (steps,) where each step is on the chart's axis
-    picture: Callable  # step -> pixels (H, W, 3), or a function of axes that draws it
-    caption: Callable  # step -> HTML
-    half_width: float = 0.0  # of the mark, on the chart's axis; 0 is a line
-    area: tuple = (0.17, 0.22, 0.8, 0.74)  # of the axes within the chart
-    height: int = 170  # of the chart, in pixels
-    vertical: bool = False  # steps run down the chart instead of across
-    square: tuple = (0, 0, 1, 1)  # area of the axes within the picture
-    start: int = 0  # step shown first
-
-    def __len__(self):
-        return len(self.places)
-
-
-def _draw_chart(film: _Film) -> SimpleNamespace:
-    """The chart's pixels, where its axes begin and end along the steps (`ends`) and across them, of each step
-    (`places`), and of half a mark
-    """
-    with _figure(_INNER, film.height, film.area) as (ax, drawn):
-        film.chart(ax)
-        points = np.zeros((len(film) + 2, 2))
-        points[:-2, int(film.vertical)], points[-2:, int(film.vertical)] = film.places, [film.half_width, 0.0]
-        scaled = ax.transData.transform(points)[:, int(film.vertical)]
-        box = ax.get_position()
-    pixels = _pixels_of(drawn[0])
-    height, width = pixels.shape[:2]
-    rows, columns = (height * (1 - box.y1), height * (1 - box.y0)), (width * box.x0, width * box.x1)
-    ends, across = (rows, columns) if film.vertical else (columns, rows)
-    places = height - scaled[:-2] if film.vertical else scaled[:-2]
-    half_width = abs(scaled[-2] - scaled[-1])
-    return SimpleNamespace(
-        pixels=pixels, ends=ends, across=slice(*map(round, across)), places=places, half_width=half_width
-    )
-
-# %% ../../nbs/explore/30_pictures.ipynb #7038ea57
-class _Scrubber(widgets.VBox):
-    "Shows a film; `step` is the one on the screen"
-
-    step = traitlets.Int(0)
-    CELLS, SIDE = 33, 136
-
-    def __init__(self, vertical=False, area=_Film.area, height=_Film.height):
-        self.film, self._chart, self.on_screen = None, None, False
-        shape = (self.CELLS, 1) if vertical else (1, self.CELLS)
-        self.chart = _ClickableImage(_INNER, height, *shape, self._chart_clicked, area, tooltip="click to go there")
-        wide = widgets.Layout(width=f"{_INNER - 16}px", margin="0 8px")
-        self.slider = _named(widgets.IntSlider(0, 0, 1, readout=False, layout=wide), "scrub")
-        square = widgets.Layout(width=f"{self.SIDE}px", height=f"{self.SIDE}px", margin="0 8px 0 0")
-        self.picture = _named(widgets.Image(value=_BLANK, format="png", layout=square), "frame")
-        beside = widgets.Layout(width=f"{_INNER - self.SIDE - 12}px")
-        self.caption = _named(widgets.HTML(layout=beside), "caption")
-        self.body = widgets.VBox([self.chart, self.slider, widgets.HBox([self.picture, self.caption])])
-        self.empty = widgets.HTML(_small("Nothing to show yet.", "#777"))
-        super().__init__([self.empty])
-        traitlets.link((self, "step"), (self.slider, "value"))
-        self.observe(self._draw, "step")
-
-    def _chart_clicked(self, row, column):
-        if self._chart is not None:
-            first, last = self._chart.ends
-            clicked = first + (last - first) * (row + column) / (self.CELLS - 1)
-            self.step = int(np.abs(self._chart.places - clicked).argmin())
-
-    @traitlets.validate("step")
-    def _in_range(self, proposal):
-        return int(np.clip(proposal.value, 0, max(0, (len(self.film) if self.film else 1) - 1)))
-
-# %% ../../nbs/explore/30_pictures.ipynb #76d2757a
-@patch
-def show(self: _Scrubber, film: _Film | None, keep_step: bool = True):
-    "Show another film (None: nothing)"
-    before, self.film, self._chart = self.film, film, None
-    if film is None:
-        self.children = [self.empty]
-        return
-    step = self.step if keep_step and before is not None and len(before) == len(film) else film.start
-    self.slider.max = max(len(film) - 1, 1)
-    if self.step != step:
-        self.step = step
-    else:
-        self._draw()
-    self.children = [self.body]
-
-
-@patch
-def reveal(self: _Scrubber, on_screen: bool):
-    "Draw from now on, or stop drawing"
-    self.on_screen = on_screen
-    if on_screen and self._chart is None:
-        self._draw()
-
-
-@patch
-def _draw(self: _Scrubber, _=None):
-    film, k = self.film, self.step
-    if film is None or not self.on_screen:
-        return
-    chart = self._chart = self._chart or _draw_chart(film)
-    marked, at, half_width = chart.pixels.copy(), chart.places[k], max(chart.half_width, 1)
-    band = slice(max(round(at - half_width), 0), round(at + half_width))
-    mark = (band, chart.across) if film.vertical else (chart.across, band)
-    marked[mark] = marked[mark] * (0.8 if chart.half_width else 0.35)
-    self.chart.image.value = _png(marked)
-    picture = film.picture(k)
-    if callable(picture):
-        with _figure(self.SIDE, self.SIDE, film.square) as (ax, drawn):
-            picture(ax)
-        self.picture.value = drawn[0]
-    else:
-        side = round(self.SIDE * _SHARPNESS)
-        self.picture.value = _png(picture, (side, side))
-    self.caption.value = _small(film.caption(k))
