@@ -20,11 +20,10 @@ def run(code: str) -> str:
 
 def test_import_is_light():
     run("""
-import time
-start = time.process_time()
-import attrnb
-assert time.process_time() - start < 0.1
 import sys
+before = set(sys.modules)
+import attrnb
+assert len(set(sys.modules) - before) <= 12
 assert not {"torch", "numpy", "captum"} & set(sys.modules), "a package of weight was imported"
 assert attrnb.__version__ and "NeFLAG" in dir(attrnb) and "torch" not in sys.modules
 """)
