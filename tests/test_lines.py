@@ -13,7 +13,9 @@ from house import NOTEBOOKS, ROOT
 from attrnb import _rooms
 from conftest import is_visible
 
-WIDTH, WHOLE = 88, 14  # WHOLE: lines with a string that can't be cut, such as one long replacement field
+WIDTH = 88
+WHOLE = 12  # lines with a string that cannot be cut, such as one long replacement field
+TEXT = 40  # lines of texts in three quotes, which are scripts and style sheets in other languages
 
 
 def visible(path):
@@ -34,6 +36,14 @@ def parsed(source):
     return ast.dump(tree)
 
 
+def lines_in_texts(source):
+    lines, inside = source.splitlines(), set()
+    for node in ast.walk(ast.parse(re.sub(r"^[%!].*$", "pass", source, flags=re.M))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" in node.value:
+            inside |= {*range(node.lineno, node.end_lineno)}
+    return [lines[k] for k in sorted(inside)]
+
+
 def words_of_comments(source):
     tokens = tokenize.generate_tokens(io.StringIO(re.sub(r"^[%!].*$", "", source, flags=re.M)).readline)
     comments = [token.string.strip("#") for token in tokens if token.type == tokenize.COMMENT]
@@ -50,8 +60,10 @@ def test_the_code_of_all_pages_fits_and_does_what_it_did():
         assert heads[0] == heads[1] and new.splitlines()[: len(heads[0])] == heads[0], new
         assert old == new or parsed(old) == parsed(new), new
         assert old == new or words_of_comments(old) == words_of_comments(new), new
+    texts = [line for source in narrow if long_lines(source) for line in long_lines("\n".join(lines_in_texts(source)))]
     left = [line for source in narrow for line in long_lines(source)]
-    assert len(left) <= WHOLE, "\n".join(left)
+    assert len(texts) <= TEXT, "\n".join(texts)
+    assert len(left) - len(texts) <= WHOLE, "\n".join(line for line in left if line not in texts)
 
 
 def test_fenced_code_in_the_text_fits():
