@@ -184,7 +184,7 @@ def _draw(self: _Scrubber):
         self.chart, self.drawn, self.frames = _png(chart.pixels), drawn, [b""] * len(self.film)
         self._draw_frame()
 
-
+# %% ../../nbs/explore/35_films.ipynb #88b152c7
 @patch
 def _draw_frame(self: _Scrubber):
     "The picture of this step, and of all if they are pixels"
