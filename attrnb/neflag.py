@@ -156,6 +156,28 @@ def _rounded_back(points: tuple[Tensor, ...], here: Tensor, displacement: Tensor
     moved = displacement != 0
     return (moved & (flatten_features(points, here.dtype) == here)).sum(1) / moved.sum(1).clamp(min=1)
 
+# %% ../nbs/04_neflag.ipynb #e116992f
+def _points_around(center, row, displacement, first, n_points, clamp):
+    """Points (rows, features), their displacements after clamping, and whose they are: a slice of the examples if all
+    points of each are here, which no index has to say, else the example of each row
+    """
+    whole = first is not None and first % n_points == 0 == len(row) % n_points
+    whose = slice(first // n_points, (first + len(row)) // n_points) if whole else row // n_points
+    here = center[whose][:, None]
+    y = (here + displacement.unflatten(0, (len(here), -1))).flatten(0, 1)
+    if clamp is not None:
+        y = y.clamp(*clamp)
+        displacement = (y.unflatten(0, (len(here), -1)) - here).flatten(0, 1)
+    return y, displacement, whose
+
+
+def _add_per_example(total, whose, terms):
+    "Add the terms (rows, features) to the sums (batch, features) of their examples, in place"
+    if isinstance(whose, slice):
+        total[whose] += terms.unflatten(0, (whose.stop - whose.start, -1)).sum(1)
+    else:
+        total.index_add_(0, whose, terms)
+
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, clamp, keep_points, show_progress):
     """Sum of the aggregates (batch, features), FluxPoints with flat points, the target's probability at each
@@ -176,31 +198,21 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
     with tqdm(total=n_rows, desc="points on the sphere", leave=False, disable=not show_progress) as bar:
         while pending < n_rows or len(row):
             taken = min(window - len(row), n_rows - pending)
-            # examples whose first point starts now
-            begun = range(-(-pending // n_points), -(-(pending + taken) // n_points))
+            begun = range(-(-pending // n_points), -(-(pending + taken) // n_points))  # first points that start
             seats = slice(len(row) + begun.start * n_points - pending, None, n_points)
             if taken:
                 new = torch.arange(pending, pending + taken, device=device)
-                first = (
-                    pending if not len(row) else first if first is not None and first + len(row) == pending else None
-                )
+                joined = first is not None and first + len(row) == pending
+                first = pending if not len(row) else first if joined else None
                 pending += taken
                 row, step = torch.cat([row, new]), torch.cat([step, torch.zeros_like(new)])
                 directions = starts.index_select(0, new % n_points)
                 u = torch.cat([u, directions]) if len(u) else directions
-            example, displacement = row // n_points, length * u
             place = row if first is None else slice(first, first + len(row))
-            # examples all of whose points are here need no look at which point is whose
-            whole = first is not None and first % n_points == 0 == len(row) % n_points
-            which = slice(first // n_points, (first + len(row)) // n_points) if whole else example
-            here = center[which][:, None]
-            y = (here + displacement.unflatten(0, (len(here), -1))).flatten(0, 1)
-            if clamp is not None:
-                y = y.clamp(*clamp)
-                displacement = (y.unflatten(0, (len(here), -1)) - here).flatten(0, 1)
+            y, displacement, whose = _points_around(center, row, length * u, first, n_points, clamp)
             points = unflatten_features(y, score.inputs)
             with outputs_seen(score) as seen:
-                gradient, _ = score.gradient(points, example)
+                gradient, _ = score.gradient(points, row // n_points)
             if begun:
                 firsts = tuple(p[seats] for p in points)
                 lost[begun.start : begun.stop] = _rounded_back(
@@ -215,19 +227,14 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
             flux_found[place], negative[place], steps_taken[place] = flux, hit, step
             if keep_points:
                 places[place] = y
-            counted = torch.where(hit[:, None], terms, 0.0)
-            if whole:
-                total[which] += counted.unflatten(0, (len(here), -1)).sum(1)
-            else:
-                total.index_add_(0, example, counted)
+            _add_per_example(total, whose, torch.where(hit[:, None], terms, 0.0))
             go_on = (~done).nonzero().flatten()  # the one time in a chunk that the host waits for the search
             bar.update(len(row) - len(go_on))
             if len(go_on) < len(row):
                 row, step, F, slope, first = row[go_on], step[go_on], F[go_on], slope[go_on], None
             step, u = step + 1, F / -slope[:, None]
-    negative = negative.view(batch, n_points)
-    flux_found = flux_found.view(batch, n_points).to(score.inputs[0].dtype)
-    steps_taken = steps_taken.view(batch, n_points)
+    flux_found, negative, steps_taken = (v.view(batch, n_points) for v in (flux_found, negative, steps_taken))
+    flux_found = flux_found.to(score.inputs[0].dtype)
     found = FluxPoints(places, flux_found, negative, steps_taken, negative.sum(1), score.gradient_evaluations)
     outputs = torch.cat(outputs) if outputs else center[:0]
     probability = target_probability(outputs, score.target, score.forward) if len(outputs) == batch else None
