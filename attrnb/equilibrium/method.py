@@ -1,4 +1,4 @@
-"""Relevance propagation that sets positive against negative evidence anew in every layer, for any model that runs.
+"""Relevance propagation that sets positive against negative evidence anew in every layer: one call, for a model whose operations have a rule.
 
 Docs: https://attrnb.github.io/attrnb/equilibrium/method.html.md"""
 
@@ -120,7 +120,7 @@ def _submodule(model: nn.Module, path: str) -> nn.Module | None:
 
 # %% ../../nbs/equilibrium/90_method.ipynb #fac361a7
 class AttributionEquilibrium(FeatureAttribution):
-    "Attribution Equilibrium (Nam and Lee, IEEE TPAMI 2024; arXiv 2205.11109), for any model that runs"
+    "Attribution Equilibrium (Nam and Lee, IEEE TPAMI 2024; arXiv 2205.11109), for models whose operations have a rule"
 
     def __init__(
         self,
