@@ -2,10 +2,13 @@
 was given
 """
 
+import ast
 import base64
 import html.parser
 import io
+import itertools
 import json
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -14,14 +17,17 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import torch
+from house import NOTEBOOKS, ROOT, sources
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import nn
 from torch.testing import assert_close
 
 from attrnb import plots
+from attrnb.methods import METHODS
 from attrnb.plots import (
     AttributionFigure,
     compare,
@@ -790,6 +796,78 @@ def test_colours_of_roles_differ_also_in_grey():
     fig = curves(some_curves())
     styles = [line.get_linestyle() for line in fig.axes[0].lines[:2]]
     assert styles[0] != styles[1]
+
+
+def test_every_method_has_a_look_of_its_own():
+    for name, method in METHODS.items():
+        assert plots.method_look(name) == plots.method_look(method.title)
+        assert plots.method_look(name)["color"] == plots.METHOD_COLORS[name]
+        if method.group == "floor":
+            red, green, blue = to_rgb(plots.METHOD_COLORS[name])
+            assert red == green == blue and plots.method_look(name)["ls"] != "-"
+    assert len(set(plots.METHOD_COLORS.values())) == len(plots.METHOD_COLORS)
+    assert plots.method_look("no such method")["color"] not in plots.METHOD_COLORS.values()
+
+
+def seen_colors(color: str, confusion: np.ndarray) -> np.ndarray:
+    "A colour in CIE L*a*b*, as an eye with this confusion of linear red, green and blue sees it"
+    linear = np.array([v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(color)])
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ np.clip(confusion @ linear, 1e-4, 1) / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize(
+    "confusion",
+    [  # Machado, Oliveira and Fernandes 2009, severity 1
+        pytest.param(np.eye(3), id="none"),
+        pytest.param(
+            [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+            id="protanopia",
+        ),
+        pytest.param(
+            [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+            id="deuteranopia",
+        ),
+        pytest.param(
+            [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+            id="tritanopia",
+        ),
+    ],
+)
+def test_every_eye_tells_the_methods_apart(confusion):
+    "Lines of one style differ by 15 units or more, where 2 can be seen side by side; others by 5"
+    looks = {name: plots.method_look(name) for name in plots.METHOD_COLORS}
+    seen = {name: seen_colors(look["color"], np.array(confusion)) for name, look in looks.items()}
+    for one, other in itertools.combinations(looks, 2):
+        least = 15 if looks[one]["ls"] == looks[other]["ls"] else 5
+        assert np.linalg.norm(seen[one] - seen[other]) >= least, (one, other)
+
+
+def own_palettes(source: str) -> list[str]:
+    "Keys of dictionaries that are names or titles of methods and whose values hold a colour written out"
+    unknown, found = plots.method_look("no such method"), []
+    written = re.compile(r"#[0-9a-fA-F]{3,8}|0?\.\d+|C\d\S*|tab:\w+")
+    for node in ast.walk(ast.parse(source)):
+        for key, value in zip(node.keys, node.values) if isinstance(node, ast.Dict) else ():
+            texts = [n.value for n in ast.walk(value) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+            if isinstance(key, ast.Constant) and isinstance(key.value, str) and any(map(written.fullmatch, texts)):
+                if plots.method_look(key.value.split(",")[0]) != unknown:
+                    found.append(key.value)
+    return found
+
+
+def test_no_page_has_a_palette_of_its_own():
+    assert len(own_palettes('a = {"neflag": "#0072b2", "IG, blurred": ("#e69f00", "--"), "Grad-CAM": "C3-"}')) == 3
+    assert not own_palettes('a = {"neflag": "images", "mine": "#0072b2", "lrp": METHOD_COLORS["lrp"]}')
+    found = {}
+    for page in NOTEBOOKS:
+        if page.name != "10_maps.ipynb":
+            cells = [re.sub(r"^\s*[%!].*", "pass", source, flags=re.M) for source in sources(page)]
+            found[page.name] = [key for source in cells for key in own_palettes(source)]
+    for script in [*ROOT.glob("scripts/*.py"), *ROOT.glob("experiments/**/*.py")]:
+        found[script.name] = own_palettes(script.read_text(encoding="utf-8"))
+    assert len(found) > 100 and not {name: keys for name, keys in found.items() if keys}
 
 
 def test_old_words_still_work():

@@ -10,6 +10,7 @@ __all__ = ['mean_interval', 'curve_band', 'curves', 'compare_curves', 'relevance
 # %% ../../nbs/plots/30_charts.ipynb #a65e90e6
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..core import check_mapping, real_number, renamed, true_or_false, whole_number
-from .maps import ROLE_COLORS, _double, _finite, _inches, _panel, _panels
+from .maps import ROLE_COLORS, _UNKNOWN_METHOD, _double, _finite, _inches, _panel, _panels, method_look
 from ..statistics import bootstrap_interval
 
 # %% ../../nbs/plots/30_charts.ipynb #00af6641
@@ -222,7 +223,7 @@ def curves(
     return fig
 
 # %% ../../nbs/plots/30_charts.ipynb #cab27e4e
-_METHOD_LOOKS = (
+_OTHER_LOOKS = (
     ("#0072b2", "-"),
     ("#e69f00", "--"),
     ("#009e73", "-."),
@@ -232,6 +233,14 @@ _METHOD_LOOKS = (
     ("black", "-."),
     ("0.5", ":"),
 )
+
+
+def _looks(names: Sequence[str]) -> list[tuple[str, str]]:
+    "Colour and line style of each: those that a known method has on every page, for others some that are free"
+    looks = [tuple(method_look(str(name)).values()) for name in names]
+    taken = {color for color, _ in looks}
+    free = cycle([look for look in _OTHER_LOOKS if look[0] not in taken] or _OTHER_LOOKS)
+    return [next(free) if look == _UNKNOWN_METHOD else look for look in looks]
 
 
 def compare_curves(
@@ -245,15 +254,15 @@ def compare_curves(
     size: float = 4.4,  # width in inches
     ax: Axes | None = None,  # draw here instead of making a figure
 ) -> Figure:
-    """The figure: the mean curve of each method with its band, areas in the legend.
+    """The figure: the mean curve of each method with its band, areas in the legend. A known method has the colour of
+    METHOD_COLORS, others one that is free.
 
     Raises as curves does, and ValueError without a method.
     """
     check_mapping(found, "found", "name of a method -> its curves (one set of curves is drawn by curves)")
     read = {name: _read_curves(one, [kind]) for name, one in found.items()}
     fig, ax = _panel(size, ax, 0.7 * _inches(size))
-    for k, (name, (x, values)) in enumerate(read.items()):
-        look = _METHOD_LOOKS[k % len(_METHOD_LOOKS)]
+    for (name, (x, values)), look in zip(read.items(), _looks(read), strict=True):
         curve_band(x, values[kind], _with_area(name, x, values[kind], level), *look, level, ax)
     if floor is not None:
         x, values = _read_curves(floor, [kind])

@@ -6,7 +6,7 @@ Docs: https://attrnb.github.io/attrnb/plots/maps.html.md"""
 
 # %% auto #0
 __all__ = ['SIGNED_COLORS', 'MAGNITUDE_COLORS', 'LANDSCAPE_COLORS', 'STEEPNESS_COLORS', 'NOT_FINITE_COLOR', 'ROLE_COLORS',
-           'pixel_map', 'color_limit', 'AttributionFigure', 'heatmap']
+           'METHOD_COLORS', 'method_look', 'pixel_map', 'color_limit', 'AttributionFigure', 'heatmap']
 
 # %% ../../nbs/plots/10_maps.ipynb #fc2da679
 import io
@@ -44,6 +44,60 @@ ROLE_COLORS = {
     "pool": "#009e73",  # a path through a pool of points
     "relaxed": "#0072b2",  # a path that was bent only, not searched around
 }
+
+# %% ../../nbs/plots/10_maps.ipynb #metcol02
+_METHOD_LOOKS = {
+    "integrated_gradients": ("#e69f00", "-"),
+    "neflag": ("#0072b2", "-"),
+    "geodesic": ("#009e73", "-"),
+    "geodesic_versions": ("#4d9221", ":"),
+    "geodesic_knn": ("#7a0177", "--"),  # through a pool of points
+    "equilibrium": ("#cc79a7", "-"),
+    "captum_integrated_gradients": ("#8c510a", "--"),
+    "enhanced_integrated_gradients": ("#3000d8", ":"),
+    "saliency": ("#56b4e9", "-"),
+    "smooth_grad": ("#117733", "-."),
+    "input_x_gradient": ("#2b8cbe", "--"),
+    "gradient_shap": ("#6048d8", "--"),
+    "deep_lift": ("#aa4499", "-."),
+    "guided_backprop": ("#332288", "-"),
+    "grad_cam": ("#d55e00", "-"),
+    "guided_grad_cam": ("#661100", ":"),
+    "lrp": ("#183060", ":"),
+    "occlusion": ("#f018c0", ":"),
+    "random": ("0.5", ":"),  # from here the floors
+    "centre": ("black", "-."),
+    "uniform": ("0.7", "--"),
+    "activity": ("0.4", "-."),
+    "equilibrium_activity": ("0.25", "--"),
+}
+METHOD_COLORS = {name: color for name, (color, _) in _METHOD_LOOKS.items()}
+_UNKNOWN_METHOD = ("0.6", "-")
+_TITLES = {  # of methods, where more than spaces and capitals differs from the name
+    "ig": "integrated_gradients",
+    "geodesicig": "geodesic",
+    "geodesicigownversions": "geodesic_versions",
+    "integratedgradientscaptum": "captum_integrated_gradients",
+    "equilibriumofactivity": "equilibrium_activity",
+}
+
+
+def _letters(name: str) -> str:
+    "Lower-case letters and digits only"
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def method_look(
+    name: str,  # of a method, or its title, in any spelling: "grad_cam", "Grad-CAM"
+) -> dict[str, str]:  # color and ls
+    """Colour and line style of a method's lines, as arguments of matplotlib's `plot`: those of `METHOD_COLORS`; a
+    solid grey for what has no colour there. Raises TypeError for other than a str.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name is a {type(name).__name__}; accepted: the name or the title of a method, a str")
+    known = {_letters(one): one for one in _METHOD_LOOKS} | _TITLES
+    color, style = _METHOD_LOOKS.get(known.get(_letters(name), ""), _UNKNOWN_METHOD)
+    return dict(color=color, ls=style)
 
 # %% ../../nbs/plots/10_maps.ipynb #a92df127
 _COMPLEX = (torch.complex32, torch.complex64, torch.complex128, np.dtype(np.complex64), np.dtype(np.complex128))

@@ -172,6 +172,9 @@ for kind, given in dict(
 ).items():
     rows.add(f"color_limit.values.{kind}", lambda given=given: p.color_limit(given), refused("values|attribution"))
 
+for kind, given in dict(none=None, number=1.0, list=["neflag"], object=object()).items():
+    rows.add(f"method_look.name.{kind}", lambda given=given: p.method_look(given), refused("name|title"))
+
 band = functools.partial(p.curve_band, torch.linspace(0, 1, 5), numbers(4, 5))
 rows.settings("curve_band", band, "role", dict(unknown="nocolour", number=5, none=None, list=["a"]), words="role|colo")
 rows.settings("curve_band", band, "style", dict(unknown="@@", number=5, list=["a"]))
