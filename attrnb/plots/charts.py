@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..core import check_mapping, real_number, renamed, true_or_false, whole_number
-from .maps import ROLE_COLORS, _UNKNOWN_METHOD, _double, _finite, _inches, _panel, _panels, method_look
+from .maps import _UNKNOWN_METHOD, ROLE_COLORS, _double, _finite, _inches, _panel, _panels, method_look
 from ..statistics import bootstrap_interval
 
 # %% ../../nbs/plots/30_charts.ipynb #00af6641
