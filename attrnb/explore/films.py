@@ -71,6 +71,7 @@ function render({ model, el }) {
   Object.assign(frame.style, { width: `${side}px`, height: `${side}px` });
   Object.assign(slider, { type: "range", min: 0, step: 1 });
   slider.setAttribute("aria-label", "step");
+  slider.dataset.lmSuppressShortcuts = "true";
   [chart.alt, frame.alt, empty.textContent] = ["all steps", "this step", "Nothing to show yet."];
   const go = (step) => { model.set("step", step); model.save_changes(); };
   slider.addEventListener("input", () => go(Number(slider.value)));

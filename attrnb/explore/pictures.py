@@ -175,6 +175,7 @@ function cells(host, [left, bottom, width, height], rows, columns, label, chosen
   const says = made("span", "says", host);
   let at = [0, 0];
   field.tabIndex = 0;
+  field.dataset.lmSuppressShortcuts = "true"; // a notebook would keep the arrow keys to itself
   field.title = label;
   says.setAttribute("role", "status");
   field.setAttribute("role", "application");
@@ -260,6 +261,7 @@ function render({ model, el }) {
     const item = made("button", `thumb attrnb-thumb-${k}`, box), image = made("img", "", item);
     Object.assign(image.style, { width: side, height: side });
     image.alt = "";
+    item.dataset.lmSuppressShortcuts = "true";
     item.addEventListener("click", () => model.send({ item: k }));
     return { item, image, caption: made("span", "", item) };
   });
