@@ -8,7 +8,7 @@ from house import NOTEBOOKS, ROOT
 from test_site import cells, options, quarto_options
 
 # pages that still have wider outputs; best is none
-TOO_WIDE = set("cli/30_command explore/90_saving explore/95_server tutorials/neflag_faithfulness".split())
+TOO_WIDE = set("cli/30_command explore/90_saving explore/95_server".split())
 
 pages = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
