@@ -318,7 +318,6 @@ def scores_and_probability(
     (target_probability), or None; and the largest magnitude in each row of outputs (rows,). Raises ValueError for
     scores that are integers or booleans, which have no gradient.
     """
-    score.chunks(len(points[0]))  # runs a row, if the size of the chunks isn't known yet
     with outputs_seen(score) as seen:
         values = score.scores(points, examples)
     if not values.is_floating_point():

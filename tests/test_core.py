@@ -5,13 +5,10 @@ import dataclasses
 import functools
 import inspect
 import pickle
-import subprocess
-import sys
 import types
 import warnings
 import weakref
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -317,59 +314,6 @@ def test_batch_is_its_examples(method):
         counting = CountingForward(net)
         assert_close(method(counting).attribute(x, target=target, internal_batch_size=chunk), whole)
         assert counting.largest_batch <= chunk
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_auto_is_what_none_is(method):
-    counting, x, target = CountingForward(mlp()), numbers(4, 6), [0, 1, 2, 0]
-    rows = []
-    for size in (None, "auto"):
-        rows.append((method(counting).attribute(x, target=target, internal_batch_size=size), counting.largest_batch))
-    assert torch.equal(rows[0][0], rows[1][0]) and rows[0][1] == rows[1][1]
-    with pytest.raises(TypeError, match="internal_batch_size"):
-        method(mlp()).attribute(x, target=target, internal_batch_size="much")
-
-
-def test_rows_that_make_much_go_in_small_chunks():
-    wide = CountingForward(nn.Sequential(nn.Linear(3, 50_000), nn.ReLU(), nn.Linear(50_000, 2)).eval())
-    x = numbers(1, 3)
-    kept = PathIntegratedGradients(wide).attribute(x, target=0, n_steps=200)
-    assert wide.largest_batch == 2**25 // (4 * 100_002)
-    assert_close(kept, PathIntegratedGradients(wide).attribute(x, target=0, n_steps=200, internal_batch_size=200))
-
-
-_MEMORY = """
-import resource, torch
-from torch import nn
-from attrnb.paths import PathIntegratedGradients
-wide = nn.Sequential(nn.Linear(3, 100_000), nn.ReLU(), nn.Linear(100_000, 2)).eval()
-method, x = PathIntegratedGradients(wide), torch.ones(1, 3)
-method.attribute(x, target=0, n_steps=4, internal_batch_size=2)
-before = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (before + 150 * 2**20,) * 2)
-method.attribute(x, target=0, n_steps=200)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's limit of the address space")
-def test_a_wide_layer_stays_under_150_megabytes():
-    subprocess.run([sys.executable, "-W", "ignore", "-c", _MEMORY], check=True)
-
-
-@pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "CUDA out of memory"])
-def test_rows_are_halved_when_memory_runs_out(words):
-    net, x, sizes = mlp(), numbers(4, 6), []
-
-    def small(rows):
-        sizes.append(len(rows))
-        if len(rows) > 60:
-            raise RuntimeError(words)
-        return net(rows)
-
-    with pytest.warns(UserWarning, match="memory ran out with 200 rows at once; it goes on with 100"):
-        found = PathIntegratedGradients(small).attribute(x, target=0)
-    assert_close(found, PathIntegratedGradients(net).attribute(x, target=0))
-    assert sizes[:7] == [1, 200, 100, 50, 50, 50, 50]
 
 
 @pytest.mark.parametrize("method", METHODS)

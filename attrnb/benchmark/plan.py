@@ -32,7 +32,6 @@ from attrnb.core import (
     check_callable,
     did_you_mean,
     one_of,
-    read_batch_size,
     read_path,
     real_number,
     true_or_false,
@@ -141,7 +140,7 @@ def _read_words(plan: Plan) -> Plan:
         masking_steps=whole_number(plan.masking_steps, "masking_steps"),
         seed=whole_seed(plan.seed),
         batch_size=whole_number(plan.batch_size, "batch_size"),
-        internal_batch_size=read_batch_size(plan.internal_batch_size),
+        internal_batch_size=whole_number(plan.internal_batch_size, "internal_batch_size", or_none=True),
     )
 
 # %% ../../nbs/benchmark/60_plan.ipynb #57d9a2b1

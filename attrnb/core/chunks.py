@@ -8,145 +8,32 @@ Docs: https://attrnb.github.io/attrnb/core/chunks.html.md"""
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from .checks import whole_number
-from .messages import warn_user
-from .probes import probe_is_on
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/core/85_chunks.ipynb #d3191db2
-def read_batch_size(
-    internal_batch_size: int | str | None,  # what the caller gave: rows, or "auto", which None means, too
-) -> int | None:
-    "The rows of a pass, or None: chosen by size. Raises TypeError or ValueError for what is neither."
-    if isinstance(internal_batch_size, str) and internal_batch_size == "auto":
-        return None
-    return whole_number(internal_batch_size, "internal_batch_size", or_none=True)
-
-
 def chunk_slices(
     n_rows: int,  # rows to process
-    internal_batch_size: int | str | None,  # rows per chunk at most; "auto" or None chooses by size
+    internal_batch_size: int | None,  # rows per chunk at most; None chooses by size
     inputs: tuple[Tensor, ...],  # the inputs, for the size of one row
-    most: float = math.inf,  # rows of which the activations fit, where the size is chosen
 ) -> list[slice]:
     """Consecutive slices that cover all rows, none longer than the bound.
 
     Raises TypeError or ValueError for a size that is not a positive int.
     """
     n_rows = whole_number(n_rows, "n_rows", 0)
-    internal_batch_size = read_batch_size(internal_batch_size)
+    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     if internal_batch_size is None:
         numbers = sum(x[0].numel() for x in inputs)
         budget = 2**20 if inputs[0].device.type == "cpu" else 2**23
-        internal_batch_size = int(min(max(1, budget // max(1, numbers)), most))
+        internal_batch_size = max(1, budget // max(1, numbers))
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
-
-# %% ../../nbs/core/85_chunks.ipynb #c85b0002
-UNMEASURED = 16  # rows that may go together without a look at what they make
-
-
-class _Made(TorchDispatchMode):
-    "Counts the bytes of the tensors that operations make, in this thread; views make none"
-
-    def __init__(self):
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        result = operation(*args, **(kwargs or {}))
-        before = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        for t in tree_leaves(result):
-            if isinstance(t, Tensor) and t.layout is torch.strided and t.untyped_storage()._cdata not in before:
-                self.bytes += t.untyped_storage().nbytes()
-        return result
-
-
-def rows_that_fit(
-    run: Callable,  # runs the forward function on one row; whether that went well
-    device: torch.device,  # where it runs
-) -> float:
-    "The rows of which all that a pass makes fits into the budget; infinity where the row can't be run alone."
-    made = _Made()
-    with torch.inference_mode(False), torch.no_grad(), made:
-        well = run()
-    return max(1, (2**25 if device.type == "cpu" else 2**32) // max(1, made.bytes)) if well else math.inf
-
-# %% ../../nbs/core/85_chunks.ipynb #c85b0005
-def memory_ran_out(
-    error: BaseException,  # that a pass raised
-) -> bool:
-    "Whether the error says that there was no memory left, on a CPU or on an accelerator."
-    words = "out of memory", "can't allocate memory"
-    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(w in str(error) for w in words)
-
-
-def _joined(parts: Sequence) -> Any:
-    "One tensor of the rows of many, or a tuple of such tensors"
-    return torch.cat(parts) if isinstance(parts[0], Tensor) else tuple(map(_joined, zip(*parts, strict=True)))
-
-# %% ../../nbs/core/85_chunks.ipynb #c85b0008
-class Memory:
-    "How many rows of one forward function fit into memory: measured by one row, and halved where that was too many"
-
-    def __init__(
-        self,
-        inputs: tuple[Tensor, ...],  # for the size of one row, and the device
-    ):
-        self.inputs, self.most = inputs, math.inf
-        self.fitting: float | None = None  # None: not measured yet
-
-    def slices(
-        self,
-        n_rows: int,  # rows to process
-        internal_batch_size: int | str | None,  # as for `chunk_slices`
-        run: Callable,  # as for `rows_that_fit`; called once, if at all
-    ) -> list[slice]:
-        "Consecutive slices that cover all rows: `chunk_slices` of rows that fit."
-        slices = chunk_slices(n_rows, internal_batch_size, self.inputs)
-        given = read_batch_size(internal_batch_size) is not None
-        if given or not slices or slices[0].stop <= UNMEASURED or not probe_is_on():
-            return slices
-        if self.fitting is None:
-            self.fitting = rows_that_fit(run, self.inputs[0].device)
-        return chunk_slices(n_rows, None, self.inputs, self.fitting)
-
-    def halved(
-        self,
-        work: Callable,  # (points, examples) -> what is made of these rows
-        points: tuple[Tensor, ...],  # (rows, ...) per input
-        examples: Tensor,  # (rows,) which example each row belongs to
-    ) -> Any:
-        """What the work returns, (rows, ...) or a tuple of such; joined of halves, quarters, ... of the rows once
-        memory has run out. Warns (UserWarning) then. Raises what the work raises, also where one row is too much.
-        """
-        rows = len(points[0])
-        if rows <= self.most:
-            try:
-                return work(points, examples)
-            except (RuntimeError, MemoryError) as error:
-                if rows == 1 or not memory_ran_out(error):
-                    raise
-            self.most = -(-rows // 2)
-            if points[0].device.type == "cuda":
-                torch.cuda.empty_cache()
-            warn_user(
-                f"memory ran out with {rows} rows at once; it goes on with {self.most}. Give internal_batch_size="
-                f"{self.most}, which spares the attempt"
-            )
-        most = int(self.most)
-        parts = [(tuple(p[i : i + most] for p in points), examples[i : i + most]) for i in range(0, rows, most)]
-        return _joined([self.halved(work, *part) for part in parts])
 
 # %% ../../nbs/core/85_chunks.ipynb #c85a0006
 def row_blocks(

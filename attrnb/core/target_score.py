@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .arguments import _arguments, _as_tuple, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite
-from .chunks import Memory, chunk_slices
+from .chunks import chunk_slices
 from .lost_gradient import differentiated, lost_gradient
 from .messages import _caller, warn_user
 from .model_state import _compiled, leave_as_found
@@ -73,7 +73,7 @@ class TargetScore:
         target: TargetType = None,  # see select_target
         # one argument or a tuple; may be marked by `shared`, `per_example` and `keywords`
         additional_forward_args: object = None,
-        internal_batch_size: int | str | None = None,  # rows per forward pass at most; None, "auto": that fit
+        internal_batch_size: int | None = None,  # rows per forward pass at most
         *,
         n_examples: int | None = None,  # how many examples there are; None: one per row of the inputs
         at_least: bool = False,  # further arguments may have more entries than `n_examples` says
@@ -92,28 +92,20 @@ class TargetScore:
         self._roles = _roles(self.args, self.n_examples, at_least)
         self._decided = not any(role is None for _, role in self._roles)
         self._rows_checked = self._dependence_checked = False
-        self._memory = Memory(inputs)
         self._writes: bool | None = None  # whether the model writes into its inputs; None: not known yet
-        self._columns: tuple | None = None  # outputs' shape and device, and the numbers that the target means
+        self._columns: tuple | None = (
+            None  # shape and device of the outputs, and which of their numbers the target means
+        )
         chunk_slices(0, internal_batch_size, inputs)
 
     def chunks(
         self,
         n_rows: int,  # rows to process
     ) -> list[slice]:
-        "Slices of at most `internal_batch_size` rows that cover all rows; where none is given, as many as fit."
-        if not self._decided and n_rows > 1:
-            self._decide()  # which further arguments a row gets
-        return self._memory.slices(n_rows, self.internal_batch_size, self._run_first)
+        "Slices of at most `internal_batch_size` rows that cover all rows."
+        return chunk_slices(n_rows, self.internal_batch_size, self.inputs)
 
 # %% ../../nbs/core/90_target_score.ipynb #3c369be1
-@patch
-def _run_first(self: TargetScore) -> bool:
-    "Run the first example alone; whether that went well"
-    with leave_as_found(self.forward, warn=False):
-        return not _compiled(self.forward) and self._alone([part for part, role in self._roles if role]) is not None
-
-
 @patch
 def _score(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> Tensor:
     "Scores (rows,) of one chunk of points that belong to `examples` (rows,)"
@@ -339,25 +331,6 @@ def gradient(
     Warns (UserWarning) once when one of several inputs has no influence. Raises ValueError when none has, when a
     gradient is not finite, or when rows influence each other.
     """
-    gradients, scores = self._memory.halved(self._differentiated, points, examples)
-    self.gradient_evaluations += len(scores)
-    total = sum(
-        (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),
-        scores.sum(dtype=torch.promote_types(scores.dtype, torch.float32)),
-    )
-    if not torch.isfinite(total):  # a finite sum has finite terms: one look per chunk
-        refuse_not_finite(scores, "the score", examples.to(scores.device))
-        for k, g in enumerate(gradients):
-            refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
-    self.check_rows(points, examples, scores)
-    return gradients, scores
-
-
-@patch
-def _differentiated(
-    self: TargetScore, points: tuple[Tensor, ...], examples: Tensor
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    "`gradient` of rows that fit into memory, without a look at the numbers"
     with torch.inference_mode(False), torch.enable_grad():
         points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
         try:
@@ -371,7 +344,18 @@ def _differentiated(
         if scores.requires_grad:
             grads = differentiated(scores, points)
     self.check_dependence(grads)
-    return tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, grads, strict=True)), scores.detach()
+    gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, grads, strict=True))
+    self.gradient_evaluations += len(scores)
+    total = sum(
+        (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),
+        scores.detach().sum(dtype=torch.promote_types(scores.dtype, torch.float32)),
+    )
+    if not torch.isfinite(total):  # a finite sum has finite terms: one look per chunk
+        refuse_not_finite(scores, "the score", examples.to(scores.device))
+        for k, g in enumerate(gradients):
+            refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
+    self.check_rows(points, examples, scores)
+    return gradients, scores.detach()
 
 # %% ../../nbs/core/90_target_score.ipynb #985b601c
 @patch
@@ -389,7 +373,7 @@ def scores(
     with torch.inference_mode(False), torch.no_grad():
         for s in self.chunks(n_rows):
             part = tuple(p[s] for p in points)
-            results.append(self._memory.halved(self, part, examples[s]))
+            results.append(self(part, examples[s]))
             self.check_rows(part, examples[s], results[-1])
         return torch.cat(results)
 

@@ -29,7 +29,6 @@ from attrnb.core import (
     leave_as_found,
     one_of,
     random_generator,
-    read_batch_size,
     read_tensor,
     real_number,
     warn_user,
@@ -250,7 +249,7 @@ def _some(numbers: list) -> str:
 # %% ../../nbs/measures/20_masking.ipynb #ec36529b
 def _target_score(forward, score, x, target, additional_forward_args, internal_batch_size) -> TargetScore:
     "The score of a row, in chunks that stay in a processor's cache unless the caller says how many rows"
-    if read_batch_size(internal_batch_size) is None and x.device.type == "cpu":
+    if internal_batch_size is None and x.device.type == "cpu":
         numbers = x[0].numel()
         internal_batch_size = max(1, 2**18 // numbers, min(8, 2**20 // numbers))
     return TargetScore(_scored(forward, score), (x,), target, additional_forward_args, internal_batch_size)

@@ -14,15 +14,7 @@ import captum.metrics
 import torch
 from torch import Tensor
 
-from attrnb.core import (
-    TargetType,
-    leave_as_found,
-    random_generator,
-    read_batch_size,
-    real_number,
-    renamed,
-    whole_number,
-)
+from ..core import TargetType, leave_as_found, random_generator, real_number, renamed, whole_number
 from .axioms import _attributions, _targets_for
 from .masking import _belonging, _one_tensor, _refuse_scores, _substrate, _target_score
 from .units import unit_numbers
@@ -63,7 +55,7 @@ def sensitivity_max(
     """
     x, generator = _one_tensor(inputs).detach(), random_generator(seed)
     radius, n_samples = real_number(radius, "radius", 0), whole_number(n_samples, "n_samples")
-    internal_batch_size = read_batch_size(internal_batch_size)
+    whole_number(internal_batch_size, "internal_batch_size", or_none=True)
     targets = _targets_for(target, len(x))
     plain = not any(isinstance(v, Tensor) or k == "additional_forward_args" for k, v in settings.items())
     rows_at_once = _rows_at_once(internal_batch_size if plain else len(x), len(x), n_samples)
