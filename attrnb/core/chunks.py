@@ -62,9 +62,9 @@ class Polylines:
     """
 
     def __init__(self, path: Tensor, nodes: Tensor, weights: Tensor):
-        self.path, self.precision = path, torch.promote_types(path.dtype, torch.float32)
+        self.path, self.precision = path.detach(), torch.promote_types(path.dtype, torch.float32)
         self.nodes, self.weights = (t.to(path.device, self.precision) for t in (nodes, weights))
-        self.total = path.new_zeros(len(path), *path.shape[2:], dtype=self.precision)
+        self.total = self.path.new_zeros(len(path), *path.shape[2:], dtype=self.precision)
 
     def _pieces(self, places: slice, examples: slice) -> tuple[Tensor, Tensor, Tensor]:
         "Starts and steps (places or 1, examples, ...) of the segments, and which node (places,) of them is meant"
