@@ -161,8 +161,9 @@ def _points_around(center, row, displacement, first, n_points, clamp):
     """Points (rows, features), their displacements after clamping, and whose they are: a slice of the examples if all
     points of each are here, which no index has to say, else the example of each row
     """
-    whole = first is not None and first % n_points == 0 == len(row) % n_points
-    whose = slice(first // n_points, (first + len(row)) // n_points) if whole else row // n_points
+    whose = row // n_points
+    if first is not None and first % n_points == 0 == len(row) % n_points:
+        whose = slice(first // n_points, (first + len(row)) // n_points)
     here = center[whose][:, None]
     y = (here + displacement.unflatten(0, (len(here), -1))).flatten(0, 1)
     if clamp is not None:

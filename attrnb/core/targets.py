@@ -41,7 +41,7 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
     else:
         entries = target.tolist() if isinstance(target, np.ndarray) else target
     one_each = isinstance(entries, list)
-    if one_each and len(entries) == n_examples and set(map(type, entries)) == {int} and max(map(abs, entries)) < 2**62:
+    if one_each and len(entries) == n_examples and entries and all(type(e) is int and abs(e) < 2**62 for e in entries):
         return torch.tensor(entries, dtype=torch.long)[:, None]  # the usual case, without a look at each entry's form
     rows = []
     for entry in entries if one_each else [entries]:
