@@ -1,4 +1,4 @@
-"What speed.py and cuda.py measure: every method and measure as a call, the passes it makes, and those passes alone"
+"What speed.py, waits.py and gpu.py measure: methods and measures as calls, their passes, and those passes alone"
 
 import math
 import time

@@ -12,7 +12,6 @@ then 1.
 
 import argparse
 import contextlib
-import csv
 import platform
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parent))
 
 from cases import Job, bare, error_between, jobs, median_and_interval, passes_of, seconds  # noqa: E402
+from tables import write_table  # noqa: E402
 
 COLUMNS = (
     "part name case rows gradient_rows error32 error64 error_bfloat16 ratio low high rows_per_second peak_bytes "
@@ -145,10 +145,7 @@ def main(given: list[str] | None = None) -> int:
                 row = measured(job, job, (job, job), device, small, words.rounds) | errors
             rows.append(row)
             print(*(row.get(k, "") for k in COLUMNS[:-1]), flush=True)
-            with words.out.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            write_table(words.out, COLUMNS, rows)
     for line in missed(rows):
         print(line)
     return int(bool(missed(rows)))

@@ -11,7 +11,6 @@ the first one, which merges, for itself).
 """
 
 import argparse
-import csv
 import hashlib
 import json
 import os
@@ -24,6 +23,10 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
+sys.path.insert(0, str(HERE.parent))
+
+from tables import write_table  # noqa: E402
+
 SIDE, CLASSES, PART = 16, 6, 500
 METHODS = ["saliency", "integrated_gradients(n_steps=4)"]
 MEASURES = ["deletion", "energy_inside"]
@@ -194,10 +197,7 @@ def main(given: list[str] | None = None):
         with tempfile.TemporaryDirectory() as folder:
             rows += measure(Path(folder), n, words.processes, words.block)
         print(rows[-2], rows[-1], sep="\n", flush=True)
-        with words.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(words.out, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ other chunks, and the peer's. `growth` rows have the exponent of the time when o
 """
 
 import argparse
-import csv
 import importlib.util
 import math
 import os
@@ -37,6 +36,7 @@ from cases import (  # noqa: E402
     passes_of,
     seconds,
 )
+from tables import write_table  # noqa: E402
 
 from attrnb.equilibrium import AttributionEquilibrium  # noqa: E402
 from attrnb.geodesic import GeodesicIGKNN  # noqa: E402
@@ -249,14 +249,6 @@ def start(rounds: int, folder: Path) -> list[dict]:
     return rows
 
 
-def write(path: Path, rows: list[dict]):
-    "The table"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main(given: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small inputs, one round: counts and equality")
@@ -272,14 +264,14 @@ def main(given: list[str] | None = None):
         if words.only is None or job.name in words.only:
             rows.append(measured(job, rounds, least))
             print(*(rows[-1].get(k, "") for k in ("part", "name", "case", "ratio", "peer_ratio")), flush=True)
-            write(words.out, rows)
+            write_table(words.out, COLUMNS, rows)
     if words.only is None:
         import tempfile
 
         rows += growth(words.tiny, min(rounds, 3))
         with tempfile.TemporaryDirectory() as folder:
             rows += start(0 if words.tiny else min(rounds, 3), Path(folder))
-    write(words.out, rows + peers_missing())
+    write_table(words.out, COLUMNS, rows + peers_missing())
 
 
 if __name__ == "__main__":

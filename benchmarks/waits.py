@@ -8,7 +8,6 @@ waits of the call stand beside its passes.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "tests")]
 
 import pretend_device  # noqa: E402
 from cases import Job, jobs, passes  # noqa: E402
+from tables import write_table  # noqa: E402
 
 COLUMNS = "part name case passes waits moves more_passes waits_per_chunk moves_per_chunk waits_by".split()
 
@@ -57,10 +57,7 @@ def main(given: list[str] | None = None):
         if words.only is None or job.name in words.only:
             rows.append(row_of(job))
             print(*(rows[-1].get(k, "") for k in COLUMNS), flush=True)
-    with words.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(words.out, COLUMNS, rows)
 
 
 if __name__ == "__main__":
