@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import captum.attr
@@ -31,6 +32,7 @@ from attrnb.methods import (
     read_methods,
     register_method,
 )
+from attrnb.methods.captum import unguided_activations
 from attrnb.neflag import FluxPoints, NeFLAG
 from attrnb.paths import PathIntegratedGradients
 
@@ -525,3 +527,30 @@ def test_activity_sent_down_is_equilibrium_of_a_network_that_adds_up_its_last_ma
         attribute(("activity", dict(layer="4")), network(), x, 2)
     with pytest.raises(TypeError, match="looks at the layers"):
         attribute("activity", lambda x: network()(x), x, 2)
+
+
+def test_guided_methods_say_which_activations_captum_leaves_unchanged():
+    x, capped = (
+        pictures(),
+        nn.Sequential(nn.Flatten(), nn.Linear(pictures()[0].numel(), 8), nn.ReLU6(), nn.Linear(8, 5)),
+    )
+    changed = nn.Sequential(*capped[:2], nn.ReLU(), capped[3]).eval()
+    for name in ("guided_backprop", "saliency"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            attribute(name, changed, x, 1)
+    for what in ("guided_backprop", captum.attr.GuidedBackprop, captum.attr.Deconvolution):
+        with pytest.warns(UserWarning, match=r"plain gradient: hardtanh \(1\)"):
+            attribute(what, capped.eval(), x, 1)
+
+
+def test_an_activation_that_is_called_and_no_module_is_counted():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.relu, self.last = nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.relu(self.first(x)) - 0.5))
+
+    assert unguided_activations(Both().eval(), torch.rand(2, 4)) == {"relu": 1}

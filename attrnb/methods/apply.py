@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..core import OwnDraws, _as_tuple, _Keywords, _Marked, check_inputs, leave_as_found
 from ..core.lost_gradient import lost_gradient
+from .captum import warn_unguided
 from .method import Method, _origin
 from .registry import method_of
 from .scored import ScoredModel, built_for, counted_at_the_network, global_seed, whole_seed
@@ -111,6 +112,7 @@ def run_method(
         )
     arguments, names = method.arguments(inputs, settings), method.signature
     _refuse_markers(method, arguments)
+    warn_unguided(method.what, scored.model, inputs, arguments.get("additional_forward_args"))
     wanted = dict(seed=seed) | dict.fromkeys(method.flags if findings else (), True)
     # Captum's take all images at once
     wanted |= (
