@@ -182,8 +182,8 @@ def _further_draws(case: Case) -> list[Case]:
         return []
     if "draws" not in case.kept:
         seeds = [[(seed + k) % 2**63 for seed in case.seeds] for k in range(1, FLOOR_DRAWS)]
-        maps = (case.explain(case.inputs, case.targets, one) for one in seeds)
-        case.kept["draws"] = [replace(case, attributions=m, kept={}) for m in maps]
+        maps = [case.explain(case.inputs, case.targets, one) for one in seeds]
+        case.kept["draws"] = [replace(case, attributions=m, seeds=s, kept={}) for m, s in zip(maps, seeds, strict=True)]
     return case.kept["draws"]
 
 # %% ../../nbs/benchmark/70_units.ipynb #8764f681
