@@ -219,7 +219,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
                 lost[begun.start : begun.stop] = _rounded_back(
                     firsts, center[begun.start : begun.stop], displacement[seats]
                 )
-                outputs += [seen[0][seats]] if seen and len(seen[0]) == len(row) else []
+                outputs += [torch.cat(seen)[seats]] if seen[0].ndim == 2 and seen[0].is_floating_point() else []
             F = flatten_features(gradient, center.dtype)
             slope = F.norm(dim=1)
             flux, terms = aggregated(F, displacement)
@@ -296,8 +296,8 @@ def attribute(
     seed: int | torch.Generator | None = 0,  # of the random starts, see random_generator
     # (n_points, ...) own starts in the inputs' form, instead of random ones
     directions: TensorOrTuple | None = None,
-    # rows per forward pass at most; None: about a million input numbers together, eight million on a GPU
-    internal_batch_size: int | None = None,
+    # rows per forward pass at most; None or "auto": as many as fit
+    internal_batch_size: int | str | None = None,
     return_flux: bool = False,  # also return the FluxPoints
     show_progress: bool = False,  # progress bar over points
 ) -> TensorOrTuple | tuple[TensorOrTuple, FluxPoints]:

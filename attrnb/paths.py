@@ -34,7 +34,6 @@ from attrnb.core import (
     check_inputs,
     explains_layers,
     leave_as_found,
-    logits_of,
     one_of,
     read_tensor,
     refuse_not_finite,
@@ -259,23 +258,14 @@ def warn_if_unlikely(
 def outputs_seen(
     score: TargetScore,  # whose forward function is watched
 ) -> Iterator[list[Tensor]]:
-    """A list that gets the forward function's outputs inside the body, if they are (rows, classes); those that tell
-    the role of a further argument come before.
+    """A list that gets the forward function's outputs (rows, ...) of all rows that are scored or differentiated inside
+    the body, piece by piece; not those of rows by which it is checked.
     """
-    _ = score.per_example  # looks at the roles of the further arguments
-    forward, seen = score.forward, []
-
-    def watched(*args, **kwargs):
-        output = logits_of(forward(*args, **kwargs))
-        if output.ndim == 2 and output.is_floating_point():
-            seen.append(output.detach())
-        return output
-
-    score.forward = watched
+    score.seen = []
     try:
-        yield seen
+        yield score.seen
     finally:
-        score.forward = forward
+        score.seen = None
 
 
 def target_probability(
@@ -325,11 +315,9 @@ def scores_and_probability(
             f"the score has dtype {values.dtype}, so it doesn't depend on the inputs through differentiable operations;"
             " the forward function must return floating point numbers (an argmax or a comparison has none)"
         )
-    # rows that were looked at a second time, after the first chunk
-    extra = len(seen) - len(score.chunks(len(values)))
-    output = torch.cat([seen[0], *seen[1 + extra :]]) if seen and extra >= 0 else values[:0]
-    if len(output) != len(values):
+    if seen[0].ndim != 2 or not seen[0].is_floating_point():
         return values, None, values.abs()
+    output = torch.cat(seen)
     target = score.target
     if isinstance(target, Tensor) and len(target) > 1 and examples is not None:
         target = target[examples.cpu()]
@@ -397,7 +385,7 @@ class PathIntegratedGradients(PathAttribution):
         additional_forward_args: object = None,
         n_steps: int = 50,  # nodes per path, spread evenly over its segments (at least 1 each); 50 as in Captum
         method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-        internal_batch_size: int | None = None,  # rows per forward pass at most; None: about a million numbers
+        internal_batch_size: int | str | None = None,  # rows per forward pass at most; None, "auto": that fit
         return_convergence_delta: bool = False,  # also return the completeness error (batch,)
         show_progress: bool = False,  # progress bar over chunks
         *,

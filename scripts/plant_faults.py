@@ -158,6 +158,27 @@ FAULTS = [
         "nbs/core/85_chunks.ipynb",
     ),
     Fault(
+        "core-room",
+        "what the first rows need is forgotten",
+        "max(size, budget * size // max(1, live.most))",
+        "math.inf",
+        "tests/test_core.py::test_rows_that_make_much_go_in_small_pieces",
+    ),
+    Fault(
+        "core-room-errors",
+        "every error is taken for memory that ran out",
+        "if size == 1 or not memory_ran_out(error):",
+        "if size == 1:",
+        "tests/test_core.py::test_other_errors_are_not_taken_for_memory",
+    ),
+    Fault(
+        "core-room-swallows",
+        "an error of the model at the rows that are counted is passed over",
+        "            raise self.failed",
+        "            self.failed = None",
+        "tests/test_core.py::test_an_error_of_the_model_comes_out_at_any_pass",
+    ),
+    Fault(
         "core-negative-target",
         "target -1 is the first class",
         "return target % sizes",
@@ -751,7 +772,7 @@ FAULTS = [
     Fault(
         "geodesic-swallowed",
         "memory that isn't there is a missing derivative",
-        "        except torch.OutOfMemoryError:\n            raise\n",
+        "            if memory_ran_out(error):\n                raise\n",
         "",
         "tests/test_slopes.py::test_errors_of_the_model_and_missing_memory_are_no_missing_derivative",
     ),
@@ -1276,8 +1297,8 @@ FAULTS = [
     Fault(
         "measures-shared-rows",
         "the row by which the model is checked is kept instead of the masked ones",
-        "chunks.append(notes[0])",
-        "chunks.append(notes[-1])",
+        "chunks.append(notes.pop(0))",
+        "chunks.append(notes.pop())",
         "test_measures_at_a_fraction_share_their_rows",
     ),
     # methods

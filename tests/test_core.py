@@ -5,10 +5,14 @@ import dataclasses
 import functools
 import inspect
 import pickle
+import subprocess
+import sys
 import types
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,6 +318,154 @@ def test_batch_is_its_examples(method):
         counting = CountingForward(net)
         assert_close(method(counting).attribute(x, target=target, internal_batch_size=chunk), whole)
         assert counting.largest_batch <= chunk
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_auto_is_what_none_is(method):
+    counting, x, target = CountingForward(mlp()), numbers(4, 6), [0, 1, 2, 0]
+    rows = []
+    for size in (None, "auto"):
+        rows.append((method(counting).attribute(x, target=target, internal_batch_size=size), counting.largest_batch))
+    assert torch.equal(rows[0][0], rows[1][0]) and rows[0][1] == rows[1][1]
+    with pytest.raises(TypeError, match="internal_batch_size"):
+        method(mlp()).attribute(x, target=target, internal_batch_size="much")
+
+
+class Sizes(nn.Module):
+    "A network that notes how many rows it is given, and has no room for more than some"
+
+    def __init__(
+        self, network, most=10**9, error="DefaultCPUAllocator: can't allocate memory: you tried", kind=RuntimeError
+    ):
+        super().__init__()
+        self.network, self.most, self.error, self.sizes = network, most, kind(error), []
+        self.eval()
+
+    def forward(self, rows):
+        self.sizes.append(len(rows))
+        if len(rows) > self.most:
+            raise self.error
+        return self.network(rows)
+
+
+def wide(neurons):
+    return seeded(lambda: nn.Sequential(nn.Linear(3, neurons), nn.ReLU(), nn.Linear(neurons, 2)).eval())
+
+
+def test_rows_that_make_much_go_in_small_pieces():
+    x, pieces = numbers(1, 3), {}
+    for neurons in (50_000, 25_000, 10):
+        net = Sizes(wide(neurons))
+        found = PathIntegratedGradients(net).attribute(x, target=0, n_steps=200)
+        pieces[neurons], net.sizes = net.sizes, []
+        rows = PathIntegratedGradients(net).attribute(x, target=0, n_steps=200, internal_batch_size=200)
+        assert_close(found, rows)
+        assert sum(pieces[neurons]) == sum(net.sizes), "no row is run for the count alone"
+    # what is counted; pieces of three vectors of the layer that hold 32 MiB; the row that is looked at; the ends
+    most = 2**25 // (3 * 4 * 50_000)
+    assert pieces[50_000] == [4, 49, 49, 49, 49, 1, 1, 1] and 49 <= most < 66
+    assert pieces[25_000] == [4, 98, 98, 1, 1, 1] and pieces[10] == [4, 196, 1, 1, 1]
+
+
+def test_sizes_belong_to_a_call_its_model_and_its_thread():
+    nets, x = {neurons: Sizes(wide(neurons)) for neurons in (50_000, 25_000)}, numbers(1, 3)
+    methods = {neurons: PathIntegratedGradients(net) for neurons, net in nets.items()}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda method: method.attribute(x, target=0, n_steps=200), methods.values()))
+    assert [max(net.sizes) for net in nets.values()] == [49, 98]
+    changed = nets[25_000]
+    changed.network, changed.sizes = nets[50_000].network, []
+    methods[25_000].attribute(x, target=0, n_steps=200)
+    assert max(changed.sizes) == 49
+
+
+def test_counting_draws_nothing_and_follows_the_probes():
+    net, x, states = mlp(), numbers(4, 6), []
+
+    def draws(rows):
+        return net(rows) + 0 * torch.rand(len(rows), 1)
+
+    for size in (10_000, "auto"):
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            PathIntegratedGradients(draws).attribute(x, target=0, internal_batch_size=size)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+    counted = Sizes(net)
+    with without_probe():  # a model may need a fixed number of rows
+        PathIntegratedGradients(counted).attribute(x, target=0)
+    assert counted.sizes == [200, 4, 4]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_an_error_of_the_model_comes_out_at_any_pass(at):
+    net, calls = mlp(), []
+
+    def fails(rows):
+        calls.append(len(rows))
+        if len(calls) == at:
+            raise IndexError("of the model")
+        return net(rows)
+
+    with pytest.raises((IndexError, ValueError), match="of the model"):
+        gradients(fails, numbers(20, 6), 0)
+        PathIntegratedGradients(fails).attribute(numbers(1, 6), target=0)
+
+
+_MEMORY = """
+import resource, warnings, torch
+from torch import nn
+from attrnb.paths import PathIntegratedGradients
+wide = nn.Sequential(nn.Linear(3, 100_000), nn.ReLU(), nn.Linear(100_000, 2)).eval()
+method, x = PathIntegratedGradients(wide), torch.ones(1, 3)
+method.attribute(x, target=0, n_steps=4, internal_batch_size=2)
+before = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (before + 150 * 2**20,) * 2)
+method.attribute(x, target=0, n_steps=200, internal_batch_size=200)
+warnings.filterwarnings("error", message="memory ran out")
+method.attribute(x, target=0, n_steps=200)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's limit of the address space")
+def test_a_wide_layer_stays_under_150_megabytes():
+    run = subprocess.run([sys.executable, "-c", _MEMORY], check=True, capture_output=True, text=True)
+    # all 200 rows at once don't fit, and halves of them do; as many as fit are found without an attempt
+    assert "memory ran out with 200 rows at once; it goes on with 100" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (RuntimeError, "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 2.00 GiB"),
+        (RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        (MemoryError, ""),
+    ],
+)
+def test_rows_are_halved_when_memory_runs_out(kind, words):
+    x, net = numbers(4, 6), Sizes(mlp(), 60, words, kind)
+    expected = PathIntegratedGradients(net.network).attribute(x, target=0)
+    with pytest.warns(UserWarning, match="memory ran out with 196 rows at once; it goes on with 98"):
+        found = PathIntegratedGradients(net).attribute(x, target=0)
+    assert_close(found, expected)
+    assert net.sizes == [4, 196, 98, 49, 49, 49, 49, 1, 4, 4]
+    net.sizes.clear()
+    with pytest.warns(UserWarning, match="it goes on with 50"):  # a size that is given is a bound
+        assert_close(PathIntegratedGradients(net).attribute(x, target=0, internal_batch_size=100), expected)
+    assert net.sizes == [100, 50, 50, 1, 50, 50, 4, 4]
+    net.most, net.sizes = 0, []
+    with pytest.raises(kind), pytest.warns(UserWarning, match="memory ran out with 4 rows at once; it goes on with 2"):
+        gradients(net, x, 0)
+    assert net.sizes == [4, 2, 1]
+
+
+def test_other_errors_are_not_taken_for_memory():
+    net = Sizes(mlp(), 5, "shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="shapes"):
+        gradients(net, numbers(6, 6), 0)
+    assert net.sizes == [6]
 
 
 @pytest.mark.parametrize("method", METHODS)

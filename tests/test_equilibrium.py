@@ -374,6 +374,35 @@ def test_batch_equals_single_images_and_chunks(make):
     close(layers["input_1" if "input_1" in layers else "x" if "x" in layers else "input"].relevance, together)
 
 
+class Narrow(nn.Module):
+    "A network that has no room for more than two images, and notes how many it is given"
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.sizes = network, []
+        self.eval()
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if len(x) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network(x)
+
+
+def test_images_are_recorded_again_in_halves_when_memory_runs_out():
+    model, x, target = convolutional(), numbers(7, 3, 32, 32), [0, 1, 2, 0, 1, 2, 0]
+    expected, layers = AttributionEquilibrium(model).attribute(x, target=target, return_layers=True)
+    method = AttributionEquilibrium(Narrow(model))
+    with pytest.warns(UserWarning, match="memory ran out with 4 rows at once; it goes on with 2"):
+        found, again = method.attribute(x, target=target, return_layers=True)
+    close(found, expected)
+    assert (
+        [len(layer.gap) for layer in again.values()]
+        == [len(layer.gap) for layer in layers.values()]
+        == [7] * len(layers)
+    )
+
+
 def test_model_is_left_as_it_was():
     model = convolutional()
     model[1].train()

@@ -404,3 +404,20 @@ def test_transformers_of_the_libraries_run():
     ):
         found, delta, paths = relaxed(forward, x, rounds=0, max_iterations=2)
         assert paths.second_derivatives == PLAIN and found.shape == x.shape and delta < 1e-2 * found.abs().sum()
+
+
+@pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "CUDA out of memory"])
+def test_segments_are_halved_when_memory_runs_out(words):
+    net, path, sizes = seeded(lambda: nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))), numbers(2, 7, 3), []
+
+    def small(rows):
+        sizes.append(len(rows))
+        if len(rows) > 20:
+            raise RuntimeError(words)
+        return net(rows)
+
+    expected = path_energy(TargetScore(net, (path[:, -1],), 0), path, torch.arange(2))
+    with pytest.warns(UserWarning, match="memory ran out with 24 rows at once; it goes on with 12"):
+        found = path_energy(TargetScore(small, (path[:, -1],), 0), path, torch.arange(2))
+    assert_close(found, expected)
+    assert sizes[:4] == [48, 24, 12, 1]

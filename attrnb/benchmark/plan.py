@@ -32,6 +32,7 @@ from attrnb.core import (
     check_callable,
     did_you_mean,
     one_of,
+    read_batch_size,
     read_path,
     real_number,
     true_or_false,
@@ -98,7 +99,7 @@ class Plan:
     sign: str = "signed"
     seed: int = 0
     batch_size: int = 4
-    internal_batch_size: int | None = None
+    internal_batch_size: int | str | None = None
     device: str | torch.device | None = None  # read: where the model is
     dtype: torch.dtype = torch.float32
     keep: str | None = "float32"
@@ -140,7 +141,7 @@ def _read_words(plan: Plan) -> Plan:
         masking_steps=whole_number(plan.masking_steps, "masking_steps"),
         seed=whole_seed(plan.seed),
         batch_size=whole_number(plan.batch_size, "batch_size"),
-        internal_batch_size=whole_number(plan.internal_batch_size, "internal_batch_size", or_none=True),
+        internal_batch_size=read_batch_size(plan.internal_batch_size),
     )
 
 # %% ../../nbs/benchmark/60_plan.ipynb #57d9a2b1

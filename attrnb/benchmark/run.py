@@ -116,7 +116,7 @@ def benchmark(
     batch_size: int = 4,  # examples per block
     # rows per forward pass at most in our methods and the measures, to bound memory; Captum's take a whole
     # block (deep_lift twice, occlusion 16 times), gradient_shap 20 rows of one image
-    internal_batch_size: int | None = None,
+    internal_batch_size: int | str | None = None,
     # default where the model is; "cuda" under torchrun means the local rank's
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,  # of the images; the model must have it too

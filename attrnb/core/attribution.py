@@ -79,7 +79,7 @@ class FeatureAttribution(GradientAttribution):
         end_point: TensorOrTuple,  # inputs
         target: TargetType = None,  # see select_target
         additional_forward_args: object = None,  # see TargetScore
-        internal_batch_size: int | None = None,  # rows per forward pass at most
+        internal_batch_size: int | str | None = None,  # rows per forward pass at most
     ) -> Tensor:  # (batch,)
         """Sum of the attributions minus the change of the score from start to end, one per example; of a layer's, from
         the activation at the start to that at the end, on the same input.

@@ -7,20 +7,48 @@ Docs: https://attrnb.github.io/attrnb/core/chunks.html.md"""
 # %% ../../nbs/core/85_chunks.ipynb #c85a0003
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from .checks import whole_number
+from .messages import warn_user
+from .model_state import _compiled
+from .probes import probe_is_on
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/core/85_chunks.ipynb #d3191db2
+def read_batch_size(
+    internal_batch_size: int | str | None,  # what the caller gave: rows; "auto", which None means, too
+) -> int | None:
+    "The rows of a pass at most, or None: as many as fit. Raises TypeError or ValueError for what is neither."
+    if isinstance(internal_batch_size, str) and internal_batch_size == "auto":
+        return None
+    return whole_number(internal_batch_size, "internal_batch_size", or_none=True)
+
+
+def rows_by_size(
+    inputs: tuple[Tensor, ...],  # for the size of one row, and the device
+) -> int:
+    "Rows of about a million input numbers together, eight million on an accelerator; at least one."
+    budget = 2**20 if inputs[0].device.type == "cpu" else 2**23
+    return max(1, budget // max(1, sum(x[0].numel() for x in inputs)))
+
+
 def chunk_slices(
     n_rows: int,  # rows to process
-    internal_batch_size: int | None,  # rows per chunk at most; None chooses by size
+    internal_batch_size: int | str | None,  # rows per chunk at most; None or "auto": by size
     inputs: tuple[Tensor, ...],  # the inputs, for the size of one row
 ) -> list[slice]:
     """Consecutive slices that cover all rows, none longer than the bound.
@@ -28,12 +56,138 @@ def chunk_slices(
     Raises TypeError or ValueError for a size that is not a positive int.
     """
     n_rows = whole_number(n_rows, "n_rows", 0)
-    internal_batch_size = whole_number(internal_batch_size, "internal_batch_size", or_none=True)
+    internal_batch_size = read_batch_size(internal_batch_size)
     if internal_batch_size is None:
-        numbers = sum(x[0].numel() for x in inputs)
-        budget = 2**20 if inputs[0].device.type == "cpu" else 2**23
-        internal_batch_size = max(1, budget // max(1, numbers))
+        internal_batch_size = rows_by_size(inputs)
     return [slice(i, min(i + internal_batch_size, n_rows)) for i in range(0, n_rows, internal_batch_size)]
+
+# %% ../../nbs/core/85_chunks.ipynb #c85c0002
+COUNTED, FROM = 4, 17  # rows that are counted, and rows of a chunk from which on that is done
+
+
+class _LiveBytes(TorchDispatchMode):
+    "Counts the bytes of the tensors that operations make in the body, in this thread, and hold at one time"
+
+    supports_higher_order_operators = True
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.most = self.largest = 0
+        self.known = weakref.WeakSet()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = operation(*args, **kwargs)
+        for held in _storages(result):
+            if held not in self.known:
+                if not any(held is given for given in _storages((args, kwargs))):  # else a view, or written in place
+                    self.now += held.nbytes()
+                    self.most, self.largest = max(self.most, self.now), max(self.largest, held.nbytes())
+                    weakref.finalize(held, self._freed, held.nbytes()).atexit = False
+                self.known.add(held)
+        return result
+
+    def __exit__(self, *error) -> None:
+        "A backward pass that follows holds two of the largest tensors, gradients, beside what is kept for it"
+        super().__exit__(*error)
+        self.most = max(self.most, self.now + 2 * self.largest)
+
+    def _freed(self, n_bytes: int):
+        self.now -= n_bytes
+
+
+def _storages(tree: object) -> Iterator[torch.UntypedStorage]:
+    "Where the tensors of a tree have their numbers; kinds of tensors that have them elsewhere are passed over"
+    for t in [tree] if isinstance(tree, Tensor) else tree_leaves(tree):
+        if isinstance(t, Tensor):
+            with contextlib.suppress(NotImplementedError, RuntimeError):
+                yield t.untyped_storage()
+
+
+def memory_ran_out(
+    error: BaseException,  # that a pass raised
+) -> bool:
+    "Whether the error says that there was no memory left, on a CPU or on an accelerator."
+    words = "out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED"
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+    )
+
+# %% ../../nbs/core/85_chunks.ipynb #c85c0005
+class Room:
+    "How many rows of one kind of work fit into memory: from a count of the first ones, halved where memory runs out"
+
+    joined: Callable[..., tuple[Tensor, ...]]  # patched below, for whoever reads types
+
+    def __init__(self):
+        self.most, self.counted = math.inf, False  # rows of a piece; whether that comes from a count
+        self.failed: Exception | None = None  # what the counted rows raised
+
+    def pieces(
+        self,
+        n_rows: int,  # rows of a chunk
+        # (rows, count) -> what is made of some of the rows; enters `count` around the forward pass
+        work: Callable[[slice, contextlib.AbstractContextManager], Any],
+        device: torch.device,  # where
+        # the model: its first rows are counted, where that is possible; None, False: they aren't
+        forward: Callable | Literal[False] | None = None,
+        each: int = 1,  # rows that the model gets for each of these
+    ) -> Iterator[tuple[slice, Any]]:
+        """Consecutive slices that cover the rows, with what the work returns. Warns (UserWarning) where memory runs
+        out. Raises what the work raises, also where one row is too much; but where counted rows raise it, and it is
+        safe to do so, all rows are tried together. If that works, the rows may depend on each other: the caller looks,
+        and calls `refuse`.
+        """
+        budget, start = 2**25 if device.type == "cpu" else 2**32, 0
+        while start < n_rows:
+            left, live = n_rows - start, None
+            size = -(-left // max(1, math.ceil(left / self.most)))
+            if forward and left >= FROM and not self.counted and probe_is_on() and not _compiled(forward):
+                size, live = min(size, COUNTED), _LiveBytes()
+            rows = slice(start, start + size)
+            try:
+                result = work(rows, live or contextlib.nullcontext())
+            except Exception as error:
+                if size == 1 or not memory_ran_out(error):
+                    if live is None or live.most * left > budget * size:
+                        raise
+                    self.counted, self.failed = True, error
+                    continue
+            else:
+                if live is not None:
+                    self.counted = True
+                    self.most = min(self.most, max(size, budget * size // max(1, live.most)))
+                yield rows, result
+                start += size
+                continue
+            self.most = -(-size // 2)
+            torch.cuda.empty_cache()
+            warn_user(
+                f"memory ran out with {size * each} rows at once; it goes on with {self.most * each}. To spare the"
+                f" attempt: internal_batch_size={self.most * each}"
+            )
+
+    def refuse(self) -> None:
+        "Raise what the counted rows raised, if they did."
+        if self.failed is not None:
+            raise self.failed
+
+# %% ../../nbs/core/85_chunks.ipynb #c85c000a
+@patch
+def joined(
+    self: Room,
+    work: Callable,  # (points, examples, count) -> tensors (rows, ...); as in `pieces`
+    points: tuple[Tensor, ...],  # (rows, ...) per input
+    examples: Tensor,  # (rows,) which example each row belongs to
+    forward: Callable | Literal[False] | None = None,  # as in `pieces`
+) -> tuple[Tensor, ...]:
+    "What the work returns of all rows. Warns and raises as `pieces`."
+
+    def some(rows: slice, around: contextlib.AbstractContextManager) -> tuple[Tensor, ...]:
+        return work(tuple(p[rows] for p in points), examples[rows], around)
+
+    parts = [found for _, found in self.pieces(len(examples), some, points[0].device, forward)]
+    return parts[0] if len(parts) == 1 else tuple(torch.cat(p) for p in zip(*parts, strict=True))
 
 # %% ../../nbs/core/85_chunks.ipynb #c85a0006
 def row_blocks(

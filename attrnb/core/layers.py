@@ -187,7 +187,7 @@ def activations(
     self: LayerScore,
     inputs: tuple[Tensor, ...],  # (rows, ...) each; integers (tokens) are welcome
     additional_forward_args: object = None,  # see TargetScore
-    internal_batch_size: int | None = None,  # rows per forward pass at most
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most
 ) -> tuple[Tensor, ...]:
     """The layer's activation for each row, as a tuple of tensors (rows, ...), detached; one forward pass per row, and
     two for the first one's check. Raises ValueError for a layer that runs not at all or several times, whose

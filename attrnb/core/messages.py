@@ -81,6 +81,23 @@ def _caller() -> str:
         frame = frame.f_back
     return caller
 
+# %% ../../nbs/core/10_messages.ipynb #484207f0
+def _run(forward: Callable, points: tuple[torch.Tensor, ...], args: list, named: dict) -> object:
+    "The forward function's output; an error inside it is passed on with a note that says who called it with what"
+    try:
+        return forward(*points, *args, **named)
+    except Exception as error:
+        if sys.version_info >= (3, 11) and not any(
+            "raised inside the forward function" in note for note in getattr(error, "__notes__", ())
+        ):
+            rows = ", ".join(f"{tuple(p.shape)} {p.dtype} on {p.device}" for p in points)
+            n = len(args) + len(named)
+            further = f" and {n} further argument{'s' if n > 1 else ''}" if n else ""
+            error.add_note(
+                f"raised inside the forward function, which {_caller()} called with rows of shape {rows}{further}"
+            )
+        raise
+
 # %% ../../nbs/core/10_messages.ipynb #7ad41b02
 def renamed(
     **new_names: str,  # old name = "new name" of a keyword of the decorated function

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,9 +18,9 @@ from torch import Tensor
 
 from .arguments import _arguments, _as_tuple, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite
-from .chunks import chunk_slices
+from .chunks import Room, chunk_slices, read_batch_size
 from .lost_gradient import differentiated, lost_gradient
-from .messages import _caller, warn_user
+from .messages import _run, warn_user
 from .model_state import _compiled, leave_as_found
 from .outputs import logits_of
 from .probes import _differs, _Draws, _middle_row, _tolerance, judge_row, probe_is_on
@@ -29,23 +28,6 @@ from .targets import TargetType, _columns, _normalise_target, _pick, _rows_of, _
 
 # %% auto #0
 __all__ = ['TargetScore', 'gradients']
-
-# %% ../../nbs/core/90_target_score.ipynb #484207f0
-def _run(forward: Callable, points: tuple[Tensor, ...], args: list, named: dict) -> object:
-    "The forward function's output; an error inside it is passed on with a note that says who called it with what"
-    try:
-        return forward(*points, *args, **named)
-    except Exception as error:
-        if sys.version_info >= (3, 11) and not any(
-            "raised inside the forward function" in note for note in getattr(error, "__notes__", ())
-        ):
-            rows = ", ".join(f"{tuple(p.shape)} {p.dtype} on {p.device}" for p in points)
-            n = len(args) + len(named)
-            further = f" and {n} further argument{'s' if n > 1 else ''}" if n else ""
-            error.add_note(
-                f"raised inside the forward function, which {_caller()} called with rows of shape {rows}{further}"
-            )
-        raise
 
 # %% ../../nbs/core/90_target_score.ipynb #3c369bdf
 class TargetScore:
@@ -64,6 +46,9 @@ class TargetScore:
     _no_path: Callable[..., str]
     _decide: Callable[..., None]
     _decide_together: Callable[..., None]
+    _differentiated: Callable[..., tuple[Tensor, ...]]
+    _plainly: Callable[..., tuple[Tensor]]
+    _noted: Callable[[tuple], tuple]
 
     def __init__(
         self,
@@ -73,7 +58,7 @@ class TargetScore:
         target: TargetType = None,  # see select_target
         # one argument or a tuple; may be marked by `shared`, `per_example` and `keywords`
         additional_forward_args: object = None,
-        internal_batch_size: int | None = None,  # rows per forward pass at most
+        internal_batch_size: int | str | None = None,  # rows per forward pass at most; None, "auto": that fit
         *,
         n_examples: int | None = None,  # how many examples there are; None: one per row of the inputs
         at_least: bool = False,  # further arguments may have more entries than `n_examples` says
@@ -93,16 +78,17 @@ class TargetScore:
         self._decided = not any(role is None for _, role in self._roles)
         self._rows_checked = self._dependence_checked = False
         self._writes: bool | None = None  # whether the model writes into its inputs; None: not known yet
-        self._columns: tuple | None = (
-            None  # shape and device of the outputs, and which of their numbers the target means
-        )
-        chunk_slices(0, internal_batch_size, inputs)
+        self._columns: tuple | None = None  # outputs' shape and device, and the numbers that the target means
+        self._rooms = Room(), Room()  # rows that pass together, without gradients and with
+        self._chosen = read_batch_size(internal_batch_size) is None  # by us, so rows may be counted
+        self._around: contextlib.AbstractContextManager = contextlib.nullcontext()  # a forward pass
+        self.seen: list[Tensor] | None = None  # gets the outputs of rows that are scored, if there is a list
 
     def chunks(
         self,
         n_rows: int,  # rows to process
     ) -> list[slice]:
-        "Slices of at most `internal_batch_size` rows that cover all rows."
+        "Slices of at most `internal_batch_size` rows that cover all rows; they pass in pieces that fit into memory."
         return chunk_slices(n_rows, self.internal_batch_size, self.inputs)
 
 # %% ../../nbs/core/90_target_score.ipynb #3c369be1
@@ -111,7 +97,9 @@ def _score(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> T
     "Scores (rows,) of one chunk of points that belong to `examples` (rows,)"
     rows = points[0].shape[0]
     args, named = self.arguments_for(examples)
-    output = _rows_of(_run(self.forward, points, args, named), rows)
+    with self._around:
+        output = _rows_of(_run(self.forward, points, args, named), rows)
+    self._output = None if self.seen is None else output.detach()
     if not isinstance(self.target, Tensor):
         return _select(output, self.target, rows)
     key = output.shape[1:], output.device
@@ -120,6 +108,13 @@ def _score(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> T
             self._columns = key, _columns(self.target, tuple(output.shape)).to(output.device)
     columns = self._columns[1]
     return _pick(output, columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)])
+
+
+@patch
+def _noted(self: TargetScore, found: tuple) -> tuple:
+    if self.seen is not None:
+        self.seen.append(self._output)
+    return found
 
 # %% ../../nbs/core/90_target_score.ipynb #9718230b
 @patch
@@ -331,6 +326,26 @@ def gradient(
     Warns (UserWarning) once when one of several inputs has no influence. Raises ValueError when none has, when a
     gradient is not finite, or when rows influence each other.
     """
+    found = self._rooms[True].joined(self._differentiated, points, examples, self._chosen and self.forward)
+    gradients, scores = found[:-1], found[-1]
+    self.gradient_evaluations += len(scores)
+    total = sum(
+        (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),
+        scores.sum(dtype=torch.promote_types(scores.dtype, torch.float32)),
+    )
+    if not torch.isfinite(total):  # a finite sum has finite terms: one look per chunk
+        refuse_not_finite(scores, "the score", examples.to(scores.device))
+        for k, g in enumerate(gradients):
+            refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
+    self.check_rows(points, examples, scores)
+    self._rooms[True].refuse()
+    return gradients, scores
+
+
+@patch
+def _differentiated(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor, around) -> tuple[Tensor, ...]:
+    "Gradients and scores of rows that fit into memory, without a look at the numbers"
+    self._around = around
     with torch.inference_mode(False), torch.enable_grad():
         points = tuple((p.clone() if p.is_inference() else p.detach()).requires_grad_() for p in points)
         try:
@@ -344,18 +359,8 @@ def gradient(
         if scores.requires_grad:
             grads = differentiated(scores, points)
     self.check_dependence(grads)
-    gradients = tuple(torch.zeros_like(p) if g is None else g for p, g in zip(points, grads, strict=True))
-    self.gradient_evaluations += len(scores)
-    total = sum(
-        (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),
-        scores.detach().sum(dtype=torch.promote_types(scores.dtype, torch.float32)),
-    )
-    if not torch.isfinite(total):  # a finite sum has finite terms: one look per chunk
-        refuse_not_finite(scores, "the score", examples.to(scores.device))
-        for k, g in enumerate(gradients):
-            refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
-    self.check_rows(points, examples, scores)
-    return gradients, scores.detach()
+    filled = (torch.zeros_like(p) if g is None else g for p, g in zip(points, grads, strict=True))
+    return self._noted((*filled, scores.detach()))
 
 # %% ../../nbs/core/90_target_score.ipynb #985b601c
 @patch
@@ -373,9 +378,17 @@ def scores(
     with torch.inference_mode(False), torch.no_grad():
         for s in self.chunks(n_rows):
             part = tuple(p[s] for p in points)
-            results.append(self(part, examples[s]))
+            results += self._rooms[False].joined(self._plainly, part, examples[s], self._chosen and self.forward)
             self.check_rows(part, examples[s], results[-1])
+            self._rooms[False].refuse()
         return torch.cat(results)
+
+
+@patch
+def _plainly(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor, around) -> tuple[Tensor]:
+    "Scores of rows that fit into memory"
+    self._around = around
+    return self._noted((self(points, examples),))
 
 # %% ../../nbs/core/90_target_score.ipynb #5f515bad
 def gradients(
@@ -389,9 +402,9 @@ def gradients(
     # (rows,) which example each point belongs to; default: point r is example r. There are as many examples
     # as targets, or as the largest number here says, plus one
     examples: Tensor | None = None,
-    # rows per forward pass at most; None: rows of about a million input numbers together, eight million on a
-    # GPU
-    internal_batch_size: int | None = None,
+    # rows per forward pass at most; None or "auto": as many as fit, of about a million input numbers, eight
+    # million on a GPU
+    internal_batch_size: int | str | None = None,
     return_scores: bool = False,  # also return the scores at the points, which cost nothing
 ) -> TensorOrTuple | tuple[TensorOrTuple, Tensor]:  # as inputs; with return_scores also scores (rows,)
     """Gradients of the target score at every point, in the inputs' form, shape, dtype and device; with

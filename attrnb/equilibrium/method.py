@@ -280,7 +280,27 @@ def _explain(self: AttributionEquilibrium, state, score, points, examples, optio
 # %% ../../nbs/equilibrium/90_method.ipynb #a63a7c17
 @patch
 def _explain_chunk(self: AttributionEquilibrium, state, score, points, examples, options, return_layers):
-    "Attributions and layers of one chunk; of each example alone where examples can't be told apart inside it"
+    """Attributions and layers of one chunk, of parts of it that are recorded again, each of its own, where memory runs
+    out
+    """
+
+    def part(rows: slice, _) -> list:
+        told = len(state.empty)
+        try:
+            return self._explain_part(state, score, tuple(x[rows] for x in points), examples[rows], *how)
+        except Exception:
+            state.recording = state.output = None  # what memory they have is free for the next attempt
+            del state.empty[told:], state.zero[told:]
+            raise
+
+    how = options, return_layers
+    pieces = state.room.pieces(len(examples), part, points[0].device)
+    return [found for _, some in pieces for found in some]
+
+
+@patch
+def _explain_part(self: AttributionEquilibrium, state, score, points, examples, options, return_layers):
+    "Attributions and layers of some examples; of each alone where examples can't be told apart inside them"
     try:
         return [self._explain(state, score, points, examples, options, return_layers)]
     except NotAlone:
@@ -376,9 +396,9 @@ def attribute(
     contrast: TargetType | str = None,  # what is subtracted at the start: "next", the strongest other class, or a class
     attention: str = "values",  # "values": the weights of an attention are coefficients; "shared": signals, too
     rules: Mapping[object, Callable] | None = None,  # for this call: operation -> function (call, relevance)
-    # images per pass at most; None: images of about a million input numbers together, eight million on a
-    # GPU
-    internal_batch_size: int | None = None,
+    # images that are recorded together at most; None or "auto": images of about a million input numbers,
+    # eight million on a GPU; halved where memory runs out
+    internal_batch_size: int | str | None = None,
     return_layers: bool = False,  # also return a LayerRelevance for each operation
 ) -> TensorOrTuple | tuple[TensorOrTuple, dict[str, LayerRelevance]]:
     """Attributions in the inputs' form, shape, dtype and device; with `return_layers` also a dict name ->

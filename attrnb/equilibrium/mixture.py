@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from ..core import warn_user
+from ..core import Room, warn_user
 from .calls import NotAlone, _name_of
 from .equations import _contributions, to_each
 from .graph import Recording
@@ -146,6 +146,7 @@ class _CallState:
     zero: list = field(default_factory=list)
     empty: list = field(default_factory=list)
     deleted: dict = field(default_factory=dict)
+    room: Room = field(default_factory=Room)  # examples that are recorded together
 
 # %% ../../nbs/equilibrium/85_mixture.ipynb #1be511e9
 def _some(examples: list[int], of: int) -> str:

@@ -302,9 +302,9 @@ def attribute(
     additional_forward_args: object = None,
     n_steps: int = 5,  # quadrature nodes per edge to begin with
     method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-    # rows per forward pass at most; None: rows of about a million input numbers together, eight million
-    # on a GPU
-    internal_batch_size: int | None = None,
+    # rows per forward pass at most; None or "auto": as many as fit, of about a million input numbers, eight
+    # million on a GPU
+    internal_batch_size: int | str | None = None,
     return_convergence_delta: bool = False,  # also return the completeness error (batch,)
     show_progress: bool = False,  # progress bar over chunks
     *,

@@ -230,7 +230,7 @@ def attribute(
     additional_forward_args: object = None,
     n_segments: int = 12,  # straight pieces of the path
     method: str = "gausslegendre",  # quadrature rule of the final line integral, see `quadrature`
-    internal_batch_size: int | None = None,  # rows per forward pass at most, but a segment's 4 stay together
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most, but a segment's 4 stay together
     return_convergence_delta: bool = False,  # also return the completeness error (batch,)
     show_progress: bool = False,  # progress bar over the rounds
     *,

@@ -132,7 +132,7 @@ def attribute(
     additional_forward_args: object = None,
     n_steps: int = 50,  # points of the path, at Gauss and Legendre's nodes
     method: str = "gausslegendre",  # quadrature rule of the path's length, see `quadrature`
-    internal_batch_size: int | None = None,  # rows per forward pass at most; None: by size
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most; None, "auto": by size
     return_convergence_delta: bool = False,  # also return the completeness error (batch,)
     *,
     beta: float = 0.3,  # weight of the gradient's magnitude

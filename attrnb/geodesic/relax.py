@@ -54,12 +54,18 @@ def _energy(score, path, example, n_nodes=4, least_steepness=0.0, check=True) ->
         n_rows = n_paths * n_segments * n_nodes
         rows = len(range(*score.chunks(n_rows)[0].indices(n_rows)))
         for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
-            owner, place = segment // n_segments, segment % n_segments
-            compute = functools.partial(_conformal, path, owner, place, quadrature, least, example)
-            part, pull = _slopes_of(score).take(score, compute, path, example)
-            energy.index_add_(0, owner, part)
-            gradient.index_put_((owner, place), pull[0], accumulate=True)
-            gradient.index_put_((owner, place + 1), pull[1], accumulate=True)
+
+            def some(rows: slice, _, segment=segment) -> tuple[Tensor, Tensor]:
+                at = segment[rows] // n_segments, segment[rows] % n_segments
+                compute = functools.partial(_conformal, path, *at, quadrature, least, example)
+                return _slopes_of(score).take(score, compute, path, example)
+
+            pieces = _slopes_of(score).room.pieces(len(segment), some, path.device, each=n_nodes)
+            for rows, (part, pull) in pieces:
+                owner, place = segment[rows] // n_segments, segment[rows] % n_segments
+                energy.index_add_(0, owner, part)
+                gradient.index_put_((owner, place), pull[0], accumulate=True)
+                gradient.index_put_((owner, place + 1), pull[1], accumulate=True)
     if check:
         _refuse_energy(torch.isfinite(energy), example)
     return energy, gradient

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..core import TargetScore, flatten_features, unflatten_features, warn_user
+from ..core import Room, TargetScore, flatten_features, memory_ran_out, unflatten_features, warn_user
 
 # %% ../../nbs/geodesic/55_slopes.ipynb #f529a4dc
 class _PlainAttention:
@@ -139,7 +139,7 @@ class _Slopes:
 
     def __init__(self):
         self.way, self.trusted = 0, None  # whether the exact way was seen to be right; None: nothing to look at yet
-        self.warned = False
+        self.warned, self.room = False, Room()
         self.steps = self.errors = None  # (examples,) of the differences; NaN: not needed yet
 
     def told(self) -> dict:
@@ -149,12 +149,12 @@ class _Slopes:
         return dict(second_derivatives=WAYS[self.way], difference_error=self.errors if self.way == 2 else None)
 
     def _grad(self, *arguments, **how) -> tuple:
-        "torch.autograd.grad; _NotTwice for whatever it raises"
+        "torch.autograd.grad; _NotTwice for whatever it raises, unless memory ran out"
         try:
             return torch.autograd.grad(*arguments, **how)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
+            if memory_ran_out(error):
+                raise
             raise _NotTwice(str(error)) from error
 
 

@@ -155,7 +155,7 @@ def attribute(
     additional_forward_args: object = None,  # passed on; tensors (batch, ...) follow their examples
     n_steps: int = 10,  # quadrature nodes per edge of the path
     method: str = "gausslegendre",  # quadrature rule, see `quadrature`
-    internal_batch_size: int | None = None,  # rows per forward pass at most; None: by size
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most; None, "auto": that fit
     return_convergence_delta: bool = False,  # also return the completeness error (batch,)
     show_progress: bool = False,  # progress bar over chunks
     *,

@@ -73,7 +73,7 @@ def completeness_error(
     # divide by the magnitude of the score's change; where the score doesn't change, 0 stays 0 and the rest is
     # infinite, with a warning
     relative: bool = False,
-    internal_batch_size: int | None = None,  # rows per forward pass at most
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
     """Magnitude of the sum of the attributions minus the score's change from baseline to input, (batch,) float64; 0
     is complete. Raises TypeError or ValueError for wrong calls, and for scores that are NaN or infinite.
@@ -98,7 +98,7 @@ def cancellation_gap(
     # divide by the magnitude of the score's change; where the score doesn't change, 0 stays 0 and the rest is
     # infinite, with a warning
     relative: bool = False,
-    internal_batch_size: int | None = None,  # rows per forward pass at most
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
     """Sum of the attributions' magnitudes minus the magnitude of the score's change, (batch,) float64; for complete
     attributions 0 is best and nothing is below. Raises TypeError or ValueError for wrong calls, and for scores

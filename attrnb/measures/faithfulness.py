@@ -156,9 +156,9 @@ def faithfulness_curves(
     # of their numbers
     ties: str = "random",
     seed: int = 0,  # of the lots and of the noise substrate
-    # rows per forward pass at most; None: a quarter to one million input numbers per pass on the CPU, eight
-    # million on a GPU
-    internal_batch_size: int | None = None,
+    # rows per forward pass at most; None or "auto": as many as fit, of a quarter to one million input numbers
+    # on the CPU, eight million on a GPU
+    internal_batch_size: int | str | None = None,
     show_progress: bool = False,  # progress bar over chunks
 ) -> FaithfulnessCurves:
     """Deletion and insertion curves, (batch, steps + 1) each, from one pass of forward evaluations without gradients.

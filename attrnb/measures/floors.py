@@ -156,7 +156,7 @@ def greedy_order(
     substrate: str | float | Tensor = "black",  # as in deletion
     unit: int | str | tuple[int, ...] | Tensor = 8,  # as in deletion; the cost grows with the number of units
     seed: int = 0,  # of the noise substrate
-    internal_batch_size: int | None = None,  # rows per forward pass at most
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most
     show_progress: bool = False,  # progress bar over rounds
 ) -> Tensor:  # (batch, ...) float64
     """Attributions that rank the units in the order of a greedy search with the score itself: (batch, ...) float64

@@ -86,7 +86,7 @@ class TopFraction:
         # units of equal importance go in an order drawn by lot; "position": in the order of their numbers
         ties: str = "random",
         seed: int = 0,  # of the lots and of the noise substrate
-        internal_batch_size: int | None = None,  # rows per forward pass at most
+        internal_batch_size: int | str | None = None,  # rows per forward pass at most
         show_progress: bool = False,  # progress bar over chunks
     ):
         "Evaluates nothing yet. Raises TypeError or ValueError for wrong calls. Equation: top fraction."
@@ -129,8 +129,10 @@ def outputs(
             notes.append(model(*args, **named))
             return score(notes[-1])
 
-        def keep():  # what was noted after it is of the row by which the model is checked
-            chunks.append(notes[0])
+        def keep(n_rows: int):  # what was noted after them is of the row by which the model is checked
+            while n_rows > 0:
+                chunks.append(notes.pop(0))
+                n_rows -= len(chunks[-1])
             notes.clear()
 
         self._score.forward = noted

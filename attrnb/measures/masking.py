@@ -29,6 +29,7 @@ from attrnb.core import (
     leave_as_found,
     one_of,
     random_generator,
+    read_batch_size,
     read_tensor,
     real_number,
     warn_user,
@@ -249,10 +250,11 @@ def _some(numbers: list) -> str:
 # %% ../../nbs/measures/20_masking.ipynb #ec36529b
 def _target_score(forward, score, x, target, additional_forward_args, internal_batch_size) -> TargetScore:
     "The score of a row, in chunks that stay in a processor's cache unless the caller says how many rows"
-    if internal_batch_size is None and x.device.type == "cpu":
+    found = TargetScore(_scored(forward, score), (x,), target, additional_forward_args, internal_batch_size)
+    if read_batch_size(internal_batch_size) is None and x.device.type == "cpu":
         numbers = x[0].numel()
-        internal_batch_size = max(1, 2**18 // numbers, min(8, 2**20 // numbers))
-    return TargetScore(_scored(forward, score), (x,), target, additional_forward_args, internal_batch_size)
+        found.internal_batch_size = max(1, 2**18 // numbers, min(8, 2**20 // numbers))
+    return found
 
 
 def _scored(forward: Callable, score: str | None) -> Callable:
@@ -284,7 +286,7 @@ def _masked_scores(
     inserting: Tensor,
     show_progress: bool = False,
     description: str = "masked inputs",
-    after_chunk: Callable | None = None,  # called when the scores of a chunk are there
+    after_chunk: Callable | None = None,  # called with the number of rows when the scores of a chunk are there
 ) -> Tensor:
     """Scores (batch, jobs) float64 on the inputs' device, without gradients and without waiting for the device
     between chunks
@@ -306,7 +308,7 @@ def _masked_scores(
             examples = torch.arange(batch)[e].repeat_interleave(masked.shape[1])
             values[e, j] = score.scores((masked.flatten(0, 1),), examples).view(masked.shape[:2]).double()
             if after_chunk is not None:
-                after_chunk()
+                after_chunk(len(examples))
     _refuse_scores(values)
     return values
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import one_of, renamed, whole_number
+from ..core import one_of, read_batch_size, renamed, whole_number
 from .axioms import cancellation_gap, completeness_error, dummy_sensitivity
 from .class_sensitivity import class_sensitivity
 from .faithfulness import FaithfulnessCurves, deletion, difference, faithfulness_curves, insertion
@@ -51,7 +51,7 @@ class Case:
     seeds: list[int] = field(default_factory=list)  # one per example, for measures that draw random numbers
     method: object | None = None  # what is known of the method
     settings: Mapping = field(default_factory=dict)  # the method's own, its `baselines` among them
-    internal_batch_size: int | None = None  # rows per forward pass at most
+    internal_batch_size: int | str | None = None  # rows per forward pass at most
     kept: dict = field(default_factory=dict, repr=False)  # results that several measures share
     # explains again: (inputs, targets, seeds), a target and a seed per row, to attributions; None when it can't
     explain: Callable | None = field(default=None, repr=False)
@@ -239,7 +239,7 @@ def _other_classes(case: Case, other: str | int) -> list[int]:
     if other != "next":
         return [whole_number(other, "other", least=0)] * len(case.inputs)
     with torch.no_grad():
-        rows = case.inputs.split(case.internal_batch_size or len(case.inputs))
+        rows = case.inputs.split(read_batch_size(case.internal_batch_size) or len(case.inputs))
         scores = torch.cat([case.forward(part) for part in rows]).double()
     if scores.shape[1] < 2:
         raise ValueError("class_sensitivity asks for another class, but the model has one output")

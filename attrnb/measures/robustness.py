@@ -14,15 +14,24 @@ import captum.metrics
 import torch
 from torch import Tensor
 
-from ..core import TargetType, leave_as_found, random_generator, real_number, renamed, whole_number
+from attrnb.core import (
+    TargetType,
+    leave_as_found,
+    random_generator,
+    read_batch_size,
+    real_number,
+    renamed,
+    whole_number,
+)
 from .axioms import _attributions, _targets_for
 from .masking import _belonging, _one_tensor, _refuse_scores, _substrate, _target_score
 from .units import unit_numbers
 
 # %% ../../nbs/measures/80_robustness.ipynb #9d4ed6fb
-def _rows_at_once(internal_batch_size: int | None, batch: int, samples: int) -> int | None:
+def _rows_at_once(internal_batch_size: int | str | None, batch: int, samples: int) -> int | None:
     "What Captum's measures take: from one batch to all samples of it"
-    return None if internal_batch_size is None else min(max(internal_batch_size, batch), batch * samples)
+    rows = read_batch_size(internal_batch_size)
+    return None if rows is None else min(max(rows, batch), batch * samples)
 
 
 def _draws(shape: tuple[int, ...], draws: int, generator: torch.Generator) -> Tensor:
@@ -46,7 +55,7 @@ def sensitivity_max(
     seed: int = 0,  # of the changes
     # rows per call of `attribute` at most, but never less than the batch; with tensors or further arguments
     # among the settings a call takes the batch once
-    internal_batch_size: int | None = None,
+    internal_batch_size: int | str | None = None,
     **settings,  # further arguments of `attribute`
 ) -> Tensor:  # (batch,)
     """Largest relative change of the attributions under small random changes of the input, (batch,) float64; lower
@@ -55,7 +64,7 @@ def sensitivity_max(
     """
     x, generator = _one_tensor(inputs).detach(), random_generator(seed)
     radius, n_samples = real_number(radius, "radius", 0), whole_number(n_samples, "n_samples")
-    whole_number(internal_batch_size, "internal_batch_size", or_none=True)
+    read_batch_size(internal_batch_size)
     targets = _targets_for(target, len(x))
     plain = not any(isinstance(v, Tensor) or k == "additional_forward_args" for k, v in settings.items())
     rows_at_once = _rows_at_once(internal_batch_size if plain else len(x), len(x), n_samples)
@@ -101,7 +110,7 @@ def infidelity(
     contributions: bool = True,
     n_samples: int = 20,  # random removals; the mean of their squared errors is returned
     seed: int = 0,  # of the removals and of the noise substrate
-    internal_batch_size: int | None = None,  # rows per forward pass at most
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most
 ) -> Tensor:  # (batch,)
     """Mean squared error of the attributions as a prediction of what removing random units costs, (batch,) float64;
     lower is better, in squared units of the score. Raises TypeError or ValueError for wrong calls, and for scores
@@ -120,6 +129,9 @@ def infidelity(
     units = int(member.max()) + 1
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
 
+    n_rows = len(x) * n_samples
+    rows_at_once = len(range(*target_score.chunks(n_rows)[0].indices(n_rows)))
+
     def remove(rows, baselines):
         rows, baselines = (t[0] if isinstance(t, tuple) else t for t in (rows, baselines))
         draws = len(rows) // len(x)
@@ -135,7 +147,7 @@ def infidelity(
             baselines=empty,
             additional_forward_args=torch.arange(len(x)),
             n_perturb_samples=n_samples,
-            max_examples_per_batch=_rows_at_once(internal_batch_size, len(x), n_samples),
+            max_examples_per_batch=_rows_at_once(rows_at_once, len(x), n_samples),
         )
     _refuse_scores(result[:, None], "masked inputs")
     return result.detach().double()

@@ -248,7 +248,7 @@ def explain_tokens(
     score: str = "probability",  # what is explained, one of core's SCORES; "output" for models of probabilities
     seed: int = 0,  # of methods that draw random numbers; every text sees the same
     settings: Mapping = {},  # of the method, name -> value
-    internal_batch_size: int | None = None,  # rows per forward pass at most, where the method takes it
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most, where the method takes it
 ) -> TokenAttributions:
     """One number per token, the sum over the dimensions of its embedding.
 
