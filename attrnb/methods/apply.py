@@ -17,7 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core import OwnDraws, _as_tuple, _Keywords, _Marked, check_inputs, leave_as_found
+from attrnb.core import (
+    OwnDraws,
+    _as_tuple,
+    _Keywords,
+    _Marked,
+    check_inputs,
+    leave_as_found,
+    read_batch_size,
+    rows_by_size,
+)
 from ..core.lost_gradient import lost_gradient
 from .captum import warn_unguided
 from .method import Method, _origin
@@ -98,7 +107,7 @@ def run_method(
     settings: Mapping = {},  # of this call
     *,
     seed: int = 0,  # for a parameter `seed`
-    internal_batch_size: int | None = None,  # rows per forward pass at most, where the method takes it
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most, where the method takes it
     show_progress: bool = False,  # a bar, where the method has one
     findings: bool = False,  # ask for what is found on the way
 ) -> object:
@@ -114,10 +123,10 @@ def run_method(
     _refuse_markers(method, arguments)
     warn_unguided(method.what, scored.model, inputs, arguments.get("additional_forward_args"))
     wanted = dict(seed=seed) | dict.fromkeys(method.flags if findings else (), True)
-    # Captum's take all images at once
-    wanted |= (
-        {} if internal_batch_size is None or method.group == "captum" else dict(internal_batch_size=internal_batch_size)
-    )
+    rows = read_batch_size(internal_batch_size)
+    if method.group == "captum":  # which take all images at once, or their steps one after another
+        rows = max(len(inputs), rows or rows_by_size((inputs,)))
+    wanted |= {} if rows is None else dict(internal_batch_size=rows)
     wanted |= dict(show_progress=True) if show_progress else {}
     arguments = {name: value for name, value in wanted.items() if name in names} | arguments
     inputs = inputs.detach()
@@ -191,7 +200,7 @@ def attribute(
     seed: int = 0,  # of methods that draw random numbers
     settings: Mapping = {},  # of the method, name -> value
     *,
-    internal_batch_size: int | None = None,  # rows per forward pass at most, where the method takes it
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most, where the method takes it
     show_progress: bool = False,  # a bar, where the method has one
     findings: bool = False,  # ask for what is found on the way
     # other threads use the model and the global generators meanwhile: neither is touched
