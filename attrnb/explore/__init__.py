@@ -6,6 +6,7 @@ from attrnb.explore.app import *
 from attrnb.explore.choosers import *
 from attrnb.explore.controls import *
 from attrnb.explore.findings import *
+from attrnb.explore.forms import *
 from attrnb.explore.inputs import *
 from attrnb.explore.jobs import *
 from attrnb.explore.panel import *

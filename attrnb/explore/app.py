@@ -23,19 +23,15 @@ from fastcore.basics import patch
 from .choosers import _ClassPicker, _display_controls, _RegionChooser, _Strip
 from .controls import _Refused
 from .findings import Request
+from .forms import _button, _Form, _Part, _text
 from .inputs import _Known
 from .jobs import ResultCache, Worker
 from .panel import Panel
-from .pictures import _button, _close_widgets, _is_image, _named, _parts_of, _sides, _small, _while_set
+from .pictures import _close_widgets, _is_image, _named, _parts_of, _sides, _small, _while_set
 from .state import _State
 
 # %% ../../nbs/explore/80_app.ipynb #57c03b48
 _open_explorers = weakref.WeakSet()
-_STYLE = """<style>
-.attrnb-methods button, .attrnb-curve button { padding: 0 8px; height: 26px; line-height: 26px; margin: 1px; }
-.attrnb-stale { opacity: .35; }
-.attrnb-explorer .widget-html-content { line-height: 1.35; }
-</style>"""
 
 
 @atexit.register
@@ -84,31 +80,26 @@ class Explorer(_State, widgets.VBox):
 def _build(self: Explorer) -> list[widgets.Widget]:
     "Make the widgets around the panels; those of the explorer itself, from above"
     width = 268
-    bar = widgets.FloatProgress(0.0, min=0, max=1, layout=widgets.Layout(width="180px", height="18px"))
-    self.bar, self.status = _named(bar, "bar"), _named(widgets.HTML(layout=widgets.Layout(min_width="300px")), "status")
+    self.bar = _Part("progress", "bar", width=180, value=0.0, tooltip="work")
+    self.status = _text("status")
     self.cancel_button = _button(
-        "cancel", lambda: self.cancel(), 90, description="Cancel", icon="stop", disabled=True, tooltip="stop all work"
+        "cancel", lambda: self.cancel(), 90, description="Cancel", disabled=True, tooltip="stop all work"
     )
     beside = "one more method beside the others, up to four"
-    self.add_button = _button(
-        "add", lambda: self.add_panel(), 110, description="Add panel", icon="plus", tooltip=beside
-    )
+    self.add_button = _button("add", lambda: self.add_panel(), 110, description="Add panel", tooltip=beside)
     self._strip, self._chooser = _Strip(self), _RegionChooser(self, width)
     self._picker, self._view_controls = _ClassPicker(self, width), _display_controls(self._chooser.is_image, width)
     of_maps = () if self._chooser.is_image else ("view", "opacity", "percentile")
     shown = [control for name, control in self._view_controls.items() if name not in of_maps]
+    title = _text("display", _small("<b>Display</b>"), width)
     side = f"{width + 16}px"
     self._side = widgets.VBox(
-        [self._picker, self._chooser, widgets.HTML(_small("<b>Display</b>")), *shown],
+        [self._picker, self._chooser, _Form(title, *shown, label="display")],
         layout=widgets.Layout(width=side, min_width=side, margin="0 10px 0 0"),
     )
     self._panel_box = widgets.HBox([], layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start"))
-    self._style = widgets.HTML(_STYLE, layout=widgets.Layout(display="block", height="0", margin="0"))
-    self._head = widgets.HBox(
-        [self.add_button, self.cancel_button, self.bar, self.status],
-        layout=widgets.Layout(align_items="center", margin="0 0 6px 0"),
-    )
-    return [self._style, self._head, self._strip, widgets.HBox([self._side, self._panel_box])]
+    self._head = _Form(self.add_button, self.cancel_button, self.bar, self.status, label="work")
+    return [self._head, self._strip, widgets.HBox([self._side, self._panel_box])]
 
 
 @patch
@@ -116,7 +107,7 @@ def _view_opened(self: Explorer, change):
     """A page that opens late (Voila, a reloaded tab) may have missed changes made while it read the state: send
     the state again
     """
-    kinds = ("Image", "HTML", "Button", "Tab", "Box", "IntSlider", "FloatProgress")
+    kinds = ("Image", "Tab", "Box")
     kinds = (*(getattr(widgets, kind) for kind in kinds), anywidget.AnyWidget)
     if (change.new or 0) > (change.old or 0) and not self._closed:
         for widget in _parts_of(self):

@@ -17,10 +17,10 @@ import PIL.Image
 from fastcore.basics import patch
 
 from ..core import SCORES
+from .forms import _button, _Form, _Part, _text
 from .jobs import Cancelled, ResultCache
 from attrnb.explore.pictures import (
     _BLANK,
-    _button,
     _draw_input,
     _figure,
     _Gallery,
@@ -44,13 +44,13 @@ class _Strip(widgets.HBox):
 
     def __init__(self, explorer):
         self.explorer, self.page, self._bytes = explorer, -1, ResultCache(8, 400)
-        n, side = min(self.COUNT, explorer.count), f"{self.SIDE}px"
+        n = min(self.COUNT, explorer.count)
         self.gallery = _Gallery(n, self.SIDE, self._clicked)
-        self.back = _button("back", lambda: self.turn(-1), 34, side, description="‹", tooltip="earlier inputs")
-        self.on = _button("next", lambda: self.turn(1), 34, side, description="›", tooltip="later inputs")
-        self.where = widgets.HTML(layout=widgets.Layout(width="90px", margin="24px 0 0 6px"))
-        pages = [self.back, self.gallery, self.on, self.where] if explorer.count > n else [self.gallery]
-        super().__init__(pages, layout=widgets.Layout(flex_flow="row wrap", margin="0 0 6px 0"))
+        self.back = _button("back", lambda: self.turn(-1), 34, description="‹", tooltip="earlier inputs")
+        self.on = _button("next", lambda: self.turn(1), 34, description="›", tooltip="later inputs")
+        self.where = _text("where", width=90)
+        pages = [_Form(self.back, self.on, self.where, label="pages of inputs")] if explorer.count > n else []
+        super().__init__([self.gallery, *pages], layout=widgets.Layout(flex_flow="row wrap", margin="0 0 6px 0"))
         _named(self, "strip")
 
     def _clicked(self, k):
@@ -117,7 +117,7 @@ def _thumbnail(self: _Strip, i: int) -> bytes:
     return self._bytes.put(i, drawn[0])
 
 # %% ../../nbs/explore/75_choosers.ipynb #b7c2382d
-class _ClassPicker(widgets.VBox):
+class _ClassPicker(_Form):
     "The most probable classes as buttons, and a search by name"
 
     def __init__(self, explorer, width):
@@ -125,18 +125,13 @@ class _ClassPicker(widgets.VBox):
         count = min(5, len(explorer.class_names))
         self.classes = [None] * count
         self.buttons = [_button(f"top-{k}", partial(self._clicked, k), width) for k in range(count)]
-        for button in self.buttons:
-            button.layout.margin = "1px 0"
-        search = widgets.Combobox(
-            placeholder="another class, by name or number",
-            options=explorer.class_names,
-            continuous_update=False,
-            layout=widgets.Layout(width=f"{width}px"),
-        )
-        self.search, self.message = _named(search, "search"), widgets.HTML()
+        placeholder = "another class, by name or number"
+        self.search = _Part("search", "search", width=width, options=explorer.class_names, tooltip=placeholder)
+        self.message = _text("message", spoken=True)
         self.search.observe(self._searched, "value")
         searched = [self.search] if len(explorer.class_names) > count else []
-        super().__init__([widgets.HTML(_small("<b>Class to explain</b>")), *self.buttons, *searched, self.message])
+        title = _text("classes", _small("<b>Class to explain</b>"), width)
+        super().__init__(title, *self.buttons, *searched, self.message, label="class to explain")
 
     def _clicked(self, k):
         if self.classes[k] is not None:
@@ -166,7 +161,7 @@ class _ClassPicker(widgets.VBox):
         for button, k in zip(self.buttons, self.classes, strict=True):
             value = f"{100 * probabilities[k]:.1f} %" if e._word == "probability" else f"{probabilities[k]:.3g}"
             button.description = f"{e.class_names[k]}   {value}"
-            button.button_style = "primary" if k == chosen else ""
+            button.pressed = k == chosen
 
 # %% ../../nbs/explore/75_choosers.ipynb #fa6b03cf
 class _RegionChooser(widgets.VBox):
@@ -191,23 +186,14 @@ class _RegionChooser(widgets.VBox):
         )
         self.picture = _named(_Picture(*self.size, *cells, self._clicked, label=tooltip or "the input"), "input")
         self.sliders = [
-            _named(
-                widgets.IntRangeSlider(
-                    value=(0, n),
-                    min=0,
-                    max=max(n, 1),
-                    description=name,
-                    style=dict(description_width="58px"),
-                    layout=widgets.Layout(width=f"{width}px"),
-                ),
-                f"region-{name}",
-            )
+            _Part("range", f"region-{name}", width=width, value=(0, n), max=max(n, 1), description=name)
             for n, name in zip(_sides(x), names, strict=True)
         ]
         for slider in self.sliders:
             slider.observe(self._slid, "value")
         self.clear = _button("region-clear", self._cleared, 100, description="No region")
-        super().__init__([self.picture, widgets.HTML(_small(hint)), *self.sliders, self.clear])
+        parts = [_text("hint", _small(hint), width), *self.sliders, self.clear]
+        super().__init__([self.picture, _Form(*parts, label="region", indent=58)])
 
     def _cleared(self):
         self.explorer.region = None
@@ -218,7 +204,7 @@ def _clicked(self: _RegionChooser, row: int, column: int):
     "One corner of the region, or the other"
     if not self.is_image:
         return
-    height, width = (s.max for s in self.sliders)
+    height, width = (int(s.max) for s in self.sliders)
     cell = [
         round(height * row / self.CELLS),
         round(width * column / self.CELLS),
@@ -258,13 +244,8 @@ def show(self: _RegionChooser):
     self.picture.value = drawn[0]
 
 # %% ../../nbs/explore/75_choosers.ipynb #0a92fa85
-def _display_controls(images: bool, width: int) -> dict[str, widgets.Widget]:
-    "The widgets of the display's traits by name"
-    shared = dict(style=dict(description_width="78px"), layout=widgets.Layout(width=f"{width}px"))
-    two = dict(
-        style=dict(button_width="118px", description_width="0"),
-        layout=widgets.Layout(width=f"{width}px", margin="2px 0"),
-    )
+def _display_controls(images: bool, width: int) -> dict[str, _Part]:
+    "The parts of the display's traits by name"
     words = dict(
         logit="logit",
         output="output as it is",
@@ -278,35 +259,16 @@ def _display_controls(images: bool, width: int) -> dict[str, widgets.Widget]:
         " probability, margin), of labels that do not (sigmoid), or probabilities already (output)"
     )
     substrates = [s for s in _State.substrate.values if images or not s.startswith(("blurred", "noisy"))]
-    controls = dict(
-        score=widgets.Dropdown(options=names, description="Explain", tooltip=explained, **shared),
-        sign=widgets.ToggleButtons(options=["signed", "magnitude"], **two),
-        view=widgets.ToggleButtons(options=["overlay", "map"], **two),
-        opacity=widgets.FloatSlider(
-            0.9,
-            min=0,
-            max=1,
-            step=0.05,
-            description="Strength",
-            readout_format=".2f",
-            tooltip="of the overlay",
-            **shared,
-        ),
-        percentile=widgets.FloatSlider(
-            99.0,
-            min=50,
-            max=100,
-            step=0.5,
-            description="Percentile",
-            readout_format=".1f",
-            tooltip="where the colours end; lower shows weaker pixels",
-            **shared,
-        ),
-        substrate=widgets.Dropdown(
-            options=substrates,
-            description="Substrate",
-            tooltip="what takes the place of removed or masked parts",
-            **shared,
-        ),
+    replaced, ends = (
+        "what takes the place of removed or masked parts",
+        "where the colours end; lower shows weaker pixels",
     )
-    return {name: _named(control, name) for name, control in controls.items()}
+    made = dict(
+        score=dict(kind="menu", options=names, value="logit", description="Explain", tooltip=explained),
+        sign=dict(kind="radios", options=["signed", "magnitude"], value="signed", tooltip="signs of the map"),
+        view=dict(kind="radios", options=["overlay", "map"], value="overlay", tooltip="map over the picture, or alone"),
+        opacity=dict(kind="number", value=0.9, step=0.05, description="Strength", tooltip="of the overlay"),
+        percentile=dict(kind="number", value=99, min=50, max=100, step=0.5, description="Percentile", tooltip=ends),
+        substrate=dict(kind="menu", options=substrates, value="black", description="Substrate", tooltip=replaced),
+    )
+    return {name: _Part(name=name, width=width, **traits) for name, traits in made.items()}

@@ -1,4 +1,4 @@
-"""The widget of one setting of a method.
+"""The part of a form that shows one setting of a method.
 
 Docs: https://attrnb.github.io/attrnb/explore/controls.html.md"""
 
@@ -10,10 +10,10 @@ __all__ = []
 # %% ../../nbs/explore/50_controls.ipynb #55ba3962
 import math
 
-import ipywidgets as widgets
 import traitlets
 
-from .pictures import _INNER, _named
+from .forms import _Part
+from .pictures import _INNER
 from ..methods import Parameter
 
 # %% ../../nbs/explore/50_controls.ipynb #76c46b0e
@@ -21,55 +21,42 @@ class _Refused(traitlets.TraitError, ValueError):
     "A trait was given what it can't hold"
 
 # %% ../../nbs/explore/50_controls.ipynb #696d2fd2
-def _widget_for(p: Parameter, value: object) -> widgets.Widget:
+def _part_for(p: Parameter, value: object) -> _Part:
     "The switch, slider or menu of a parameter"
-    shared = dict(
-        description=p.name,
-        tooltip=p.help,
-        style=dict(description_width="106px"),
-        layout=widgets.Layout(width=f"{_INNER - 4}px", min_width="0"),
-    )
+    shared = dict(name=f"set-{p.name}", description=p.name, tooltip=p.help, width=_INNER - (62 if p.optional else 4))
     start = value if value is not None else p.low
     if p.kind == "switch":
-        return widgets.Checkbox(value=bool(value), indent=True, **shared)
+        return _Part("switch", value=bool(value), **shared)
     if p.kind == "integer":
-        start = int(value if value is not None else min(max(8, p.low), p.high))
-        return widgets.IntSlider(start, int(p.low), int(p.high), **shared)
+        start = value if value is not None else min(max(8, p.low), p.high)
+        return _Part("integer", value=start, min=p.low, max=p.high, **shared)
     if p.kind == "number":
         step = 10.0 ** (math.floor(math.log10(max(p.high - p.low, 1e-12))) - 2) * 5
         step = min(step, 0.05, abs(p.default or 0.05))
-        return widgets.FloatSlider(float(start), min=p.low, max=p.high, step=step, readout_format=".3g", **shared)
+        return _Part("number", value=start, min=p.low, max=p.high, step=step, **shared)
     if p.kind == "logarithm":
-        low, high = math.log10(p.low), math.log10(p.high)
-        shared |= dict(base=10, min=low, max=high, step=0.05, readout_format=".2g")
-        return widgets.FloatLogSlider(float(start), **shared)
-    options = [("default" if choice is None else choice, choice) for choice in p.choices]
-    return widgets.Dropdown(options=options, value=value, **shared)
+        ends = dict(min=math.log10(p.low), max=math.log10(p.high), step=0.05)
+        return _Part("logarithm", value=start, **ends, **shared)
+    options = [("default" if choice is None else str(choice), choice) for choice in p.choices]
+    return _Part("menu", value=value, options=options, **shared)
 
 # %% ../../nbs/explore/50_controls.ipynb #69c791fa
-class _Control(widgets.HBox):
+class _Control(traitlets.HasTraits):
     "The control of one parameter; `value` is the setting"
 
     value = traitlets.Any()
 
     def __init__(self, parameter: Parameter, value: object):
-        self.parameter, self.automatic = parameter, None
-        self.inner = _named(_widget_for(parameter, value), f"set-{parameter.name}")
-        children = [self.inner]
+        super().__init__(value=value)
+        self.parameter, self.automatic, self.inner = parameter, None, _part_for(parameter, value)
+        self.parts = [self.inner]
         if parameter.optional:
-            self.inner.layout.width, self.inner.disabled = f"{_INNER - 62}px", value is None
-            self.automatic = widgets.Checkbox(
-                value=value is None,
-                description="auto",
-                tooltip="let the method decide",
-                indent=False,
-                layout=widgets.Layout(width="56px", min_width="0"),
-            )
-            children.append(self.automatic)
-        super().__init__(children, layout=widgets.Layout(min_height="30px"))
-        self.value = value
-        for widget in children:
-            widget.observe(self._read, "value")
+            self.inner.disabled = value is None
+            more = dict(description="auto", tooltip=f"let the method decide {parameter.name}")
+            self.automatic = _Part("switch", "auto", width=52, value=value is None, **more)
+            self.parts.append(self.automatic)
+        for part in self.parts:
+            part.observe(self._read, "value")
         self.observe(self._write, "value")
 
     def _read(self, _):

@@ -28,11 +28,11 @@ from attrnb.explore.findings import (
     _small_ticks,
     share_inside,
 )
+from .forms import _button, _Form, _Part, _text
 from attrnb.explore.pictures import (
     _BLANK,
     _INNER,
     _PANEL,
-    _button,
     _draw_input,
     _figure,
     _is_image,
@@ -48,39 +48,18 @@ from ..methods import Method, find_name
 from ..plots import feature_bars, heatmap, overlay
 
 # %% ../../nbs/explore/70_panel.ipynb #ae1139b1
-def _parts(names: list[str], class_names: list[str], method: str) -> dict[str, widgets.Widget]:
-    "The widgets of a panel by name, besides buttons and tabs"
+def _parts(names: list[str], class_names: list[str], method: str) -> dict[str, _Part]:
+    "The parts of a panel by name, besides its buttons"
     classes = [("the class chosen at the left", -1), *((name, k) for k, name in enumerate(class_names))]
-    wide = widgets.Layout(width=f"{_PANEL}px", margin="2px 0")
+    own = "explain another class in this panel only"
+    curves = dict(options=["deletion", "insertion"], value="deletion", tooltip="the curve that the slider follows")
     return dict(
-        title=widgets.HTML(layout=widgets.Layout(width=f"{_PANEL - 34}px")),
-        tabs_of_methods=_named(
-            widgets.ToggleButtons(
-                options=names, value=method, style=dict(button_width="auto", description_width="0"), layout=wide
-            ),
-            "methods",
-        ),
-        class_menu=_named(
-            widgets.Dropdown(
-                options=classes, value=-1, layout=wide, tooltip="explain another class in this panel only"
-            ),
-            "class",
-        ),
-        map=_named(
-            widgets.Image(value=_BLANK, format="png", layout=widgets.Layout(width=f"{_PANEL}px", height=f"{_PANEL}px")),
-            "map",
-        ),
-        note=_named(widgets.HTML(layout=widgets.Layout(width=f"{_PANEL}px", min_height="66px")), "note"),
-        curve_menu=_named(
-            widgets.ToggleButtons(
-                options=["deletion", "insertion"], style=dict(button_width="112px", description_width="0")
-            ),
-            "curve",
-        ),
-        scrubber=_named(_Scrubber(), "curves"),
-        saved=_named(widgets.HTML(layout=widgets.Layout(width=f"{_PANEL}px")), "saved"),
-        settings_box=widgets.VBox(),
-        inside=widgets.VBox(),
+        title=_text("title", width=_PANEL - 38),
+        tabs_of_methods=_Part("radios", "methods", width=_PANEL, options=names, value=method, tooltip="method"),
+        class_menu=_Part("menu", "class", width=_PANEL, options=classes, value=-1, tooltip=own),
+        note=_text("note", width=_PANEL, spoken=True),
+        curve_menu=_Part("radios", "curve", **curves),
+        saved=_text("saved", width=_PANEL, spoken=True),
     )
 
 
@@ -148,34 +127,31 @@ class Panel(widgets.VBox):
 def _build(self: Panel, method: str) -> list[widgets.Widget]:
     "Make the widgets; those of the panel itself, from above"
     vars(self).update(_parts(list(self.explorer.methods), self.explorer.class_names, method))
-    self._nothing, self._no_settings = widgets.HTML(), widgets.HTML(_small("This method has no settings.", "#777"))
-    remove = partial(_button, tooltip="remove this panel", description="✕")
-    self.remove = remove("remove", lambda: self.explorer.remove_panel(self), 28)
-    self.remove.layout.padding = "0"
-    write = "write the figure, the attribution and the Python that reproduces them"
-    self.save_button = _button(
-        "save", lambda: self._save_clicked(), 90, description="Save", icon="download", tooltip=write
+    self.map = _named(
+        widgets.Image(value=_BLANK, format="png", layout=widgets.Layout(width=f"{_PANEL}px", height=f"{_PANEL}px")),
+        "map",
     )
-    anew = "compute anew what was cancelled or failed"
-    self.again = _button("again", lambda: self.request(), 90, description="Again", icon="refresh", tooltip=anew)
+    self.scrubber, self.inside = _named(_Scrubber(), "curves"), widgets.VBox()
+    self._nothing, self._no_settings = _text("nothing"), _text("none", _small("This method has no settings.", "#777"))
+    gone, anew = "remove this panel", "compute anew what was cancelled or failed"
+    write = "write the figure, the attribution and the Python that reproduces them"
+    self.remove = _button("remove", lambda: self.explorer.remove_panel(self), 28, tooltip=gone, description="✕")
+    self.save_button = _button("save", lambda: self._save_clicked(), 90, description="Save", tooltip=write)
+    self.again = _button("again", lambda: self.request(), 90, description="Again", tooltip=anew)
     box = widgets.Layout(width=f"{_INNER}px", max_height="420px", overflow="hidden auto")
-    self.pages = [
-        widgets.VBox([self.settings_box], layout=box),
-        widgets.VBox([self.curve_menu, self.scrubber]),
-        self.inside,
-    ]
+    self.settings_box, self._empty = _Form(label="settings", indent=106, layout=box), _Form(self._nothing)
+    curves = widgets.VBox([_Form(self.curve_menu, label="curve"), self.scrubber])
+    self.pages = [self.settings_box, curves, self.inside]
     layout = widgets.Layout(width=f"{_PANEL}px", margin="0")
     tabs = widgets.Tab(self.pages, titles=["Settings", "Curves", "Inside"], selected_index=0, layout=layout)
     self.tabs = _named(tabs, "tabs")
+    high = widgets.Layout(min_height="66px")
     return [
-        widgets.HBox([self.title, self.remove]),
-        self.tabs_of_methods,
-        self.class_menu,
+        _Form(self.title, self.remove, self.tabs_of_methods, self.class_menu, label="method and class"),
         self.map,
-        self.note,
+        _Form(self.note, label="result", layout=high),
         self.tabs,
-        widgets.HBox([self.save_button, self.again]),
-        self.saved,
+        _Form(self.save_button, self.again, self.saved, label="save"),
     ]
 
 # %% ../../nbs/explore/70_panel.ipynb #d52f9f2d
@@ -205,7 +181,8 @@ def _show_controls(self: Panel):
             self._controls[self.method] = made
             for name, control in made.items():
                 control.observe(partial(self._on_control, name), "value")
-        self.settings_box.children = list(self._controls[self.method].values()) or [self._no_settings]
+        shown = [part for control in self._controls[self.method].values() for part in control.parts]
+        self.settings_box.arrange(*shown or [self._no_settings])
 
 
 @patch
@@ -345,7 +322,7 @@ def _draw_inside(self: Panel):
         self.tabs.set_title(2, "Inside")
         text = "" if self.result is None else "This method returns nothing but its attribution."
         self._nothing.value = _small(text, "#777")
-        self.inside.children = [self._nothing]
+        self.inside.children = [self._empty]
         return
     e, x = self.explorer, self.explorer.input(self.result.request.index)
     film = _FILMS[steps.chart](steps, x, e.feature_names, e.percentile)

@@ -133,14 +133,6 @@ def _named(widget: widgets.Widget, name: str) -> widgets.Widget:
     return widget
 
 
-def _button(name: str, on_click: Callable, width: int, height: str = "", **more) -> widgets.Button:
-    "A button that calls `on_click` without arguments"
-    layout = widgets.Layout(width=f"{width}px", **(dict(height=height) if height else {}))
-    button = _named(widgets.Button(layout=layout, **more), name)
-    button.on_click(lambda _: on_click())
-    return button
-
-
 @contextmanager
 def _while_set(owner: object, name: str, value: object) -> Iterator[object]:
     "In the body an attribute has another value; the one that it had comes with it, and comes back"
@@ -157,7 +149,7 @@ def _small(text: str, color: str = "inherit", size: int = 12) -> str:
     return f'<span style="font-size:{size}px;line-height:1.35;display:block;color:{color}">{text}</span>'
 
 # %% ../../nbs/explore/30_pictures.ipynb #b89af28f
-_CELLS = """
+_MADE = """
 const shown = (image, bytes) => {
   const before = image.src;
   image.src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
@@ -169,6 +161,10 @@ const made = (tag, name, parent) => {
   parent.append(element);
   return element;
 };
+"""
+_CELLS = (
+    _MADE
+    + """
 // A field over `area` (left, bottom, width, height, as shares) with a frame around the cell of the mouse or the keys
 function cells(host, [left, bottom, width, height], rows, columns, label, chosen) {
   const field = made("div", "cells", host), frame = made("div", "cell", field);
@@ -205,6 +201,7 @@ function cells(host, [left, bottom, width, height], rows, columns, label, chosen
   mark(0, 0);
 }
 """
+)
 
 # %% ../../nbs/explore/30_pictures.ipynb #9e36ac00
 _CSS = """
