@@ -38,7 +38,7 @@ FLAGS = (
     " --disable-component-update --disable-sync".split()
 )
 ROOT = Path(__file__).parents[1]
-PATIENCE = 60_000  # milliseconds; a page of JupyterLab takes long on a busy machine
+PATIENCE = 180_000  # milliseconds; a page of JupyterLab takes long on a busy machine
 
 CELL = """import torch
 torch.set_num_threads(1)

@@ -9,6 +9,7 @@ from attrnb.explore.findings import *
 from attrnb.explore.forms import *
 from attrnb.explore.inputs import *
 from attrnb.explore.jobs import *
+from attrnb.explore.maps import *
 from attrnb.explore.panel import *
 from attrnb.explore.pictures import *
 from attrnb.explore.saving import *

@@ -92,9 +92,10 @@ def _build(self: Explorer) -> list[widgets.Widget]:
     of_maps = () if self._chooser.is_image else ("view", "opacity", "percentile")
     shown = [control for name, control in self._view_controls.items() if name not in of_maps]
     title = _text("display", _small("<b>Display</b>"), width)
+    self._display = _Form(title, *shown, label="display")
     side = f"{width + 16}px"
     self._side = widgets.VBox(
-        [self._picker, self._chooser, _Form(title, *shown, label="display")],
+        [self._picker, self._chooser, self._display],
         layout=widgets.Layout(width=side, min_width=side, margin="0 10px 0 0"),
     )
     self._panel_box = widgets.HBox([], layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start"))
@@ -107,8 +108,7 @@ def _view_opened(self: Explorer, change):
     """A page that opens late (Voila, a reloaded tab) may have missed changes made while it read the state: send
     the state again
     """
-    kinds = ("Image", "Tab", "Box")
-    kinds = (*(getattr(widgets, kind) for kind in kinds), anywidget.AnyWidget)
+    kinds = widgets.Tab, widgets.Box, anywidget.AnyWidget
     if (change.new or 0) > (change.old or 0) and not self._closed:
         for widget in _parts_of(self):
             if isinstance(widget, kinds):
@@ -179,8 +179,7 @@ def _connect(self: Explorer):
     for name, control in self._view_controls.items():
         traitlets.link((self, name), (control, "value"))
     reactions = dict(index=self._on_input, target=self._on_class, score=self._on_class, region=self._on_region)
-    reactions |= dict(substrate=self._on_substrate)
-    reactions |= dict.fromkeys(["sign", "view", "opacity", "percentile"], self._redraw)
+    reactions |= dict(substrate=self._on_substrate, sign=self._redraw)
     for name, reaction in reactions.items():
         self.observe(partial(_without_change, reaction), name)
 

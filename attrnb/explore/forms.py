@@ -95,6 +95,11 @@ const labelled = (root, type, tag = "input") => {
   };
   return [input, say];
 };
+// What was typed counts when the field is left, or at Enter (for which JupyterLab lets no change happen)
+const entered = (input, act) => {
+  input.addEventListener("change", act);
+  input.addEventListener("keydown", (event) => { if (event.key === "Enter") act(); });
+};
 const short = (value) => String(Number(Number(value).toPrecision(4)));
 const refill = (parent, options, make) => {
   const written = JSON.stringify(options);
@@ -115,7 +120,7 @@ const slider = (root, tell) => {
   };
   input.addEventListener("input", () => tell(now.kind === "logarithm" ? 10 ** input.value : Number(input.value)));
   typed.inputMode = "decimal";
-  typed.addEventListener("change", () => {
+  entered(typed, () => {
     const value = Number(typed.value);
     if (typed.value.trim() && Number.isFinite(value)) tell(value);
     else draw(now);
@@ -208,8 +213,7 @@ _KINDS_CHOSEN = """
     const [input, say] = labelled(root, "search"), list = made("datalist", "", root);
     list.id = `attrnb-${Math.random()}`;
     input.setAttribute("list", list.id);
-    input.addEventListener("change", () => tell(input.value));
-    input.addEventListener("keydown", (event) => { if (event.key === "Enter") tell(input.value); });
+    entered(input, () => tell(input.value));
     return (part) => {
       say(part);
       input.placeholder = part.tooltip;

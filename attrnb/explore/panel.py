@@ -17,6 +17,8 @@ import ipywidgets as widgets
 import torch
 import traitlets
 from fastcore.basics import patch
+from matplotlib.axes import Axes
+from torch import Tensor
 
 from .controls import _Control, _Refused
 from .films import _Scrubber
@@ -29,8 +31,8 @@ from attrnb.explore.findings import (
     share_inside,
 )
 from .forms import _button, _Form, _Part, _text
+from .maps import _Map
 from attrnb.explore.pictures import (
-    _BLANK,
     _INNER,
     _PANEL,
     _draw_input,
@@ -38,7 +40,7 @@ from attrnb.explore.pictures import (
     _is_image,
     _named,
     _outline,
-    _picture,
+    _shown_picture,
     _sides,
     _small,
     _while_set,
@@ -127,10 +129,7 @@ class Panel(widgets.VBox):
 def _build(self: Panel, method: str) -> list[widgets.Widget]:
     "Make the widgets; those of the panel itself, from above"
     vars(self).update(_parts(list(self.explorer.methods), self.explorer.class_names, method))
-    self.map = _named(
-        widgets.Image(value=_BLANK, format="png", layout=widgets.Layout(width=f"{_PANEL}px", height=f"{_PANEL}px")),
-        "map",
-    )
+    self.map = _named(_Map(lambda: self._map_png(), self.explorer._display.model_id), "map")
     self.scrubber, self.inside = _named(_Scrubber(), "curves"), widgets.VBox()
     self._nothing, self._no_settings = _text("nothing"), _text("none", _small("This method has no settings.", "#777"))
     gone, anew = "remove this panel", "compute anew what was cancelled or failed"
@@ -277,30 +276,46 @@ def _summary(self: Panel) -> list[str]:
     return lines
 
 # %% ../../nbs/explore/70_panel.ipynb #2ab659eb
+def _draw_attribution(ax: Axes, e, x: Tensor, attribution: Tensor):
+    "An attribution as the display says: over its picture or alone, or as bars"
+    if not _is_image(x):
+        values = attribution.flatten(1)
+        values = values.abs() if e.sign == "magnitude" else values
+        feature_bars(values, e.feature_names, x.flatten(1), k=12, xlabel=f"attribution ({e.score})", ax=ax)
+        _small_ticks(ax)
+    elif e.view == "overlay":
+        overlay(_shown_picture(x), attribution, e.sign, percentile=e.percentile, opacity=e.opacity, ax=ax)
+    else:
+        heatmap(attribution, e.sign, e.percentile, colorbar=False, ax=ax)
+
+
 @patch
-def _draw_map(self: Panel):
-    "The heat map, or the plain input while there is none"
+def _map_png(self: Panel) -> bytes:
+    "PNG of the heat map as it is now, or of the plain input while there is none"
     e, result = self.explorer, self.result
     x = e.input(result.request.index if result else e.index)
     image = _is_image(x)
     with _figure(_PANEL, _PANEL, (0, 0, 1, 1) if image else (0.34, 0.14, 0.62, 0.8)) as (ax, drawn):
         if result is None:
             _draw_input(ax, x, e.feature_names, light=0.5)
-        elif not image:
-            values = result.attribution.flatten(1)
-            values = values.abs() if e.sign == "magnitude" else values
-            label = f"attribution ({e.score})"
-            feature_bars(values, e.feature_names, x.flatten(1), k=12, xlabel=label, ax=ax)
-            _small_ticks(ax)
-        elif e.view == "overlay":
-            picture = torch.from_numpy(_picture(x)).movedim(2, 0)[None]
-            overlay(picture, result.attribution, e.sign, percentile=e.percentile, opacity=e.opacity, ax=ax)
         else:
-            heatmap(result.attribution, e.sign, e.percentile, colorbar=False, ax=ax)
+            _draw_attribution(ax, e, x, result.attribution)
         if image:
             ax.set_axis_off()
             _outline(ax, e.region, _sides(x))
-    self.map.value = drawn[0]
+    return drawn[0]
+
+
+@patch
+def _draw_map(self: Panel):
+    "A map of an image is laid by the browser; all else is drawn here"
+    e, result = self.explorer, self.result
+    if result is not None and _is_image(x := e.input(result.request.index)):
+        self.map.lay(_shown_picture(x), result.attribution, f"heat map of {result.request.method}")
+    else:
+        label = "input" if result is None else f"attribution of the features by {result.request.method}"
+        self.map.show(self._map_png(), label)
+    self.map.outline(e.region)
 
 
 @patch

@@ -18,6 +18,7 @@ import anywidget
 import ipywidgets as widgets
 import numpy as np
 import PIL.Image
+import torch
 import traitlets
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -74,6 +75,11 @@ def _picture(x: Tensor) -> np.ndarray:
     """
     x = x.detach().float().cpu()
     return image_array(x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True), outside="stretch")[0]
+
+
+def _shown_picture(x: Tensor) -> Tensor:
+    "An image (1, channels, H, W) as picture (1, 3, H, W) in [0, 1]"
+    return torch.from_numpy(_picture(x)).movedim(2, 0)[None]
 
 
 def _pixels(x: Tensor) -> np.ndarray:

@@ -33,10 +33,10 @@ import attrnb
 from ..core import read_tensor
 from .app import Explorer
 from .findings import _SHARE_OF
-from .panel import Panel
+from .panel import Panel, _draw_attribution
 from .pictures import _draw_input, _drawing, _is_image
 from ..methods import Method, nested_settings
-from ..plots import AttributionFigure, curves, feature_bars, heatmap
+from ..plots import AttributionFigure, curves
 from ..samples import sample_model
 
 # %% ../../nbs/explore/90_saving.ipynb #453be584
@@ -199,17 +199,14 @@ def _place(moves: list[tuple[Path, Path]]) -> bool:
 
 # %% ../../nbs/explore/90_saving.ipynb #9490ab19
 def _panel_figure(panel: Panel) -> AttributionFigure:
-    "Input, attribution and curves in one figure"
+    "Input, attribution as it is on the screen, and curves in one figure"
     explorer, result = panel.explorer, panel.result
     x, names = explorer.input(result.request.index), explorer.feature_names
     with _drawing:
         figure = AttributionFigure(figsize=(8.6, 2.9), layout="constrained", dpi=80)
         left, middle, right = figure.subplots(1, 3)
         _draw_input(left, x, names)
-        if _is_image(x):
-            heatmap(result.attribution, explorer.sign, explorer.percentile, colorbar=False, ax=middle)
-        else:
-            feature_bars(result.attribution.flatten(1), names, ax=middle)
+        _draw_attribution(middle, explorer, x, result.attribution)
         left.set_title(f"explained: {explorer.class_names[result.target]}", fontsize=9)
         middle.set_title(result.request.method, fontsize=9)
         if panel.curves is not None:
