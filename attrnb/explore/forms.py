@@ -226,10 +226,14 @@ _KINDS_CHOSEN = """
 
 # %% ../../nbs/explore/32_forms.ipynb #fm-form-js
 _FORM = """
+// Jupyter's shortcuts look at the element that has the focus, of whatever widget of the explorer
+const silent = ({ target }) => {
+  if (target.closest(".attrnb-explorer")) target.dataset.lmSuppressShortcuts = "true";
+};
+if (!document.attrnb) document.addEventListener("focusin", silent);
+document.attrnb = true;
 function render({ model, el }) {
   const form = made("div", "form", el), there = {};
-  // on the element itself: Jupyter's shortcuts are for what has the focus
-  form.addEventListener("focusin", (event) => { event.target.dataset.lmSuppressShortcuts = "true"; });
   form.setAttribute("role", "group");
   form.setAttribute("aria-label", model.get("label"));
   form.style.setProperty("--indent", `${model.get("indent")}px`);
