@@ -87,15 +87,18 @@ def read(self: _Part, answer: object) -> object:
 _SAID = """
 // An input within its label, and a function that writes what both say
 const labelled = (root, type, tag = "input") => {
-  const label = made("label", "label", root), text = made("span", "", label), input = made(tag, "", label);
+  const label = made("label", "label", root);
+  const text = made("span", "", label), input = made(tag, "", label);
   if (type) input.type = type;
   const say = ({ description, tooltip, disabled }) => {
-    [text.textContent, text.hidden, root.title, input.disabled] = [description, !description, tooltip, disabled];
+    [text.textContent, text.hidden] = [description, !description];
+    [root.title, input.disabled] = [tooltip, disabled];
     input.setAttribute("aria-label", description || tooltip);
   };
   return [input, say];
 };
-// What was typed counts when the field is left, or at Enter (for which JupyterLab lets no change happen)
+// What was typed counts when the field is left, or at Enter
+// (for which JupyterLab lets no change happen)
 const entered = (input, act) => {
   input.addEventListener("change", act);
   input.addEventListener("keydown", (event) => { if (event.key === "Enter") act(); });
@@ -118,7 +121,9 @@ const slider = (root, tell) => {
     [typed.value, typed.disabled] = [short(part.value), part.disabled];
     typed.setAttribute("aria-label", `${part.description}, as a number`);
   };
-  input.addEventListener("input", () => tell(now.kind === "logarithm" ? 10 ** input.value : Number(input.value)));
+  input.addEventListener("input", () => {
+    tell(now.kind === "logarithm" ? 10 ** input.value : Number(input.value));
+  });
   typed.inputMode = "decimal";
   entered(typed, () => {
     const value = Number(typed.value);
@@ -156,7 +161,8 @@ const KINDS = {
   number: slider,
   logarithm: slider,
   range: (root, tell) => {
-    const text = made("span", "", root), track = made("div", "track", root), said = made("output", "typed", root);
+    const text = made("span", "", root), track = made("div", "track", root);
+    const said = made("output", "typed", root);
     const ends = ["from", "to"].map(() => made("input", "", track));
     ends.forEach((end, k) => {
       end.type = "range";
@@ -167,11 +173,13 @@ const KINDS = {
       });
     });
     return ({ description, tooltip, disabled, min, max, value }) => {
-      [text.textContent, root.title, said.textContent] = [description, tooltip, value.join(" – ")];
+      [text.textContent, root.title] = [description, tooltip];
+      said.textContent = value.join(" – ");
       ends.forEach((end, k) => {
         Object.assign(end, { min, max, disabled });
         end.value = value[k];
-        track.style.setProperty(`--${["from", "to"][k]}`, `${(100 * (value[k] - min)) / (max - min)}%`);
+        const share = (value[k] - min) / (max - min);
+        track.style.setProperty(`--${["from", "to"][k]}`, `${100 * share}%`);
         end.setAttribute("aria-label", `${description} ${["from", "to"][k]}`);
       });
     };
@@ -206,7 +214,9 @@ _KINDS_CHOSEN = """
         input.addEventListener("change", () => tell(k));
         return label;
       });
-      root.querySelectorAll("input").forEach((input, k) => { input.checked = k === value; });
+      root.querySelectorAll("input").forEach((input, k) => {
+        input.checked = k === value;
+      });
     };
   },
   search: (root, tell) => {
@@ -226,7 +236,8 @@ _KINDS_CHOSEN = """
 
 # %% ../../nbs/explore/32_forms.ipynb #fm-form-js
 _FORM = """
-// Jupyter's shortcuts look at the element that has the focus, of whatever widget of the explorer
+// Jupyter's shortcuts look at the element that has the focus,
+// of whatever widget of the explorer
 const silent = ({ target }) => {
   if (target.closest(".attrnb-explorer")) target.dataset.lmSuppressShortcuts = "true";
 };
@@ -238,7 +249,8 @@ function render({ model, el }) {
   form.setAttribute("aria-label", model.get("label"));
   form.style.setProperty("--indent", `${model.get("indent")}px`);
   const view = (key) => {
-    const { kind, name, width } = model.get(key), tag = ["button", "progress"].includes(kind) ? kind : "div";
+    const { kind, name, width } = model.get(key);
+    const tag = ["button", "progress"].includes(kind) ? kind : "div";
     const root = made(tag, `part attrnb-is-${kind} attrnb-${name}`, form);
     if (width) root.style.width = `${width}px`;
     const draw = () => update(model.get(key));
@@ -247,12 +259,16 @@ function render({ model, el }) {
       model.save_changes();
       draw();
     };
-    const update = KINDS[kind](root, kind === "button" ? () => model.send({ click: key }) : tell);
+    const click = () => model.send({ click: key });
+    const update = KINDS[kind](root, kind === "button" ? click : tell);
     model.on(`change:${key}`, draw);
     draw();
     return root;
   };
-  const arrange = () => form.replaceChildren(...model.get("order").map((key) => (there[key] ??= view(key))));
+  const arrange = () => {
+    const shown = model.get("order").map((key) => (there[key] ??= view(key)));
+    form.replaceChildren(...shown);
+  };
   model.on("change:order", arrange);
   arrange();
 }
@@ -261,38 +277,55 @@ export default { render };
 
 # %% ../../nbs/explore/32_forms.ipynb #fm-css
 _FORM_CSS = """
-.attrnb-form { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 6px; font-size: 13px; line-height: 1.35;
-  color: var(--jp-ui-font-color1, #222); }
-.attrnb-form input, .attrnb-form select { font: inherit; color: inherit; min-width: 0; }
-.attrnb-form select, .attrnb-typed, .attrnb-is-search input { background: var(--jp-layout-color0, #fff);
+.attrnb-form {
+  display: flex; flex-wrap: wrap; align-items: center; gap: 4px 6px; font-size: 13px;
+  line-height: 1.35; color: var(--jp-ui-font-color1, #222); }
+.attrnb-form input, .attrnb-form select {
+  font: inherit; color: inherit; min-width: 0; }
+.attrnb-form select, .attrnb-typed, .attrnb-is-search input {
+  background: var(--jp-layout-color0, #fff);
   border: 1px solid var(--jp-border-color1, #bbb); border-radius: 2px; }
-.attrnb-form button, .attrnb-is-radios span { font: inherit; color: inherit; padding: 0 8px; height: 26px;
-  border: 1px solid transparent; background: var(--jp-layout-color2, #eee); border-radius: 2px; cursor: pointer;
-  overflow: hidden; text-overflow: ellipsis; white-space: pre; box-sizing: border-box; }
+.attrnb-form button, .attrnb-is-radios span {
+  font: inherit; color: inherit; padding: 0 8px; height: 26px;
+  border: 1px solid transparent; background: var(--jp-layout-color2, #eee);
+  border-radius: 2px; cursor: pointer; overflow: hidden; text-overflow: ellipsis;
+  white-space: pre; box-sizing: border-box; }
 .attrnb-is-radios { display: flex; flex-wrap: wrap; gap: 2px; }
 .attrnb-is-radios label { position: relative; }
 .attrnb-is-radios span { display: block; line-height: 24px; }
 .attrnb-is-radios input { position: absolute; opacity: 0; }
-.attrnb-is-radios input:checked + span, .attrnb-form button[aria-pressed="true"] { background: #1f77b4; color: #fff; }
-.attrnb-form :focus-visible, .attrnb-is-radios input:focus-visible + span { outline: 2px solid #1f77b4;
-  outline-offset: 1px; }
+.attrnb-is-radios input:checked + span, .attrnb-form button[aria-pressed="true"] {
+  background: #1f77b4; color: #fff; }
+.attrnb-form :focus-visible, .attrnb-is-radios input:focus-visible + span {
+  outline: 2px solid #1f77b4; outline-offset: 1px; }
 .attrnb-form .attrnb-remove { padding: 0; }
-.attrnb-form input[type="range"], .attrnb-form input[type="checkbox"] { accent-color: #1f77b4; }
+.attrnb-form input[type="range"], .attrnb-form input[type="checkbox"] {
+  accent-color: #1f77b4; }
 .attrnb-form button:disabled { opacity: .5; cursor: default; }
-.attrnb-is-integer, .attrnb-is-number, .attrnb-is-logarithm, .attrnb-is-range { display: flex; align-items: center;
-  gap: 6px; min-height: 28px; }
-.attrnb-label { display: flex; flex: 1; align-items: center; gap: 6px; min-width: 0; min-height: 28px; }
-.attrnb-label > span, .attrnb-is-range > span { flex: 0 0 var(--indent); overflow: hidden; text-overflow: ellipsis;
+.attrnb-is-integer, .attrnb-is-number, .attrnb-is-logarithm, .attrnb-is-range {
+  display: flex; align-items: center; gap: 6px; min-height: 28px; }
+.attrnb-label {
+  display: flex; flex: 1; align-items: center; gap: 6px; min-width: 0;
+  min-height: 28px; }
+.attrnb-label > span, .attrnb-is-range > span {
+  flex: 0 0 var(--indent); overflow: hidden; text-overflow: ellipsis;
   text-align: right; white-space: nowrap; }
-.attrnb-label > input[type="range"], .attrnb-label > select, .attrnb-label > [type="search"] { flex: 1; margin: 0; }
-.attrnb-typed { flex: 0 0 52px; width: 52px; text-align: right; box-sizing: border-box; }
+.attrnb-label > input[type="range"], .attrnb-label > select,
+.attrnb-label > [type="search"] {
+  flex: 1; margin: 0; }
+.attrnb-typed {
+  flex: 0 0 52px; width: 52px; text-align: right; box-sizing: border-box; }
 output.attrnb-typed { border: 0; flex-basis: 64px; }
 .attrnb-track { position: relative; flex: 1; height: 20px; }
-.attrnb-track::before { content: ""; position: absolute; inset: 8px 0; border-radius: 2px;
-  background: linear-gradient(to right, #bbb var(--from), #1f77b4 var(--from) var(--to), #bbb var(--to)); }
-.attrnb-track input { position: absolute; inset: 0; width: 100%; margin: 0; pointer-events: none;
+.attrnb-track::before {
+  content: ""; position: absolute; inset: 8px 0; border-radius: 2px;
+  background: linear-gradient(to right, #bbb var(--from), #1f77b4 var(--from) var(--to), #bbb var(--to));
+  }
+.attrnb-track input {
+  position: absolute; inset: 0; width: 100%; margin: 0; pointer-events: none;
   appearance: none; background: none; }
-.attrnb-track input::-webkit-slider-thumb { pointer-events: auto; appearance: none; width: 16px; height: 16px;
+.attrnb-track input::-webkit-slider-thumb {
+  pointer-events: auto; appearance: none; width: 16px; height: 16px;
   border-radius: 50%; background: #1f77b4; }
 .attrnb-track input::-moz-range-thumb { pointer-events: auto; background: #1f77b4; }
 .attrnb-auto .attrnb-label > span { flex: none; order: 2; }

@@ -43,15 +43,18 @@ _PAINT = """
 // The pixels of a map: grey picture, values and tables of colours, as the display says
 function paint({ grey, values, sorted, tables }, { sign, view, opacity, percentile }) {
   const last = sorted.length - 1, at = (percentile / 100) * last, low = Math.floor(at);
-  const quantile = last < 0 ? 0 : sorted[low] + (at - low) * (sorted[Math.min(low + 1, last)] - sorted[low]);
+  const more = (at - low) * (sorted[Math.min(low + 1, last)] - sorted[low]);
+  const quantile = last < 0 ? 0 : sorted[low] + more;
   const end = quantile || sorted[last] || 1, signed = sign === "signed";
   const pixels = new Uint8ClampedArray(4 * values.length);
   values.forEach((value, k) => {
-    const finite = Number.isFinite(value), part = value / end, strong = Math.min(Math.abs(part), 1);
+    const finite = Number.isFinite(value), part = value / end;
+    const strong = Math.min(Math.abs(part), 1);
     const level = Math.floor(256 * (signed ? (part + 1) / 2 : strong));
     const place = finite ? (signed ? 0 : 256) + Math.min(Math.max(level, 0), 255) : 512;
     const over = view === "map" || !finite ? 1 : strong * opacity;
-    for (let c = 0; c < 3; c++) pixels[4 * k + c] = (1 - over) * grey[k] + over * tables[3 * place + c];
+    for (let c = 0; c < 3; c++)
+      pixels[4 * k + c] = (1 - over) * grey[k] + over * tables[3 * place + c];
     pixels[4 * k + 3] = 255;
   });
   return pixels;
@@ -60,10 +63,13 @@ function paint({ grey, values, sorted, tables }, { sign, view, opacity, percenti
 
 # %% ../../nbs/explore/33_maps.ipynb #mp-render
 _MAP = """
-const numbers = (view, Kind) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+const numbers = ({ buffer, byteOffset, byteLength }, Kind) =>
+  new Kind(buffer.slice(byteOffset, byteOffset + byteLength));
+const NAMES = ["sign", "view", "opacity", "percentile"];
 async function render({ model, el }) {
-  const box = made("div", "canvas", el), image = made("img", "", box), canvas = made("canvas", "", box);
-  const outline = made("div", "outline", box), wrong = made("div", "wrong", box), side = model.get("side");
+  const box = made("div", "canvas", el), image = made("img", "", box);
+  const canvas = made("canvas", "", box), side = model.get("side");
+  const outline = made("div", "outline", box), wrong = made("div", "wrong", box);
   Object.assign(box.style, { width: `${side}px`, height: `${side}px` });
   canvas.setAttribute("role", "img");
   const display = await model.widget_manager.get_model(model.get("display"));
@@ -75,19 +81,21 @@ async function render({ model, el }) {
   const draw = () => {
     const [height, width] = model.get("shape");
     if (!width) return;
-    const [sign, view, opacity, percentile] = ["sign", "view", "opacity", "percentile"].map(part);
+    const [sign, view, opacity, percentile] = NAMES.map(part);
     [canvas.width, canvas.height] = [width, height];
     const pixels = paint(sent, { sign, view, opacity, percentile });
     canvas.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
   };
   const receive = () => {
-    const [height, width] = model.get("shape"), mapped = Boolean(width), label = model.get("label");
+    const mapped = model.get("shape")[1] > 0, label = model.get("label");
     [canvas.hidden, image.hidden, image.alt] = [!mapped, mapped, label];
     canvas.setAttribute("aria-label", label);
     if (!mapped) shown(image, model.get("png"));
     else {
-      const values = numbers(model.get("values"), Float32Array), finite = values.filter(Number.isFinite).map(Math.abs);
-      const [grey, tables] = ["grey", "tables"].map((name) => numbers(model.get(name), Uint8Array));
+      const values = numbers(model.get("values"), Float32Array);
+      const finite = values.filter(Number.isFinite).map(Math.abs);
+      const bytes = (name) => numbers(model.get(name), Uint8Array);
+      const [grey, tables] = [bytes("grey"), bytes("tables")];
       sent = { grey, tables, values, sorted: finite.sort() };
       const count = values.length - finite.length;
       wrong.textContent = count ? `green: ${count} NaN or infinite` : "";
@@ -97,16 +105,17 @@ async function render({ model, el }) {
     mark();
   };
   const mark = () => {
-    const [height, width] = model.get("shape"), region = model.get("region"), scale = side / Math.max(height, width);
+    const [height, width] = model.get("shape"), region = model.get("region");
+    const scale = side / Math.max(height, width), px = (length) => `${length}px`;
     outline.hidden = !width || !region.length;
-    const [top, left, bottom, right] = region.map((place) => place * scale), px = (length) => `${length}px`;
+    const [top, left, bottom, right] = region.map((place) => place * scale);
     const [down, across] = [(side - height * scale) / 2, (side - width * scale) / 2];
     Object.assign(outline.style, { top: px(down + top), left: px(across + left) });
     Object.assign(outline.style, { height: px(bottom - top), width: px(right - left) });
   };
   model.on("change:sent", receive);
   model.on("change:region", mark);
-  const names = ["sign", "view", "opacity", "percentile"].map((name) => `change:part_${name}`);
+  const names = NAMES.map((name) => `change:part_${name}`);
   names.forEach((name) => display.on(name, draw));
   receive();
   return () => names.forEach((name) => display.off(name, draw));
@@ -122,10 +131,16 @@ class _Map(anywidget.AnyWidget):
     _css = (
         _CSS
         + """
-.attrnb-canvas > canvas { width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; display: block; }
+.attrnb-canvas > canvas {
+  width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated;
+  display: block; }
 .attrnb-canvas > [hidden] { display: none; }
-.attrnb-outline { position: absolute; box-sizing: border-box; border: 1px solid black; outline: 1px solid white; }
-.attrnb-wrong { position: absolute; left: 8px; bottom: 8px; font-size: 10px; background: white; color: black; }
+.attrnb-outline {
+  position: absolute; box-sizing: border-box; border: 1px solid black;
+  outline: 1px solid white; }
+.attrnb-wrong {
+  position: absolute; left: 8px; bottom: 8px; font-size: 10px; background: white;
+  color: black; }
 .attrnb-stale { opacity: .35; }
 """
     )
