@@ -359,7 +359,7 @@ panel = explorer.panels[0]
 panel.method = "Halfway"
 explorer.wait()
 assert panel.state == "done" and panel.error == "", panel.error
-assert panel.settings == {"share": 0.7} and panel.settings_box.children[0].value == 0.7
+assert panel.settings == {"share": 0.7} and panel._controls[panel.method]["share"].value == 0.7
 assert panel.tabs.titles[2] == "Ways" and len(panel.steps.film) == 2
 kept = BenchmarkRun("run").attributions("halfway")["shapes-0000"]
 by_hand = attribute("halfway", model, x[:1], panel.result.target).attributions
