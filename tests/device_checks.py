@@ -548,7 +548,7 @@ def test_the_explorer_is_the_same_on_the_device():
 
 # The program that counts waits by chunk
 
-TWO_WAITS = {"neflag", "sensitivity_max"}  # the other methods and measures wait once for a chunk, or not at all
+TWO_WAITS = {"neflag"}  # the other methods and measures wait once for a chunk, or not at all
 
 
 def test_at_most_one_wait_for_a_chunk(tmp_path, monkeypatch):

@@ -183,17 +183,19 @@ def _refuse_no_function(attribute: Callable):
     check_callable(attribute, "attribute", ", a function as in Saliency(model).attribute")
 
 
-def _attributions(attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True) -> Tensor:
+def _attributions(
+    attribute: Callable, x: Tensor, target, settings: dict, explicit: bool = True, finite: bool = True
+) -> Tensor:
     """What a method says of copies of these rows, (rows, ...) float64, checked; `target` is handed over unless it is
-    None and not wanted explicitly
+    None and not wanted explicitly; without `finite` the caller looks whether the numbers are
     """
     _refuse_no_function(attribute)
     found = attribute(x.clone(), **settings | ({"target": target} if explicit or target is not None else {}))
-    return _one_per_row(found, x).double()
+    return _one_per_row(found, x, finite).double()
 
 
-def _one_per_row(found: object, x: Tensor) -> Tensor:
-    "Attributions as a detached tensor with a row for every row of x, all finite"
+def _one_per_row(found: object, x: Tensor, finite: bool = True) -> Tensor:
+    "Attributions as a detached tensor with a row for every row of x, all finite if that is asked for"
     if not isinstance(found, Tensor):
         raise TypeError(f"the method returned {type(found).__name__}; it must return one tensor of attributions")
     if found.ndim == 0 or len(found) != len(x):
@@ -201,9 +203,9 @@ def _one_per_row(found: object, x: Tensor) -> Tensor:
             f"the method returned attributions of shape {tuple(found.shape)} for inputs of shape {tuple(x.shape)}; it"
             " must return one map per example"
         )
-    found = found.detach()
-    refuse_not_finite(found, "the attribution that the method returned")
-    return found
+    if finite:
+        refuse_not_finite(found, "the attribution that the method returned")
+    return found.detach()
 
 # %% ../../nbs/measures/70_axioms.ipynb #r70c0010
 def _targets_for(target: TargetType, n_examples: int) -> Callable:

@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/measures/robustness.html.md"""
 __all__ = ['sensitivity_max', 'infidelity']
 
 # %% ../../nbs/measures/80_robustness.ipynb #7b8ad9b3
+import math
 from collections.abc import Callable
 
 import captum.metrics
@@ -20,6 +21,7 @@ from attrnb.core import (
     random_generator,
     read_batch_size,
     real_number,
+    refuse_not_finite,
     renamed,
     whole_number,
 )
@@ -72,25 +74,27 @@ def sensitivity_max(
     def shake(inputs, perturb_radius):
         return inputs + perturb_radius * (2 * _draws(x.shape, len(inputs) // len(x), generator).to(inputs) - 1)
 
+    finite = torch.ones(len(x), dtype=torch.bool, device=x.device)  # looked at once, when all chunks are explained
+
     def explain(inputs):
         rows = inputs[0] if isinstance(inputs, tuple) else inputs
         which = torch.arange(len(x)).repeat_interleave(len(rows) // len(x)).tolist()
-        found = _attributions(attribute, rows, targets(which), settings, explicit=False).to(rows.dtype)
+        found = _attributions(attribute, rows, targets(which), settings, explicit=False, finite=False)
+        finite.logical_and_(torch.isfinite(found.to(x.device)).view(len(x), -1).all(1))
+        found = found.to(rows.dtype)
         return (found,) if isinstance(inputs, tuple) else found
 
     with leave_as_found(attribute, restore_gradients=True):
-        return (
-            captum.metrics.sensitivity_max(
-                explain,
-                x,
-                shake,
-                perturb_radius=radius,
-                n_perturb_samples=n_samples,
-                max_examples_per_batch=rows_at_once,
-            )
-            .detach()
-            .double()
+        found = captum.metrics.sensitivity_max(
+            explain,
+            x,
+            shake,
+            perturb_radius=radius,
+            n_perturb_samples=n_samples,
+            max_examples_per_batch=rows_at_once,
         )
+    refuse_not_finite(torch.where(finite, 0.0, math.nan), "the attribution that the method returned")
+    return found.detach().double()
 
 # %% ../../nbs/measures/80_robustness.ipynb #a5c383ba
 @renamed(samples="n_samples")
