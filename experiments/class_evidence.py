@@ -79,7 +79,7 @@ POINTS = {  # many gradients; of the network with normalisation folded in, which
     "from blurred, logit": ("integrated_gradients", dict(n_steps=8, baselines="blurred"), "logit"),
     "from blurred, margin": ("integrated_gradients", dict(n_steps=8, baselines="blurred"), "margin"),
 }
-RELAXED = dict(n_segments=2, rounds=0, max_iterations=1, integral_tolerance=0.1)
+RELAXED = dict(n_segments=2, rounds=0, max_iterations=1, integral_tolerance=0.1, max_gradients=None)
 SEARCHED = {  # the searches are cut short
     "geodesic, logit": ("geodesic", RELAXED, "logit"),
     "geodesic, margin": ("geodesic", RELAXED, "margin"),

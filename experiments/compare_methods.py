@@ -48,7 +48,7 @@ METHODS = {
         PathIntegratedGradients, FROM_BLURRED, complete=True, settings=dict(n_steps=20), from_inputs=blurred
     ),
     "neflag": dict(n_points=10),
-    "geodesic": dict(n_segments=3, max_iterations=2, integral_tolerance=0.05),
+    "geodesic": dict(n_segments=3, max_iterations=2, integral_tolerance=0.05, max_gradients=None),
     "equilibrium": {},
     "saliency": {},
     "input_x_gradient": {},

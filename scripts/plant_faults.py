@@ -793,8 +793,8 @@ FAULTS = [
     Fault(
         "geodesic-better",
         "the longer path is kept",
-        "better = (found.length < best.length[open_]) & right",
-        "better = (found.length > best.length[open_]) & right",
+        "better = (found.length < best.length[which]) & right",
+        "better = (found.length > best.length[which]) & right",
         "test_never_longer_than_its_start",
     ),
     Fault(

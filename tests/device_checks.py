@@ -221,9 +221,10 @@ METHODS = {
         160,
     ),
     "graph by length": (functools.partial(_knn, weight="euclidean", direct=False), (SMOOTH, X, POOL), 130, 150),
-    "variational": (_variational, (SMOOTH, X, POOL), 90, 60),
+    "variational": (_variational, (SMOOTH, X, POOL), 45, 30),
     "variational through a pool": (functools.partial(_variational, through=True), (SMOOTH, X, POOL), 220, 200),
-    "variational, spread": (functools.partial(_variational, family=PathFamily(n_samples=4)), (SMOOTH, X, POOL), 99, 60),
+    "variational, spread": (functools.partial(_variational, family=PathFamily(n_samples=4)), (SMOOTH, X, POOL), 50, 30),
+    "variational, wide": (functools.partial(_variational, family=PathFamily(n_samples=64)), (SMOOTH, X, POOL), 50, 30),
     "variational, published": (_published, (SMOOTH, X), 36, 20),
     "variational, coarse": (
         lambda device, net, x: GeodesicIGSVI(net).attribute(
@@ -261,6 +262,22 @@ def test_a_method_is_the_same_on_the_device(name):
     counts = _equal_on_both(work, *values, rtol=1e-3, atol=1e-4)
     print(name, counts.synchronisations, counts.transfers, counts.by_name)
     assert counts.synchronisations <= most_waits and counts.transfers <= most_moves, counts
+
+
+def test_a_family_launches_as_much_for_many_samples_and_rows():
+    "The same example once and eight times, so that all searches take as many steps"
+    found = {}
+    for n_samples in (4, 64):
+        for rows in (1, 8):
+            x = X[:1].repeat(rows, 1).to(DEVICE)
+            method = GeodesicIGSVI(on(DEVICE, SMOOTH), family=PathFamily(n_samples=n_samples))
+            with pretend_device.counting() as counts:
+                method.attribute(x, target=1, return_paths=True)
+            found[n_samples, rows] = counts
+    print({key: (c.synchronisations, c.transfers, c.operations) for key, c in found.items()})
+    assert max(c.synchronisations for c in found.values()) <= 50
+    operations = [c.operations for c in found.values()]
+    assert max(operations) <= 1.01 * min(operations)
 
 
 def test_what_draws_on_the_device_is_told_of():

@@ -1345,7 +1345,7 @@ def test_former_settings_are_understood_for_a_version(name):
     assert torch.equal(was, now) and torch.equal(delta, new_delta) and torch.equal(paths.length, new_paths.length)
     assert (paths.spread is None) == (name != "family") and (method.search, method.family) == (PathSearch(), None)
     assert not {"floor", "stochastic", "published", "n_steps"} & set(inspect.signature(method.attribute).parameters)
-    assert len(inspect.signature(method.attribute).parameters) <= 18
+    assert len(inspect.signature(method.attribute).parameters) <= 19
 
 
 def test_former_tolerance_of_the_graph():
@@ -1499,14 +1499,16 @@ def test_no_step_of_the_search_goes_uphill():
 
 def test_the_spread_is_that_around_its_own_mean(monkeypatch):
     class Bends:
-        def paths(self, z):
+        start = torch.zeros(1, 3, 3)
+
+        def paths(self, z, which):
             return z
 
-    def integrals(value):
-        return geodesic.EdgeIntegrals(None, None, None, torch.full((1, 3), value))
+    def integrals(value, rows):
+        return geodesic.EdgeIntegrals(None, None, None, torch.full((rows, 3), value))
 
-    zeros, found = torch.zeros(1, 2, 3), iter(map(integrals, [0.0, 5.0, 5.0, 5.0]))
-    monkeypatch.setattr(geodesic.family, "_fit_family", lambda *arguments: (zeros, zeros))
+    zeros, found = torch.zeros(1, 2, 3), iter([integrals(0.0, 1), integrals(5.0, 3)])
+    monkeypatch.setattr(geodesic.family, "_fit_family", lambda *arguments, **how: (zeros, zeros))
     monkeypatch.setattr(geodesic.family, "_path_integrals", lambda *arguments: next(found))
     sweep = geodesic.integrals._Sweep(TargetScore(lambda x: x.sum(1), (torch.zeros(1, 3),)))
     *_, spread = geodesic.family._sampled(sweep, Bends(), PathFamily(n_samples=3), 0)

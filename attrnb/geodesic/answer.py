@@ -38,6 +38,8 @@ class GeodesicPaths:
     # how the slopes of the steepness were taken that bend a path, see `WAYS`; None: nothing was relaxed
     second_derivatives: str | None = None
     difference_error: Tensor | None = None  # (batch,) share by which differences are off, where they were taken
+    # (batch,) bool: the budget of gradients, or Ctrl-C, ended the search of this path; None for other methods
+    unfinished: Tensor | None = None
 
     def as_steps(
         self,
@@ -67,6 +69,7 @@ class _Found:
     spread: Tensor | None = None  # (batch, features)
     second_derivatives: str | None = None
     difference_error: Tensor | None = None
+    unfinished: Tensor | None = None
 
     @property
     def change(self) -> Tensor:
@@ -93,6 +96,7 @@ class _Found:
             None if self.spread is None else formed(self.spread),
             self.second_derivatives,
             self.difference_error,
+            self.unfinished,
         )
 
 # %% ../../nbs/geodesic/15_answer.ipynb #d8bab4ba

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core import normal_noise, random_generator, real_number, whole_number
 from .integrals import EdgeIntegrals, _path_integrals, _Sweep
 from .relax import _Bends, _energy, _refuse_energy
-from .search import _later
+from .search import _energy_rows, _later
 
 # %% ../../nbs/geodesic/80_family.ipynb #d47ce37f
 @dataclass(frozen=True)
@@ -36,12 +36,17 @@ class PathFamily:
         whole_number(self.n_samples, "n_samples")
 
 # %% ../../nbs/geodesic/80_family.ipynb #e5fae7dd
-def _fit_family(score, bends: _Bends, family: PathFamily, seed: int, n_iterations=150, n_draws=2, rate=0.05) -> tuple:
+_ITERATIONS, _DRAWS = 150, 2
+
+
+def _fit_family(
+    score, bends: _Bends, family: PathFamily, seed: int, n_iterations=_ITERATIONS, n_draws=_DRAWS, rate=0.05, seen=None
+) -> tuple:
     """Means and log standard deviations of the bends' coefficients that maximise the evidence bound, (examples,
-    modes, features) each
+    modes, features) each; all draws of an iteration go through the score together
     """
     zero, which = bends.zeros(), torch.arange(len(bends.start), device=bends.start.device)
-    n, shape = zero[0].numel(), (n_draws, *zero.shape[1:])
+    n, shape, owner = zero[0].numel(), (n_draws, *zero.shape[1:]), which.repeat(2 * n_draws)
     distance = (bends.start[:, -1] - bends.start[:, 0]).norm(dim=1).clamp(min=torch.finfo(zero.dtype).tiny)
     prior = (family.prior_scale * distance / math.sqrt(n))[:, None, None]  # a Brownian bridge
     best, _ = _energy(score, bends.start, which)
@@ -56,41 +61,71 @@ def _fit_family(score, bends: _Bends, family: PathFamily, seed: int, n_iteration
             draws = range(min(ahead, n_iterations - i))
             drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in draws]
             drawn = torch.stack(drawn).to(zero)
-        # of the divergence from the prior
-        slope_location, slope_width = location.clone(), log_width.mul(2).exp() - 1
         noise = drawn[i % ahead]
-        for e in torch.cat([noise, -noise]):  # antithetic pairs
-            move = log_width.exp() * e
-            with torch.enable_grad():
-                z = (prior * (location + move)).requires_grad_()
-                corners = bends.paths(z)
-            value, pull = _energy(score, corners.detach(), which, check=False)
-            finite &= torch.isfinite(value)
-            (pull,) = torch.autograd.grad(corners, z, pull)
-            pull = pull * prior * cold[:, None, None] / (2 * n_draws)
-            slope_location += pull
-            slope_width += pull * move
+        move = log_width.exp() * torch.cat([noise, -noise])[:, None]  # antithetic pairs: (draws, examples, ...)
+        with torch.enable_grad():
+            z = (prior * (location + move)).flatten(0, 1).requires_grad_()
+            corners = bends.paths(z, owner)
+        value, pull = _energy(score, corners.detach(), owner, check=False)
+        finite &= torch.isfinite(value).reshape(-1, len(zero)).all(0)
+        (pull,) = torch.autograd.grad(corners, z, pull)
+        pull = pull.reshape(move.shape) * prior * cold[:, None, None] / (2 * n_draws)
+        # and of the divergence from the prior
+        slope_location, slope_width = location + pull.sum(0), log_width.mul(2).exp() - 1 + (pull * move).sum(0)
         step = rate * min(1, 2 * (1 - i / n_iterations))
         for k, (variable, slope) in enumerate(((location, slope_location), (log_width, slope_width))):
             moments[2 * k].lerp_(slope, 0.1)
             moments[2 * k + 1].lerp_(slope.square(), 0.01)
             first, second = moments[2 * k] / (1 - 0.9 ** (i + 1)), moments[2 * k + 1] / (1 - 0.99 ** (i + 1))
             variable -= step * first / (second.sqrt() + 1e-8)
+        if seen is not None:
+            seen()
     _refuse_energy(finite, which)
     return prior * location, prior.log() + log_width
 
 # %% ../../nbs/geodesic/80_family.ipynb #2f8f0071
-def _sampled(sweep: _Sweep, bends: _Bends, family: PathFamily, seed: int) -> tuple[Tensor, EdgeIntegrals, Tensor]:
+def _family_iterations(sweep: _Sweep, path: Tensor, family: PathFamily) -> int:
+    "Iterations of the fit that the budget has rows for, beside the mean path's integrals and the samples'"
+    if sweep.budget is None:
+        return _ITERATIONS
+    energy, measure = _energy_rows(sweep, path), sweep.n_steps * (path.shape[1] - 1)
+    every = torch.arange(len(path), device=path.device)
+    rows = min(_family_share(sweep.budget.limit), int(sweep.budget.left(every).min()))
+    rows -= (family.n_samples + 1) * measure + energy
+    return max(0, min(_ITERATIONS, rows // (2 * _DRAWS * energy)))
+
+
+def _family_share(limit: int) -> int:
+    "Rows of a budget that the search leaves to the family"
+    return limit - limit // 4
+
+
+def _sampled(
+    sweep: _Sweep, bends: _Bends, family: PathFamily, seed: int, n_iterations: int = _ITERATIONS, seen=None
+) -> tuple[Tensor, EdgeIntegrals, Tensor]:
     """The Gaussian family around the path: its mean path, that path's integrals, and the attribution's standard
-    deviation over sampled paths
+    deviation over sampled paths, of which as many go through the score together as a chunk has room for
     """
-    mean, log_width = _fit_family(sweep.score, bends, family, seed)
-    center, n_samples, rough = bends.paths(mean), family.n_samples, replace(sweep, tolerance=None)
+    which, n_segments = torch.arange(len(bends.start), device=bends.start.device), bends.start.shape[1] - 1
+    n_samples, rough, measure = family.n_samples, replace(sweep, tolerance=None), sweep.n_steps * n_segments
+    if sweep.budget is not None:
+        sweep.budget.spend(which, (1 + 2 * _DRAWS * n_iterations) * _energy_rows(sweep, bends.start))
+        sweep.budget.kept = n_samples * measure
+    mean, log_width = _fit_family(sweep.score, bends, family, seed, n_iterations, seen=seen)
+    center = bends.paths(mean, which)
     best = _path_integrals(sweep, center)
+    if sweep.budget is not None:
+        sweep.budget.kept = 0
     noise = normal_noise((n_samples, *mean.shape[1:]), _later(seed, 1), mean)  # the same for all examples
     total, squares = torch.zeros_like(best.attributions), torch.zeros_like(best.attributions)
-    for e in noise:
-        sampled = _path_integrals(rough, bends.paths(mean + log_width.exp() * e)).attributions
-        total, squares = total + sampled, squares + (sampled - best.attributions).square()
+    rows = n_samples * len(mean) * measure
+    together = max(1, len(range(rows)[sweep.score.chunks(rows)[0]]) // (len(mean) * measure))
+    for e in noise.split(together):
+        owner = which.repeat(len(e))
+        paths = bends.paths((mean + log_width.exp() * e[:, None]).flatten(0, 1), owner)
+        sampled = _path_integrals(rough, paths, owner).attributions.reshape(len(e), *total.shape)
+        total, squares = total + sampled.sum(0), squares + (sampled - best.attributions).square().sum(0)
+        if seen is not None:
+            seen()
     offset = total / n_samples - best.attributions
     return center, best, (squares / n_samples - offset.square()).clamp(min=0).sqrt()

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..core import TargetScore, flatten_features, read_tensor, refuse_not_finite, unflatten_features
+from .budget import _Budget
 from ..paths import _quadrature_there
 
 # %% ../../nbs/geodesic/10_integrals.ipynb #cf9f7074
@@ -64,6 +65,7 @@ class _Sweep:
     method: str = "gausslegendre"
     tolerance: float | None = None  # of the edges' completeness errors, see `_exact_integrals`; None: as they come
     show_progress: bool = False
+    budget: _Budget | None = None  # of gradients; None: no limit
 
     def __call__(self, points, edges, example, keep_attributions=True, n_steps=None) -> EdgeIntegrals:
         "All integrals of every edge (edges, 2) between the points, for one example or the (edges,) examples"
@@ -72,6 +74,8 @@ class _Sweep:
         edges, example = edges.to(points.device), torch.as_tensor(example, device=points.device).expand(n)
         length, w1, change = points.new_zeros(3, n).unbind()
         attributions = points.new_zeros(n, points.shape[1]) if keep_attributions else None
+        if self.budget is not None:
+            self.budget.spend(example, n_steps)
         chunks = score.chunks(n * n_steps)
         for s in tqdm(chunks, desc="gradients on edges", leave=False, disable=not self.show_progress):
             row = torch.arange(s.start, s.stop, device=points.device)
@@ -163,11 +167,18 @@ def _cut_integrals(sweep: _Sweep, ends: Tensor, example: Tensor, cuts: int) -> E
         pairs = torch.arange(2 * len(ends), device=ends.device).reshape(-1, 2)
         found, rise = sweep(ends.flatten(0, 1), pairs, example[owner]), values[:, 1] - values[:, 0]
         done = ((found.change - rise).abs() <= allowed[owner] + 0.005 * rise.abs()) | (cut == cuts - 1)
+        if sweep.budget is not None:
+            done |= ~sweep.budget.affords(example[owner], 2 * sweep.n_steps, ~done)
         _add(total, owner[done], _picked(found, done))
         ends, values, owner = ends[~done], values[~done], owner[~done]
         if not len(owner):
             break
     return total
+
+
+def _affordable(sweep: _Sweep, example: Tensor, rows: int, wanted: Tensor) -> Tensor:
+    "Of the edges that are wanted those of examples whose budget has so many rows for each of them"
+    return wanted if sweep.budget is None else sweep.budget.affords(example, rows, wanted)
 
 
 def _resolved_integrals(
@@ -179,14 +190,16 @@ def _resolved_integrals(
     edges, example = edges.to(points.device), torch.as_tensor(example, device=points.device).expand(len(edges))
     result = sweep(points, edges, example, keep_attributions)
     for doubling in range(1, 5) if sweep.tolerance else ():
-        which = ((result.change - rise).abs() > enough(result.length, rise)).nonzero().flatten()
+        missed = (result.change - rise).abs() > enough(result.length, rise)
+        which = _affordable(sweep, example, sweep.n_steps * 2**doubling, missed).nonzero().flatten()
         if not len(which):
             break
         better = sweep(points, edges[which], example[which], keep_attributions, sweep.n_steps * 2**doubling)
         result.update(which, better)
     if sweep.tolerance and cuts:
         allowed = (0.05 * rise.abs().maximum(0.1 * result.length)).maximum(enough(result.length, rise))
-        which = ((result.change - rise).abs() > allowed).nonzero().flatten()
+        missed = (result.change - rise).abs() > allowed
+        which = _affordable(sweep, example, 2 * sweep.n_steps, missed).nonzero().flatten()
         if len(which):
             result.update(which, _cut_integrals(sweep, points[edges[which]], example[which], cuts))
     return result

@@ -18,6 +18,7 @@ import torch
 from captum.log import log_usage
 from fastcore.basics import patch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from attrnb.core import (
     TargetScore,
@@ -37,14 +38,15 @@ from attrnb.core import (
     whole_number,
 )
 from .answer import _answer, _Found
-from .family import PathFamily, _sampled
-from .integrals import _Sweep
+from .budget import _Budget, _limit
+from .family import PathFamily, _family_iterations, _family_share, _sampled
+from .integrals import EdgeIntegrals, _path_integrals, _picked, _Sweep
 from .knn import GeodesicIGKNN
 from .published import PublishedGeodesicIG
 from .relax import _Bends, sine_basis
-from .search import PathSearch, _Effort, _shorten, _straight, _whole_seed
+from .search import PathSearch, _cloud_rows, _Effort, _shorten, _straight, _try_slopes, _whole_seed
 from .slopes import _slopes_of
-from ..paths import PathAttribution, quadrature, scores_and_probability
+from ..paths import PathAttribution, named_examples, quadrature, scores_and_probability
 
 # %% ../../nbs/geodesic/90_path.ipynb #3f601f02
 class GeodesicIGSVI(PathAttribution):
@@ -143,43 +145,131 @@ def _start(self: GeodesicIGSVI, start, inputs, starts, n_segments: int, sweep: _
         found = self.knn._find(inputs, starts, _Sweep(sweep.score, 5, sweep.method, 1e-5))
     return torch.stack([points_along(path, n_segments + 1) for path in found.paths])
 
+# %% ../../nbs/geodesic/90_path.ipynb #budgeth1
+def _bar(
+    score: TargetScore, limit: int | None, effort: _Effort, n_segments: int, family: PathFamily | None, show: bool
+):
+    """A progress bar over gradient rows, all of the budget's, or without one at most about as many as the search and
+    the fit take
+    """
+    rounds, path = max(effort.rounds, 1), 4 * n_segments
+    clouds = sum(_cloud_rows(effort.n_points * 2**k, n_segments) for k in range(effort.rounds))
+    rows = limit or clouds + path * (1 + rounds * (effort.max_iterations + 2))
+    if family is not None and not limit:
+        rows += path * (4 * 150 + 2 + family.n_samples)
+    return tqdm(total=rows * score.n_examples, desc="gradients", leave=False, disable=not show)
+
+
+def _refined(sweep: _Sweep, path: Tensor, best: EdgeIntegrals) -> EdgeIntegrals:
+    "The integrals of the paths, resolved as far as what is left of the budget goes, where it goes anywhere"
+    budget, every = sweep.budget, torch.arange(len(path), device=path.device)
+    budget.kept = budget.resolving = 0
+    rows = (budget.left(every) >= 2 * sweep.n_steps * (path.shape[1] - 1)).nonzero().flatten()
+    if len(rows):
+        best = _picked(best, every)
+        best.update(rows, _path_integrals(sweep, path[rows], rows))
+    return best
+
+
+def _budget_of(limit: int | None, score: TargetScore, measure: int, family: PathFamily | None) -> _Budget | None:
+    """The budget of a call, of which a third is kept for the integrals of the path that is answered, if that is enough
+    for three of them, or what a family takes; ValueError where not even the first path can be measured
+    """
+    if limit is None:
+        return None
+    if limit < measure:
+        raise ValueError(
+            f"max_gradients is {limit}, and the first path alone takes 4 gradients for each of its n_segments,"
+            f" {measure}: give more of one, or less of the other"
+        )
+    kept, resolving = _family_share(limit) if family else 0, 0 if family or limit < 9 * measure else limit // 3
+    spent = torch.zeros(score.n_examples, dtype=torch.long, device=score.inputs[0].device)
+    return _Budget(limit, spent, kept, resolving)
+
 # %% ../../nbs/geodesic/90_path.ipynb #29ed0da0
 @patch
-def _find(self: GeodesicIGSVI, inputs, starts, start, sweep: _Sweep, n_segments, resolution, effort: _Effort) -> tuple:
-    "What is found (_Found), and which paths are still the start although it is long (batch,) bool"
-    score, x = sweep.score, flatten_features(inputs)
+def _family_of(self: GeodesicIGSVI, sweep: _Sweep, path, best, bends_of: Callable, effort: _Effort, seen) -> tuple:
+    "The family's mean path, its integrals and its spread; where the budget is too small for a fit, the path as it is"
+    may, budget = True, sweep.budget
+    if budget is not None:
+        budget.kept = 0
+        may = bool(_try_slopes(sweep, path, torch.arange(len(path), device=path.device)).all())
+    n_iterations = _family_iterations(sweep, path, self.family)
+    if not may or n_iterations < 10:
+        return path, _refined(sweep, path, best), None
+    return _sampled(sweep, bends_of(path), self.family, effort.seed, n_iterations, seen)
+
+
+@patch
+def _find(
+    self: GeodesicIGSVI, inputs, starts, start, sweep: _Sweep, n_segments, resolution, effort: _Effort, bar
+) -> tuple:
+    """What is found (_Found), which paths are still the start although it is long (batch,) bool, and whether Ctrl-C
+    ended the search
+    """
+    score, budget, x = sweep.score, sweep.budget, flatten_features(inputs)
     basis = sine_basis(n_segments, self.search.n_modes).to(x)
     bends_of = functools.partial(_Bends, basis=basis, like=inputs, resolution=resolution)
     with leave_as_found(self.forward_func):
         (end, probability, row), begin = scores_and_probability(score, inputs), score.scores(starts)
-        path = self._start(start, inputs, starts, n_segments, sweep)
-        path, best, unmoved = _shorten(sweep, path, (end - begin).to(x.dtype), bends_of, self.search, effort)
-        spread = None
-        if self.family is not None:
-            path, best, spread = _sampled(sweep, bends_of(path), self.family, effort.seed)
-    sums, scores = (best.attributions, best.length, best.w1), (begin, end, probability, row)
-    how = dict(spread=spread, **_slopes_of(score).told())
-    return _Found(list(path), *sums, *scores, score.gradient_evaluations, **how), unmoved
+        path = self._start(start, inputs, starts, n_segments, replace(sweep, budget=None))
+        before = score.gradient_evaluations
 
-# %% ../../nbs/geodesic/90_path.ipynb #694e2346
-def _advice(tolerance: float | None, unmoved: Tensor | None) -> tuple[str, tuple | None]:
+        def seen():
+            bar.update(score.gradient_evaluations - before - bar.n)
+
+        path, best, unmoved, unfinished, interrupted = _shorten(
+            sweep, path, (end - begin).to(x.dtype), bends_of, self.search, effort, seen
+        )
+        spread = None
+        try:
+            if self.family is not None and not interrupted:
+                path, best, spread = self._family_of(sweep, path, best, bends_of, effort, seen)
+            elif budget is not None and sweep.tolerance and not interrupted:
+                best = _refined(sweep, path, best)
+        except KeyboardInterrupt:
+            if not self.search.return_if_interrupted:
+                raise
+            interrupted, unfinished = True, torch.ones_like(unfinished)
+        seen()
+    unfinished = unfinished | (self.family is not None and spread is None)
+    sums, scores = (best.attributions, best.length, best.w1), (begin, end, probability, row)
+    how = dict(spread=spread, unfinished=unfinished, **_slopes_of(score).told())
+    return _Found(list(path), *sums, *scores, score.gradient_evaluations, **how), unmoved, interrupted
+
+# %% ../../nbs/geodesic/90_path.ipynb #advice01
+def _advice(tolerance: float | None, unmoved: Tensor | None, limit: int | None) -> tuple[str, tuple | None]:
     "What helps against incomplete sums, and what to say of paths that the search left as they were"
     cure = "The score is steeper than its segments can be cut: explain the logit, or a smoother score."
+    if limit is not None:
+        cure = f"A larger max_gradients, now {limit}, resolves more of the integrals; so may a smoother score."
     if not tolerance:
         cure = f"Give an integral_tolerance, now {tolerance}."
     if unmoved is None:
         return cure, None
     what = "the search found no path shorter than the one it started with"
-    return cure, (
-        unmoved,
-        what,
-        "their start",
-        "More rounds, n_points or max_iterations may find one, or a smoother score.",
+    more = "More rounds, n_points or max_iterations" if limit is None else "A larger max_gradients"
+    return cure, (unmoved, what, "their start", f"{more} may find one, or a smoother score.")
+
+
+def _warn_if_unfinished(unfinished: Tensor, limit: int | None, interrupted: bool, family: bool) -> None:
+    "Say which searches were ended, by what, and what there is instead"
+    if limit is None and not interrupted or not unfinished.any():
+        return
+    what = "Ctrl-C" if interrupted else f"the budget of {limit} gradients per example"
+    then = "A larger max_gradients, or fewer n_segments, lets it go further."
+    if family:
+        then = "There is no spread, which takes a family that was fitted. A larger max_gradients may do."
+    if interrupted:
+        then = "The same call goes further when it is left alone."
+    warn_user(
+        f"{what} ended the search for {named_examples(unfinished.nonzero().flatten(), len(unfinished))}: the path is"
+        f" the best of those that were looked at, and no longer than the one it began with. {then}"
     )
 
-
+# %% ../../nbs/geodesic/90_path.ipynb #694e2346
 _FORMER = (  # old name -> name in PathSearch, PathFamily, PublishedGeodesicIG.attribute
-    {"floor": "least_steepness"} | {f.name: f.name for f in fields(PathSearch)},
+    {"floor": "least_steepness"} | {f.name: f.name for f in fields(PathSearch)[:5]},
     {f.name: f.name for f in fields(PathFamily)} | {"stochastic": "stochastic"},
     {name: name for name in ("published", "beta", "num_iterations", "learning_rate")},
 )
@@ -232,7 +322,7 @@ def attribute(
     method: str = "gausslegendre",  # quadrature rule of the final line integral, see `quadrature`
     internal_batch_size: int | str | None = None,  # rows per forward pass at most, but a segment's 4 stay together
     return_convergence_delta: bool = False,  # also return the completeness error (batch,)
-    show_progress: bool = False,  # progress bar over the rounds
+    show_progress: bool = False,  # progress bar over gradients, with the time left
     *,
     # "straight", "graph" (needs a pool; then the default), or corners (batch or 1, points, ...)
     start: str | TensorOrTuple | None = None,
@@ -243,6 +333,9 @@ def attribute(
     # the relaxation stops after two steps that improve the energy by less than this fraction
     relaxation_tolerance: float = 3e-3,
     integral_tolerance: float | None = 3e-5,  # as for GeodesicIGKNN
+    # gradient rows that the search, the integrals and a family may take per example; those of a pool's graph don't
+    # count. "auto": 300 for inputs of 32,768 numbers or more, without a family; else, and with None, no limit
+    max_gradients: int | str | None = "auto",
     seed: int | torch.Generator | None = 0,  # of the own points and the noise; every example sees the same
     return_paths: bool = False,  # also return GeodesicPaths
 ) -> TensorOrTuple | tuple:
@@ -250,8 +343,9 @@ def attribute(
     sum minus change of score (batch,), and `GeodesicPaths`. The path is never longer than its start; with a `family`
     the attribution is that of its mean path, and the paths have its spread. Warns (UserWarning, one of a kind per
     call) of examples whose attributions miss the change of the score, are zero everywhere, keep their start although
-    it is long, or explain a class that the model rules out. Raises TypeError or ValueError for wrong calls, for NaN
-    or infinity in inputs, baselines, gradients or attributions.
+    it is long, or explain a class that the model rules out, and of those whose search the budget or Ctrl-C ended:
+    theirs is the best path so far, and `GeodesicPaths.unfinished` says so. Raises TypeError or ValueError for wrong
+    calls and budgets, for NaN or infinity in inputs, baselines, gradients or attributions.
     Equations: polyline, energy, evidence bound, complete.
     """
     with torch.inference_mode(False):
@@ -260,9 +354,13 @@ def attribute(
         score = TargetScore(self.forward_func, tensors, target, additional_forward_args, internal_batch_size)
         sweep = _Sweep(score, 4, method, real_number(integral_tolerance, "integral_tolerance", low=0, or_none=True))
         quadrature(2, method)
-        effort = _Effort(rounds, n_points, max_iterations, relaxation_tolerance, _whole_seed(seed), show_progress)
+        effort = _Effort(rounds, n_points, max_iterations, relaxation_tolerance, _whole_seed(seed))
         path = whole_number(n_segments, "n_segments", 2), whole_number(resolution, "resolution", or_none=True)
-        found, unmoved = self._find(tensors, starts, start, sweep, *path, effort)
-    cure, unmoved = _advice(sweep.tolerance, unmoved if rounds or max_iterations else None)
+        limit = _limit(max_gradients, flatten_features(tensors).shape[1], self.family is not None)
+        sweep.budget = _budget_of(limit, score, 4 * n_segments, self.family)
+        with _bar(score, limit, effort, n_segments, self.family, show_progress) as bar:
+            found, unmoved, interrupted = self._find(tensors, starts, start, sweep, *path, effort, bar)
+    cure, unmoved = _advice(sweep.tolerance, unmoved if rounds or max_iterations else None, limit)
     through = 8 * (found.length + found.largest)
+    _warn_if_unfinished(found.unfinished, limit, interrupted, self.family is not None and found.spread is None)
     return _answer(found, tensors, is_tuple, cure, through, unmoved, return_convergence_delta, return_paths)

@@ -9,6 +9,7 @@ __all__ = ['path_energy', 'sine_basis', 'minimise_batch']
 
 # %% ../../nbs/geodesic/60_relax.ipynb #3c61c003
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -194,6 +195,11 @@ def _times(a: Tensor, b: Tensor) -> Tensor:
     return a.reshape(-1, *[1] * (b.ndim - 1)) * b
 
 
+def _chosen(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    "Of two tensors (problems, ...) the first where the mask (problems,) says so"
+    return torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+
 def _uphill(gradient: Tensor, memory: list, first_step: Tensor) -> Tensor:
     """The inverse Hessian times the gradient by L-BFGS's two loops over the steps remembered (step, change of the
     gradient, 1 / their product or 0); the first step times the gradient where that doesn't go uphill
@@ -208,28 +214,22 @@ def _uphill(gradient: Tensor, memory: list, first_step: Tensor) -> Tensor:
     direction = _times(scale, direction)
     for (s, y, r), alpha in zip(memory, reversed(alphas), strict=True):
         direction += _times(alpha - r * _dot(y, direction), s)
-    wrong = -_dot(direction, gradient) >= 0
-    return torch.where(wrong.reshape(-1, *[1] * (gradient.ndim - 1)), _times(first_step, gradient), direction)
+    return _chosen(-_dot(direction, gradient) >= 0, _times(first_step, gradient), direction)
 
 
-def _step_down(function: Callable, at: tuple[Tensor, Tensor, Tensor], direction: Tensor, active: Tensor) -> tuple:
-    "z, value and gradient after a step against the direction, shortened until it lowers the value; who found none"
-    z, value, gradient = at
-    slope = -_dot(direction, gradient)
-    step, todo, new = torch.ones_like(value), active & (slope < 0), tuple(t.clone() for t in at)
-    for _ in range(10):
-        rows = todo.nonzero().flatten()
-        if not len(rows):
-            break
-        trial = z[rows] - _times(step[rows], direction[rows])
-        trial_value, trial_gradient = function(trial, rows)
-        accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]
-        # torch.where: a mask would wait for the device
-        for kept, tried in zip(new, (trial, trial_value, trial_gradient), strict=True):
-            kept[rows] = torch.where(accepted.reshape(-1, *[1] * (tried.ndim - 1)), tried, kept[rows])
-        todo[rows] = ~accepted
-        step[rows] = torch.where(accepted, step[rows], 0.3 * step[rows])
-    return *new, todo
+def _remembered(memory: list, s: Tensor, y: Tensor, stepped: Tensor, history: int, everyone: bool) -> list:
+    """The memory with one more step of the problems that stepped; the others' stays as it was, and where `everyone`
+    stepped whom it concerns, nobody else's needs to be kept
+    """
+    curvature = _dot(s, y)
+    good = curvature > 1e-10 * (_dot(s, s) * _dot(y, y)).sqrt()
+    r = torch.where(good, 1 / curvature.clamp(min=torch.finfo(s.dtype).tiny), 0.0)
+    new = _times(good, s), _times(good, y), r
+    if everyone or not history:
+        return [*memory, new][-history:] if history else []
+    memory = [tuple(torch.zeros_like(t) for t in new), *memory] if len(memory) < history else memory
+    moved = zip([*memory[1:], new], memory, strict=True)
+    return [tuple(_chosen(stepped, a, b) for a, b in zip(*pair, strict=True)) for pair in moved]
 
 # %% ../../nbs/geodesic/60_relax.ipynb #82884524
 def _values_there(function: Callable, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -249,6 +249,49 @@ def _values_there(function: Callable, z: Tensor, rows: Tensor) -> tuple[Tensor, 
         )
     return found
 
+# %% ../../nbs/geodesic/60_relax.ipynb #desc0001
+_LOOKS = 5  # evaluations between two looks at who is finished, where a look waits for the device
+
+
+def _descent(function: Callable, start: Tensor, reach, max_iterations, tolerance, history, most=None):
+    """L-BFGS with backtracking: yields z, values and who isn't finished (problems,) bool after every evaluation;
+    `most` (problems,) is how many evaluations each problem may have, the one at the start among them
+    """
+    every, tiny, z = torch.arange(len(start), device=start.device), torch.finfo(start.dtype).tiny, start.clone()
+    one = torch.ones_like(every)
+    value, gradient = _values_there(function, z, every)
+    first_step = (reach / value.clamp(min=tiny)).minimum(value / _dot(gradient, gradient).clamp(min=tiny))
+    memory, here = [], start.device.type == "cpu"
+    direction, step = _uphill(gradient, memory, first_step), torch.ones_like(value)
+    slope, (tries, steps, slow) = -_dot(direction, gradient), torch.zeros_like(every).expand(3, -1).unbind()
+    active = (slope < 0) & (max_iterations > 0)
+    for calls in itertools.count(1):
+        yield z, value, active
+        if here or most is not None or calls % _LOOKS == 1:
+            rows = (active if most is None else active & (calls < most)).nonzero().flatten()
+            if not len(rows):
+                return
+        trial = z[rows] - _times(step[rows], direction[rows])
+        trial_value, trial_gradient = function(trial, rows)
+        accepted = trial_value <= value[rows] + 1e-4 * step[rows] * slope[rows]
+        accepted &= active[rows]  # some may have finished since the last look
+        stepped = torch.zeros_like(active).index_copy(0, rows, accepted)
+        step, tries = (
+            torch.where(stepped, 1.0, 0.3 * step),
+            torch.where(stepped, 0, tries.index_add(0, rows, one[rows])),
+        )
+        if not here or accepted.any():
+            before = z, value, gradient
+            tried = ((t, _chosen(accepted, n, t[rows])) for t, n in zip(before, (trial, trial_value, trial_gradient)))
+            z, value, gradient = (t.index_copy(0, rows, n) for t, n in tried)
+            everyone = here and bool((stepped | ~active).all())
+            memory = _remembered(memory, z - before[0], gradient - before[2], stepped, history, everyone)
+            little = before[1] - value < tolerance * value
+            slow, steps = torch.where(stepped, torch.where(little, slow + 1, 0), slow), steps + stepped
+            direction = _chosen(stepped, _uphill(gradient, memory, first_step), direction)
+            slope = -_dot(direction, gradient)
+        active = active & (slope < 0) & (slow < 2) & (steps < max_iterations) & (tries < 10)
+
 # %% ../../nbs/geodesic/60_relax.ipynb #4e0dc638
 @renamed(tolerance="relaxation_tolerance")
 def minimise_batch(
@@ -263,9 +306,10 @@ def minimise_batch(
     history: int = 10,  # steps remembered
 ) -> tuple[Tensor, Tensor]:
     """The smallest values found, by L-BFGS with backtracking, for all problems at once but independently: z shaped
-    as `start`, and values (problems,), never above those at the start. Finished problems cost nothing. Raises
-    TypeError or ValueError for a start, reach or settings of another kind, a function that returns other shapes,
-    and values that are not finite at the start.
+    as `start`, and values (problems,), never above those at the start. Finished problems cost nothing on the CPU; on
+    another device it is looked every fifth evaluation who is finished, since a look waits. Raises TypeError or
+    ValueError for a start, reach or settings of another kind, a function that returns other shapes, and values that
+    are not finite at the start.
     """
     max_iterations, history = whole_number(max_iterations, "max_iterations", 0), whole_number(history, "history", 0)
     real_number(relaxation_tolerance, "relaxation_tolerance", low=0)
@@ -275,23 +319,8 @@ def minimise_batch(
             f"start has shape {tuple(start.shape)}, {start.dtype}, and reach {tuple(reach.shape)}; accepted: floating"
             " point numbers (problems, ...) and (problems,)"
         )
-    every, tiny = torch.arange(len(start), device=start.device), torch.finfo(start.dtype).tiny
-    z = start.clone()
-    value, gradient = _values_there(function, z, every)
+    descent = _descent(function, start, reach, max_iterations, relaxation_tolerance, history)
+    z, value, _ = next(descent)
     refuse_not_finite(value + reach, "the function's value at the start, or reach,")
-    first_step = (reach / value.clamp(min=tiny)).minimum(value / _dot(gradient, gradient).clamp(min=tiny))
-    memory, slow, active = [], torch.zeros_like(every), torch.ones_like(every, dtype=torch.bool)
-    for _ in range(max_iterations):
-        direction = _uphill(gradient, memory, first_step)
-        new_z, new_value, new_gradient, stuck = _step_down(function, (z, value, gradient), direction, active)
-        s, y = new_z - z, new_gradient - gradient
-        curvature = _dot(s, y)
-        good = curvature > 1e-10 * (_dot(s, s) * _dot(y, y)).sqrt()
-        r = torch.where(good, 1 / curvature.clamp(min=tiny), 0.0)
-        memory = [*memory, (_times(good, s), _times(good, y), r)][-history:] if history else []
-        slow = torch.where(value - new_value < relaxation_tolerance * new_value, slow + 1, 0)
-        z, value, gradient = new_z, new_value, new_gradient
-        active &= ~stuck & (slow < 2)
-        if not active.any():
-            break
+    *_, (z, value, _) = (z, value, None), *descent
     return z, value

@@ -11,19 +11,20 @@ __all__ = ['PathSearch']
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..core import flatten_features, points_along, random_generator, real_number, unflatten_features, whole_number
 from .graph import _neighbour_edges
-from .integrals import _path_integrals, _picked, _Sweep
-from .relax import _Bends, _energy, minimise_batch
+from .integrals import EdgeIntegrals, _each, _path_integrals, _picked, _Sweep
+from .relax import _Bends, _chosen, _descent, _energy, _refuse_energy
+from .slopes import _looking, _slopes_of, _TooDear
+from ..paths import COMPLETE_WITHIN
 
 # %% ../../nbs/geodesic/70_search.ipynb #5fd4d921
 def _straight(start: Tensor, end: Tensor, n_segments: int) -> Tensor:
@@ -74,20 +75,21 @@ def _gradients_on(score, path, which) -> Tensor:
     return torch.cat(parts).to(path.dtype).reshape(len(path), -1, path.shape[2])
 
 
-def _shortest_through(score, path, points, example, n_neighbors=6, n_nodes=3) -> list[Tensor]:
+def _shortest_through(sweep, path, points, example, n_neighbors=6, n_nodes=3) -> list[Tensor]:
     "For every path (corners, features): the shortest way from its start to its end through its own points and corners"
     n_corners = path.shape[1]
     nodes = torch.cat([path, points], 1)
     n = nodes.shape[1]
     chain = np.stack([np.arange(n_corners - 1), np.arange(1, n_corners)], 1)
-    near = nodes.cpu() if nodes.shape[2] <= 16 else nodes  # a k-d tree there, distances on the device otherwise
+    # a k-d tree there, and all that follows; distances on the device otherwise
+    near = nodes.cpu() if nodes.shape[2] <= 16 else nodes
     edges = [np.unique(np.concatenate([chain, _neighbour_edges(own, n_neighbors)]), axis=0) for own in near]
     sizes, ways = [len(e) for e in edges], []
     owner = torch.arange(len(edges)).repeat_interleave(torch.tensor(sizes))
     together = torch.from_numpy(np.concatenate(edges)) + n * owner[:, None]
-    found = _Sweep(score, n_nodes)(nodes.flatten(0, 1), together, example.cpu()[owner], keep_attributions=False)
+    found = sweep(nodes.flatten(0, 1), together, example.cpu()[owner], keep_attributions=False, n_steps=n_nodes)
     costs = found.length.double().cpu().clamp(min=1e-300).split(sizes)
-    for own, e, cost in zip(nodes, edges, costs, strict=True):
+    for own, e, cost in zip(near, edges, costs, strict=True):
         matrix = csr_array((cost.numpy(), e.T), shape=(n, n))
         _, before = dijkstra(matrix, directed=False, indices=0, return_predecessors=True)
         way = [n_corners - 1]
@@ -108,6 +110,8 @@ class PathSearch:
     least_steepness: float = 0.01
     # no further round for a path that is at most this fraction longer than the change of score, its lower bound
     slack: float = 0.05
+    # Ctrl-C ends the search, and the best path so far is returned; False: it ends the call, as anywhere
+    return_if_interrupted: bool = False
 
     def __post_init__(self):
         "Raises TypeError or ValueError for numbers out of range."
@@ -116,6 +120,8 @@ class PathSearch:
         whole_number(self.n_modes, "n_modes", or_none=True)
         real_number(self.least_steepness, "least_steepness", low=0)
         real_number(self.slack, "slack", low=0)
+        if not isinstance(self.return_if_interrupted, bool):
+            raise TypeError(f"return_if_interrupted must be True or False, got {self.return_if_interrupted!r}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,6 @@ class _Effort:
     max_iterations: int
     relaxation_tolerance: float
     seed: int
-    show_progress: bool = False
 
     def __post_init__(self):
         whole_number(self.rounds, "rounds", 0)
@@ -152,55 +157,203 @@ def _later(seed: int, k: int) -> int:
     return seed + k if seed + k < 2**64 else seed - k
 
 
-def _through_a_cloud(score, path, which, search: PathSearch, n_points: int, seed: int) -> Tensor:
+def _cloud_rows(n_points: int, n_segments: int, n_neighbors=6, n_nodes=3) -> int:
+    "Most gradient rows that a cloud takes: every point's edges to its neighbours, the path's own, and its directions"
+    return n_nodes * ((n_points + n_segments + 1) * (n_neighbors - 1) + n_segments) + n_segments
+
+
+def _through_a_cloud(sweep: _Sweep, path, which, search: PathSearch, n_points: int, seed: int) -> Tensor:
     "The shortest way through a cloud of points around every path, with as many segments as before"
-    gradients = functools.partial(_gradients_on, score, path, which)  # not needed in few dimensions
+
+    def gradients():  # not needed in few dimensions
+        if sweep.budget is not None:
+            sweep.budget.spend(which, path.shape[1] - 1)
+        return _gradients_on(sweep.score, path, which)
+
     directions = _directions(gradients, path[:, -1] - path[:, 0], search.dimensions)
     points = _around(path, directions, n_points, search.spread, seed)
-    ways = _shortest_through(score, path, points, which)
-    return torch.stack([points_along(way, path.shape[1]) for way in ways])
+    ways = _shortest_through(sweep, path, points, which)
+    return torch.stack([points_along(way, path.shape[1]) for way in ways]).to(path.device)
 
 # %% ../../nbs/geodesic/70_search.ipynb #2ce00959
-def _relaxed(score, bends: _Bends, which, least_steepness, effort: _Effort) -> Tensor:
-    "The paths of smallest energy among their bends"
+def _relaxed(
+    sweep: _Sweep, bends: _Bends, which, least_steepness, effort: _Effort, most=None, seen=None, keep=False
+) -> tuple:
+    """The paths of smallest energy among their bends, which aren't finished (paths,) bool, and whether Ctrl-C ended it;
+    `most` (paths,) is how many energies each may have; `keep`: what there is at a Ctrl-C is returned
+    """
+    path, budget = bends.start, sweep.budget
+    rows, finite = _energy_rows(sweep, path), torch.ones_like(which, dtype=torch.bool)
 
-    def energy(z, rows):
+    def energy(z, some):
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            corners = bends.paths(z, rows)
-        value, pull = _energy(score, corners.detach(), which[rows], least_steepness=least_steepness[rows])
+            corners = bends.paths(z, some)
+        how = dict(least_steepness=least_steepness[some], check=False)
+        value, pull = _energy(sweep.score, corners.detach(), which[some], **how)
+        finite[some] = finite[some] & value.isfinite()
+        if budget is not None:
+            budget.spend(which[some], rows)
         return value, torch.autograd.grad(corners, z, pull)[0]
 
-    path = bends.start
     reach = (path[:, -1] - path[:, 0]).square().sum(1) / (2 * (path.shape[1] - 1))
-    return bends.paths(
-        minimise_batch(energy, bends.zeros(), reach, effort.max_iterations, effort.relaxation_tolerance)[0]
+    descent, last, interrupted = (
+        _descent(energy, bends.zeros(), reach, effort.max_iterations, effort.relaxation_tolerance, 10, most),
+        None,
+        False,
     )
+    try:
+        for last in descent:  # noqa: B007 (what there is at a Ctrl-C)
+            if seen is not None:
+                seen()
+    except KeyboardInterrupt:
+        if last is None or not keep:
+            raise
+        interrupted = True
+    _refuse_energy(finite, which)
+    return bends.paths(last[0]), last[2], interrupted
 
 
-def _shorten(sweep: _Sweep, path, change, bends_of: Callable, search: PathSearch, effort: _Effort) -> tuple:
-    """The best paths found by searching and relaxing, their integrals, and which of them are still the start
-    although it is long (batch,) bool
+def _energy_rows(sweep: _Sweep, path: Tensor) -> int:
+    "Gradient rows of one energy of one path"
+    return 4 * (path.shape[1] - 1) * (3 if _slopes_of(sweep.score).way == 2 else 1)
+
+# %% ../../nbs/geodesic/70_search.ipynb #tryslop1
+def _try_slopes(sweep: _Sweep, path: Tensor, which: Tensor) -> Tensor:
+    """Which paths (paths,) bool can be relaxed within the budget. How slopes of this score are taken is found out on
+    their first segments: first as if autograd had them, which takes four rows or eight, else by those who can pay
     """
-    best, unmoved = _path_integrals(sweep, path), torch.ones(len(path), dtype=torch.bool, device=path.device)
+    slopes, budget, score = _slopes_of(sweep.score), sweep.budget, sweep.score
+    looking = _looking(max((t.dtype for t in score.inputs), key=lambda dtype: torch.finfo(dtype).eps))
+    for slopes.frugal, price in (True, 8), (False, 2 * looking + 23):
+        if slopes.steps is not None:
+            slopes.frugal = False
+            return ~slopes.steps[which].isnan()
+        if slopes.way < 2 and slopes.trusted:
+            slopes.frugal = False
+            return budget.left(which) > 0
+        may = budget.left(which) >= price
+        rows, before = may.nonzero().flatten(), score.gradient_evaluations
+        if not len(rows):
+            continue
+        try:
+            _energy(score, path[rows, :2], which[rows])
+        except _TooDear:
+            may = torch.zeros_like(may)
+        finally:
+            slopes.frugal = False
+            each, more = divmod(score.gradient_evaluations - before, len(rows))
+            budget.spend(which[rows], each)
+            budget.spend(which[rows[:1]], more)
+    return may
+
+# %% ../../nbs/geodesic/70_search.ipynb #round001
+def _round(sweep: _Sweep, path, which, number: int, bends_of, least, search, effort: _Effort, seen) -> tuple:
+    """One round for the paths of the examples `which`: other paths, which of them were looked at, which were cut short
+    (paths,) bool both, and whether Ctrl-C ended it. A budget keeps the rows that a path's own integrals take
+    """
+    budget, n_segments = sweep.budget, path.shape[1] - 1
+    every, measure = torch.arange(len(which), device=which.device), n_segments * sweep.n_steps
+    looked, cut, interrupted = (
+        torch.zeros_like(which, dtype=torch.bool),
+        torch.zeros_like(which, dtype=torch.bool),
+        False,
+    )
+    if effort.rounds:
+        rows, n_points = every, effort.n_points * 2**number
+        if budget is not None:
+            wanted = _cloud_rows(n_points, n_segments) + measure
+            rows = (budget.left(which) >= wanted).nonzero().flatten()
+        if budget is None or len(rows):
+            seed = _later(effort.seed, number)
+            through = _through_a_cloud(sweep, path[rows], which[rows], search, n_points, seed)
+            path, looked = path.index_copy(0, rows, through), looked.index_fill(0, rows, True)
+        cut = ~looked
+        seen()
+    if effort.max_iterations:
+        rows, most = every, None
+        if budget is not None:
+            may = _try_slopes(sweep, path, which)
+            most = (budget.left(which) - measure) // _energy_rows(sweep, path)
+            rows = (may & (most > 1)).nonzero().flatten()
+            cut, most = cut | ~may | (most < 2), most[rows]
+        if budget is None or len(rows):
+            found, unfinished, interrupted = _relaxed(
+                sweep, bends_of(path[rows]), which[rows], least[rows], effort, most, seen, search.return_if_interrupted
+            )
+            path, looked = path.index_copy(0, rows, found), looked.index_fill(0, rows, True)
+            cut = cut.index_copy(0, rows, cut[rows] | unfinished)
+    return path, looked, cut, interrupted
+
+# %% ../../nbs/geodesic/70_search.ipynb #exchang1
+def _resolved(sweep: _Sweep, candidate, which, found: EdgeIntegrals, right: Tensor) -> EdgeIntegrals:
+    "The integrals of candidates, resolved further where they are not right and the budget has something for that"
+    budget, measure = sweep.budget, sweep.n_steps * (candidate.shape[1] - 1)
+    resolving, budget.resolving = budget.resolving, 0
+    rows = (~right & (budget.left(which) >= 2 * measure)).nonzero().flatten()
+    if len(rows):
+        found.update(rows, _path_integrals(sweep, candidate[rows], which[rows]))
+    budget.resolving = resolving
+    return found
+
+
+def _exchanged(sweep: _Sweep, path, best: EdgeIntegrals, unmoved, candidate, which, change, noise) -> tuple:
+    """Paths, integrals and who is unmoved, after the candidates for the examples `which` that are shorter were taken.
+    The integrals of one have to be right; with a budget, which may have nothing to make them so, within what counts as
+    complete, or as right as before
+    """
+    limited, rise = sweep.budget is not None, change[which]
+
+    def right(found):
+        error = (found.change - rise).abs()
+        share = COMPLETE_WITHIN if limited else 0.01
+        fine = error <= share * rise.abs().maximum(0.1 * found.length) + noise
+        return fine | (error <= (best.change[which] - rise).abs()) if limited else fine
+
+    found = _path_integrals(replace(sweep, tolerance=None) if limited else sweep, candidate, which)
+    if limited and sweep.tolerance:
+        found = _resolved(sweep, candidate, which, found, right(found))
+    better = (found.length < best.length[which]) & right(found)
+    # torch.where: to ask who has won would wait for the device
+    path = path.index_copy(0, which, _chosen(better, candidate, path[which]))
+    old, best = _picked(best, which), _each(torch.clone, best)
+    best.update(which, _each(functools.partial(_chosen, better), found, old))
+    return path, best, unmoved.index_copy(0, which, unmoved[which] & ~better)
+
+# %% ../../nbs/geodesic/70_search.ipynb #short001
+def _shorten(
+    sweep: _Sweep, path, change, bends_of: Callable, search: PathSearch, effort: _Effort, seen: Callable = lambda: None
+) -> tuple:
+    """The best paths found by searching and relaxing, their integrals, which of them are still the start although it
+    is long, which were not finished (batch,) bool both, and whether Ctrl-C ended the search
+    """
+    rough = sweep if sweep.budget is None else replace(sweep, tolerance=None)
+    best, unmoved = _path_integrals(rough, path), torch.ones(len(path), dtype=torch.bool, device=path.device)
     noise = 64 * torch.finfo(path.dtype).eps * (1 + change.abs().max())
     reach = (path[:, 1:] - path[:, :-1]).norm(dim=2).sum(1).clamp(min=torch.finfo(path.dtype).tiny)
     least, enough = search.least_steepness * best.length / reach, (1 + search.slack) * change.abs()
-    numbers = range(max(effort.rounds, 1) if effort.rounds or effort.max_iterations else 0)
-    for number in tqdm(numbers, desc="rounds", leave=False, disable=not effort.show_progress):
+    unfinished, interrupted = torch.zeros_like(unmoved), False
+    for number in range(max(effort.rounds, 1) if effort.rounds or effort.max_iterations else 0):
+        seen()
         open_ = (best.length > enough).nonzero().flatten()
-        if not len(open_):
+        if interrupted or not len(open_):
             break
-        candidate = path[open_]
-        if effort.rounds:
-            n_points, seed = effort.n_points * 2**number, _later(effort.seed, number)
-            candidate = _through_a_cloud(sweep.score, candidate, open_, search, n_points, seed)
-        if effort.max_iterations:
-            candidate = _relaxed(sweep.score, bends_of(candidate), open_, least[open_], effort)
-        found, rise = _path_integrals(sweep, candidate, open_), change[open_]
-        right = (found.change - rise).abs() <= 0.01 * rise.abs().maximum(0.1 * found.length) + noise
-        better = (found.length < best.length[open_]) & right
-        path, won = path.clone(), better.nonzero().flatten()
-        path[open_[won]], unmoved[open_[won]] = candidate[won], False
-        best.update(open_[won], _picked(found, won))
-    return path, best, unmoved & (best.length > enough + noise)
+        try:
+            candidate, looked, cut, interrupted = _round(
+                sweep, path[open_], open_, number, bends_of, least[open_], search, effort, seen
+            )
+            unfinished = unfinished.index_copy(0, open_, cut)
+            if sweep.budget is not None:
+                looked = looked.nonzero().flatten()
+                candidate, open_ = candidate[looked], open_[looked]
+            if len(open_):
+                path, best, unmoved = _exchanged(sweep, path, best, unmoved, candidate, open_, change, noise)
+        except KeyboardInterrupt as stopped:
+            if interrupted or not search.return_if_interrupted:
+                if not interrupted and hasattr(stopped, "add_note"):  # Python 3.11
+                    stopped.add_note("PathSearch(return_if_interrupted=True) would return the best path so far")
+                raise
+            interrupted = True
+        if interrupted:
+            unfinished = unfinished.index_fill(0, open_, True)
+    return path, best, unmoved & (best.length > enough + noise), unfinished & (best.length > enough), interrupted

@@ -70,6 +70,11 @@ def _trials(dtype: torch.dtype) -> int:
     return max(3, 2 + round(-0.6 * math.log(torch.finfo(dtype).eps, 8)))
 
 
+def _looking(dtype: torch.dtype) -> int:
+    "Gradient rows that the look for one path's steps takes"
+    return 3 * (1 + 2 * _trials(dtype))
+
+
 def _best_steps(score: TargetScore, path: Tensor, example: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of paths (paths, corners, features): the steps and what differences with them are off by, (paths,) both, and
     three points of each with the Hessian matrix times the gradient there, (paths, 3, features) both
@@ -97,6 +102,10 @@ def _best_steps(score: TargetScore, path: Tensor, example: Tensor) -> tuple[Tens
 # %% ../../nbs/geodesic/55_slopes.ipynb #bd900bcc
 class _NotTwice(Exception):
     "A slope that can't be differentiated"
+
+
+class _TooDear(Exception):
+    "Steps of differences would have to be looked up, and there is no budget for it"
 
 
 class _ByDifferences(torch.autograd.Function):
@@ -140,6 +149,7 @@ class _Slopes:
     def __init__(self):
         self.way, self.trusted = 0, None  # whether the exact way was seen to be right; None: nothing to look at yet
         self.warned, self.room = False, Room()
+        self.frugal = False  # nothing may be looked up: _TooDear instead
         self.steps = self.errors = None  # (examples,) of the differences; NaN: not needed yet
 
     def told(self) -> dict:
@@ -192,6 +202,8 @@ def _exact(self: _Slopes, score: TargetScore, points: Tensor, examples: Tensor) 
 @patch
 def _agrees(self: _Slopes, score: TargetScore, path: Tensor, example: Tensor) -> bool:
     "Whether the Hessian matrix times the gradient is by autograd what it is by differences, at the first example"
+    if self.frugal:
+        raise _TooDear
     _, stated, points, product = _best_steps(score, path[:1], example[:1])
     rows, owner = points.flatten(0, 1).detach().requires_grad_(), example[:1].expand(3)
     slope, exact = self._exact(score, rows, owner), torch.zeros_like(rows)
@@ -205,6 +217,8 @@ def _agrees(self: _Slopes, score: TargetScore, path: Tensor, example: Tensor) ->
 @patch
 def _find_steps(self: _Slopes, score: TargetScore, path: Tensor, example: Tensor) -> None:
     "Look up the steps of the examples that have none yet, on the first path of each"
+    if self.frugal:
+        raise _TooDear
     if self.steps is None:
         self.steps, self.errors = (path.new_full((score.n_examples,), math.nan) for _ in range(2))
     needed, first = self.steps[example].isnan().tolist(), {}
