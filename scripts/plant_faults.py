@@ -709,8 +709,8 @@ FAULTS = [
     Fault(
         "geodesic-doubling",
         "nodes are not doubled where the integral is coarse",
-        "n_steps * 2**doubling",
-        "n_steps",
+        "keep_attributions, sweep.n_steps * 2**doubling)",
+        "keep_attributions, sweep.n_steps)",
         "test_direct_edge_is_an_upper_bound",
     ),
     Fault(
