@@ -158,7 +158,7 @@ def test_what_there_is_at_ctrl_c_is_returned():
         assert model.calls < calls + 8 and all(p.grad is None for p in model.parameters())
         assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
         lengths.append(paths.length.sum().item())
-    assert lengths[0] > 1.001 * whole[2].length.sum() and lengths[-1] < lengths[0]
+    assert lengths[0] > lengths[-1] and lengths[-1] <= 1.001 * whole[2].length.sum()
 
 
 def test_a_relaxation_that_is_interrupted_leaves_what_it_has():
