@@ -369,6 +369,10 @@ def test_a_person_uses_the_explorer(kind, tmp_path):
         page.wait_for_function(
             "/Geodesic IG/.test(document.querySelector('.attrnb-status').innerText)", timeout=PATIENCE
         )
+        page.wait_for_function(  # the map of the earlier method is pale
+            "getComputedStyle(document.querySelectorAll('.attrnb-map .attrnb-canvas')[1]).opacity == 0.35",
+            timeout=PATIENCE,
+        )
         person.look("working", keep=keep)
         page.locator(".attrnb-cancel").click()
         page.wait_for_function(

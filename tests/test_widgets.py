@@ -176,6 +176,8 @@ def test_the_map_follows_the_display_and_the_region(page):
     ]
     assert np.allclose(part, [0.25, 0, 0.75, 0.5], atol=0.01)
     assert page.locator(".attrnb-wrong").inner_text() == "green: 12 NaN or infinite"
+    page.evaluate("id => models[id].set('stale', true)", shown.model_id)
+    assert page.locator(".attrnb-canvas").evaluate("e => getComputedStyle(e).opacity") == "0.35"
 
 
 # Forms

@@ -114,7 +114,10 @@ async function render({ model, el }) {
     Object.assign(outline.style, { height: px(bottom - top), width: px(right - left) });
   };
   model.on("change:sent", receive);
+  const pale = () => box.classList.toggle("attrnb-stale", model.get("stale"));
   model.on("change:region", mark);
+  model.on("change:stale", pale);
+  pale();
   const names = NAMES.map((name) => `change:part_${name}`);
   names.forEach((name) => display.on(name, draw));
   receive();
@@ -148,6 +151,7 @@ class _Map(anywidget.AnyWidget):
     png, grey, values, tables = (traitlets.Bytes().tag(sync=True) for _ in range(4))
     shape = traitlets.List(default_value=[0, 0]).tag(sync=True)  # of the map; without one the PNG is shown
     region = traitlets.List().tag(sync=True)  # top, left, bottom, right; empty without one
+    stale = traitlets.Bool(False).tag(sync=True)  # what is shown answers an earlier question: pale
     sent = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, draw: Callable, display: str, side: int = _PANEL):

@@ -236,8 +236,7 @@ def _stale(self: Panel) -> bool:
 def _draw_note(self: Panel):
     "Title and the lines under the heat map"
     with self.explorer._lock:
-        stale = self.state in ("waiting", "working") and self._stale()
-        (self.map.add_class if stale else self.map.remove_class)("attrnb-stale")
+        self.map.stale = self.state in ("waiting", "working") and self._stale()
         self.title.value = f'<b style="font-size:14px">{html.escape(self.method)}</b>'
         colour = {"failed": "#b2182b", "cancelled": "#b35900"}.get(self.state, "#777")
         if self.state == "failed":
