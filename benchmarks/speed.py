@@ -59,6 +59,8 @@ class LiveBytes(TorchDispatchMode):
         self.known = weakref.WeakSet()
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        given = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        self.known.update(t.untyped_storage() for t in given)  # a view of a weight isn't new
         result = operation(*args, **(kwargs or {}))
         for t in pytree.tree_leaves(result):
             if isinstance(t, torch.Tensor):

@@ -849,8 +849,8 @@ FAULTS = [
     Fault(
         "equilibrium-ratio",
         "the ratio holds in 1x1 layers too",
-        "alpha=1.0 if thin else ratio)",
-        "alpha=ratio)",
+        "alpha=1.0 if thin else ratio, out",
+        "alpha=ratio, out",
         "test_rule_and_gap_of_one_layer",
     ),
     Fault(
@@ -1047,6 +1047,27 @@ FAULTS = [
         "(-1 if call.operation is not aten.add else 1)",
         "1",
         "tests/test_equilibrium_attention.py::test_a_difference_is_a_sum",
+    ),
+    Fault(
+        "equilibrium-digits",
+        "a difference of nearly equal products stands for the product",
+        "rest = forward(given[1].neg_().add_(1))",
+        "rest = rest.clamp(min=0)",
+        "tests/test_equilibrium_counts.py::test_a_product_had_by_subtraction_keeps_its_digits",
+    ),
+    Fault(
+        "equilibrium-many",
+        "what active and inactive neurons send is swapped where more are active",
+        "return (x, rest, few) if many else (x, few, rest)",
+        "return (x, few, rest)",
+        "tests/test_equilibrium_counts.py::test_a_product_had_by_subtraction_keeps_its_digits",
+    ),
+    Fault(
+        "equilibrium-places",
+        "places that a maximum found aren't saved from the model",
+        "record.winners = self.keep(result[1], True)",
+        "record.winners = Kept(result[1])",
+        "tests/test_equilibrium_counts.py::test_places_that_a_model_writes_over_are_kept",
     ),
     # measures
     Fault(

@@ -308,6 +308,31 @@ def test_the_chunk_decides_how_often_one_waits():
     assert max(per_chunk) <= 2, per_chunk
 
 
+class Residual(torch.nn.Module):
+    "Two blocks that are added to what went round them"
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 3)
+        self.one, self.other = torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        h = self.stem(x).relu()
+        h = (h + self.one(h)).relu()
+        h = (h + self.other(h)).relu()
+        return self.head(h.mean((2, 3)))
+
+
+def test_equilibrium_waits_once_for_a_chunk_of_a_network_with_additions():
+    "For all that it asks: whether gradients are finite, and which factors are zero"
+    method, found = AttributionEquilibrium(on(DEVICE, Residual().eval())), {}
+    for rows in (4, 2, 1):
+        with pretend_device.counting() as counts:
+            method.attribute(IMAGES[:1].repeat(4, 1, 1, 1).to(DEVICE), target=0, internal_batch_size=rows)
+        found[rows] = counts.synchronisations
+    assert found[1] - found[2] == 2 * (found[2] - found[4]) <= 2, found
+
+
 # Measures
 
 A, BALANCED = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(1)) - 0.5, [0, 1, 2]

@@ -1,6 +1,6 @@
 """The programs in benchmarks/, in small: counts and equality, never times
 
-What they found in large stands beside the pages: nbs/tutorials/speed.csv, waits.csv and scale.csv.
+What they found in large stands beside the pages: nbs/tutorials/speed.csv, speed_equilibrium.csv, waits.csv and scale.csv.
 """
 
 import csv
@@ -42,6 +42,15 @@ def test_every_method_and_measure_is_measured_against_its_floor_and_captum(bench
     assert counted["measure", "deletion", "image"] == (33, 0)  # 2 orders, 8 steps, 2 images, and one of the shape
     growth = {name: r["case"] for (part, name, _), r in rows.items() if part == "growth"}
     assert set(growth) == {"integrated_gradients", "neflag", "equilibrium", "geodesic_knn"}
+
+
+def test_equilibrium_is_measured_against_a_pass_and_its_gradient(benchmarks, tmp_path):
+    benchmarks("equilibrium").main(["--tiny", "--out", str(tmp_path / "found.csv")])
+    (row,) = rows_of(tmp_path / "found.csv")
+    assert float(row["chunk_error"]) < 1e-5 and float(row["bytes"]) > 0 < float(row["ratio"])
+    assert 2.9 < float(row["forward"]) < 3.7 and 2.7 < float(row["backward"]) < 3  # two images, one more to probe
+    for row in rows_of(TABLES / "speed_equilibrium.csv"):
+        assert float(row["times"]) < 3.3 and float(row["chunk_error"]) < 1e-5
 
 
 def test_a_command_that_needs_no_torch_loads_few_modules(benchmarks, tmp_path):

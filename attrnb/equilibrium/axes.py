@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch.utils import _pytree as pytree
 
+from .registry import leaves_of
 from .tape import CONVOLUTIONS, FACTORS, Record, Value, _value
 
 # %% ../../nbs/equilibrium/30_axes.ipynb #0f389af9
@@ -184,8 +184,8 @@ def find_axes(
     for value in recording.inputs:
         value.batch, value.channel = ((0, 1) if value.shape else None), None
     for record in recording.records:
-        inner = pytree.tree_leaves(record.inner) if record.inner is not None else None
-        for k, value in enumerate(pytree.tree_leaves(record.outputs)):
+        inner = leaves_of(record.inner) if record.inner is not None else None
+        for k, value in enumerate(leaves_of(record.outputs)):
             if value is None:
                 continue
             if inner is not None:

@@ -8,16 +8,16 @@ Docs: https://attrnb.github.io/attrnb/equilibrium/calls.html.md"""
 __all__ = ['NotAlone', 'Call', 'behind', 'kind_of']
 
 # %% ../../nbs/equilibrium/40_calls.ipynb #e8b7cc3b
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from .equations import Examples, by_example, to_each
 from .graph import Recording
+from .registry import mapped
 from .tape import FACTORS, Kept, Record, Value
 
 # %% ../../nbs/equilibrium/40_calls.ipynb #fcfd181f
@@ -74,7 +74,7 @@ class Call:
     ) -> object:
         "What the operation returns for other inputs"
         other = {id(old): new for old, new in zip(self.inputs, inputs)}
-        args, kwargs = pytree.tree_map(lambda a: other.get(id(a), a), (self.args, self.kwargs))
+        args, kwargs = mapped(lambda a: other.get(id(a), a), (self.args, self.kwargs))
         return self.node.function(*args, **kwargs)
 
     def inside(
@@ -128,19 +128,51 @@ def _weights(record: Record) -> tuple:
     return tuple(a for a, name in zip(record.args, names) if name == "weight")
 
 
+def _anything(tensor: Tensor) -> Tensor | bool:
+    "Whether it holds more than zeros; on the CPU the first number mostly tells"
+    first = (0,) * tensor.ndim
+    return True if tensor.device.type == "cpu" and tensor.numel() and tensor[first] != 0 else tensor.any()
+
+
+def _answers(flags: Sequence[Tensor | bool]) -> list[bool]:
+    "Flags as the host's, which waits once for all those of a device"
+    found, places = list(flags), {}
+    for k, flag in enumerate(flags):
+        if isinstance(flag, Tensor):
+            places.setdefault(flag.device, []).append(k)
+    for these in places.values():
+        for k, answer in zip(these, torch.stack([flags[k] for k in these]).tolist(), strict=True):
+            found[k] = answer
+    return found
+
+
+@patch
+def find_silent(
+    self: Recording,
+    *flags: Tensor,  # other questions to the device, of no dimension
+) -> list[bool]:
+    "Looks which factors are zero, before any record is forgotten, and returns the answers to the flags: one wait"
+    owns = {v: () if v.record is None or v in self.behind else _weights(v.record) for v in self.values}
+    factors = {v: [f.tensor for f in own if isinstance(f, Kept) and f.value is None] for v, own in owns.items()}
+    tensors = list({id(t): t for own in factors.values() for t in own}.values())
+    answers = _answers([*flags, *map(_anything, tensors)])
+    zeros = {id(t) for t, anything in zip(tensors, answers[len(flags) :], strict=True) if not anything}
+    found = self._silent = set()
+    for value in self.values:
+        sources = [s in found for s in self.sources(value)]
+        product = value.record is not None and value.record.operation is aten.mul
+        zero = any(id(t) in zeros for t in factors[value])
+        if zero or sources and (all(sources) or any(sources) and product):
+            found.add(value)
+    return answers[: len(flags)]
+
+
 @patch(as_prop=True)
 def silent(self: Recording) -> set[Value]:
     "The values that carry nothing of the inputs, since a factor is zero"
-    found = self.__dict__.get("_silent")
-    if found is None:
-        found = self._silent = set()
-        for value in self.values:
-            sources, record = [s in found for s in self.sources(value)], value.record
-            own = () if record is None or value in self.behind else _weights(record)
-            zero = any(isinstance(f, Kept) and f.value is None and not f.tensor.any() for f in own)
-            if zero or sources and (all(sources) or any(sources) and record.operation is aten.mul):
-                found.add(value)
-    return found
+    if self.__dict__.get("_silent") is None:
+        self.find_silent()
+    return self._silent
 
 # %% ../../nbs/equilibrium/40_calls.ipynb #8f1749a4
 @patch(as_prop=True)

@@ -29,16 +29,17 @@ def balance(
     thin: bool,  # 1x1 layers: no ratio, no suppressor
     of: int = 0,  # number of the input
     examples: Examples | None = None,  # where they are, if input or relevance were turned
+    **more,  # `rows` and `whole` of the equilibrium rule
 ) -> Tensor:
     "The equilibrium rule for a call, with the gap noted when layers are returned"
     examples = examples or call.examples(of)
-    return _noted(call, *_by_sign(call, inputs, relevance, forward, transpose, thin, examples), examples)
+    return _noted(call, *_by_sign(call, inputs, relevance, forward, transpose, thin, examples, **more), examples)
 
 
-def _by_sign(call: Call, inputs, relevance, forward, transpose, thin, examples) -> tuple[Tensor, Tensor | None]:
+def _by_sign(call: Call, inputs, relevance, forward, transpose, thin, examples, **more) -> tuple[Tensor, Tensor | None]:
     "The equilibrium rule, and the law's sum if layers are returned"
     arguments = (inputs, relevance, forward, transpose, call.ratio, thin, examples)
-    return equilibrium_rule(*arguments), None if call.record is None else expected_gap(*arguments)
+    return equilibrium_rule(*arguments, **more), None if call.record is None else expected_gap(*arguments)
 
 
 def _noted(call: Call, share: Tensor, gap: Tensor | None, examples: Examples, part: float = 1.0) -> Tensor:
@@ -86,6 +87,11 @@ def _without_padding(call: Call) -> tuple[Tensor, Callable, Callable, Callable]:
 
     return padded[middle], pad, unpad, back
 
+# %% ../../nbs/equilibrium/50_layers.ipynb #961b6c9e
+def _many(weights: Tensor) -> bool:
+    "Whether so many neurons are seen that their number less the active ones is seldom nothing; of a CPU only"
+    return weights.device.type == "cpu" and weights.numel() >= 64
+
 # %% ../../nbs/equilibrium/50_layers.ipynb #b92c54f1
 def convolution_share(
     call: Call,  # the call of the convolution
@@ -96,20 +102,28 @@ def convolution_share(
     "Relevance at the convolution's input: the pixel rule for the first one, else the equilibrium rule"
     weight, geometry = weight.detach().to(relevance.dtype), call.args[3:9]
     inputs, pad, unpad, back = _without_padding(call)
-    padded = call.args[0].shape
+    rows, places = inputs is call.args[0], call.args[0].shape[2:]
+    into, transposed, groups = (0 if geometry[3] else 1), geometry[3], geometry[5]  # the weight's axis of channels
 
     def forward(x, w):
         return aten.convolution(pad(x), w, None, *geometry)
 
     def transpose(s, w):
-        like = relevance.new_empty(1).expand(padded)
+        channels = w.shape[into] * (1 if transposed else groups)
+        like = s.new_empty(len(s), channels, *places)  # its numbers aren't looked at; an expanded one would be copied
         return unpad(aten.convolution_backward(s, like, w, None, *geometry, [True, False, False])[0])
 
     if call.is_first:
-        return back(pixel_rule(inputs, relevance, forward, transpose, weight, call.examples()))
+        channels = (1, into) if rows and groups == 1 else None
+        return back(pixel_rule(inputs, relevance, forward, transpose, weight, call.examples(), channels))
     size = weight.abs()
     thin = all(k == 1 for k in weight.shape[2:]) if thin is None else thin
-    return back(balance(call, inputs, relevance, lambda x: forward(x, size), lambda s: transpose(s, size), thin))
+    more = dict(rows=rows)
+    if rows and not transposed and _many(size[0]):
+        ones = inputs.new_ones(1, 1, *places)
+        more["whole"] = aten.convolution(ones, size.sum(1, keepdim=True), None, *geometry[:5], 1)
+    tools = inputs, relevance, lambda x: forward(x, size), lambda s: transpose(s, size), thin
+    return back(balance(call, *tools, **more))
 
 # %% ../../nbs/equilibrium/50_layers.ipynb #1b7dd785
 @register_rule(aten.convolution, aten._convolution)
@@ -162,10 +176,14 @@ def linear_share(
 
     examples = _turned(call.examples(of), data.ndim) if turned and data.ndim > 1 else call.examples(of)
     if call.depths[of] == 0:
-        share = pixel_rule(data, relevance, forward, transpose, weight, examples)
+        share = pixel_rule(data, relevance, forward, transpose, weight, examples, (-1, -2))
     else:
         size = weight.abs()
-        share = balance(call, data, relevance, lambda x: x @ size, lambda s: s @ size.mT, True, of, examples)
+        more = dict(rows=weight.ndim == 2 and data.ndim > 1)
+        if more["rows"] and _many(size[:, 0]):
+            more["whole"] = size.sum(0)
+        tools = lambda x: x @ size, lambda s: s @ size.mT, True, of, examples
+        share = balance(call, data, relevance, *tools, **more)
     share = share.mT if turned and right.ndim > 1 else share
     return tuple(share if k == of else None for k in range(len(call.inputs)))
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from .axes import dimensions
 from .calls import Call
 from .registry import register_rule
-from .tape import aten, shown_after_writes
+from .tape import WINDOWS, aten, shown_after_writes
 
 # %% ../../nbs/equilibrium/45_operations.ipynb #164dea47
 @register_rule(
@@ -61,10 +61,9 @@ def pass_on(
     aten._pack_padded_sequence, needs_values=False,
 )  # fmt: skip
 @register_rule(
-    aten.max_pool2d_with_indices, aten.max_pool3d_with_indices, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
-    aten.mkldnn_max_pool2d, aten.mkldnn_max_pool3d, aten.fractional_max_pool2d, aten.amax, aten.amin, aten.max,
-    aten.min, aten.maximum, aten.minimum, aten.sort, aten.topk, aten.kthvalue, aten.median, aten.mode, aten.cummax,
-    aten.aminmax, aten.fmax, aten.fmin,
+    aten.adaptive_max_pool2d, aten.adaptive_max_pool3d, aten.mkldnn_max_pool2d, aten.mkldnn_max_pool3d,
+    aten.fractional_max_pool2d, aten.amax, aten.amin, aten.max, aten.min, aten.maximum, aten.minimum, aten.sort,
+    aten.topk, aten.kthvalue, aten.median, aten.mode, aten.cummax, aten.aminmax, aten.fmax, aten.fmin,
 )  # fmt: skip
 def rearrange(
     call: Call,  # the operation
@@ -78,6 +77,14 @@ def rearrange(
         relevance = relevance if isinstance(relevance, tuple) else (relevance,)
         pairs = [(o, r.to(o.dtype)) for o, r in zip(outputs, relevance) if r is not None]
         return torch.autograd.grad([o for o, _ in pairs], values, [r for _, r in pairs], allow_unused=True)
+
+
+@register_rule(*WINDOWS, needs_values=False)
+def winners(call: Call, relevance: Tensor) -> Tensor:
+    "Each maximum's relevance to the place that the recorded run found it at"
+    names = [a.name for a in call.operation.default._schema.arguments[1:]]
+    geometry = [call.argument(name) for name in names]
+    return WINDOWS[call.operation](relevance, call.inputs[0], *geometry, call.node.winners.tensor)
 
 # %% ../../nbs/equilibrium/45_operations.ipynb #fc7d6e6a
 @register_rule(

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 from ..core import logits_of
 from .axes import find_axes
 from .modules import _Entered, _Functions, _modules_seen
-from .registry import RULES, Rule, find_rule, spellings
+from .registry import RULES, Rule, find_rule, leaves_of, mapped, spellings
 from .tape import Record, Tape, Value, _running, _spec
 
 # %% ../../nbs/equilibrium/35_recording.ipynb #058ce670
@@ -93,7 +93,7 @@ class Recording:
                 self.output = _running(self.model, placed, {**keywords, **named})
         self.results = self._values_in(self.output)
         self.records, self.values = self.tape.records, self.tape.values
-        self.outputs = [v for v in pytree.tree_leaves(self.results) if isinstance(v, Value)]
+        self.outputs = [v for v in leaves_of(self.results) if isinstance(v, Value)]
         self.n = len(explained[0]) if explained and explained[0].ndim else 1
         find_axes(self, self.n)
         for value, name in zip(self.inputs, (*names, *_argument_names(self.model, n_inputs))):
@@ -211,7 +211,7 @@ def _path_of_unregistered(self: Recording, module: nn.Module) -> str:
 
 @patch
 def _held(self: Recording, arguments: object, rule: Rule) -> object:
-    return pytree.tree_map(lambda a: self.tape.keep(a, rule.needs_values), arguments)
+    return mapped(lambda a: self.tape.keep(a, rule.needs_values), arguments)
 
 # %% ../../nbs/equilibrium/35_recording.ipynb #adb2f488
 @patch
@@ -260,16 +260,16 @@ def _as_one(self: Recording, entered: _Entered, operation: object, function: Cal
     "A record for all that ran since a module or function was entered, and new values for its results"
     tape = self.tape
     inner, dependent = tape.records[entered.first :], lambda t: t if tape.value_of(t) is not None else None
-    outputs = tape.add(operation, function, entered.args, kwargs, pytree.tree_map(dependent, result))
+    outputs = tape.add(operation, function, entered.args, kwargs, mapped(dependent, result))
     record = tape.records[-1]
-    record.inner = pytree.tree_map(lambda t: tape.value_of(t), result)
+    record.inner = mapped(lambda t: tape.value_of(t), result)
     record.first, record.module = entered.first, function if isinstance(function, nn.Module) else None
     if record.module is not None:
         record.path = self.paths[id(function)]
     made = {v for r in inner for v in r.results}
     record.others = tuple(v for r in inner for v in r.inputs if v not in made)
-    below = pytree.tree_leaves(record.inner)
-    for tensor, value, behind in zip(pytree.tree_leaves(result), pytree.tree_leaves(outputs), below, strict=True):
+    below = leaves_of(record.inner)
+    for tensor, value, behind in zip(leaves_of(result), leaves_of(outputs), below, strict=True):
         if isinstance(value, Value):
             self.behind[value] = behind
             tape._storage(tensor).look(_spec(tensor), value)

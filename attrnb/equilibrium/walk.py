@@ -18,14 +18,13 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import type_before_parametrizations
-from torch.utils import _pytree as pytree
 
 from ..core import Steps
 from .calls import Call, _name_of
 from .equations import by_example
 from .graph import Recording
 from .operations import PUBLISHED_DELETES, _merge, addition
-from .registry import find_rule, spellings
+from .registry import find_rule, leaves_of, mapped, spellings
 from .tape import Kept, Record, Value, _value
 
 # %% ../../nbs/equilibrium/80_walk.ipynb #06e7f52d
@@ -154,9 +153,7 @@ class _Walk:
     def down(self, found: dict, last: int, first: int = 0):
         "Relevance by value is handed on from record number `last` down to `first`; what is left is in `found`"
         for record in reversed(self.recording.records[first : last + 1]):
-            relevance = [
-                found.pop(v, None) if isinstance(v, Value) else None for v in pytree.tree_leaves(record.outputs)
-            ]
+            relevance = [found.pop(v, None) if isinstance(v, Value) else None for v in leaves_of(record.outputs)]
             if any(r is not None for r in relevance):
                 for value, share in self.step(record, relevance):
                     found[value] = _merge(found.get(value), share)
@@ -204,7 +201,7 @@ def call(self: _Walk, record: Record, precision: torch.dtype, note: dict | None)
             return argument
         return tensor if value is None else seen.setdefault(value, tensor)
 
-    args, kwargs = pytree.tree_map(given, (record.args, record.kwargs))
+    args, kwargs = mapped(given, (record.args, record.kwargs))
     inputs = {v: seen[v] if v in seen else v.blank(precision) for v in record.inputs}
     return Call(
         operation=record.operation,
@@ -242,7 +239,7 @@ def _note(self: _Walk, record: Record, relevance: list) -> dict | None:
 def inside(self: _Walk, call: Call, relevance: Tensor | tuple) -> tuple[Tensor | None, ...]:
     "What the operations inside a module or function hand to its inputs"
     record, relevance = call.node, relevance if isinstance(relevance, tuple) else (relevance,)
-    results = [v for v in pytree.tree_leaves(record.outputs) if isinstance(v, Value)]
+    results = [v for v in leaves_of(record.outputs) if isinstance(v, Value)]
     found = {self.recording.behind[v]: r for v, r in zip(results, relevance) if r is not None}
     self.down(found, record.index - 1, record.first)
     return tuple(found.get(v) for v in call.input_nodes)
