@@ -320,7 +320,7 @@ def _check(self: AttributionEquilibrium, state, score, points, examples, scores,
         self._differs(state, score, points, examples, scores, output[:1])
         state.recording = recording
     state.expected = None
-    if not all(g is None or torch.isfinite(g).all() for g in gradients):
+    if not all(recording.find_silent(*(torch.isfinite(g).all() for g in gradients if g is not None))):
         raise ValueError("the gradient at the start layer holds NaN or infinity")
     state.going_round = _not_dominated(recording)
     if state.going_round and self.layer is None:
@@ -428,7 +428,7 @@ def attribute(
             state.expected = self._first(state, score)
             score.probe_rows += 1
         for s in score.chunks(score.n_examples):
-            points = tuple(x.detach()[s].clone() for x in tensors)
+            points = tuple(x.detach()[s].clone() if x.is_inference() else x.detach()[s] for x in tensors)
             for found in self._explain_chunk(state, score, points, examples[s], options, return_layers):
                 parts.append(found[0])
                 layers.append(found[1])
