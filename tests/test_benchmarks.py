@@ -1,6 +1,7 @@
 """The programs in benchmarks/, in small: counts and equality, never times
 
-What they found in large stands beside the pages: nbs/tutorials/speed.csv, speed_equilibrium.csv, waits.csv and scale.csv.
+What they found in large stands beside the pages, in nbs/tutorials: speed.csv, speed_equilibrium.csv, waits.csv and
+scale.csv.
 """
 
 import csv
