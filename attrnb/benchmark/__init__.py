@@ -6,6 +6,7 @@ from attrnb.benchmark.folder import *
 from attrnb.benchmark.identity import *
 from attrnb.benchmark.plan import *
 from attrnb.benchmark.report import *
+from attrnb.benchmark.rows import *
 from attrnb.benchmark.run import *
 from attrnb.benchmark.team import *
 from attrnb.benchmark.trial import *

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import safetensors.torch
 import torch
@@ -36,18 +37,9 @@ def _cannot_write(path, error: OSError) -> OSError:
     return refusal
 
 
-def write_atomically(
-    path: str | Path,  # where the file goes
-    data: bytes,  # its content
-):
-    """Write a file that is either there as a whole or not at all, also after a power cut; returns None.
-
-    Raises OSError in one line when it can't be written, and the old file is then still there; TypeError for data
-    that are no bytes.
-    """
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"data must be bytes, got {type(data).__name__}; encode text first: text.encode()")
-    path = read_path(path, "path")
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    "A file to write into, which takes the place of `path` when the body has ended without an error"
     try:
         path = path.resolve() if path.is_symlink() else path  # the link stays a link
         if path.exists() and not path.is_file():
@@ -60,7 +52,7 @@ def write_atomically(
     temporary = path.with_name(f".{path.name[:150]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -77,6 +69,21 @@ def write_atomically(
             temporary.unlink(missing_ok=True)  # there only when something went wrong, an interrupt too
         except OSError:
             pass
+
+
+def write_atomically(
+    path: str | Path,  # where the file goes
+    data: bytes,  # its content
+):
+    """Write a file that is either there as a whole or not at all, also after a power cut; returns None.
+
+    Raises OSError in one line when it can't be written, and the old file is then still there; TypeError for data
+    that are no bytes.
+    """
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"data must be bytes, got {type(data).__name__}; encode text first: text.encode()")
+    with _replacing(read_path(path, "path")) as file:
+        file.write(data)
 
 # %% ../../nbs/benchmark/40_folder.ipynb #aad3eb97
 def _json(data) -> bytes:
@@ -259,6 +266,8 @@ def _read_rows(path: Path, manifest: Mapping) -> list[dict]:
             refuse("values are missing")
         if not all(isinstance(e, str) for e in [*row["errors"].values(), *row["warnings"]]):
             refuse("its reasons are no words")
+        if not isinstance(row.get("item"), (str, type(None))):
+            refuse("the hash of its example is no word")
     return rows
 
 
@@ -317,19 +326,6 @@ def _unit_files(folder: Path, suffix: str) -> list[Path]:
     "The files of finished units, the oldest first"
     files = [p for p in folder.glob(f"*.{suffix}") if _UNIT.fullmatch(p.name)]
     return sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name))
-
-
-def _results(folder: Path) -> list[dict]:
-    """All rows of results in the folder, by example and method; of a pair done twice the one that succeeded, or the
-    later
-    """
-    rows, manifest = {}, _read_manifest(folder)
-    for path in _unit_files(folder / "results", "json"):
-        for row in _read_rows(path, manifest):
-            known = rows.get((row["index"], row["method"]))
-            if known is None or known["error"] or not row["error"]:
-                rows[row["index"], row["method"]] = row
-    return list(rows.values())
 
 # %% ../../nbs/benchmark/40_folder.ipynb #98f3fd64
 @contextmanager

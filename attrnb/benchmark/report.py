@@ -12,16 +12,25 @@ import io
 import math
 import re
 from collections.abc import Iterable, Sequence
-from csv import writer as csv_writer
+from functools import cached_property
 from pathlib import Path
 from textwrap import fill
 
+import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .folder import _read_manifest, _read_shard, _results, _unit_files, _unit_name, write_atomically
+from attrnb.benchmark.folder import (
+    _read_manifest,
+    _read_shard,
+    _replacing,
+    _unit_files,
+    _unit_name,
+    write_atomically,
+)
 from .plan import entry_named
+from .rows import Rows, _lines, _results
 from ..core import read_path, visible_text
 from ..plots import AttributionFigure, MarkdownText, markdown_table
 from ..statistics import bootstrap_interval
@@ -34,17 +43,24 @@ class BenchmarkRun:
         self,
         folder: str | Path,  # where the run is kept
     ):
-        """Reads manifest and results; `rows` holds one dictionary per example and method.
+        """Reads manifest and results; `rows` is a sequence of dictionaries, one per example and method.
 
         Raises TypeError or ValueError if the folder holds no run or a damaged one.
         """
         self.folder = read_path(folder, "folder")
         if not (self.folder / "manifest.json").is_file():
             raise ValueError(f"{folder} holds no run (no manifest.json)")
-        self.manifest = _read_manifest(self.folder)
-        order = {m: k for k, m in enumerate(self.methods)}
-        rows = [r for r in _results(self.folder) if r["method"] in order]
-        self.rows = sorted(rows, key=lambda r: (r["index"], order[r["method"]]))
+        len(self.rows)  # damaged files are told now
+
+    @cached_property
+    def manifest(self) -> dict:
+        "What the run is: settings, versions, hashes, names of the examples"
+        return _read_manifest(self.folder)
+
+    @cached_property
+    def rows(self) -> Rows:
+        "The results by example and method: kept as numbers, each a dictionary when it is asked for"
+        return _results(self.folder)
 
     @property
     def methods(self) -> list[str]:
@@ -59,7 +75,8 @@ class BenchmarkRun:
     @property
     def vectors(self) -> list[str]:
         "Labels of the measures with several numbers per example: in `values` and table.csv, not in table and figure"
-        return [m for m in self.measures if any(isinstance(r["values"][m], list) for r in self.rows)]
+        several = {measure for _, _, measure in self.rows.lists}
+        return [m for m in self.measures if m in several]
 
     @property
     def scalars(self) -> list[str]:
@@ -74,19 +91,25 @@ class BenchmarkRun:
     @property
     def without_results(self) -> list[str]:
         "Methods that were tried and have no result at all"
-        tried = {r["method"] for r in self.rows}
-        return [m for m in self.methods if m in tried and all(r["error"] for r in self.rows if r["method"] == m)]
+        return [m for m in self.methods if self.rows.states(m).max(initial=0) == 1]
 
     @property
     def failures(self) -> list[dict]:
         "Rows without attributions, each with its `error`"
-        return [r for r in self.rows if r["error"]]
+        return [r for r in self.rows.told() if r["error"]]
 
     def __repr__(self):
         return (
             f"BenchmarkRun({str(self.folder)!r}: {len(self.manifest['examples'])} examples, {len(self.methods)}"
             f" methods, {len(self.measures)} measures, {len(self.failures)} failed, {self.missing} missing)"
         )
+
+
+def _unread(folder: Path) -> BenchmarkRun:
+    "A run that is read when it is asked for something"
+    run = object.__new__(BenchmarkRun)
+    run.folder = folder
+    return run
 
 # %% ../../nbs/benchmark/80_report.ipynb #5781248d
 @patch
@@ -98,7 +121,10 @@ def values(
     "Example -> value, or list of values, where there is one. Raises ValueError for an unknown label."
     entry_named(method, dict.fromkeys(self.methods), "method")
     entry_named(measure, dict.fromkeys(self.measures), "measure")
-    rows = [r for r in self.rows if r["method"] == method]
+    names, values = self.rows.names, self.rows.numbers(method, measure)
+    if measure not in self.vectors:
+        return {names[i]: values[i].item() for i in np.flatnonzero(~np.isnan(values))}
+    rows = (r for r in self.rows if r["method"] == method)
     return {r["example"]: r["values"][measure] for r in rows if r["values"][measure] is not None}
 
 
@@ -123,7 +149,7 @@ def attributions(
     for path in _unit_files(self.folder / "attributions", "safetensors"):
         if path.stem.endswith(tail):
             maps |= _read_shard(path, len(names))
-    gone = [r["example"] for r in self.rows if r["method"] == method and not r["error"] and r["index"] not in maps]
+    gone = [names[i] for i in np.flatnonzero(self.rows.states(method) == 2) if i not in maps]
     if gone:
         raise ValueError(
             f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'}"
@@ -133,12 +159,18 @@ def attributions(
     return {names[i]: maps[i] for i in sorted(maps)}
 
 # %% ../../nbs/benchmark/80_report.ipynb #ad8bae56
-def _interval(values: Sequence[float], level: float, most: int = 10_000) -> tuple:
-    "Mean, low and high, from at most so many resamples; None where there are too few values"
+def _interval(values: np.ndarray, level: float, most: int = 10_000) -> tuple:
+    "Mean, low and high of those that are numbers, from at most so many resamples; None where there are too few"
+    values = values[~np.isnan(values)].tolist()
     if len(values) < 2:
         return (*values, None, None, None)[:3]
     n_resamples = max(500, min(most, 20_000_000 // len(values)))
     return bootstrap_interval(torch.tensor(values, dtype=torch.float64), level, n_resamples=n_resamples)
+
+
+def _count(values: np.ndarray) -> int:
+    "How many are numbers"
+    return int((~np.isnan(values)).sum())
 
 
 @patch
@@ -157,13 +189,13 @@ def summary(
         raise ValueError(f"level is {level!r}; it must be a number between 0 and 1")
     rows = []
     for measure in self.scalars:
-        base = self.values(reference, measure)
+        base = self.rows.numbers(reference, measure)
         for method in self.methods:
-            values = self.values(method, measure)
-            row = dict(method=method, measure=measure, examples=len(values))
-            row |= zip(("mean", "low", "high"), _interval(list(values.values()), level))
-            pairs = [v - base[e] for e, v in values.items() if e in base]
-            compared = [None] * 4 if method == reference else [len(pairs), *_interval(pairs, level)]
+            values = self.rows.numbers(method, measure)
+            row = dict(method=method, measure=measure, examples=_count(values))
+            row |= zip(("mean", "low", "high"), _interval(values, level))
+            pairs = values - base
+            compared = [None] * 4 if method == reference else [_count(pairs), *_interval(pairs, level)]
             rows.append(row | dict(zip(("pairs", "difference", "difference_low", "difference_high"), compared)))
     return rows
 
@@ -183,11 +215,10 @@ def floors_beaten(
     sides = {m: signs[described[m]["better"]] for m in self.scalars if described[m].get("better") in signs}
     beaten = {method: {measure: [] for measure in sides} for method in self.methods if method not in floors}
     for measure, sign in sides.items():
-        values = {m: self.values(m, measure) for m in self.methods}
+        values = {m: self.rows.numbers(m, measure) for m in self.methods}
         for method, found in beaten.items():
             for floor in floors:
-                pairs = [sign * (v - values[floor][e]) for e, v in values[method].items() if e in values[floor]]
-                if (_interval(pairs, level, most=2000)[1] or 0) > 0:
+                if (_interval(sign * (values[method] - values[floor]), level, most=2000)[1] or 0) > 0:
                     found[measure].append(floor)
     return beaten
 
@@ -238,8 +269,8 @@ def _notes(self: BenchmarkRun) -> list[str]:
     if self.missing:
         lines.append(f"- not finished: {self.missing} pairs of example and method are missing")
     for m in self.methods:
-        rows = [r["forward_rows"] for r in self.rows if r["method"] == m and not r["error"]]
-        if about[m]["kind"] != "floor" and rows and not any(rows):
+        done = self.rows.table[self.rows.states(m) == 2, self.methods.index(m)]
+        if about[m]["kind"] != "floor" and len(done) and not np.nan_to_num(done["forward_rows"]).any():
             lines.append(
                 f"- {m} was not seen to use the model: no row passed it. It ignores the model, or explains another one"
             )
@@ -252,13 +283,13 @@ def _notes(self: BenchmarkRun) -> list[str]:
         "- {who} failed on {n} examples: {why}",
     )
     lines += _counted(
-        ((measure, error, r["example"]) for r in self.rows for measure, error in r["errors"].items()),
+        ((measure, error, r["example"]) for r in self.rows.told() for measure, error in r["errors"].items()),
         "- {who} has no value for {n} examples: {why}",
     )
     lines += _counted(
         (
             (r["method"], re.sub(r"example.*?\]", "an example", w), r["example"])
-            for r in self.rows
+            for r in self.rows.told()
             for w in r["warnings"]
         ),
         "- {who} warned on {n} examples: {why}",
@@ -266,9 +297,9 @@ def _notes(self: BenchmarkRun) -> list[str]:
     return ["", *map(_literal, lines)] if lines else []
 
 # %% ../../nbs/benchmark/80_report.ipynb #beaten04
-def _mean_cost(costs: Sequence[float | None]) -> str:
+def _mean_cost(costs: np.ndarray) -> str:
     "The mean, or a dash where nothing was counted"
-    return f"{sum(costs) / len(costs):.4g}" if costs and None not in costs else "-"
+    return f"{sum(costs.tolist()) / len(costs):.4g}" if len(costs) and not np.isnan(costs).any() else "-"
 
 
 def _fewer(n: int, all_: int) -> str:
@@ -312,14 +343,14 @@ def table(
     described = self.manifest["configuration"]["measures"]
     scalars = self.scalars
     heads = [_literal(m) + arrows.get(described[m]["better"], "") for m in scalars]
-    rows = {m: [r for r in self.rows if r["method"] == m] for m in self.methods}
     means, differences = [["method", *heads]], [["method", *heads]]
     spent = [["method", "examples", "failed", "gradients", "forward rows"]]
     most = max((r["pairs"] or 0 for r in summary.values()), default=0)
     for m in self.methods:
-        good, own = [r for r in rows[m] if not r["error"]], [summary[m, k] for k in scalars]
-        numbers = [str(len(good)), str(len(rows[m]) - len(good))]
-        costs = [_mean_cost([r[k] for r in good]) for k in ("gradient_evaluations", "forward_rows")]
+        states, own = self.rows.states(m), [summary[m, k] for k in scalars]
+        good = self.rows.table[states == 2, self.methods.index(m)]
+        numbers = [str(len(good)), str((states == 1).sum())]
+        costs = [_mean_cost(good[k]) for k in ("gradient_evaluations", "forward_rows")]
         cells = (_with_interval(r["mean"], r["low"], r["high"], n=_fewer(r["examples"], len(good))) for r in own)
         means.append([_literal(m), *cells])
         spent.append([_literal(m), *numbers, *costs])
@@ -327,7 +358,7 @@ def table(
             ends = [(r["difference"], r["difference_low"], r["difference_high"]) for r in own]
             cells = [_with_interval(*e, signed=True, n=_fewer(r["pairs"], most)) for e, r in zip(ends, own)]
             differences.append([_literal(m), *cells])
-    few = max(map(len, rows.values()), default=0) < 10
+    few = max((np.count_nonzero(self.rows.states(m)) for m in self.methods), default=0) < 10
     head = (
         f"Means over examples with {level:.0%} bootstrap intervals. A number in brackets is how many examples stand"
         f" behind a cell, where they aren't all."
@@ -341,25 +372,6 @@ def table(
     return MarkdownText("\n".join(text + self._notes()) + "\n")
 
 # %% ../../nbs/benchmark/80_report.ipynb #1a0b146c
-_COLUMNS = (
-    "example",
-    "target",
-    "method",
-    "measure",
-    "position",
-    "value",
-    "seconds",
-    "gradient_evaluations",
-    "forward_rows",
-    "error",
-)
-
-
-def _no_formula(text: str) -> str:
-    "A word that a spreadsheet doesn't calculate"
-    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@") or text[:1] in ("\t", "\r", "\n") else text
-
-
 @patch
 def csv(self: BenchmarkRun) -> str:
     """Tidy text: one line per example, method and measure, one per position where it has several numbers; an empty
@@ -367,19 +379,7 @@ def csv(self: BenchmarkRun) -> str:
 
     Words that a spreadsheet would take for a formula begin with an apostrophe.
     """
-    text = io.StringIO()
-    writer = csv_writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for r in self.rows:
-        cost = ["" if r[k] is None else f"{r[k]:g}" for k in ("gradient_evaluations", "forward_rows")]
-        example, method = _no_formula(r["example"]), _no_formula(r["method"])
-        for m in self.measures:
-            values, error = r["values"][m], _no_formula(r["error"] or r["errors"].get(m, ""))
-            for position, value in enumerate(values) if isinstance(values, list) else [("", values)]:
-                text_of = "" if value is None else repr(value)
-                known = [example, r["target"], method, _no_formula(m), position, text_of]
-                writer.writerow([*known, f"{r['seconds']:.6f}", *cost, error])
-    return text.getvalue()
+    return "".join(_lines(self.rows))
 
 # %% ../../nbs/benchmark/80_report.ipynb #fcd5592e
 _LOOK = {"attrnb": ("#0072B2", "o"), "captum": ("#D55E00", "^"), "floor": ("#777777", "s"), "other": ("#009E73", "D")}
@@ -437,7 +437,8 @@ def write(
     reference: str | None = None,  # see table
 ):
     "Write table.csv, table.md and figure.png into the folder; returns None. Raises OSError when that fails."
-    write_atomically(self.folder / "table.csv", self.csv().encode("utf-8", "backslashreplace"))
+    with _replacing(self.folder / "table.csv") as file:
+        file.writelines(text.encode("utf-8", "backslashreplace") for text in _lines(self.rows))
     write_atomically(self.folder / "table.md", self.table(reference).encode("utf-8", "backslashreplace"))
     picture = io.BytesIO()
     self.figure(reference).savefig(picture, format="png", dpi=120)
