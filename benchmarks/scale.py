@@ -2,15 +2,21 @@
 
     python benchmarks/scale.py                             # 1,000 and 10,000 pictures, four processes
     python benchmarks/scale.py --images 50 100 --out x.csv # in small, as the tests run it
+    python benchmarks/scale.py --held                      # what of a run is in memory; writes scale_memory.csv
 
 For each number of pictures a folder of small PNG files is made. One process explains them, and then `torchrun` starts
 several on a folder of their own; when a part of the blocks is finished, one of these is killed (SIGKILL), and torchrun
 starts them again. The merged table must be, letter for letter, that of the single process, and no finished block may be
 done again. A row of the CSV file tells one run: passes, blocks, bytes, and by how much memory grew in the processes (of
 the first one, which merges, for itself).
+
+`--held` counts the bytes that Python has given out (tracemalloc; not those of tensors, whose blocks have one size), of
+a process that does everything and merges, and of one of four that comes back to a run of which its quarter is missing.
 """
 
 import argparse
+import dataclasses
+import gc
 import hashlib
 import json
 import os
@@ -20,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
@@ -34,6 +41,7 @@ COLUMNS = (
     "images processes killed restarts blocks blocks_again same_table same_values gradients forward_rows "
     "result_bytes seconds memory_before memory_growth memory_growth_merging"
 ).split()
+HELD = "images process plan held most".split()
 
 
 def make_pictures(folder: Path, n: int) -> Path:
@@ -74,10 +82,27 @@ def highest() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def the_call(pictures: Path, block: int) -> dict:
+    "What every process is asked for"
+    from torchvision.transforms.functional import pil_to_tensor
+
+    return dict(
+        data=pictures / "photos",
+        methods=METHODS,
+        measures=MEASURES,
+        annotations=pictures / "boxes.json",
+        preprocess=lambda picture: pil_to_tensor(picture) / 255,
+        masking_steps=4,
+        unit=4,
+        batch_size=block,
+        keep=None,
+        show_progress=False,
+    )
+
+
 def work(pictures: Path, run: Path, block: int):
     "What each process does; it leaves a note of its memory beside the run folder"
     import torch
-    from torchvision.transforms.functional import pil_to_tensor
 
     from attrnb.benchmark import benchmark
     from attrnb.methods import attribute, read_methods
@@ -92,21 +117,56 @@ def work(pictures: Path, run: Path, block: int):
     attribute(method, network, x, [0] * block)  # what a block loads is loaded
     before = highest()
     note.write_text(json.dumps(dict(pid=os.getpid(), before=before)))
-    benchmark(
-        network,
-        pictures / "photos",
-        METHODS,
-        MEASURES,
-        run,
-        annotations=pictures / "boxes.json",
-        preprocess=lambda picture: pil_to_tensor(picture) / 255,
-        masking_steps=4,
-        unit=4,
-        batch_size=block,
-        keep=None,
-        show_progress=False,
-    )
+    benchmark(network, folder=run, **the_call(pictures, block))
     note.write_text(json.dumps(dict(pid=os.getpid(), before=before, peak=highest())))
+
+
+@dataclasses.dataclass
+class Seat:
+    "One process of several, which are not there"
+
+    rank: int
+    size: int
+    local_rank: int = 0
+
+    def agree(self, action):
+        if self.rank == 0:
+            action()
+
+    def wait(self):
+        "For nobody"
+
+
+def held_by(pictures: Path, run: Path, block: int, seat: Seat) -> tuple[int, int, int]:
+    "Bytes of the plan, bytes held when the run is over (its result among them), and the most at a time"
+    from attrnb.benchmark.plan import Plan, read_plan
+    from attrnb.benchmark.run import _run
+    from attrnb.benchmark.trial import try_plan
+
+    tracemalloc.start()
+    plan = try_plan(read_plan(Plan(tiny_network(), folder=run, team=seat, **the_call(pictures, block))))
+    gc.collect()
+    of_plan = tracemalloc.get_traced_memory()[0]
+    result = _run(plan)
+    gc.collect()
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.missing == 0
+    return of_plan, held, most
+
+
+def held(folder: Path, n: int, block: int) -> list[dict]:
+    "Two rows: the process that does everything and merges, and the second of four, which comes back"
+    rows, pictures = [], folder / str(n)
+    make_pictures(pictures, n)
+    for process, seat in dict(merging=Seat(0, 1), working=Seat(1, 4)).items():
+        if seat.rank:  # its share is missing
+            for first in range(block * seat.rank, n, block * seat.size):
+                for path in (folder / f"run-{n}" / "results").glob(f"{first:06d}-*.json"):
+                    path.unlink()
+        found = held_by(pictures, folder / f"run-{n}", block, seat)
+        rows.append(dict(images=n, process=process) | dict(zip(HELD[2:], found, strict=True)))
+    return rows
 
 
 def results_of(run: Path) -> dict[str, tuple[int, str]]:
@@ -184,20 +244,31 @@ def row_of(run: Path, single: Path, size: int, done: dict, seconds: float) -> di
 
 def main(given: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000], help="numbers of pictures")
+    parser.add_argument("--images", type=int, nargs="+", help="numbers of pictures; default 1000 and 10000")
+    parser.add_argument("--held", action="store_true", help="count what is in memory; four numbers of pictures")
     parser.add_argument("--processes", type=int, default=4, help="under torchrun")
     parser.add_argument("--block", type=int, default=50, help="pictures of one method that are stored together")
-    parser.add_argument("--out", type=Path, default=HERE.parents[1] / "nbs" / "tutorials" / "scale.csv")
+    parser.add_argument("--out", type=Path, help="default nbs/tutorials/scale.csv, or scale_memory.csv")
     parser.add_argument("--work", type=Path, nargs=2, help=argparse.SUPPRESS)  # what torchrun starts
     words = parser.parse_args(given)
     if words.work:
         return work(*words.work, words.block)
-    rows = []
-    for n in words.images:
+    rows, tables = [], HERE.parents[1] / "nbs" / "tutorials"
+    if words.held:
+        import torch
+
+        torch.set_num_threads(1)
+        with tempfile.TemporaryDirectory() as folder:
+            held(Path(folder), words.block, words.block)  # what a run loads is loaded
+            for n in words.images or [1250, 2500, 5000, 10_000]:
+                rows += held(Path(folder), n, words.block)
+                print(rows[-2], rows[-1], sep="\n", flush=True)
+        return write_table(words.out or tables / "scale_memory.csv", HELD, rows)
+    for n in words.images or [1000, 10_000]:
         with tempfile.TemporaryDirectory() as folder:
             rows += measure(Path(folder), n, words.processes, words.block)
         print(rows[-2], rows[-1], sep="\n", flush=True)
-        write_table(words.out, COLUMNS, rows)
+        write_table(words.out or tables / "scale.csv", COLUMNS, rows)
 
 
 if __name__ == "__main__":

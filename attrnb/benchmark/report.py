@@ -88,21 +88,23 @@ class BenchmarkRun:
         "How many pairs of example and method are not done yet"
         return len(self.manifest["examples"]) * len(self.methods) - len(self.rows)
 
-    @property
-    def without_results(self) -> list[str]:
-        "Methods that were tried and have no result at all"
-        return [m for m in self.methods if self.rows.states(m).max(initial=0) == 1]
-
-    @property
-    def failures(self) -> list[dict]:
-        "Rows without attributions, each with its `error`"
-        return [r for r in self.rows.told() if r["error"]]
-
     def __repr__(self):
         return (
             f"BenchmarkRun({str(self.folder)!r}: {len(self.manifest['examples'])} examples, {len(self.methods)}"
             f" methods, {len(self.measures)} measures, {len(self.failures)} failed, {self.missing} missing)"
         )
+
+# %% ../../nbs/benchmark/80_report.ipynb #ro0s0030
+@patch(as_prop=True)
+def without_results(self: BenchmarkRun) -> list[str]:
+    "Methods that were tried and have no result at all"
+    return [m for m in self.methods if self.rows.states(m).max(initial=0) == 1]
+
+
+@patch(as_prop=True)
+def failures(self: BenchmarkRun) -> list[dict]:
+    "Rows without attributions, each with its `error`"
+    return [r for r in self.rows.told() if r["error"]]
 
 
 def _unread(folder: Path) -> BenchmarkRun:
@@ -430,7 +432,7 @@ def figure(
         ax.set_title(_drawn(measure.replace("_", " ")) + (f"\n{better} is better" if better else ""), fontsize=9)
     return fig
 
-
+# %% ../../nbs/benchmark/80_report.ipynb #ro0s0031
 @patch
 def write(
     self: BenchmarkRun,

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .folder import _read_manifest, _read_rows, _unit_files
 
@@ -23,11 +24,6 @@ from .folder import _read_manifest, _read_rows, _unit_files
 _NUMBERS = dict.fromkeys(("label", "target", "predicted"), "i8")
 _NUMBERS |= dict.fromkeys(("probability", "seconds", "gradient_evaluations", "forward_rows"), "f8")
 _NOTHING = {"i8": -(2**63), "f8": np.nan}  # stands for None
-
-
-def _or_none(value: float) -> float | None:
-    "None for what is not a number"
-    return None if value != value else value
 
 
 class Rows(Sequence):
@@ -49,6 +45,7 @@ class Rows(Sequence):
         place = self.table[index, self.methods.index(method)]
         if place["words"] and row["error"] and not self.words[place["words"]][2]:
             return
+        self.__dict__.pop("places", None)  # no longer those
         words = row["errors"], row["warnings"], row["error"]
         place["words"] = number = self.known.setdefault(json.dumps(words), len(self.words))
         self.words += [words] if number == len(self.words) else []
@@ -73,35 +70,57 @@ class Rows(Sequence):
     def __getitem__(self, k):
         return [self[i] for i in range(len(self))[k]] if isinstance(k, slice) else self._row(self.places[k])
 
-    def _row(self, place: int) -> dict:
-        "The row at a place of the table"
-        index, k = divmod(int(place), len(self.methods))
-        held, method = self.table[index, k], self.methods[k]
-        found = {name: held[name].item() for name in _NUMBERS}
-        found = {name: None if v in _NOTHING.values() else _or_none(v) for name, v in found.items()}
-        values = dict(zip(self.measures, map(_or_none, held["values"].tolist())))
-        for measure in self.measures:
-            if (index, method, measure) in self.lists:
-                values[measure] = [_or_none(v) for v in self.lists[index, method, measure].tolist()]
-        errors, said, error = self.words[held["words"]]
-        row = dict(index=index, example=self.names[index], method=method) | found
-        row |= dict(values=values, errors=dict(errors), warnings=list(said), error=error)
-        return row | dict(item=held["item"].decode("utf-8", "replace") or None)
+# %% ../../nbs/benchmark/45_rows.ipynb #ro0s0022
+def _or_none(value: float) -> float | None:
+    "None for what is not a number"
+    return None if value != value else value
 
-    def told(self) -> Iterator[dict]:
-        "The rows with an error or a warning"
-        some = np.array([any(words) for words in self.words])
-        return map(self._row, np.flatnonzero(some[self.table["words"]]))
 
-    def states(self, method: str) -> np.ndarray:
-        "Of each example (examples,): 0 without a row of the method, 1 where it failed, 2 where it has attributions"
-        kinds = np.array([0, *(1 if error else 2 for _, _, error in self.words[1:])])
-        return kinds[self.table["words"][:, self.methods.index(method)]]
+@patch
+def _row(self: Rows, place: int) -> dict:
+    "The row at a place of the table"
+    index, k = divmod(int(place), len(self.methods))
+    held, method = self.table[index, k], self.methods[k]
+    found = {name: held[name].item() for name in _NUMBERS}
+    found = {name: None if v in _NOTHING.values() else _or_none(v) for name, v in found.items()}
+    values = dict(zip(self.measures, map(_or_none, held["values"].tolist())))
+    for measure in self.measures:
+        if (index, method, measure) in self.lists:
+            values[measure] = [_or_none(v) for v in self.lists[index, method, measure].tolist()]
+    errors, said, error = self.words[held["words"]]
+    row = dict(index=index, example=self.names[index], method=method) | found
+    row |= dict(values=values, errors=dict(errors), warnings=list(said), error=error)
+    return row | dict(item=held["item"].decode("utf-8", "replace") or None)
 
-    def numbers(self, method: str, measure: str) -> np.ndarray:
-        "Of each example (examples,): the measure's value, NaN where it has none"
-        values = self.table["values"][:, self.methods.index(method), self.measures.index(measure)]
-        return np.where(self.states(method) > 0, values, np.nan)
+
+@patch
+def told(self: Rows) -> Iterator[dict]:
+    "The rows with an error or a warning"
+    some = np.array([any(words) for words in self.words])
+    return map(self._row, np.flatnonzero(some[self.table["words"]]))
+
+
+@patch
+def states(self: Rows, method: str) -> np.ndarray:
+    "Of each example (examples,): 0 without a row of the method, 1 where it failed, 2 where it has attributions"
+    kinds = np.array([0, *(1 if error else 2 for _, _, error in self.words[1:])])
+    return kinds[self.table["words"][:, self.methods.index(method)]]
+
+
+@patch
+def numbers(self: Rows, method: str, measure: str) -> np.ndarray:
+    "Of each example (examples,): the measure's value, NaN where it has none"
+    values = self.table["values"][:, self.methods.index(method), self.measures.index(measure)]
+    return np.where(self.states(method) > 0, values, np.nan)
+
+
+@patch
+def hashes(self: Rows) -> np.ndarray:
+    "Of each example (examples,): the hash of what it was for the first method that met it, empty where none did"
+    found = self.table["item"][:, 0].copy()
+    for items in self.table["item"].T[1:]:
+        found = np.where(found == b"", items, found)
+    return found
 
 # %% ../../nbs/benchmark/45_rows.ipynb #ro0s0018
 def _results(folder: Path) -> Rows:
