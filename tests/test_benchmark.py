@@ -371,6 +371,53 @@ def test_the_arguments_are_the_fields_of_the_plan():
         plan.seed = 1
 
 
+def test_shares_done_in_any_order_and_twice_make_the_run_of_one_process():
+    whole = small("whole")
+    for k in (2, 0, 2, 1):
+        left = Path("run/results/.000000-x.json.1-2.tmp")
+        part = small(share=(k, 3))
+        assert not list(Path("run").glob("table*")) and part.missing == 4 * 6 - len(part.rows)
+        if k == 0:  # another share may be writing: nothing is swept away
+            left.write_text("half")
+    assert left.exists() and part.missing == 0
+    before = {p.name: p.stat().st_mtime_ns for p in Path("run/results").glob("*.json")}
+    merged = small()
+    assert not left.exists()
+    assert before == {p.name: p.stat().st_mtime_ns for p in Path("run/results").glob("*.json")}
+    assert merged.table() == whole.table() and values_of(merged) == values_of(whole)
+    for wrong in ((3, 3), (0, 0), (-1, 2), 3, "1/2", (0.0, 2)):
+        with pytest.raises((TypeError, ValueError), match="share"):
+            small("never", share=wrong)
+    assert not Path("never").exists()
+    with pytest.raises(ValueError, match="seed: 0 there, 1 now"):
+        small(share=(0, 2), seed=1)
+
+
+def test_what_a_process_holds_does_not_grow_by_the_rows(tmp_path):
+    import gc
+    import tracemalloc
+
+    settings = dict(methods=["centre"], measures=["energy_inside"], keep=None, batch_size=10)
+
+    def held(n):
+        "Bytes that one of two shares holds at its end and at most, when the other share is there already"
+        data, folder = Squares(n), f"{n}"
+        small(folder, data, share=(0, 2), **settings)
+        gc.collect()
+        tracemalloc.start()
+        run = small(folder, data, share=(1, 2), **settings)
+        gc.collect()
+        now, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert run.missing == 0
+        return now, most
+
+    held(20)  # what a run loads is loaded
+    (few, _), (many, most) = held(40), held(240)
+    assert (many - few) / 200 < 250, "a result as a dictionary takes two thousand bytes"
+    assert most < 2_000_000
+
+
 def test_a_run_of_an_earlier_format_is_not_gone_on_with():
     small()
     path = Path("run/manifest.json")

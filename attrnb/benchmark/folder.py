@@ -205,14 +205,14 @@ def _refuse_another(folder: Path, manifest: Mapping, configuration: Mapping, nam
         )
 
 
-def _claim(folder: Path, configuration: dict, names: list[str], circumstances: dict):
+def _claim(folder: Path, configuration: dict, names: list[str], circumstances: dict, sweep: bool = True):
     "Make the manifest of a run folder, or see that it is the same"
     path = folder / "manifest.json"
     _refuse_strangers(folder)
     try:
         for sub in (folder, folder / "results", folder / "attributions"):
             sub.mkdir(parents=True, exist_ok=True)
-            for left in sub.glob(".*.tmp"):
+            for left in sub.glob(".*.tmp") if sweep else ():
                 if _TEMPORARY.fullmatch(left.name):
                     left.unlink(missing_ok=True)
     except OSError as error:
@@ -329,14 +329,14 @@ def _unit_files(folder: Path, suffix: str) -> list[Path]:
 
 # %% ../../nbs/benchmark/40_folder.ipynb #98f3fd64
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    "Hold the folder's lock; ValueError if another run holds it"
+def _locked(folder: Path, patience: float = 0) -> Iterator[None]:
+    "Hold the folder's lock; ValueError if another run holds it for longer than so many seconds"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         open(folder / ".lock", "a").close()
     except OSError as error:
         raise _cannot_write(folder, error) from None
-    lock = FileLock(folder / ".lock", blocking=False, fallback_to_soft=False)
+    lock = FileLock(folder / ".lock", timeout=patience, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:

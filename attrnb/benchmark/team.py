@@ -14,6 +14,8 @@ from datetime import timedelta
 
 import torch
 
+from ..core import whole_number
+
 # %% ../../nbs/benchmark/55_team.ipynb #18d2a79d
 def _from_environment(name: str, default: int) -> int:
     "A number that torchrun gives to its processes; ValueError for anything else"
@@ -79,3 +81,30 @@ class Team:
         "End what was started for the run"
         if self.started:
             torch.distributed.destroy_process_group()
+
+# %% ../../nbs/benchmark/55_team.ipynb #sha50002
+class Share:
+    "One of several shares of a run; those who do the others need not be there"
+
+    def __init__(self, rank: int, size: int):
+        self.rank, self.size, self.local_rank = rank, size, 0
+
+    def agree(self, action: Callable):
+        "Run `action`"
+        action()
+
+    def wait(self):
+        "For nobody"
+
+    def leave(self):
+        "Nothing was started"
+
+
+def _read_share(share: object) -> Share:
+    "The share (k, n), the k-th of n, counted from 0; TypeError or ValueError for anything else"
+    if not isinstance(share, (tuple, list)) or len(share) != 2:
+        raise TypeError(f"share must be two numbers (k, n), the k-th of n shares, got {share!r}")
+    rank, size = (whole_number(v, "a number of share", least=0) for v in share)
+    if rank >= size:
+        raise ValueError(f"share is {(rank, size)}; the first of {size} is (0, {size}), the last ({size - 1}, {size})")
+    return Share(rank, size)
