@@ -1,21 +1,26 @@
 """Every method and measure against its floor and its peers, in ratios of one run.
 
-    python benchmarks/speed.py                       # some minutes; writes nbs/tutorials/speed.csv
+    python benchmarks/speed.py                       # 20 to 30 minutes on a free core; writes nbs/tutorials/speed.csv
     python benchmarks/speed.py --tiny --out x.csv    # in small, as the tests run it: counts and equality count
 
 The floor of a call are the rows that it passes through the network, in the same chunks, with a gradient where it takes
 one, and nothing else. Call, floor and peers alternate; a ratio is that of one round, and the table has the median over
 rounds with an interval. Seconds are those of the process, one thread. Two results are compared in the same run: that in
 other chunks, and the peer's. `growth` rows have the exponent of the time when one size is doubled again and again.
+
+Each row goes to a file beside the table as soon as it is there (speed.partial.csv); a run that was stopped goes on
+behind it, and the table takes its place at the end. Remove that file to begin anew. peers.py has time_interpret and
+Quantus.
 """
 
 import argparse
-import importlib.util
 import math
 import os
 import subprocess
 import sys
+import tempfile
 import weakref
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -36,7 +41,7 @@ from cases import (  # noqa: E402
     passes_of,
     seconds,
 )
-from tables import write_table  # noqa: E402
+from tables import read_table, write_table  # noqa: E402
 
 from attrnb.equilibrium import AttributionEquilibrium  # noqa: E402
 from attrnb.geodesic import GeodesicIGKNN  # noqa: E402
@@ -47,7 +52,6 @@ COLUMNS = (
     "part name case calls rows gradient_rows ratio low high rounds bytes_ratio chunk_error "
     "peer peer_ratio peer_low peer_high peer_error exponent sizes note"
 ).split()
-PEERS = dict(captum="Captum", tint="time_interpret", quantus="Quantus")
 
 
 class LiveBytes(TorchDispatchMode):
@@ -112,17 +116,6 @@ def measured(job: Job, rounds: int, least: float) -> dict:
     return row
 
 
-def peers_missing() -> list[dict]:
-    "A row for each peer that isn't installed, or that has nothing of the same numbers"
-    rows = []
-    for module, title in PEERS.items():
-        if importlib.util.find_spec(module) is None:
-            rows.append(dict(part="peer", name=title, note="not installed"))
-        elif module != "captum":
-            rows.append(dict(part="peer", name=title, note="installed; no case here compares with it"))
-    return rows
-
-
 # Growth
 
 
@@ -172,12 +165,13 @@ def slope(sizes, values) -> float:
     return sum((p - middle) * (q - height) for p, q in zip(a, b, strict=True)) / sum((p - middle) ** 2 for p in a)
 
 
-def growth(tiny: bool, rounds: int) -> list[dict]:
-    "A row per method and size"
+def growth(tiny: bool, rounds: int, done: Collection[tuple] = ()) -> Iterator[dict]:
+    "A row per method and size, but for those that are done"
     import warnings
 
-    rows = []
     for name, what, make, sizes in GROWTH:
+        if ("growth", name, what) in done:
+            continue
         sizes = sizes[:2] if tiny and what != "pool" else (100, 200) if tiny else sizes
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -185,9 +179,7 @@ def growth(tiny: bool, rounds: int) -> list[dict]:
             taken = [[seconds(call) for call in calls] for _ in range(rounds)]
         middle, low, high = median_and_interval([slope(sizes, one) for one in taken])
         row = dict(part="growth", name=name, case=what, exponent=f"{middle:.2f}", low=f"{low:.2f}", high=f"{high:.2f}")
-        rows.append(row | dict(rounds=rounds, sizes=" ".join(map(str, sizes))))
-        print(rows[-1]["name"], what, rows[-1]["exponent"], flush=True)
-    return rows
+        yield row | dict(rounds=rounds, sizes=" ".join(map(str, sizes)))
 
 
 # Start
@@ -261,19 +253,26 @@ def main(given: list[str] | None = None):
     torch.set_num_threads(1)
     rounds, least = (1, 0.0) if words.tiny else (words.rounds, 0.05)
     sizes = dict(batch=2, side=12, rows=8) if words.tiny else dict(batch=8, side=32, rows=256)
-    rows = []
-    for job in jobs(**sizes):
-        if words.only is None or job.name in words.only:
-            rows.append(measured(job, rounds, least))
-            print(*(rows[-1].get(k, "") for k in ("part", "name", "case", "ratio", "peer_ratio")), flush=True)
-            write_table(words.out, COLUMNS, rows)
-    if words.only is None:
-        import tempfile
+    partial = words.out.with_suffix(".partial.csv")
+    rows = read_table(partial) if partial.exists() else []
+    done = {(row["part"], row["name"], row["case"]) for row in rows}
 
-        rows += growth(words.tiny, min(rounds, 3))
+    def keep(row: dict):
+        rows.append(row)
+        print(*(row.get(k, "") for k in ("part", "name", "case", "ratio", "peer_ratio", "exponent")), flush=True)
+        write_table(partial, COLUMNS, rows)
+
+    for job in jobs(**sizes):
+        if (words.only is None or job.name in words.only) and (job.part, job.name, job.case) not in done:
+            keep(measured(job, rounds, least))
+    if words.only is None:
+        for row in growth(words.tiny, min(rounds, 3), done):
+            keep(row)
         with tempfile.TemporaryDirectory() as folder:
-            rows += start(0 if words.tiny else min(rounds, 3), Path(folder))
-    write_table(words.out, COLUMNS, rows + peers_missing())
+            for row in start(0 if words.tiny else min(rounds, 3), Path(folder)):
+                keep(row)
+    write_table(partial, COLUMNS, rows)
+    partial.replace(words.out)
 
 
 if __name__ == "__main__":

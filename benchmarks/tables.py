@@ -11,3 +11,9 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict]):
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_table(path: Path) -> list[dict]:
+    "The rows of such a file, as words"
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -54,6 +54,25 @@ def test_equilibrium_is_measured_against_a_pass_and_its_gradient(benchmarks, tmp
         assert float(row["times"]) < 3.3 and float(row["chunk_error"]) < 1e-5
 
 
+def test_a_stopped_measurement_of_speed_goes_on_behind_its_rows(benchmarks, tmp_path, monkeypatch):
+    speed, names, out = benchmarks("speed"), ["saliency", "deletion", "energy_inside"], tmp_path / "speed.csv"
+    words, measured, asked = ["--tiny", "--only", *names, "--out", str(out)], speed.measured, []
+
+    def dying(job, *given):
+        asked.append(job.name)
+        if asked == ["saliency", "deletion"]:
+            raise KeyboardInterrupt
+        return measured(job, *given)
+
+    monkeypatch.setattr(speed, "measured", dying)
+    with pytest.raises(KeyboardInterrupt):
+        speed.main(words)
+    assert not out.exists() and [r["name"] for r in rows_of(tmp_path / "speed.partial.csv")] == ["saliency"]
+    speed.main(words)
+    assert asked == ["saliency", "deletion", "deletion", "energy_inside"]
+    assert [r["name"] for r in rows_of(out)] == names and [p.name for p in tmp_path.iterdir()] == ["speed.csv"]
+
+
 def test_a_command_that_needs_no_torch_loads_few_modules(benchmarks, tmp_path):
     rows = {row["name"]: row for row in benchmarks("speed").start(0, tmp_path)}
     assert rows["import attrnb"]["note"] == rows["attrnb --version"]["note"] == "no torch"
@@ -107,6 +126,23 @@ def test_one_of_several_processes_is_killed_and_the_table_is_that_of_one(benchma
     assert int(several["blocks"]) == 18
 
 
+def test_what_a_process_holds_is_counted(benchmarks, tmp_path):
+    words = ["--held", "--images", "8", "40", "--block", "2", "--out", str(tmp_path / "held.csv")]
+    benchmarks("scale").main(words)
+    rows = rows_of(tmp_path / "held.csv")
+    assert [(r["images"], r["process"]) for r in rows] == [(n, p) for n in ("8", "40") for p in ("merging", "working")]
+    assert all(0 < int(r["plan"]) < int(r["held"]) < int(r["most"]) for r in rows)
+
+
+def test_peers_are_measured_where_they_are_installed(benchmarks, tmp_path):
+    peers = benchmarks("peers")
+    peers.main(["--tiny", "--out", str(tmp_path / "peers.csv")])
+    rows = rows_of(tmp_path / "peers.csv")
+    assert {r["peer"] for r in rows} == set(peers.PEERS)
+    for row in rows:
+        assert row["note"] or float(row["error"]) < 1e-5, row
+
+
 def test_a_later_attempt_of_torchrun_meets_in_a_place_of_its_own(monkeypatch):
     from datetime import timedelta
 
@@ -125,8 +161,9 @@ def test_a_later_attempt_of_torchrun_meets_in_a_place_of_its_own(monkeypatch):
 
 
 def test_the_tables_beside_the_pages_are_those_of_the_programs(benchmarks):
-    for name in ("speed", "waits", "scale"):
+    for name in ("speed", "waits", "scale", "peers"):
         with open(TABLES / f"{name}.csv", newline="", encoding="utf-8") as file:
             assert next(csv.reader(file)) == list(benchmarks(name).COLUMNS)
+    assert list(rows_of(TABLES / "scale_memory.csv")[0]) == benchmarks("scale").HELD
     known = {r["name"] for r in rows_of(TABLES / "waits.csv")}
     assert known == {*METHODS, *MEASURES, "geodesic_knn"}
