@@ -1,7 +1,7 @@
 """What time_interpret and Quantus compute, too: in which time, with how many rows, with how much memory.
 
     pip install time_interpret==0.3.0 quantus==0.6.0
-    python benchmarks/peers.py                       # some minutes; writes nbs/tutorials/peers.csv
+    python benchmarks/peers.py                       # two minutes on a free core; writes nbs/tutorials/peers.csv
     python benchmarks/peers.py --tiny --out x.csv    # in small: counts and equality count
 
 Captum is compared in speed.py. Ours and theirs alternate; a ratio is that of one round, and the table has the median
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from cases import CLASSES, error_between, median_and_interval, network, numbers, passes, seconds
 from speed import most_bytes
-from tables import write_table
+from tables import read_table, write_table
 from torch import Tensor, nn
 
 from attrnb import measures
@@ -106,7 +106,7 @@ def of_quantus(batch: int, side: int) -> list[Pair]:
         return torch.tensor(np.array(kind(a_batch=maps.numpy(), softmax=True, **data)))
 
     def curve():
-        settings = dict(measures.PRESETS["Quantus PixelFlipping"], masking_steps=3 * side)
+        settings = dict(measures.PRESETS["Quantus PixelFlipping"], masking_steps=3 * side, curves="deletion")
         settings = {k: v for k, v in settings.items() if k not in ("area", "start")}
         return measures.faithfulness_curves(net, x, maps, targets, **settings).deletion[:, 1:]
 
@@ -175,7 +175,7 @@ def main(given: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small inputs and one round: counts and equality")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--only", nargs="+", help="names of what is compared; rows that are there stay")
+    parser.add_argument("--only", nargs="+", help="names of what is compared; other rows of the table stay")
     parser.add_argument("--out", type=Path, default=HERE.parents[1] / "nbs" / "tutorials" / "peers.csv")
     words = parser.parse_args(given)
     torch.set_num_threads(1)
@@ -184,7 +184,8 @@ def main(given: list[str] | None = None):
         time_interpret=lambda: of_time_interpret(*((2, 10, 40) if words.tiny else (8, 20, 300))),
         Quantus=lambda: of_quantus(*((2, 8) if words.tiny else (8, 20))),
     )
-    rows = []
+    there = read_table(words.out) if words.only and words.out.exists() else []
+    rows = [row for row in there if row["name"] not in words.only]
     for peer, make in makers.items():
         if importlib.util.find_spec(PEERS[peer]) is None:
             rows.append(dict(peer=peer, note="not installed"))
