@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 from .data import _fingerprint, _item, _names
 from .folder import _refuse_strangers
 from .identity import _code_of, _plain, _weights
-from .team import Team
+from .team import Share, Team, _read_share
 from attrnb.core import (
     SCORES,
     ClassScore,
@@ -106,8 +106,9 @@ class Plan:
     reference: str | None = None
     retry_failed: bool = False
     show_progress: bool = True
+    share: tuple[int, int] | None = None
     # the rest is found while the plan is read
-    team: Team = field(default_factory=Team)
+    team: Team | Share = field(default_factory=Team)
     names: Sequence[str] = ()  # of the examples
     about_model: Mapping = field(default_factory=dict)  # name and hashes
     unseen: list[str] = field(default_factory=list)  # what can't be compared when the run goes on
@@ -391,7 +392,9 @@ def read_plan(
     else, OSError for what can't be read; nothing is written.
     """
     plan = _read_methods(_read_words(plan))
-    if plan.team.rank == 0:
+    if plan.share is not None:
+        plan = replace(plan, team=_read_share(plan.share))
+    if plan.team.rank == 0 or plan.share is not None:
         _refuse_strangers(plan.folder)
     plan = _read_measures(_read_data(_read_model(plan)))
     return replace(plan, target=_read_target(plan.target, len(plan.names)))

@@ -9,18 +9,20 @@ __all__ = ['benchmark']
 
 # %% ../../nbs/benchmark/90_run.ipynb #c83b7738
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from .folder import _claim, _locked, _results, _store
+from .folder import _claim, _locked, _store
 from .plan import DEFAULT_METHODS, Plan, _circumstances, _configuration, read_plan
-from .report import BenchmarkRun
+from .report import BenchmarkRun, _unread
+from .rows import _results
 from .trial import try_plan
 from .units import Example, ReadyMethod, load_examples, one_unit
 from ..core import renamed, visible_text
@@ -28,10 +30,11 @@ from ..photographs import LoadedModel
 from ..samples import ShapeImages
 
 # %% ../../nbs/benchmark/90_run.ipynb #f4128e13
-def _blocks(plan: Plan) -> list[range]:
+def _blocks(plan: Plan) -> Iterator[range]:
     "This process's share of the examples, some at a time"
     n, size = len(plan.names), plan.batch_size
-    return [range(i, min(i + size, n)) for i in range(0, n, size)][plan.team.rank :: plan.team.size]
+    firsts = range(plan.team.rank * size, n, plan.team.size * size)
+    return (range(i, min(i + size, n)) for i in firsts)
 
 
 def _refuse_changed(plan: Plan, examples: Iterable[Example], hashes: Mapping[int, str]):
@@ -46,22 +49,21 @@ def _refuse_changed(plan: Plan, examples: Iterable[Example], hashes: Mapping[int
 
 def _work(plan: Plan):
     "Do this process's share of what is not yet finished"
+    ready = functools.cache(functools.partial(ReadyMethod, plan))
     rows = _results(plan.folder)
-    finished = {(row["index"], row["method"]) for row in rows if not (plan.retry_failed and row["error"])}
-    hashes = {row["index"]: row["item"] for row in rows if row.get("item")}
-    blocks, ready = _blocks(plan), functools.cache(functools.partial(ReadyMethod, plan))
-    pairs = [(i, label) for block in blocks for i in block for label in plan.methods]
+    states, hashes = np.stack([rows.states(label) for label in plan.methods], 1), rows.hashes()
+    finished, rows = states > (1 if plan.retry_failed else 0), None  # nothing else of them is kept
     with tqdm(
-        total=len(pairs),
-        initial=sum(p in finished for p in pairs),
+        total=len(plan.methods) * sum(map(len, _blocks(plan))),
+        initial=sum(int(finished[block].sum()) for block in _blocks(plan)),
         unit="attribution",
         disable=not plan.show_progress or plan.team.rank > 0,
         desc="benchmark",
     ) as bar:
-        for block in blocks:
-            left = {label: [i for i in block if (i, label) not in finished] for label in plan.methods}
+        for block in _blocks(plan):
+            left = {label: [i for i in block if not finished[i, k]] for k, label in enumerate(plan.methods)}
             examples = load_examples(plan, sorted(set().union(*left.values())))
-            _refuse_changed(plan, examples.values(), hashes)
+            _refuse_changed(plan, examples.values(), {i: hashes[i].decode() for i in examples if hashes[i]})
             for label, indices in left.items():
                 if indices:
                     bar.set_postfix_str(label, refresh=False)
@@ -72,12 +74,21 @@ def _work(plan: Plan):
 
 def _run(plan: Plan) -> BenchmarkRun:
     "Claim the folder, do this process's share, and write the tables when all have done theirs"
+
+    def claim(sweep: bool = True):
+        _claim(plan.folder, _configuration(plan), plan.names, _circumstances(plan), sweep)
+
+    if plan.share is not None:  # others may be at work
+        with _locked(plan.folder, patience=60):
+            claim(sweep=False)
+        _work(plan)
+        return _unread(plan.folder)
     first = plan.team.rank == 0
     with _locked(plan.folder) if first else nullcontext():
-        plan.team.agree(lambda: _claim(plan.folder, _configuration(plan), plan.names, _circumstances(plan)))
+        plan.team.agree(claim)
         _work(plan)
         plan.team.wait()
-        run = BenchmarkRun(plan.folder)
+        run = BenchmarkRun(plan.folder) if first else _unread(plan.folder)
         if first:
             run.write(plan.reference)
         plan.team.wait()
@@ -125,6 +136,9 @@ def benchmark(
     reference: str | None = None,  # method that the others are compared with; default the first
     retry_failed: bool = False,  # do again what failed in an earlier start
     show_progress: bool = True,  # progress bar with the remaining time
+    # (k, n): do the k-th of n shares only, beside others or not, and make no tables; the same call without it
+    # merges when all are done
+    share: tuple[int, int] | None = None,
 ) -> BenchmarkRun:
     """The finished BenchmarkRun; writes table.csv, table.md and figure.png into the folder.
 
