@@ -59,13 +59,13 @@ function paint({ grey, values, sorted, tables }, { sign, view, opacity, percenti
   });
   return pixels;
 }
+const numbers = ({ buffer, byteOffset, byteLength }, Kind) =>
+  new Kind(buffer.slice(byteOffset, byteOffset + byteLength));
+const NAMES = ["sign", "view", "opacity", "percentile"];
 """
 
 # %% ../../nbs/explore/33_maps.ipynb #mp-render
 _MAP = """
-const numbers = ({ buffer, byteOffset, byteLength }, Kind) =>
-  new Kind(buffer.slice(byteOffset, byteOffset + byteLength));
-const NAMES = ["sign", "view", "opacity", "percentile"];
 async function render({ model, el }) {
   const box = made("div", "canvas", el), image = made("img", "", box);
   const canvas = made("canvas", "", box), side = model.get("side");
