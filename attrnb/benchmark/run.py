@@ -71,7 +71,7 @@ def _work(plan: Plan):
                     _store(plan.folder, indices[0], label, rows, maps, plan.keep)
                     bar.update(len(indices))
 
-
+# %% ../../nbs/benchmark/90_run.ipynb #sha50010
 def _run(plan: Plan) -> BenchmarkRun:
     "Claim the folder, do this process's share, and write the tables when all have done theirs"
 
