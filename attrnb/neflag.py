@@ -10,6 +10,7 @@ __all__ = ['FluxPoints', 'NeFLAG']
 # %% ../nbs/04_neflag.ipynb #2c97f572
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -31,7 +32,6 @@ from attrnb.core import (
     explains_layers,
     flatten_features,
     leave_as_found,
-    normal_noise,
     one_of,
     random_generator,
     read_tensor,
@@ -87,7 +87,10 @@ def as_steps(
 def _unit_directions(n: int, like: Tensor, seed) -> Tensor:
     "(n, features) directions uniform on the sphere; the first k are the same for every n >= k"
     generator = random_generator(seed)
-    directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])
+    directions = torch.empty(n, like.shape[1], dtype=torch.float64, device=generator.device)
+    for direction in directions:  # one by one: what is drawn does not depend on how many there are
+        torch.randn(like.shape[1], generator=generator, out=direction)
+    directions = directions.to(like)
     return directions / directions.norm(dim=1, keepdim=True)
 
 
@@ -138,17 +141,14 @@ def _flux_and_terms(
     """Flux density (rows,) of the field (rows, features), and what a row adds where its flux is negative; both, in
     closed form, in the mean over all directions
     """
-    distance = displacement.norm(dim=1).clamp(min=torch.finfo(F.dtype).tiny)
+    distance = torch.linalg.vector_norm(displacement, dim=1).clamp(min=torch.finfo(F.dtype).tiny)
     if closed_form:
         slope, half = F.norm(dim=1), _mean_size(F.shape[1]) / 2
         square = F * (F / slope.clamp(min=torch.finfo(F.dtype).tiny)[:, None])
         return -half * slope, (distance * half)[:, None] * square if aggregate == "feature" else F / (2 * F.shape[1])
-    flux = (F * displacement).sum(1) / distance
-    if aggregate == "feature":
-        terms = -F * displacement
-    else:
-        terms = (flux / distance)[:, None] * displacement
-    return flux, terms
+    flow = F * displacement
+    flux = flow.sum(1) / distance
+    return flux, -flow if aggregate == "feature" else (flux / distance)[:, None] * displacement
 
 
 def _rounded_back(points: tuple[Tensor, ...], here: Tensor, displacement: Tensor) -> Tensor:
@@ -157,13 +157,12 @@ def _rounded_back(points: tuple[Tensor, ...], here: Tensor, displacement: Tensor
     return (moved & (flatten_features(points, here.dtype) == here)).sum(1) / moved.sum(1).clamp(min=1)
 
 # %% ../nbs/04_neflag.ipynb #e116992f
-def _points_around(center, row, displacement, first, n_points, clamp):
-    """Points (rows, features), their displacements after clamping, and whose they are: a slice of the examples if all
-    points of each are here, which no index has to say, else the example of each row
+def _points_around(center, whose, displacement, first, n_points, clamp):
+    """Points (rows, features) around the centres of examples `whose` (rows,), their displacements after clamping, and
+    whose they are: a slice of the examples if all points of each are here, which no index has to say
     """
-    whose = row // n_points
-    if first is not None and first % n_points == 0 == len(row) % n_points:
-        whose = slice(first // n_points, (first + len(row)) // n_points)
+    if first is not None and first % n_points == 0 == len(whose) % n_points:
+        whose = slice(first // n_points, (first + len(whose)) // n_points)
     here = center[whose][:, None]
     y = (here + displacement.unflatten(0, (len(here), -1))).flatten(0, 1)
     if clamp is not None:
@@ -178,6 +177,16 @@ def _add_per_example(total, whose, terms):
         total[whose] += terms.unflatten(0, (whose.stop - whose.start, -1)).sum(1)
     else:
         total.index_add_(0, whose, terms)
+
+
+def _going_on(done, control) -> tuple[Tensor, bool]:
+    """The rows (some,) that go on, and whether `control`, the sum of all gradients and scores, is finite. Both are looked
+    at together, so that the host waits once: one place more than there are rows says that it isn't
+    """
+    broken = (control - control).to(done.device) != 0  # infinity minus itself is NaN, which isn't zero
+    go_on = (torch.cat([~done, broken[None]]) | broken).nonzero().flatten()
+    finite = len(go_on) <= len(done)
+    return go_on if finite else (~done).nonzero().flatten(), finite
 
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, clamp, keep_points, show_progress):
@@ -194,46 +203,60 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
     places = torch.empty(n_rows if keep_points else 0, center.shape[1], dtype=center.dtype, device=device)
     lost, outputs = torch.zeros(batch, device=device), []  # looked at where each example's first point starts
     pending, first_allowed = 0, min(1, search_steps)
-    row = step = torch.empty(0, dtype=torch.long, device=device)  # row = example * n_points + point
-    u, first = center[:0], 0  # first: the rows are those from it on, without a gap; None: some are missing
-    with tqdm(total=n_rows, desc="points on the sphere", leave=False, disable=not show_progress) as bar:
+    examples, every = (
+        torch.arange(batch, device=device).repeat_interleave(n_points),
+        torch.arange(n_rows, device=device),
+    )
+    row = step = every[:0]  # row = example * n_points + point
+    way, first = center[:0], 0  # first: the rows are those from it on, without a gap; None: some are missing
+    begin = length * starts
+    with tqdm(total=n_rows, desc="points on the sphere", leave=False) if show_progress else nullcontext() as bar:
         while pending < n_rows or len(row):
-            taken = min(window - len(row), n_rows - pending)
+            kept = len(row)
+            taken = min(window - kept, n_rows - pending)
             begun = range(-(-pending // n_points), -(-(pending + taken) // n_points))  # first points that start
-            seats = slice(len(row) + begun.start * n_points - pending, None, n_points)
+            seats = slice(kept + begun.start * n_points - pending, None, n_points)
             if taken:
-                new = torch.arange(pending, pending + taken, device=device)
-                joined = first is not None and first + len(row) == pending
-                first = pending if not len(row) else first if joined else None
+                new = every[pending : pending + taken]
+                joined = first is not None and first + kept == pending
+                first = pending if not kept else first if joined else None
                 pending += taken
-                row, step = torch.cat([row, new]), torch.cat([step, torch.zeros_like(new)])
-                directions = starts.index_select(0, new % n_points)
-                u = torch.cat([u, directions]) if len(u) else directions
+                fresh = new, torch.zeros_like(new), begin.index_select(0, new % n_points)
+                row, step, way = map(torch.cat, zip((row, step, way), fresh, strict=True)) if kept else fresh
             place = row if first is None else slice(first, first + len(row))
-            y, displacement, whose = _points_around(center, row, length * u, first, n_points, clamp)
+            example = examples[place]
+            y, displacement, whose = _points_around(center, example, way, first, n_points, clamp)
             points = unflatten_features(y, score.inputs)
             with outputs_seen(score) as seen:
-                gradient, _ = score.gradient(points, row // n_points)
+                gradient, scores, control = score.gradient_and_sum(points, example)
             if begun:
                 firsts = tuple(p[seats] for p in points)
                 lost[begun.start : begun.stop] = _rounded_back(
                     firsts, center[begun.start : begun.stop], displacement[seats]
                 )
                 outputs += [torch.cat(seen)[seats]] if seen[0].ndim == 2 and seen[0].is_floating_point() else []
-            F = flatten_features(gradient, center.dtype)
-            slope = F.norm(dim=1)
-            flux, terms = aggregated(F, displacement)
-            hit = (flux < 0) & (step >= first_allowed)
-            done = hit | (step >= search_steps) | (slope == 0)
-            flux_found[place], negative[place], steps_taken[place] = flux, hit, step
+            F = (
+                flatten_features(gradient, center.dtype)
+                if len(gradient) > 1
+                else gradient[0].flatten(1).to(center.dtype)
+            )
+            slope = torch.linalg.vector_norm(F, dim=1)
+            done = slope == 0
+            if kept or not search_steps:  # a first step never counts: where all rows are new there is no more to do
+                flux, terms = aggregated(F, displacement)
+                hit = (flux < 0) & (step >= first_allowed)
+                done |= hit | (step >= search_steps)
+                flux_found[place], negative[place], steps_taken[place] = flux, hit, step
+                _add_per_example(total, whose, torch.where(hit[:, None], terms, 0.0))
             if keep_points:
                 places[place] = y
-            _add_per_example(total, whose, torch.where(hit[:, None], terms, 0.0))
-            go_on = (~done).nonzero().flatten()  # the one time in a chunk that the host waits for the search
-            bar.update(len(row) - len(go_on))
+            go_on, finite = _going_on(done, control)
+            score.check_chunk(points, example, gradient, scores, finite)
+            if bar is not None:
+                bar.update(len(row) - len(go_on))
             if len(go_on) < len(row):
                 row, step, F, slope, first = row[go_on], step[go_on], F[go_on], slope[go_on], None
-            step, u = step + 1, F / -slope[:, None]
+            step, way = step + 1, (F / slope[:, None]).mul_(-length)
     flux_found, negative, steps_taken = (v.view(batch, n_points) for v in (flux_found, negative, steps_taken))
     flux_found = flux_found.to(score.inputs[0].dtype)
     found = FluxPoints(places, flux_found, negative, steps_taken, negative.sum(1), score.gradient_evaluations)

@@ -151,9 +151,10 @@ def line_integral(
     batch, device = path[0].shape[0], path[0].device
     lines = [Polylines(q, nodes, weights) for q in path]
     chunks = score.chunks(n_nodes * (path[0].shape[1] - 1) * batch)
-    for s in tqdm(chunks, desc="gradients along the path", leave=False, disable=not show_progress):
-        blocks = row_blocks(s, batch)
-        examples = torch.arange(s.start, s.stop, device=device) % batch
+    every = torch.arange(batch, device=device).repeat(-(-chunks[0].stop // batch) + 1)  # whose the rows of a chunk are
+    for s in tqdm(chunks, desc="gradients along the path", leave=False) if show_progress else chunks:
+        blocks, begin = row_blocks(s, batch), s.start % batch
+        examples = every[begin : begin + s.stop - s.start]
         gradient, _ = score.gradient(tuple(line.points(blocks, s.stop - s.start) for line in lines), examples)
         for line, g in zip(lines, gradient, strict=True):
             line.add(blocks, g)
@@ -286,9 +287,10 @@ def target_probability(
     values, is_one = output.double(), lambda p: bool(((p.sum(1) - 1).abs() < 0.01).all())
     if of == "margin":
         values = values.clamp(max=0)  # the logits minus the largest
-    if bool((values >= 0).all()) and is_one(values):
+    low, high = torch.stack(values.aminmax()).tolist()
+    if low >= 0 and is_one(values):
         probability = values
-    elif bool((values <= 0).all()) and is_one(values.exp()):
+    elif high <= 0 and is_one(values.exp()):
         probability = values.exp()
     elif of == "output":
         return None

@@ -209,8 +209,8 @@ FAULTS = [
     Fault(
         "core-target-rows",
         "every row has the target of its place in the chunk",
-        "columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)]",
-        "columns if len(columns) == 1 else columns[:len(output)]",
+        "column.index_select(0, examples) for column",
+        "column[: len(output)] for column",
         "test_gradients_do_not_depend_on_chunks",
     ),
     Fault(
@@ -601,11 +601,11 @@ FAULTS = [
     Fault(
         "neflag-sign",
         "attributions of the wrong sign",
-        "terms = -F * displacement",
-        "terms = F * displacement",
+        "return flux, -flow if",
+        "return flux, flow if",
         "test_linear_score_in_closed_form",
     ),
-    Fault("neflag-uphill", "the search climbs", "F / -slope[:, None]", "F / slope[:, None]"),
+    Fault("neflag-uphill", "the search climbs", "mul_(-length)", "mul_(length)"),
     Fault(
         "neflag-mean",
         "divided by the points that count",
@@ -621,8 +621,8 @@ FAULTS = [
     Fault(
         "neflag-seed",
         "the seed is ignored",
-        "directions = torch.stack([normal_noise((like.shape[1],), generator, like) for _ in range(n)])",
-        "directions = torch.stack([normal_noise((like.shape[1],), k, like) for k in range(n)])",
+        "torch.randn(like.shape[1], generator=generator, out=direction)",
+        "torch.randn(like.shape[1], out=direction)",
         "test_more_points_keep_the_first_ones",
     ),
     Fault(
@@ -660,8 +660,8 @@ FAULTS = [
     Fault(
         "neflag-vector",
         "flux times displacement instead of flux times normal",
-        "terms = (flux / distance)[:, None] * displacement",
-        "terms = flux[:, None] * displacement",
+        "else (flux / distance)[:, None] * displacement",
+        "else flux[:, None] * displacement",
     ),
     # geodesic
     Fault(

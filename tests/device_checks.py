@@ -590,8 +590,6 @@ def test_the_explorer_is_the_same_on_the_device():
 
 # The program that counts waits by chunk
 
-TWO_WAITS = {"neflag"}  # the other methods and measures wait once for a chunk, or not at all
-
 
 def test_at_most_one_wait_for_a_chunk(tmp_path, monkeypatch):
     from test_experiments import ROOT, program, rows_of
@@ -609,5 +607,5 @@ def test_at_most_one_wait_for_a_chunk(tmp_path, monkeypatch):
         told = recorded[row["name"], row["case"]]
         assert row["passes"] == told["passes"], row
         if row["waits_per_chunk"]:
-            assert float(row["waits_per_chunk"]) <= (2 if row["name"] in TWO_WAITS else 1), row
+            assert float(row["waits_per_chunk"]) <= 1, row
         assert int(row["waits"]) <= int(told["waits"]), (row, told)

@@ -73,6 +73,17 @@ def test_a_stopped_measurement_of_speed_goes_on_behind_its_rows(benchmarks, tmp_
     assert [r["name"] for r in rows_of(out)] == names and [p.name for p in tmp_path.iterdir()] == ["speed.csv"]
 
 
+def test_small_networks_are_measured_against_their_gradients(benchmarks, tmp_path):
+    benchmarks("small").main(["--tiny", "--out", str(tmp_path / "small.csv")])
+    rows = rows_of(tmp_path / "small.csv")
+    assert [(row["method"], row["network"]) for row in rows if row["network"] == "10-16-3"] == [
+        ("PathIntegratedGradients", "10-16-3"), ("NeFLAG", "10-16-3")
+    ]  # fmt: skip
+    for row in rows:  # 4 examples: 200 steps, both ends and the row alone; 20 points, two steps and the row alone
+        assert int(row["rows"]) == {"PathIntegratedGradients": 4 * 200 + 8 + 1, "NeFLAG": 2 * 4 * 20 + 1}[row["method"]]
+        assert row["ratio"] and row["version"] == "now"
+
+
 def test_a_command_that_needs_no_torch_loads_few_modules(benchmarks, tmp_path):
     rows = {row["name"]: row for row in benchmarks("speed").start(0, tmp_path)}
     assert rows["import attrnb"]["note"] == rows["attrnb --version"]["note"] == "no torch"

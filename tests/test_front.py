@@ -49,6 +49,20 @@ assert not {"torch", "numpy", "matplotlib"} & set(sys.modules)
 """)
 
 
+def test_a_first_picture_needs_neither_torchvision_nor_the_compiler(tmp_path):
+    "Both take seconds: torchvision is for pictures of one's own, PyTorch's compiler for who compiles"
+    run(f"""
+import contextlib, io, os, sys
+os.environ["TORCH_HOME"] = {str(tmp_path)!r}
+from attrnb.cli import main
+with contextlib.redirect_stdout(io.StringIO()):
+    main(["explain", "--quiet", "--images", "1", "--out", {str(tmp_path / "first.png")!r}])
+assert "torch" in sys.modules and os.path.getsize({str(tmp_path / "first.png")!r})
+assert not {{"torchvision", "torch._dynamo"}} & set(sys.modules)
+assert len(sys.modules) < 2800, len(sys.modules)
+""")
+
+
 def test_type_checkers_see_what_is_handed_on():
     tree = ast.parse((ROOT / "attrnb" / "__init__.py").read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]

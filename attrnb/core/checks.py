@@ -230,7 +230,7 @@ def refuse_not_finite(
 ) -> None:
     "Raise ValueError naming the examples of `t` that hold NaN or infinity."
     t = t.detach()
-    if torch.isfinite(t.sum(dtype=torch.promote_types(t.dtype, torch.float32))) or torch.isfinite(t).all():
+    if math.isfinite(t.sum(dtype=torch.promote_types(t.dtype, torch.float32)).item()) or torch.isfinite(t).all():
         return  # a finite sum has finite terms; one pass less than looking at every number
     strange = ~torch.isfinite(t)
     if t.ndim == 0:

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from .checks import whole_number
 from .messages import warn_user
 from .model_state import _compiled
-from .probes import probe_is_on
+from .probes import plain_mode, probe_is_on
 
 # %% auto #0
 __all__ = []
@@ -143,7 +143,7 @@ class Room:
             left, live = n_rows - start, None
             size = -(-left // max(1, math.ceil(left / self.most)))
             if forward and left >= FROM and not self.counted and probe_is_on() and not _compiled(forward):
-                size, live = min(size, COUNTED), _LiveBytes()
+                size, live = min(size, COUNTED), plain_mode(_LiveBytes)()
             rows = slice(start, start + size)
             try:
                 result = work(rows, live or contextlib.nullcontext())
@@ -240,8 +240,7 @@ class Polylines:
         for rows, places, examples in blocks:
             start, step, node = self._pieces(places, examples)
             block = points[rows].unflatten(0, (len(node), -1))
-            torch.mul(self._at(self.nodes, node), step, out=block)
-            block += start
+            torch.mul(self._at(self.nodes, node), step, out=block).add_(start)
         return points.to(self.path.dtype)
 
     def add(self, blocks: list, gradient: Tensor) -> None:

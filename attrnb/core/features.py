@@ -69,5 +69,5 @@ def unflatten_features(
         raise ValueError(
             f"rows has shape {tuple(rows.shape)}, the inputs have {sum(sizes)} features; accepted: (rows, {sum(sizes)})"
         )
-    parts = rows.split(sizes, 1)
+    parts = rows.split(sizes, 1) if len(like) > 1 else (rows,)
     return tuple(p.reshape(len(rows), *t.shape[1:]).to(t.dtype) for p, t in zip(parts, like, strict=True))

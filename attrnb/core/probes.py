@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -51,10 +52,9 @@ _TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
 def _differs(a: Tensor, b: Tensor, scale: Tensor | float = 0.0) -> float:
     "The largest difference between two outputs as a share of their scale, zero where rounding explains it"
     a, b = a.detach().double(), b.detach().double()
-    scale = torch.maximum(
-        torch.maximum(a.abs().max(), b.abs().max()), torch.as_tensor(scale, dtype=a.dtype, device=a.device)
-    )
-    return ((a - b).abs().max() / scale.clamp(min=torch.finfo(torch.float32).tiny)).item()
+    scale = torch.as_tensor(scale, dtype=a.dtype, device=a.device).max()
+    difference, *sizes = torch.stack([*(t.abs().max() for t in (a - b, a, b)), scale]).tolist()  # the host waits once
+    return difference / max(*sizes, torch.finfo(torch.float32).tiny)
 
 
 def _tolerance(t: Tensor) -> float:
@@ -72,6 +72,11 @@ def _dropout_rate(operation, args: tuple, named: dict) -> float | None:
     return None
 
 
+@functools.lru_cache(maxsize=4096)
+def _marked_as_drawing(operation) -> bool:
+    return torch.Tag.nondeterministic_seeded in operation.tags
+
+
 class _Draws(TorchDispatchMode):
     "Notes the names of the operations that draw random numbers, in this thread"
 
@@ -81,20 +86,36 @@ class _Draws(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        may_draw = torch.Tag.nondeterministic_seeded in operation.tags and _dropout_rate(operation, args, kwargs) != 0
-        before = generator_states((*args, *kwargs.values())) if may_draw else []
+        if not _marked_as_drawing(operation) or _dropout_rate(operation, args, kwargs) == 0:
+            return operation(*args, **kwargs)
+        before = generator_states((*args, *kwargs.values()))
         result = operation(*args, **kwargs)
-        if may_draw and not all(map(torch.equal, before, generator_states((*args, *kwargs.values())))):
+        if not all(map(torch.equal, before, generator_states((*args, *kwargs.values())))):
             self.names.add(operation.name().split("::")[-1].split(".")[0].rstrip("_"))
         return result
 
 
 def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
     "The place (1,) of a row of middling size among at most 64 rows that are spread over the chunk"
-    n = len(points[0])
-    places = torch.linspace(0, n - 1, min(n, 64), device=points[0].device).round().long()
-    sizes = (p[places].detach().float().square().reshape(len(places), -1).sum(1) for p in points)
-    return places[functools.reduce(torch.add, sizes).median(0).indices.reshape(1)]
+    every = -(-len(points[0]) // 64)
+    sizes = (p.detach()[::every].float().flatten(1).square().sum(1) for p in points)
+    return functools.reduce(torch.add, sizes).median(0).indices.reshape(1) * every
+
+# %% ../../nbs/core/75_probes.ipynb #82e465d2
+@functools.cache
+def _unguarded(kind: type) -> type:
+    plain = type(kind.__name__, (kind,), {"__doc__": kind.__doc__})
+    plain.__torch_dispatch__ = getattr(kind.__torch_dispatch__, "__wrapped__", kind.__torch_dispatch__)
+    return plain
+
+
+def plain_mode(
+    kind: type[TorchDispatchMode],  # with a `__torch_dispatch__` of its own
+) -> type[TorchDispatchMode]:
+    """The mode as it is where PyTorch's compiler has been imported, else one that doesn't import it. PyTorch keeps its
+    compiler out of what a mode does, and imports it for that, which takes seconds; nothing is compiled without it.
+    """
+    return kind if "torch._dynamo" in sys.modules else _unguarded(kind)
 
 # %% ../../nbs/core/75_probes.ipynb #51f01eb0
 def judge_row(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ from .lost_gradient import differentiated, lost_gradient
 from .messages import _run, warn_user
 from .model_state import _compiled, leave_as_found
 from .outputs import logits_of
-from .probes import _differs, _Draws, _middle_row, _tolerance, judge_row, probe_is_on
+from .probes import _differs, _Draws, _middle_row, _tolerance, judge_row, plain_mode, probe_is_on
 from .targets import TargetType, _columns, _normalise_target, _pick, _rows_of, _select
 
 # %% auto #0
@@ -39,6 +40,8 @@ class TargetScore:
     check_rows: Callable[..., None]
     check_dependence: Callable[..., None]
     gradient: Callable[..., tuple[tuple[Tensor, ...], Tensor]]
+    gradient_and_sum: Callable[..., tuple[tuple[Tensor, ...], Tensor, Tensor]]
+    check_chunk: Callable[..., None]
     scores: Callable[..., Tensor]
     __call__: Callable[..., Tensor]
     _score: Callable[..., Tensor]
@@ -107,7 +110,10 @@ def _score(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> T
         with torch.inference_mode(False):
             self._columns = key, _columns(self.target, tuple(output.shape)).to(output.device)
     columns = self._columns[1]
-    return _pick(output, columns if len(columns) == 1 else columns[examples.to(output.device, non_blocking=True)])
+    if len(columns) > 1:
+        examples = examples.to(output.device, non_blocking=True)
+        columns = torch.stack([column.index_select(0, examples) for column in columns.unbind(1)], 1)
+    return _pick(output, columns)
 
 
 @patch
@@ -234,20 +240,19 @@ def check_rows(
     """
     if self._rows_checked or not probe_is_on():
         return
-    ends_alike = len(scores) > 1 and bool(torch.stack([(p[0] == p[-1]).all() for p in points]).all())
-    if ends_alike and all((p == p[-1:]).all() for p in points):
+    if len(scores) > 1 and all(torch.equal(p[0], p[-1]) and (p == p[-1:]).all() for p in points):
         return  # rows that are all the same, a baseline, can't show that they influence each other
     self._rows_checked = True
     if not scores.is_floating_point():
         return
-    scores, n, row, drawn = scores.detach(), len(scores), _middle_row(points), _Draws()
+    scores, n, row, drawn = scores.detach(), len(scores), _middle_row(points), plain_mode(_Draws)()
     one, example = tuple(p[row].detach().clone() for p in points), examples[row.to(examples.device)]
 
     def look() -> Tensor:
         self.probe_rows += 1
-        noted = contextlib.nullcontext() if _compiled(self.forward) else drawn
+        noted, copies = contextlib.nullcontext() if _compiled(self.forward) else drawn, tuple(p.clone() for p in one)
         with torch.inference_mode(False), torch.no_grad(), noted:
-            return self(tuple(p.clone() for p in one), example)
+            return self(copies, example)
 
     try:
         alone = look()
@@ -326,6 +331,20 @@ def gradient(
     Warns (UserWarning) once when one of several inputs has no influence. Raises ValueError when none has, when a
     gradient is not finite, or when rows influence each other.
     """
+    gradients, scores, total = self.gradient_and_sum(points, examples)
+    self.check_chunk(points, examples, gradients, scores, math.isfinite(total.item()))  # one look per chunk
+    return gradients, scores
+
+
+@patch
+def gradient_and_sum(
+    self: TargetScore,
+    points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
+    examples: Tensor,  # (rows,) int64, which example each row belongs to
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """Gradients and scores of one chunk as `gradient` has them, and the sum () of all these numbers, finite only if they
+    are. Nobody has looked at it yet: whoever calls this does, and calls `check_chunk`.
+    """
     found = self._rooms[True].joined(self._differentiated, points, examples, self._chosen and self.forward)
     gradients, scores = found[:-1], found[-1]
     self.gradient_evaluations += len(scores)
@@ -333,15 +352,29 @@ def gradient(
         (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),
         scores.sum(dtype=torch.promote_types(scores.dtype, torch.float32)),
     )
-    if not torch.isfinite(total):  # a finite sum has finite terms: one look per chunk
+    return gradients, scores, total
+
+
+@patch
+def check_chunk(
+    self: TargetScore,
+    points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
+    examples: Tensor,  # (rows,) int64, which example each row belongs to
+    gradients: tuple[Tensor, ...],  # at the points, (rows, ...) per input
+    scores: Tensor,  # (rows,)
+    finite: bool,  # whether the sum of gradients and scores is
+) -> None:
+    """Raise ValueError naming the examples with NaN or infinity, if there are any (a sum may overflow), and for rows
+    that influence each other.
+    """
+    if not finite:
         refuse_not_finite(scores, "the score", examples.to(scores.device))
         for k, g in enumerate(gradients):
             refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
     self.check_rows(points, examples, scores)
     self._rooms[True].refuse()
-    return gradients, scores
 
-
+# %% ../../nbs/core/90_target_score.ipynb #d26fd24a
 @patch
 def _differentiated(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor, around) -> tuple[Tensor, ...]:
     "Gradients and scores of rows that fit into memory, without a look at the numbers"

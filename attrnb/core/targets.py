@@ -41,7 +41,8 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
     else:
         entries = target.tolist() if isinstance(target, np.ndarray) else target
     one_each = isinstance(entries, list)
-    if one_each and len(entries) == n_examples and entries and all(type(e) is int and abs(e) < 2**62 for e in entries):
+    usual = one_each and len(entries) == n_examples and set(map(type, entries)) == {int}
+    if usual and max(entries) < 2**62 and min(entries) > -(2**62):
         return torch.tensor(entries, dtype=torch.long)[:, None]  # the usual case, without a look at each entry's form
     rows = []
     for entry in entries if one_each else [entries]:
@@ -82,9 +83,9 @@ def _columns(target: Tensor, shape: tuple[int, ...]) -> Tensor:
             f"a target with {target.shape[1]} position(s) doesn't fit the output's shape {shape}, which needs"
             f" {len(shape) - 1} (shape without the batch). {_TARGET_FORMS}"
         )
-    sizes = torch.tensor(shape[1:])
-    wrong = ((target < -sizes) | (target >= sizes)).any(1)
-    if wrong.any():
+    sizes, (low, high) = torch.tensor(shape[1:]), (ends.tolist() for ends in target.aminmax(dim=0))
+    if any(a < -n or b >= n for a, b, n in zip(low, high, shape[1:], strict=True)):
+        wrong = ((target < -sizes) | (target >= sizes)).any(1)
         valid = ", ".join(f"{-s} to {s - 1}" for s in shape[1:])
         raise ValueError(
             f"target {tuple(target[wrong][0].tolist())} is out of range for an output of shape {shape}, one row per"

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
 from attrnb.core import (
@@ -103,6 +102,8 @@ def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
             return torch.nn.functional.conv2d(x, kernel, padding=kernel.shape[-1] // 2, groups=x.shape[1])
         sigma = x.shape[2] / 20
         size = min(2 * math.ceil(3 * sigma) + 1, 2 * min(x.shape[2:]) - 1)
+        from torchvision.transforms.functional import gaussian_blur  # which takes seconds, and is only needed here
+
         return gaussian_blur(x, [size, size], [sigma, sigma])
     raise ValueError(
         f"substrate={substrate!r} is not known; choose one of {', '.join(map(repr, SUBSTRATES))},"

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from ..core import OwnDraws, did_you_mean, real_number
@@ -152,14 +151,21 @@ def _fill(network, state, name, path):
     network.load_state_dict(state, strict=False)
 
 # %% ../../nbs/photographs/20_models.ipynb #1ee12d97
+def _classifiers():
+    "torchvision's module of networks, imported by who needs one: it takes seconds"
+    import torchvision
+
+    return torchvision.models
+
+
 def _default_weights(name):
     "Default weights of the torchvision classifier `name`; ValueError with near matches"
-    names = torchvision.models.list_models(module=torchvision.models)
+    names = _classifiers().list_models(module=_classifiers())
     if name not in names:
         near = did_you_mean(str(name).lower(), ["shapes", *names], 4)
         accepted = '; torchvision.models.list_models(module=torchvision.models) and "shapes" are accepted'
         raise ValueError(f"no model is called {name!r}{near or accepted}")
-    return torchvision.models.get_model_weights(name).DEFAULT
+    return _classifiers().get_model_weights(name).DEFAULT
 
 # %% ../../nbs/photographs/20_models.ipynb #ca0e0002
 def cached_weights(
@@ -174,7 +180,9 @@ def cached_weights(
 
 def cached_models() -> list[str]:
     "torchvision's classifiers whose default weights are in its cache, smallest first. Nothing is downloaded or read."
-    names = torchvision.models.list_models(module=torchvision.models)
+    if not any((Path(torch.hub.get_dir()) / "checkpoints").glob("*.pth")):
+        return []
+    names = _classifiers().list_models(module=_classifiers())
     found = [name for name in names if cached_weights(name)]
     return sorted(found, key=lambda name: _default_weights(name).meta["num_params"])
 
@@ -185,7 +193,7 @@ def _downloaded(name, weights):
         # torchvision unpickles without this
         weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
         with torch.device("cpu"), OwnDraws(0):
-            return torchvision.models.get_model(name, weights=weights, progress=False)
+            return _classifiers().get_model(name, weights=weights, progress=False)
     except (OSError, RuntimeError) as error:
         raise OSError(
             f"the weights of {name} could not be downloaded ({error}). Download {weights.url} elsewhere "
@@ -209,7 +217,7 @@ def _from_file(name, path, classes):
         network = (
             ShapesNet(classes=classes)
             if name == "shapes"
-            else torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+            else _classifiers().get_model(name, weights=None, num_classes=classes, **options)
         )
     _fill(network, state, name, path)
     return network
@@ -297,7 +305,7 @@ def load_model(
     preprocess = _ResizeCrop([96], [96])
     if default is not None:
         preset = default.transforms()
-        preprocess = _ResizeCrop(preset.resize_size, preset.crop_size, preset.interpolation, preset.antialias)
+        preprocess = _ResizeCrop(preset.resize_size, preset.crop_size, preset.interpolation.value, preset.antialias)
         mean, std = preset.mean if mean is None else mean, preset.std if std is None else std
         for part in ("AuxLogits", "aux1", "aux2", "aux_logits"):
             if hasattr(network, part):

@@ -16,8 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as TF
 
 from ..core import real_number, warn_user, whole_number
 
@@ -105,10 +103,13 @@ class _ResizeCrop:
 
     resize: list
     crop: list
-    interpolation: InterpolationMode = InterpolationMode.BILINEAR
+    interpolation: str = "bilinear"  # a word of torchvision's InterpolationMode
     antialias: bool = True
 
     def __call__(self, image):
+        from torchvision.transforms import InterpolationMode  # imported where a picture is prepared: it takes seconds
+        from torchvision.transforms import functional as TF
+
         image = to_rgb(image)
         (short, long), side = sorted(image.size), min(self.resize)
         if side * side * long / short > _MOST_RESIZED:
@@ -118,7 +119,7 @@ class _ResizeCrop:
                 f" would have {millions:,.0f} million. Cut out the part that matters first, with image.crop((left, top,"
                 " right, bottom))"
             )
-        image = TF.resize(image, self.resize, self.interpolation, antialias=self.antialias)
+        image = TF.resize(image, self.resize, InterpolationMode(self.interpolation), antialias=self.antialias)
         return TF.convert_image_dtype(TF.pil_to_tensor(TF.center_crop(image, self.crop)), torch.float32)
 
 # %% ../../nbs/photographs/10_pictures.ipynb #11649b63
