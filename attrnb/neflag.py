@@ -180,8 +180,8 @@ def _add_per_example(total, whose, terms):
 
 
 def _going_on(done, control) -> tuple[Tensor, bool]:
-    """The rows (some,) that go on, and whether `control`, the sum of all gradients and scores, is finite. Both are looked
-    at together, so that the host waits once: one place more than there are rows says that it isn't
+    """The rows (some,) that go on, and whether `control`, the sum of all gradients and scores, is finite. Both are
+    looked at together, so that the host waits once: one place more than there are rows says that it isn't
     """
     broken = (control - control).to(done.device) != 0  # infinity minus itself is NaN, which isn't zero
     go_on = (torch.cat([~done, broken[None]]) | broken).nonzero().flatten()

@@ -342,8 +342,8 @@ def gradient_and_sum(
     points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
     examples: Tensor,  # (rows,) int64, which example each row belongs to
 ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """Gradients and scores of one chunk as `gradient` has them, and the sum () of all these numbers, finite only if they
-    are. Nobody has looked at it yet: whoever calls this does, and calls `check_chunk`.
+    """Gradients and scores of one chunk as `gradient` has them, and the sum () of all these numbers, finite only if
+    they are. Nobody has looked at it yet: whoever calls this does, and calls `check_chunk`.
     """
     found = self._rooms[True].joined(self._differentiated, points, examples, self._chosen and self.forward)
     gradients, scores = found[:-1], found[-1]
