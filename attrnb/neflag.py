@@ -228,7 +228,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
             y, displacement, whose = _points_around(center, example, way, first, n_points, clamp)
             points = unflatten_features(y, score.inputs)
             with outputs_seen(score) as seen:
-                gradient, scores, control = score.gradient_and_sum(points, example)
+                gradient, scores, control = score._summed(points, example)
             if begun:
                 firsts = tuple(p[seats] for p in points)
                 lost[begun.start : begun.stop] = _rounded_back(
@@ -251,7 +251,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
             if keep_points:
                 places[place] = y
             go_on, finite = _going_on(done, control)
-            score.check_chunk(points, example, gradient, scores, finite)
+            score._check(points, example, gradient, scores, finite)
             if bar is not None:
                 bar.update(len(row) - len(go_on))
             if len(go_on) < len(row):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,13 @@ def check_inputs(
     return tensors, is_tuple
 
 # %% ../../nbs/core/20_checks.ipynb #546365bf
+def sum_of_all(
+    tensors: Sequence[Tensor],  # of any shapes
+) -> Tensor:  # ()
+    "The sum of all numbers of the tensors, in single precision at least: finite only if they are all finite."
+    return sum(t.detach().sum(dtype=torch.promote_types(t.dtype, torch.float32)) for t in reversed(tensors))  # pyright: ignore
+
+
 def refuse_not_finite(
     t: Tensor,  # (rows, ...)
     label: str,  # what the tensor is, for the message
@@ -230,7 +237,7 @@ def refuse_not_finite(
 ) -> None:
     "Raise ValueError naming the examples of `t` that hold NaN or infinity."
     t = t.detach()
-    if math.isfinite(t.sum(dtype=torch.promote_types(t.dtype, torch.float32)).item()) or torch.isfinite(t).all():
+    if math.isfinite(sum_of_all([t]).item()) or torch.isfinite(t).all():
         return  # a finite sum has finite terms; one pass less than looking at every number
     strange = ~torch.isfinite(t)
     if t.ndim == 0:
@@ -243,6 +250,17 @@ def refuse_not_finite(
         f"{label} holds NaN or infinity in example{'s' if len(bad) > 1 else ''}"
         f" {first}{' and more' if len(bad) > 8 else ''}"
     )
+
+
+def refuse_gradients(
+    scores: Tensor,  # (rows,)
+    gradients: Sequence[Tensor],  # (rows, ...) per input
+    examples: Tensor,  # (rows,) the examples that the rows belong to
+) -> None:
+    "Raise ValueError naming the examples whose score or gradient holds NaN or infinity."
+    refuse_not_finite(scores, "the score", examples.to(scores.device))
+    for k, g in enumerate(gradients):
+        refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
 
 # %% ../../nbs/core/20_checks.ipynb #5bf3522f
 def check_baselines(

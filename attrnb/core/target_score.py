@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,14 +17,14 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .arguments import _arguments, _as_tuple, _Keywords, _Marked, _roles
-from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_not_finite
+from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_gradients, sum_of_all
 from .chunks import Room, chunk_slices, read_batch_size
 from .lost_gradient import differentiated, lost_gradient
 from .messages import _run, warn_user
 from .model_state import _compiled, leave_as_found
 from .outputs import logits_of
 from .probes import _differs, _Draws, _middle_row, _tolerance, judge_row, plain_mode, probe_is_on
-from .targets import TargetType, _columns, _normalise_target, _pick, _rows_of, _select
+from .targets import TargetType, _columns, _columns_of, _normalise_target, _pick, _rows_of, _select
 
 # %% auto #0
 __all__ = ['TargetScore', 'gradients']
@@ -40,8 +39,8 @@ class TargetScore:
     check_rows: Callable[..., None]
     check_dependence: Callable[..., None]
     gradient: Callable[..., tuple[tuple[Tensor, ...], Tensor]]
-    gradient_and_sum: Callable[..., tuple[tuple[Tensor, ...], Tensor, Tensor]]
-    check_chunk: Callable[..., None]
+    _summed: Callable[..., tuple[tuple[Tensor, ...], Tensor, Tensor]]
+    _check: Callable[..., None]
     scores: Callable[..., Tensor]
     __call__: Callable[..., Tensor]
     _score: Callable[..., Tensor]
@@ -109,11 +108,7 @@ def _score(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> T
     if self._columns is None or self._columns[0] != key:  # checked, and moved to the device, once
         with torch.inference_mode(False):
             self._columns = key, _columns(self.target, tuple(output.shape)).to(output.device)
-    columns = self._columns[1]
-    if len(columns) > 1:
-        examples = examples.to(output.device, non_blocking=True)
-        columns = torch.stack([column.index_select(0, examples) for column in columns.unbind(1)], 1)
-    return _pick(output, columns)
+    return _pick(output, _columns_of(self._columns[1], examples))
 
 
 @patch
@@ -331,50 +326,28 @@ def gradient(
     Warns (UserWarning) once when one of several inputs has no influence. Raises ValueError when none has, when a
     gradient is not finite, or when rows influence each other.
     """
-    gradients, scores, total = self.gradient_and_sum(points, examples)
-    self.check_chunk(points, examples, gradients, scores, math.isfinite(total.item()))  # one look per chunk
+    gradients, scores, total = self._summed(points, examples)
+    self._check(points, examples, gradients, scores, bool(torch.isfinite(total)))  # one look per chunk
     return gradients, scores
 
 
 @patch
-def gradient_and_sum(
-    self: TargetScore,
-    points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
-    examples: Tensor,  # (rows,) int64, which example each row belongs to
-) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """Gradients and scores of one chunk as `gradient` has them, and the sum () of all these numbers, finite only if
-    they are. Nobody has looked at it yet: whoever calls this does, and calls `check_chunk`.
-    """
+def _summed(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor) -> tuple:
+    "Gradients, scores and the sum of all these numbers, at which nobody has looked: whoever calls this, calls `_check`"
     found = self._rooms[True].joined(self._differentiated, points, examples, self._chosen and self.forward)
-    gradients, scores = found[:-1], found[-1]
-    self.gradient_evaluations += len(scores)
-    total = sum(
-        (g.sum(dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients),
-        scores.sum(dtype=torch.promote_types(scores.dtype, torch.float32)),
-    )
-    return gradients, scores, total
+    self.gradient_evaluations += len(found[-1])
+    return found[:-1], found[-1], sum_of_all(found)
 
 
 @patch
-def check_chunk(
-    self: TargetScore,
-    points: tuple[Tensor, ...],  # one chunk of points, (rows, ...) per input
-    examples: Tensor,  # (rows,) int64, which example each row belongs to
-    gradients: tuple[Tensor, ...],  # at the points, (rows, ...) per input
-    scores: Tensor,  # (rows,)
-    finite: bool,  # whether the sum of gradients and scores is
-) -> None:
-    """Raise ValueError naming the examples with NaN or infinity, if there are any (a sum may overflow), and for rows
-    that influence each other.
-    """
+def _check(self: TargetScore, points, examples: Tensor, gradients: tuple[Tensor, ...], scores: Tensor, finite: bool):
+    "Refuse NaN and infinity, if the sum isn't finite (it may overflow), and rows that influence each other"
     if not finite:
-        refuse_not_finite(scores, "the score", examples.to(scores.device))
-        for k, g in enumerate(gradients):
-            refuse_not_finite(g, f"the gradient with respect to input {k}", examples.to(g.device))
+        refuse_gradients(scores, gradients, examples)
     self.check_rows(points, examples, scores)
     self._rooms[True].refuse()
 
-# %% ../../nbs/core/90_target_score.ipynb #d26fd24a
+
 @patch
 def _differentiated(self: TargetScore, points: tuple[Tensor, ...], examples: Tensor, around) -> tuple[Tensor, ...]:
     "Gradients and scores of rows that fit into memory, without a look at the numbers"
@@ -388,9 +361,7 @@ def _differentiated(self: TargetScore, points: tuple[Tensor, ...], examples: Ten
                 raise
             raise ValueError(self._no_path()) from error
         # the backward pass is one-way (never differentiated again), so the sum may round
-        grads: Sequence[Tensor | None] = [None] * len(points)
-        if scores.requires_grad:
-            grads = differentiated(scores, points)
+        grads = differentiated(scores, points) if scores.requires_grad else [None] * len(points)
     self.check_dependence(grads)
     filled = (torch.zeros_like(p) if g is None else g for p, g in zip(points, grads, strict=True))
     return self._noted((*filled, scores.detach()))

@@ -94,6 +94,14 @@ def _columns(target: Tensor, shape: tuple[int, ...]) -> Tensor:
     return target % sizes
 
 
+def _columns_of(columns: Tensor, examples: Tensor) -> Tensor:
+    "Those of the rows that belong to `examples` (rows,); one for all stays one"
+    if len(columns) == 1:
+        return columns
+    examples = examples.to(columns.device, non_blocking=True)
+    return torch.stack([column.index_select(0, examples) for column in columns.unbind(1)], 1)
+
+
 def _pick(output: Tensor, columns: Tensor) -> Tensor:
     "One number of each row, (rows,); columns (1 or rows, output dimensions) on the output's device"
     if columns.shape[1] == 1:
