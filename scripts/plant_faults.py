@@ -139,7 +139,7 @@ FAULTS = [
     Fault(
         "core-count",
         "gradient evaluations counted by chunk",
-        "self.gradient_evaluations += len(scores)",
+        "self.gradient_evaluations += len(found[-1])",
         "self.gradient_evaluations += 1",
         "nbs/core/90_target_score.ipynb",
     ),

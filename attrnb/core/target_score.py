@@ -39,8 +39,6 @@ class TargetScore:
     check_rows: Callable[..., None]
     check_dependence: Callable[..., None]
     gradient: Callable[..., tuple[tuple[Tensor, ...], Tensor]]
-    _summed: Callable[..., tuple[tuple[Tensor, ...], Tensor, Tensor]]
-    _check: Callable[..., None]
     scores: Callable[..., Tensor]
     __call__: Callable[..., Tensor]
     _score: Callable[..., Tensor]
