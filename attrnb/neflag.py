@@ -10,7 +10,6 @@ __all__ = ['FluxPoints', 'NeFLAG']
 # %% ../nbs/04_neflag.ipynb #2c97f572
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -188,6 +187,17 @@ def _going_on(done, control) -> tuple[Tensor, bool]:
     finite = len(go_on) <= len(done)
     return go_on if finite else (~done).nonzero().flatten(), finite
 
+
+def _flux_points(score, places, flux, negative, steps) -> FluxPoints:
+    flux = flux.to(score.inputs[0].dtype)
+    return FluxPoints(places, flux, negative, steps, negative.sum(1), score.gradient_evaluations)
+
+
+def _likely(score, outputs: list[Tensor], batch: int) -> Tensor | None:
+    "The target's probability at the first point of each example, if all their outputs were seen"
+    seen = torch.cat(outputs) if outputs else torch.empty(0)
+    return target_probability(seen, score.target, score.forward) if len(seen) == batch else None
+
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, clamp, keep_points, show_progress):
     """Sum of the aggregates (batch, features), FluxPoints with flat points, the target's probability at each
@@ -197,9 +207,8 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
     n_rows = batch * n_points
     window = len(range(*score.chunks(n_rows)[0].indices(n_rows)))
     total = torch.zeros_like(center)
-    flux_found = torch.zeros(n_rows, dtype=center.dtype, device=device)
-    negative = torch.zeros(n_rows, dtype=torch.bool, device=device)
-    steps_taken = torch.zeros(n_rows, dtype=torch.long, device=device)
+    kinds = center.dtype, torch.bool, torch.long
+    flux_found, negative, steps_taken = (torch.zeros(n_rows, dtype=kind, device=device) for kind in kinds)
     places = torch.empty(n_rows if keep_points else 0, center.shape[1], dtype=center.dtype, device=device)
     lost, outputs = torch.zeros(batch, device=device), []  # looked at where each example's first point starts
     pending, first_allowed = 0, min(1, search_steps)
@@ -210,36 +219,27 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
     row = step = every[:0]  # row = example * n_points + point
     way, first = center[:0], 0  # first: the rows are those from it on, without a gap; None: some are missing
     begin = length * starts
-    with tqdm(total=n_rows, desc="points on the sphere", leave=False) if show_progress else nullcontext() as bar:
+    with tqdm(total=n_rows, desc="points on the sphere", leave=False, disable=not show_progress) as bar:
         while pending < n_rows or len(row):
-            kept = len(row)
-            taken = min(window - kept, n_rows - pending)
+            taken = min(window - (kept := len(row)), n_rows - pending)
             begun = range(-(-pending // n_points), -(-(pending + taken) // n_points))  # first points that start
             seats = slice(kept + begun.start * n_points - pending, None, n_points)
             if taken:
                 new = every[pending : pending + taken]
-                joined = first is not None and first + kept == pending
-                first = pending if not kept else first if joined else None
+                first = pending if not kept else first if first is not None and first + kept == pending else None
                 pending += taken
                 fresh = new, torch.zeros_like(new), begin.index_select(0, new % n_points)
                 row, step, way = map(torch.cat, zip((row, step, way), fresh, strict=True)) if kept else fresh
             place = row if first is None else slice(first, first + len(row))
-            example = examples[place]
-            y, displacement, whose = _points_around(center, example, way, first, n_points, clamp)
+            y, displacement, whose = _points_around(center, example := examples[place], way, first, n_points, clamp)
             points = unflatten_features(y, score.inputs)
             with outputs_seen(score) as seen:
                 gradient, scores, control = score._summed(points, example)
             if begun:
-                firsts = tuple(p[seats] for p in points)
-                lost[begun.start : begun.stop] = _rounded_back(
-                    firsts, center[begun.start : begun.stop], displacement[seats]
-                )
+                of, firsts = slice(begun.start, begun.stop), tuple(p[seats] for p in points)
+                lost[of] = _rounded_back(firsts, center[of], displacement[seats])
                 outputs += [torch.cat(seen)[seats]] if seen[0].ndim == 2 and seen[0].is_floating_point() else []
-            F = (
-                flatten_features(gradient, center.dtype)
-                if len(gradient) > 1
-                else gradient[0].flatten(1).to(center.dtype)
-            )
+            F = flatten_features(gradient, center.dtype)
             slope = torch.linalg.vector_norm(F, dim=1)
             done = slope == 0
             if kept or not search_steps:  # a first step never counts: where all rows are new there is no more to do
@@ -252,17 +252,12 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
                 places[place] = y
             go_on, finite = _going_on(done, control)
             score._check(points, example, gradient, scores, finite)
-            if bar is not None:
-                bar.update(len(row) - len(go_on))
+            bar.update(len(row) - len(go_on))
             if len(go_on) < len(row):
                 row, step, F, slope, first = row[go_on], step[go_on], F[go_on], slope[go_on], None
             step, way = step + 1, (F / slope[:, None]).mul_(-length)
-    flux_found, negative, steps_taken = (v.view(batch, n_points) for v in (flux_found, negative, steps_taken))
-    flux_found = flux_found.to(score.inputs[0].dtype)
-    found = FluxPoints(places, flux_found, negative, steps_taken, negative.sum(1), score.gradient_evaluations)
-    outputs = torch.cat(outputs) if outputs else center[:0]
-    probability = target_probability(outputs, score.target, score.forward) if len(outputs) == batch else None
-    return total, found, probability, lost
+    found = _flux_points(score, places, *(v.view(batch, n_points) for v in (flux_found, negative, steps_taken)))
+    return total, found, _likely(score, outputs, batch), lost
 
 # %% ../nbs/04_neflag.ipynb #bd2c4acf
 class NeFLAG(LayeredAttribution):
