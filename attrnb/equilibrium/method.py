@@ -50,7 +50,7 @@ from attrnb.equilibrium.mixture import (
 )
 from .recording import _unwrapped
 from .registry import MODES, RULES, Rule, packet
-from .starts import START_BY_CLASS, asks_for_a_place, find_starts
+from .starts import asks_for_a_place, find_starts, start_by_class
 from .tape import Value
 from .walk import LayerRelevance, propagate
 
@@ -186,7 +186,8 @@ def _is_start(self: AttributionEquilibrium, module: nn.Module) -> bool:
     "Whether a module's output is asked for as start layer, or by the model's class"
     model = self._model
     if self.layer is None:
-        return any(isinstance(model, c) and module is model.get_submodule(n) for c, n in START_BY_CLASS.items())
+        name = start_by_class(model)
+        return name is not None and module is model.get_submodule(name)
     layers = self.layer if isinstance(self.layer, (list, tuple)) else [self.layer]
     return any(module is (one if isinstance(one, nn.Module) else _submodule(model, one)) for one in layers)
 

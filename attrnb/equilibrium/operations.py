@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-import torchvision  # noqa: F401 (makes its operations known, which are filed, too)
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -93,7 +92,7 @@ def winners(call: Call, relevance: Tensor) -> Tensor:
     aten.upsample_nearest2d, aten.upsample_nearest3d, aten._upsample_nearest_exact1d, aten._upsample_nearest_exact2d,
     aten._upsample_nearest_exact3d, aten.upsample_linear1d, aten.upsample_bilinear2d, aten.upsample_trilinear3d,
     aten.upsample_bicubic2d, aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa, aten.grid_sampler_2d,
-    aten.grid_sampler_3d, aten.trace, torch.ops.torchvision.roi_align,
+    aten.grid_sampler_3d, aten.trace, "torchvision::roi_align",
 )  # fmt: skip
 def average(
     call: Call,  # the operation

@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from ..core import logits_of
+from ..core.probes import plain_mode
 from .axes import find_axes
 from .modules import _Entered, _Functions, _modules_seen
 from .registry import RULES, Rule, find_rule, leaves_of, mapped, spellings
@@ -78,7 +79,7 @@ class Recording:
                 f"model must be a torch.nn.Module, got {type(model).__name__}; its modules give the layers their names"
             )
         self.model, self.rules, self.keep = _unwrapped(model), RULES if rules is None else rules, keep
-        self.tape = Tape(self._keeps_values, set(keep_numbers))
+        self.tape = plain_mode(Tape)(self._keeps_values, set(keep_numbers))
         self.paths = {id(m): path for path, m in self.model.named_modules()}
         self.modules, self.layers, self.entered = {}, {}, []
         self.starts, self.behind, self._below, self._free = (), {}, {}, set()

@@ -70,10 +70,13 @@ def find_rule(
     operation: object,  # module class, function, name of a tensor method, or operator
     rules: Mapping,  # rule by operation
 ) -> Rule | None:
-    "The rule of an operation; a module class inherits that of its parents"
+    """The rule of an operation; a module class inherits that of its parents, and an operator of a package that need not
+    be there may be filed under its name, such as "torchvision::roi_align"
+    """
     if isinstance(operation, type) and issubclass(operation, nn.Module):
         return next((rules[c] for c in operation.__mro__ if c in rules), None)
-    return rules.get(operation)
+    found = rules.get(operation)
+    return rules.get(getattr(operation, "_qualified_op_name", None)) if found is None else found
 
 
 def spellings(

@@ -8,12 +8,12 @@ Docs: https://attrnb.github.io/attrnb/equilibrium/walk.html.md"""
 __all__ = ['LayerRelevance', 'LayerRelevances', 'propagate']
 
 # %% ../../nbs/equilibrium/80_walk.ipynb #3febfbc3
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torchvision
 from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
@@ -127,8 +127,9 @@ def _public_name(operation) -> str:
         "torch.linalg": torch.linalg,
         "torch.fft": torch.fft,
         "torch.special": torch.special,
-        "torchvision.ops": torchvision.ops,
     }
+    if "torchvision.ops" in sys.modules:  # it is large; who runs an operation of it has imported it
+        places["torchvision.ops"] = sys.modules["torchvision.ops"]
     name = getattr(operation, "__name__", str(operation))
     if len(spellings(operation)) > 1:
         return repr(spellings(operation)[2])
