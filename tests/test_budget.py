@@ -206,3 +206,29 @@ def test_the_bar_counts_gradients(limit, monkeypatch):
     (bar,) = bars
     assert bar.n == paths.gradient_evaluations
     assert bar.total == 300 * len(X) if limit else bar.total > 0.5 * bar.n
+
+
+class Wrong(torch.autograd.Function):
+    "tanh, whose second derivative is wrong and says nothing"
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * (1 - ctx.saved_tensors[0].detach().tanh() ** 2)
+
+
+@pytest.mark.parametrize("limit", [170, 200])
+def test_looking_twice_whether_autograd_is_right_is_paid(limit):
+    counted, _, paths, _ = explained(lambda x: TABLE(Wrong.apply(3 * x)), X[:1], max_gradients=limit, rounds=0)
+    assert counted.rows == paths.gradient_evaluations <= limit
+
+
+def test_rows_that_a_family_cannot_use_are_the_searchs():
+    counted, _, paths, _ = explained(TABLE, X[:1], max_gradients=300, family=PathFamily())
+    _, _, alone, _ = explained(TABLE, X[:1], max_gradients=300)
+    assert paths.spread is None and counted.rows <= 300
+    assert_close(paths.length, alone.length)

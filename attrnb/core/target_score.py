@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .arguments import _arguments, _as_tuple, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_gradients, sum_of_all
-from .chunks import Room, chunk_slices, read_batch_size
+from .chunks import Room, chunk_slices, memory_ran_out, read_batch_size
 from .lost_gradient import differentiated, lost_gradient
 from .messages import _run, warn_user
 from .model_state import _compiled, leave_as_found
@@ -250,7 +250,7 @@ def check_rows(
     try:
         alone = look()
     except Exception as error:
-        if n == 1:
+        if n == 1 or memory_ran_out(error):
             raise
         raise ValueError(
             f"a row can't be scored alone, although it can among {n} rows ({type(error).__name__}: {error}). Rows must"

@@ -182,6 +182,8 @@ def _budget_of(limit: int | None, score: TargetScore, measure: int, family: Path
             f"max_gradients is {limit}, and the first path alone takes 4 gradients for each of its n_segments,"
             f" {measure}: give more of one, or less of the other"
         )
+    if family is not None and _family_share(limit) < (family.n_samples + 42) * measure:
+        family = None  # ten iterations of its fit, at least 40 measures, are more than it could have
     kept, resolving = _family_share(limit) if family else 0, 0 if family or limit < 9 * measure else limit // 3
     spent = torch.zeros(score.n_examples, dtype=torch.long, device=score.inputs[0].device)
     return _Budget(limit, spent, kept, resolving)
