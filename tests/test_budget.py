@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from attrnb import geodesic
 from attrnb.core import heard_warnings
 from attrnb.geodesic import GeodesicIGSVI, GeodesicIGVersions, PathFamily, PathSearch, PublishedGeodesicIG
+from attrnb.geodesic import path as path_room
 
 TABLE, X = mlp(smooth=True), numbers(4, 6)
 SEARCHED = PathSearch(return_if_interrupted=True)
@@ -232,3 +233,22 @@ def test_rows_that_a_family_cannot_use_are_the_searchs():
     _, _, alone, _ = explained(TABLE, X[:1], max_gradients=300)
     assert paths.spread is None and counted.rows <= 300
     assert_close(paths.length, alone.length)
+
+
+def test_the_first_example_pays_for_the_look(monkeypatch):
+    "The others are charged what they took, and none more than it has"
+    budgets, made = [], path_room._budget_of
+    monkeypatch.setattr(path_room, "_budget_of", lambda *given: budgets.append(made(*given)) or budgets[-1])
+    counted, *_ = explained(lambda x: TABLE(Wrong.apply(3 * x)), X[:3], max_gradients=260, rounds=0)
+    (budget,) = budgets
+    assert counted.rows == int(budget.spent.sum()) and int(budget.spent.max()) <= 260
+    assert budget.spent[0] > budget.spent[1] == budget.spent[2]
+
+
+def test_a_larger_budget_is_never_less_for_the_search():
+    lengths = []
+    for limit in (400, 431, 432, 500, 648, 1000):
+        counted, _, paths, _ = explained(TABLE, X[:1], max_gradients=limit)
+        assert counted.rows <= limit
+        lengths.append(float(paths.length))
+    assert all(later <= 1.001 * before for before, later in zip(lengths, lengths[1:], strict=False)), lengths

@@ -172,8 +172,8 @@ def _refined(sweep: _Sweep, path: Tensor, best: EdgeIntegrals) -> EdgeIntegrals:
 
 
 def _budget_of(limit: int | None, score: TargetScore, measure: int, family: PathFamily | None) -> _Budget | None:
-    """The budget of a call, of which a third is kept for the integrals of the path that is answered, if that is enough
-    for three of them, or what a family takes; ValueError where not even the first path can be measured
+    """The budget of a call, of which up to a third is kept for the integrals of the path that is answered, once nine
+    measures are left to the search, or what a family takes; ValueError where not even the first path can be measured
     """
     if limit is None:
         return None
@@ -184,7 +184,8 @@ def _budget_of(limit: int | None, score: TargetScore, measure: int, family: Path
         )
     if family is not None and _family_share(limit) < (family.n_samples + 42) * measure:
         family = None  # ten iterations of its fit, at least 40 measures, are more than it could have
-    kept, resolving = _family_share(limit) if family else 0, 0 if family or limit < 9 * measure else limit // 3
+    kept = _family_share(limit) if family else 0
+    resolving = 0 if family else max(0, min(limit // 3, limit - 9 * measure))  # more rows are never fewer to search
     spent = torch.zeros(score.n_examples, dtype=torch.long, device=score.inputs[0].device)
     return _Budget(limit, spent, kept, resolving)
 

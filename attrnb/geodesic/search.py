@@ -235,7 +235,7 @@ def _try_slopes(sweep: _Sweep, path: Tensor, which: Tensor) -> Tensor:
             slopes.frugal = False
             return budget.left(which) > 0
         may = budget.left(which) >= price
-        rows, before = may.nonzero().flatten(), score.gradient_evaluations
+        rows, before, slopes.looked = may.nonzero().flatten(), score.gradient_evaluations, 0
         if not len(rows):
             continue
         try:
@@ -244,9 +244,9 @@ def _try_slopes(sweep: _Sweep, path: Tensor, which: Tensor) -> Tensor:
             may = torch.zeros_like(may)
         finally:
             slopes.frugal = False
-            each, more = divmod(score.gradient_evaluations - before, len(rows))
+            each, more = divmod(score.gradient_evaluations - before - slopes.looked, len(rows))
             budget.spend(which[rows], each)
-            budget.spend(which[rows[:1]], more)
+            budget.spend(which[rows[:1]], more + slopes.looked)
     return may
 
 # %% ../../nbs/geodesic/70_search.ipynb #round001

@@ -150,6 +150,7 @@ class _Slopes:
         self.way, self.trusted = 0, None  # whether the exact way was seen to be right; None: nothing to look at yet
         self.warned, self.room = False, Room()
         self.frugal = False  # nothing may be looked up: _TooDear instead
+        self.looked = 0  # rows of the first example whether the exact way is right
         self.steps = self.errors = None  # (examples,) of the differences; NaN: not needed yet
 
     def told(self) -> dict:
@@ -204,12 +205,16 @@ def _agrees(self: _Slopes, score: TargetScore, path: Tensor, example: Tensor) ->
     "Whether the Hessian matrix times the gradient is by autograd what it is by differences, at the first example"
     if self.frugal:
         raise _TooDear
-    _, stated, points, product = _best_steps(score, path[:1], example[:1])
-    rows, owner = points.flatten(0, 1).detach().requires_grad_(), example[:1].expand(3)
-    slope, exact = self._exact(score, rows, owner), torch.zeros_like(rows)
-    if slope.requires_grad:
-        (found,) = self._grad((slope * slope.detach()).sum(), rows, allow_unused=True)
-        exact = exact if found is None else found
+    before = score.gradient_evaluations
+    try:
+        _, stated, points, product = _best_steps(score, path[:1], example[:1])
+        rows, owner = points.flatten(0, 1).detach().requires_grad_(), example[:1].expand(3)
+        slope, exact = self._exact(score, rows, owner), torch.zeros_like(rows)
+        if slope.requires_grad:
+            (found,) = self._grad((slope * slope.detach()).sum(), rows, allow_unused=True)
+            exact = exact if found is None else found
+    finally:
+        self.looked += score.gradient_evaluations - before
     apart, size = (exact - product.flatten(0, 1)).norm(), torch.maximum(exact.norm(), product.norm())
     return bool(apart <= (0.05 + 3 * stated[0]) * size + 1e-3 * slope.detach().square().sum().sqrt())
 
