@@ -67,6 +67,14 @@ class Rows(Sequence):
     def __len__(self):
         return len(self.places)
 
+    def __repr__(self):
+        return f"Rows({len(self)} of {len(self.names)} examples by {len(self.methods)} methods)"
+
+    def __eq__(self, other):
+        return list(self) == list(other) if isinstance(other, (Rows, list)) else NotImplemented
+
+    __hash__ = None
+
     def __getitem__(self, k):
         return [self[i] for i in range(len(self))[k]] if isinstance(k, slice) else self._row(self.places[k])
 

@@ -8,6 +8,7 @@ Docs: https://attrnb.github.io/attrnb/explore/forms.html.md"""
 __all__ = []
 
 # %% ../../nbs/explore/32_forms.ipynb #fm-imports
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -77,10 +78,14 @@ def state(self: _Part) -> dict:
 def read(self: _Part, answer: object) -> object:
     "The value that the browser's answer stands for. Raises TypeError, ValueError or IndexError for what is none"
     if self.kind in _CHOSEN:
+        if answer not in range(len(self.choices)):
+            raise IndexError(answer)
         return self.choices[answer]
     if self.kind in _NUMBERS:
-        first, *more = map(float, answer if self.kind == "range" else [answer])
-        return (first, *more) if self.kind == "range" else first
+        numbers = tuple(map(float, answer if self.kind == "range" else [answer]))
+        if len(numbers) != (2 if self.kind == "range" else 1) or not all(map(math.isfinite, numbers)):
+            raise ValueError(answer)
+        return numbers if self.kind == "range" else numbers[0]
     return {"switch": bool, "search": str}.get(self.kind, lambda _: self.value)(answer)
 
 # %% ../../nbs/explore/32_forms.ipynb #fm-js-1

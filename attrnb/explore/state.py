@@ -9,6 +9,7 @@ __all__ = ['DEFAULT_METHODS']
 
 # %% ../../nbs/explore/65_state.ipynb #ffd1687f
 import copy
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +80,18 @@ class _State(traitlets.HasTraits):
     @traitlets.validate("target")
     def _known_class(self, proposal):
         return self._check_class(proposal.value)
+
+    @traitlets.validate("opacity", "percentile")
+    def _a_number(self, proposal):
+        if math.isnan(proposal.value):
+            raise _Refused(f"{proposal.trait.name} is NaN; give a number")
+        return proposal.value
+
+    @traitlets.validate("substrate")
+    def _substrate_fits(self, proposal):
+        if proposal.value.startswith(("blurred", "noisy")) and not _is_image(self.input(0)):
+            raise _Refused(f"substrate {proposal.value!r} needs images")
+        return proposal.value
 
     @traitlets.validate("region")
     def _region_inside(self, proposal):
