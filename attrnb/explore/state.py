@@ -32,11 +32,27 @@ from ..measures.masking import _filling, _masked
 from ..methods import METHODS, Method, read_methods
 from ..photographs import find_class as class_named
 
+# %% ../../nbs/explore/65_state.ipynb #st0s0007
+class _Checked(traitlets.HasTraits):
+    "Refuses values of the display that the kinds of its traits let through"
+
+    @traitlets.validate("opacity", "percentile")
+    def _a_number(self, proposal):
+        if math.isnan(proposal.value):
+            raise _Refused(f"{proposal.trait.name} is NaN; give a number")
+        return proposal.value
+
+    @traitlets.validate("substrate")
+    def _substrate_fits(self, proposal):
+        if proposal.value.startswith(("blurred", "noisy")) and not _is_image(self.input(0)):
+            raise _Refused(f"substrate {proposal.value!r} needs images")
+        return proposal.value
+
 # %% ../../nbs/explore/65_state.ipynb #bd702f06
 _SUBSTRATE_NOW = "the explorer's removed is now called substrate; the old name goes with the next version"
 
 
-class _State(traitlets.HasTraits):
+class _State(_Checked):
     "The traits that all panels share, and what depends on the inputs and the model only"
 
     index = traitlets.Int(0, help="which input")
@@ -80,18 +96,6 @@ class _State(traitlets.HasTraits):
     @traitlets.validate("target")
     def _known_class(self, proposal):
         return self._check_class(proposal.value)
-
-    @traitlets.validate("opacity", "percentile")
-    def _a_number(self, proposal):
-        if math.isnan(proposal.value):
-            raise _Refused(f"{proposal.trait.name} is NaN; give a number")
-        return proposal.value
-
-    @traitlets.validate("substrate")
-    def _substrate_fits(self, proposal):
-        if proposal.value.startswith(("blurred", "noisy")) and not _is_image(self.input(0)):
-            raise _Refused(f"substrate {proposal.value!r} needs images")
-        return proposal.value
 
     @traitlets.validate("region")
     def _region_inside(self, proposal):
