@@ -1,6 +1,6 @@
 """Every method and measure against its floor and its peers, in ratios of one run.
 
-    python benchmarks/speed.py                       # 20 to 30 minutes on a free core; writes nbs/tutorials/speed.csv
+    python benchmarks/speed.py                       # a quarter of an hour; writes nbs/tutorials/speed.csv
     python benchmarks/speed.py --tiny --out x.csv    # in small, as the tests run it: counts and equality count
 
 The floor of a call are the rows that it passes through the network, in the same chunks, with a gradient where it takes

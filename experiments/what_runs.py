@@ -184,7 +184,8 @@ def refuses(error: BaseException) -> bool:
 def place(error: BaseException) -> str:
     "Where an error was raised, and where attrnb was then"
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [f for f in frames if f.filename.startswith(os.path.dirname(attrnb.__file__) + os.sep)]
+    ours = [f for f in frames if f.filename.startswith(os.path.dirname(attrnb.__file__) + os.sep)]
+    inside = [f for f in ours if f.name != "_run"]  # which hands a call to the model and says nothing itself
     return " in ".join(dict.fromkeys(f"{Path(f.filename).name}:{f.name}" for f in (frames[-1], *inside[-1:])))
 
 

@@ -12,6 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -109,9 +110,12 @@ def _unguarded(kind: type) -> type:
     return plain
 
 
+_Mode = TypeVar("_Mode", bound=TorchDispatchMode)
+
+
 def plain_mode(
-    kind: type[TorchDispatchMode],  # with a `__torch_dispatch__` of its own
-) -> type[TorchDispatchMode]:
+    kind: type[_Mode],  # with a `__torch_dispatch__` of its own
+) -> type[_Mode]:
     """The mode as it is where PyTorch's compiler has been imported, else one that doesn't import it. PyTorch keeps its
     compiler out of what a mode does, and imports it for that, which takes seconds; nothing is compiled without it.
     """

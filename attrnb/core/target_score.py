@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,9 @@ class TargetScore:
     _differentiated: Callable[..., tuple[Tensor, ...]]
     _plainly: Callable[..., tuple[Tensor]]
     _noted: Callable[[tuple], tuple]
+    _summed: Callable[..., tuple]
+    _check: Callable[..., None]
+    _output: Any
 
     def __init__(
         self,
@@ -56,24 +60,20 @@ class TargetScore:
         forward: Callable,
         inputs: tuple[Tensor, ...],  # checked inputs, for number of examples, device and size
         target: TargetType = None,  # see select_target
-        # one argument or a tuple; may be marked by `shared`, `per_example` and `keywords`
-        additional_forward_args: object = None,
+        additional_forward_args: object = None,  # one or a tuple; marked by `shared`, `per_example`, `keywords` or not
         internal_batch_size: int | str | None = None,  # rows per forward pass at most; None, "auto": that fit
         *,
         n_examples: int | None = None,  # how many examples there are; None: one per row of the inputs
         at_least: bool = False,  # further arguments may have more entries than `n_examples` says
     ):
-        """Raises TypeError or ValueError for a target or marked argument that doesn't fit the number of examples, or
-        a forward that can't be called.
-        """
+        "TypeError or ValueError for targets and marked arguments that don't fit, and a forward that can't be called."
         if not callable(forward):
             raise TypeError(f"the forward function must be callable, got {type(forward).__name__}")
         self.forward, self.inputs, self.internal_batch_size = forward, inputs, internal_batch_size
         self.n_examples = inputs[0].shape[0] if n_examples is None else n_examples
         self.target = _normalise_target(target, self.n_examples)
         self.args = _as_tuple(additional_forward_args)
-        self.gradient_evaluations = 0  # rows differentiated so far
-        self.probe_rows = 0  # rows by which the forward function was checked
+        self.gradient_evaluations = self.probe_rows = 0  # rows differentiated so far; rows by which forward was checked
         self._roles = _roles(self.args, self.n_examples, at_least)
         self._decided = not any(role is None for _, role in self._roles)
         self._rows_checked = self._dependence_checked = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def _normalise_target(target: TargetType, n_examples: int) -> Tensor | Callable 
             raise TypeError(f"target has dtype {target.dtype}; it must hold integers. {_TARGET_FORMS}")
         if target.ndim > 1:
             raise ValueError(f"target has shape {tuple(target.shape)}; {_TARGET_FORMS}")
-        entries = target.item() if target.numel() == 1 else target.tolist()
+        entries: Any = target.item() if target.numel() == 1 else target.tolist()
     else:
         entries = target.tolist() if isinstance(target, np.ndarray) else target
     one_each = isinstance(entries, list)
