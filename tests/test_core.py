@@ -1306,3 +1306,22 @@ def test_gradients_that_foreign_code_accumulates_are_put_back(tmp_path):
 def test_points_along_a_path_are_evenly_spread():
     bent = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]])
     assert_close(points_along(bent, 5), torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]]))
+
+
+@pytest.mark.parametrize("rows", [3, 40])
+def test_a_role_that_cannot_be_told_is_refused_every_time(rows):
+    "Also where rows are counted first, and the whole is tried again when they fail"
+
+    def so_many_only(x, a, b):
+        if len(x) != rows:
+            raise RuntimeError(f"{rows} rows, please")
+        return (x * a).sum(1) + b
+
+    x, further = torch.randn(rows, 2), (torch.ones(rows, 2), torch.ones(rows))
+    score = TargetScore(so_many_only, (x,), None, further)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="can't be told"):
+            score.gradient((x,), torch.arange(rows))
+    for method in (PathIntegratedGradients, NeFLAG):
+        with pytest.raises(ValueError, match="can't be told"):
+            method(so_many_only).attribute(x, additional_forward_args=further)

@@ -187,12 +187,8 @@ def _decide(self: TargetScore):
             ):
                 entry[1] = False  # both readings agree on one row, and only one of them runs with two
         shared_ = [part for part, role in open_roles if not role]
-        if (
-            gathered is None
-            and not shared_
-            or len(shared_) > 1
-            and self._alone(per_row + [p for p, role in open_roles if role]) is None
-        ):
+        none = gathered is None and not shared_
+        if none or len(shared_) > 1 and self._alone(per_row + [p for p, role in open_roles if role]) is None:
             self._decide_together(per_row, open_roles)
 
 # %% ../../nbs/core/90_target_score.ipynb #ed1ac809
@@ -211,6 +207,9 @@ def _decide_together(self: TargetScore, per_row: list, open_roles: list):
             return
         if working:
             break
+    for entry in open_roles:
+        entry[1] = None
+    self._decided = False  # whoever asks again is refused again
     shapes = ", ".join(str(tuple(part.shape)) for part, _ in open_roles)
     raise ValueError(
         f"the role of the further arguments of shape {shapes} can't be told: do they have an entry for each of the"
