@@ -33,9 +33,9 @@ def read_batch_size(
     internal_batch_size: int | str | None,  # what the caller gave: rows; "auto", which None means, too
 ) -> int | None:
     "The rows of a pass at most, or None: as many as fit. Raises TypeError or ValueError for what is neither."
-    rows: Any = internal_batch_size
-    if isinstance(rows, str) and rows == "auto":
+    if isinstance(internal_batch_size, str) and internal_batch_size == "auto":
         return None
+    rows: Any = internal_batch_size
     return whole_number(rows, "internal_batch_size", or_none=True)
 
 

@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -104,7 +104,7 @@ def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
 
 # %% ../../nbs/core/75_probes.ipynb #82e465d2
 @functools.cache
-def _unguarded(kind: type) -> type:
+def _unguarded(kind: type) -> Any:
     plain = type(kind.__name__, (kind,), {"__doc__": kind.__doc__})
     plain.__torch_dispatch__ = getattr(kind.__torch_dispatch__, "__wrapped__", kind.__torch_dispatch__)
     return plain
