@@ -1,7 +1,7 @@
 """What a call of Attribution Equilibrium runs and holds: products counted, bytes counted, nothing timed"""
 
+import importlib
 import sys
-import weakref
 from collections import Counter
 
 import pytest
@@ -41,26 +41,12 @@ class Products(TorchDispatchMode):
         return result
 
 
-class Held(TorchDispatchMode):
-    "The most bytes that tensors made in the body held at one time; what is there before isn't counted"
-
-    def __init__(self):
-        super().__init__()
-        self.now, self.most, self.known = 0, 0, weakref.WeakSet()
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        leaves = torch.utils._pytree.tree_leaves
-        self.known.update(t.untyped_storage() for t in leaves((args, kwargs)) if isinstance(t, torch.Tensor))
-        result = operation(*args, **(kwargs or {}))
-        for held in {t.untyped_storage() for t in leaves(result) if isinstance(t, torch.Tensor)} - set(self.known):
-            self.known.add(held)
-            self.now += held.nbytes()
-            self.most = max(self.most, self.now)
-            weakref.finalize(held, self._freed, held.nbytes())
-        return result
-
-    def _freed(self, n: int):
-        self.now -= n
+@pytest.fixture
+def speed(monkeypatch):
+    "benchmarks/speed.py, which counts the bytes that a call holds"
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.delitem(sys.modules, "speed", raising=False)
+    return importlib.import_module("speed")
 
 
 def plain(net, x):
@@ -111,15 +97,15 @@ def test_three_times_the_products_of_a_pass_and_its_gradient(name):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_no_more_memory_than_a_pass_and_its_gradient(name):
+def test_no_more_memory_than_a_pass_and_its_gradient(name, speed):
     net, x = seeded(lambda: getattr(torchvision.models, name)(weights=None).eval()), numbers(8, 3, 96, 96)
-    with Held() as floor:
+    with speed.LiveBytes() as floor:
         plain(net, x)
     method = AttributionEquilibrium(net)
-    with Held() as together:
+    with speed.LiveBytes() as together:
         method.attribute(x, target=0, internal_batch_size=8)
     assert together.most < 1.01 * floor.most
-    with Held() as pairs:
+    with speed.LiveBytes() as pairs:
         method.attribute(x, target=0, internal_batch_size=2)
     assert pairs.most < 0.5 * floor.most  # the sizes of one layer's weights among them
 
@@ -217,11 +203,7 @@ def test_a_start_layer_among_summands_is_kept_in_a_second_run():
     assert found["None"].abs().sum() > 0
 
 
-def test_the_benchmark_counts_what_is_made_and_no_views_of_weights(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.delitem(sys.modules, "speed", raising=False)
-    from speed import most_bytes
-
+def test_the_benchmark_counts_what_is_made_and_no_views_of_weights(speed):
     weight = torch.ones(1000)
-    assert most_bytes(lambda: weight.detach()[:10].view(2, 5)) == 0
-    assert most_bytes(lambda: (weight + 1).sum()) == 4004
+    assert speed.most_bytes(lambda: weight.detach()[:10].view(2, 5)) == 0
+    assert speed.most_bytes(lambda: (weight + 1).sum()) == 4004

@@ -2,7 +2,6 @@
 
 import html.parser
 import json
-import shutil
 
 import pytest
 from house import NOTEBOOKS, module_of
@@ -63,22 +62,6 @@ def test_a_stored_control_is_self_contained_and_small(text):
 def test_every_method_has_one_and_a_picture_where_html_is_not_shown(method):
     of_method = [data for path, data in CONTROLS if (module_of(path) or path.parent.name).split(".")[0] == method]
     assert of_method and all("text/plain" in d and ({"image/jpeg", "image/png"} & set(d)) for d in of_method)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="needs a browser: pip install playwright, and Debian's package chromium"
-    )
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if executable is None:
-        pytest.skip("needs a browser: Debian's package chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
 
 
 def opened(browser, tmp_path, *texts, **settings):

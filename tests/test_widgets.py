@@ -4,7 +4,6 @@ What they look like and do in JupyterLab, Notebook and Voila is tested in test_b
 """
 
 import base64
-import shutil
 
 import numpy as np
 import pytest
@@ -53,22 +52,6 @@ window.show = async (id, esm, css) => {
 };
 null;
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="needs a browser: pip install playwright, and Debian's package chromium"
-    )
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if executable is None:
-        pytest.skip("needs a browser: Debian's package chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
