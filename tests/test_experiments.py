@@ -448,6 +448,7 @@ def test_the_rules_of_trials_are_what_they_say(monkeypatch):
     expected = 0.1 * sums.square() / sums.norm()
     np.testing.assert_allclose(coarse[0, :, ::4, ::4] * 16, expected[0], rtol=1e-4, atol=1e-6)
     assert coarse.sum().item() == pytest.approx(expected.sum().item(), rel=1e-4)
+    torch.manual_seed(0)
     convolutions = [torch.nn.Conv2d(*sides, 3) for sides in ((3, 4), (4, 5), (5, 6))]
     layers = [layer for convolution in convolutions for layer in (convolution, torch.nn.ReLU())]
     net = torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())

@@ -99,7 +99,7 @@ class _Draws(TorchDispatchMode):
 def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
     "The place (1,) of a row of middling size among at most 64 rows that are spread over the chunk"
     every = -(-len(points[0]) // 64)
-    sizes = (p.detach()[::every].float().flatten(1).square().sum(1) for p in points)
+    sizes = (p.detach()[::every, None].float().flatten(1).square().sum(1) for p in points)
     return functools.reduce(torch.add, sizes).median(0).indices.reshape(1) * every
 
 # %% ../../nbs/core/75_probes.ipynb #82e465d2
