@@ -33,6 +33,7 @@ from attrnb.core import (
     check_baselines,
     check_inputs,
     explains_layers,
+    flat_rows,
     leave_as_found,
     one_of,
     read_tensor,
@@ -232,7 +233,7 @@ def warn_if_zero(
     among: Tensor | None = None,  # (batch,) bool, the examples that are looked at; None: all
 ) -> None:
     "One warning (UserWarning) that names the examples whose attributions are zero everywhere; returns None."
-    zero = torch.stack([(p == 0).flatten(1).all(1) for p in attributions]).all(0)
+    zero = torch.stack([flat_rows(p == 0).all(1) for p in attributions]).all(0)
     zero = zero if among is None else zero & among
     if zero.any():
         warn_user(

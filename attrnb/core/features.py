@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['sum_features', 'flatten_features', 'unflatten_features']
+__all__ = ['flat_rows', 'sum_features', 'flatten_features', 'unflatten_features']
 
 # %% ../../nbs/core/30_features.ipynb #034854ab
 def _tuple_of_tensors(parts: object, name: str) -> tuple[Tensor, ...]:
@@ -23,6 +23,15 @@ def _tuple_of_tensors(parts: object, name: str) -> tuple[Tensor, ...]:
             f" {type(parts).__name__}{' that is empty' if isinstance(parts, (tuple, list)) and not parts else ''}"
         )
     return tuple(parts)
+
+
+def flat_rows(
+    tensor: Tensor,  # (batch, ...), or (batch,) with one number per example
+) -> Tensor:  # (batch, numbers)
+    """All numbers of an example as one row, (batch, numbers), a view where that is possible. Raises IndexError for a
+    tensor without a batch.
+    """
+    return tensor[:, None].flatten(1)
 
 
 def sum_features(
@@ -37,7 +46,7 @@ def sum_features(
         raise ValueError(
             f"parts have the shapes {[tuple(p.shape) for p in parts]}; all need the batch as first dimension"
         )
-    sums = (p.flatten(1).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) if p.ndim > 1 else p for p in parts)
+    sums = (flat_rows(p).sum(1, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parts)
     total = functools.reduce(torch.add, sums)
     return total.to(parts[0].dtype)
 

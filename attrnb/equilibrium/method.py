@@ -24,6 +24,7 @@ from attrnb.core import (
     TensorOrTuple,
     check_inputs,
     class_scores,
+    flat_rows,
     leave_as_found,
     logits_of,
     probe_is_on,
@@ -275,7 +276,7 @@ def _explain(self: AttributionEquilibrium, state, score, points, examples, optio
     state.reached = [was or r is not None for was, r in zip(state.reached or [False] * len(points), result)]
     attributions = tuple(torch.zeros_like(x) if r is None else r.to(x.dtype) for r, x in zip(result, points))
     state.empty.append(empty)
-    state.zero.append(torch.stack([(a == 0).flatten(1).all(1) for a in attributions]).all(0))
+    state.zero.append(torch.stack([flat_rows(a == 0).all(1) for a in attributions]).all(0))
     return attributions, _layer_mixture(recording, layers, shares) if return_layers else None
 
 # %% ../../nbs/equilibrium/90_method.ipynb #a63a7c17

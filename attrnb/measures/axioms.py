@@ -20,6 +20,7 @@ from attrnb.core import (
     check_baselines,
     check_callable,
     check_inputs,
+    flat_rows,
     keywords,
     leave_as_found,
     read_tensor,
@@ -82,7 +83,7 @@ def completeness_error(
     change, still, a = _change_of_score(
         forward, inputs, attributions, target, additional_forward_args, baselines, score, internal_batch_size
     )
-    error = (a.flatten(1).sum(1) - change).abs()
+    error = (flat_rows(a).sum(1) - change).abs()
     return _over_change(error, change, still) if relative else error
 
 # %% ../../nbs/measures/70_axioms.ipynb #r70c0005
@@ -127,12 +128,12 @@ def dummy_sensitivity(
         raise ValueError(
             f"dummies has shape {tuple(dummies.shape)}; accepted: {tuple(a.shape)} or {tuple(a.shape[1:])}"
         )
-    dummies = dummies.to(a.device).expand_as(a).flatten(1)
+    dummies = flat_rows(dummies.to(a.device).expand_as(a))
     if not dummies.any(1).all():
         raise ValueError(
             "there is no dummy in some example; mark at least one feature that the score doesn't depend on"
         )
-    magnitude = a.abs().flatten(1)
+    magnitude = flat_rows(a.abs())
     return (magnitude * dummies).sum(1) / magnitude.sum(1).clamp(min=torch.finfo(torch.float64).tiny)
 
 # %% ../../nbs/measures/70_axioms.ipynb #f4728e82
@@ -156,7 +157,7 @@ def layer_conservation(
     ]
     if not parts:
         raise ValueError("layers is empty; give the relevance of at least one layer")
-    totals = [p.flatten(1).sum(1) if p.ndim > 1 else p for p in parts]
+    totals = [flat_rows(p).sum(1) if p.ndim else p for p in parts]
     if any(t.ndim != 1 or t.shape != totals[0].shape for t in totals):
         raise ValueError(f"the layers have batches of different size: {', '.join(str(tuple(p.shape)) for p in parts)}")
     totals = torch.stack(totals, 1)
@@ -275,5 +276,5 @@ def batch_independence(
             for i in range(len(x))
         ]
     alone = torch.cat(alone)
-    size = together.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float64).tiny)
-    return (together - alone).abs().flatten(1).amax(1) / size
+    size = flat_rows(together.abs()).amax(1).clamp(min=torch.finfo(torch.float64).tiny)
+    return flat_rows((together - alone).abs()).amax(1) / size

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from attrnb.core import (
     TargetScore,
     TargetType,
+    flat_rows,
     leave_as_found,
     normal_noise,
     one_of,
@@ -91,7 +92,7 @@ def _on_all_positions(member: Tensor, inputs: Tensor) -> Tensor:
 
 def _spread_over_units(values: Tensor, member: Tensor) -> Tensor:
     "Positions (batch, ...) that add up to `values` (batch, units) in their units"
-    number = member.flatten(1).expand(len(values), -1)
+    number = flat_rows(member).expand(len(values), -1)
     size = torch.zeros_like(values).scatter_add_(1, number, torch.ones_like(number, dtype=values.dtype))
     return (values / size.clamp(min=1)).gather(1, number).view(len(values), *member.shape[1:])
 
@@ -129,7 +130,7 @@ def _falls(score: TargetScore, x: Tensor, filling: tuple, member: Tensor, left: 
     """
     example, unit = left.nonzero().unbind(1)
     owner = example.cpu()
-    still = left.gather(1, member.flatten(1)).view(member.shape)  # positions not yet taken
+    still = left.gather(1, flat_rows(member)).view(member.shape)  # positions not yet taken
     fall = torch.zeros(len(example), dtype=torch.float64, device=x.device)
     for s in score.chunks(len(example)):
         e = example[s]
@@ -168,7 +169,7 @@ def greedy_order(
     x = _one_tensor(inputs).detach()
     filling, member = _filling(x, substrate, seed), _on_all_positions(unit_numbers(x, unit), x)
     member = member.expand(len(x), *member.shape[1:])
-    units = member.flatten(1).amax(1) + 1
+    units = flat_rows(member).amax(1) + 1
     target_score = _target_score(forward, score, x, target, additional_forward_args, internal_batch_size)
     left = torch.arange(int(units.max()), device=x.device) < units[:, None]
     rank = torch.zeros(left.shape, dtype=torch.float64, device=x.device)

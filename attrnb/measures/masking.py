@@ -25,6 +25,7 @@ from attrnb.core import (
     check_baselines,
     check_callable,
     check_inputs,
+    flat_rows,
     leave_as_found,
     one_of,
     random_generator,
@@ -80,9 +81,10 @@ def _substrate(x: Tensor, substrate: str | float | Tensor, seed: int) -> Tensor:
     if substrate == "black":
         return x.new_zeros(()).expand_as(x)
     if substrate == "mean":
-        return x.mean(tuple(range(2 if x.ndim > 3 else 1, x.ndim)), keepdim=True).expand_as(x)
+        places = tuple(range(2 if x.ndim > 3 else 1, x.ndim))
+        return x.mean(places, keepdim=True).expand_as(x) if places else x
     if substrate == "minimum":
-        return x.flatten(1).amin(1).view(-1, *(1,) * (x.ndim - 1)).expand_as(x)
+        return flat_rows(x).amin(1).view(-1, *(1,) * (x.ndim - 1)).expand_as(x)
     if substrate == "inverted":
         return 1 - x
     if substrate == "noise":
@@ -187,8 +189,8 @@ def _masking(inputs, attributions, substrate, unit, sign, ties, seed, smooth=1) 
         order = importance.argsort(dim=1, descending=True, stable=True)
     numbers = torch.arange(order.shape[1], dtype=torch.int32, device=x.device).expand_as(order)
     position = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, numbers)
-    place = position.gather(1, member.flatten(1).expand(len(x), -1)).view(len(x), *member.shape[1:])
-    units = member.flatten(1).amax(1) + 1
+    place = position.gather(1, flat_rows(member).expand(len(x), -1)).view(len(x), *member.shape[1:])
+    units = flat_rows(member).amax(1) + 1
     # moved together
     units, constant = torch.cat([units, _constant(importance).to(units)]).cpu().split([len(units), len(x)])
     _say_constant(constant.bool().tolist(), ties)
@@ -202,7 +204,7 @@ def _lots(x: Tensor, units: int, seed: int | torch.Generator | None) -> Tensor:
     """
     whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
     start = torch.randint(2**62, (1,), generator=(generator := random_generator(seed)), device=generator.device).item()
-    key = x.detach().contiguous().view(whole).flatten(1).sum(1, dtype=torch.int64)[:, None] + start
+    key = flat_rows(x.detach().contiguous().view(whole)).sum(1, dtype=torch.int64)[:, None] + start
     return _mixed(_mixed(key) + torch.arange(units, device=x.device))
 
 
@@ -317,6 +319,6 @@ def _masked_scores(
 def _refuse_scores(values: Tensor, what: str = "masked inputs"):
     "Raise ValueError when a score (batch, ...) is not finite"
     if not torch.isfinite(values.sum()):
-        bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero().flatten().tolist()
+        bad = flat_rows(~torch.isfinite(values)).any(1).nonzero().flatten().tolist()
         if bad:
             raise ValueError(f"the forward function returned NaN or infinity for {what} of example(s) {_some(bad)}")

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from attrnb.core import (
     TargetType,
     check_inputs,
+    flat_rows,
     leave_as_found,
     normal_noise,
     one_of,
@@ -46,7 +47,7 @@ def rank_correlation(
     if first.shape != second.shape:
         raise ValueError(f"the shapes differ: {tuple(first.shape)} and {tuple(second.shape)}")
     check_inputs((first, second), "the maps to compare")
-    a, b = (_mean_ranks(t.flatten(1)) for t in (first, second))
+    a, b = (_mean_ranks(flat_rows(t)) for t in (first, second))
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     size = (a.square().sum(1) * b.square().sum(1)).sqrt()
     return torch.where(size > 0, (a * b).sum(1) / size.clamp(min=torch.finfo(torch.float64).tiny), 0.0)

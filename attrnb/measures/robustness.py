@@ -17,6 +17,7 @@ from torch import Tensor
 
 from attrnb.core import (
     TargetType,
+    flat_rows,
     leave_as_found,
     random_generator,
     read_batch_size,
@@ -141,7 +142,7 @@ def infidelity(
         draws = len(rows) // len(x)
         number = member.expand(len(x), *member.shape[1:]).repeat_interleave(draws, 0)
         gone = _draws((len(x), units), draws, generator).to(x.device) < share
-        mask = gone.gather(1, number.flatten(1)).view(number.shape).expand_as(rows).to(rows.dtype)
+        mask = gone.gather(1, flat_rows(number)).view(number.shape).expand_as(rows).to(rows.dtype)
         return mask if contributions else mask * (rows - baselines), torch.where(mask > 0, baselines, rows)
 
     with leave_as_found(forward):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import check_inputs, one_of, read_tensor, renamed, whole_number
+from ..core import check_inputs, flat_rows, one_of, read_tensor, renamed, whole_number
 
 # %% ../../nbs/measures/10_units.ipynb #f647cc9d
 def _shape_of(inputs: Tensor) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ def _own_units(inputs: Tensor, unit: Tensor) -> Tensor:
     unit = unit.to(inputs.device, torch.int64)
     span = unit.max() - unit.min() + 1
     _, number = torch.unique(
-        unit.flatten(1) - unit.min() + span * torch.arange(len(unit), device=unit.device)[:, None], return_inverse=True
+        flat_rows(unit) - unit.min() + span * torch.arange(len(unit), device=unit.device)[:, None], return_inverse=True
     )
     return (number - number.amin(1, keepdim=True)).view(unit.shape)
 
@@ -172,9 +172,9 @@ def _importance(a: Tensor, member: Tensor, sign: str, smooth: int = 1) -> Tensor
     whole = [d for d in range(1, a.ndim) if member.shape[d] == 1 and a.shape[d] > 1]
     a = a.sum(whole, keepdim=True) if whole else a
     a, number = torch.broadcast_tensors(a, member)
-    units = member.flatten(1).amax(1) + 1
+    units = flat_rows(member).amax(1) + 1
     total = a.new_zeros(len(a), int(units.max()))
-    total.scatter_add_(1, number.flatten(1), a.flatten(1))
+    total.scatter_add_(1, flat_rows(number), flat_rows(a))
     if len(units) == 1:
         return total
     return total.masked_fill(torch.arange(total.shape[1], device=a.device) >= units[:, None], -math.inf)

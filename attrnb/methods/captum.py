@@ -35,8 +35,10 @@ def occlusion_settings(
     inputs: Tensor,  # (batch, channels, ...): a signal, an image or a volume; or (batch, features)
 ) -> dict:
     """Settings of Occlusion for these inputs: a window of an eighth of the shortest side, over all channels; of one
-    feature, where there are no sides.
+    feature, where there are no sides. Raises ValueError for inputs (batch,).
     """
+    if inputs.ndim < 2:
+        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; Captum's Occlusion needs features, inputs[:, None]")
     sides, channels = inputs.shape[2:], inputs.shape[1] if inputs.ndim > 2 else 1
     side = max(1, min(sides, default=1) // 8)
     window, strides = (channels, *(side for _ in sides)), (channels, *(max(1, side // 2) for _ in sides))
