@@ -188,6 +188,12 @@ def _going_on(done, control) -> tuple[Tensor, bool]:
     return go_on if finite else (~done).nonzero().flatten(), finite
 
 
+def _joined(kept: tuple[Tensor, ...], fresh: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    "Rows, steps and ways of those that go on and of those that start; its type spares a checker minutes"
+    row, step, way = (torch.cat(both) for both in zip(kept, fresh, strict=True))
+    return row, step, way
+
+
 def _flux_points(score, places, flux, negative, steps) -> FluxPoints:
     flux = flux.to(score.inputs[0].dtype)
     return FluxPoints(places, flux, negative, steps, negative.sum(1), score.gradient_evaluations)
@@ -229,7 +235,7 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
                 first = pending if not kept else first if first is not None and first + kept == pending else None
                 pending += taken
                 fresh = new, torch.zeros_like(new), begin.index_select(0, new % n_points)
-                row, step, way = map(torch.cat, zip((row, step, way), fresh, strict=True)) if kept else fresh
+                row, step, way = _joined((row, step, way), fresh) if kept else fresh
             place = row if first is None else slice(first, first + len(row))
             y, displacement, whose = _points_around(center, example := examples[place], way, first, n_points, clamp)
             points = unflatten_features(y, score.inputs)
