@@ -8,11 +8,12 @@ Docs: https://attrnb.github.io/attrnb/core/chunks.html.md"""
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from fastcore.basics import patch
@@ -114,6 +115,23 @@ def memory_ran_out(
         isinstance(error, RuntimeError) and any(w in str(error) for w in words)
     )
 
+# %% ../../nbs/core/85_chunks.ipynb #wat00002
+_Made = TypeVar("_Made")
+
+
+def watched(
+    work: Callable[[contextlib.AbstractContextManager], _Made],  # enters what it is given, and runs a model
+    watch: contextlib.AbstractContextManager | None,  # which notes what the model does; None: nobody watches
+) -> _Made:
+    "What the work returns under the watch; without it where it fails under it, and then with its own error"
+    if watch is not None:
+        try:
+            return work(watch)
+        except Exception as error:
+            if memory_ran_out(error):
+                raise
+    return work(contextlib.nullcontext())
+
 # %% ../../nbs/core/85_chunks.ipynb #c85c0005
 class Room:
     "How many rows of one kind of work fit into memory: from a count of the first ones, halved where memory runs out"
@@ -147,7 +165,7 @@ class Room:
                 size, live = min(size, COUNTED), plain_mode(_LiveBytes)()
             rows = slice(start, start + size)
             try:
-                result = work(rows, live or contextlib.nullcontext())
+                result = watched(functools.partial(work, rows), live)
             except Exception as error:
                 if size == 1 or not memory_ran_out(error):
                     if live is None or live.most * left > budget * size:

@@ -7,6 +7,7 @@ Docs: https://attrnb.github.io/attrnb/core/model_state.html.md"""
 # %% ../../nbs/core/70_model_state.ipynb #5be393b8
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import inspect
@@ -86,6 +87,26 @@ def _filled(cell) -> bool:
         return False
 
 # %% ../../nbs/core/70_model_state.ipynb #3ab3ede5
+def _reached(forward: Callable, depth: int = 8) -> Iterator[object]:
+    "What `forward` can be seen to hold, itself first; modules are not taken apart"
+    seen = set()
+
+    def look(thing, depth) -> Iterator[object]:
+        plain = isinstance(
+            thing, (Tensor, np.ndarray, str, bytes, int, float, complex, type(None), type, types.BuiltinFunctionType)
+        )
+        if plain or id(thing) in seen or depth < 0 or len(seen) > 1024:
+            return
+        seen.add(id(thing))
+        yield thing
+        if isinstance(thing, nn.Module) and not isinstance(thing, ClassScore):
+            return
+        for part in [thing.model] if isinstance(thing, ClassScore) else _parts(thing):
+            yield from look(part, depth - 1)
+
+    return look(forward, depth)
+
+
 def modules_of(
     forward: Callable,  # a module or any function that calls one
     depth: int = 8,  # how many wrappers deep to look
@@ -94,23 +115,7 @@ def modules_of(
     closures and the globals that it names. A hint (which device?), not the truth: what runs is watched, see
     leave_as_found.
     """
-    roots, seen = [], set()
-
-    def look(thing, depth):
-        plain = isinstance(
-            thing, (Tensor, np.ndarray, str, bytes, int, float, complex, type(None), type, types.BuiltinFunctionType)
-        )
-        if plain or id(thing) in seen or depth < 0 or len(seen) > 1024:
-            return
-        seen.add(id(thing))
-        if isinstance(thing, nn.Module) and not isinstance(thing, ClassScore):
-            roots.append(thing)
-            return
-        for part in [thing.model] if isinstance(thing, ClassScore) else _parts(thing):
-            look(part, depth - 1)
-
-    look(forward, depth)
-    return roots
+    return [m for m in _reached(forward, depth) if isinstance(m, nn.Module) and not isinstance(m, ClassScore)]
 
 # %% ../../nbs/core/70_model_state.ipynb #86ebc300
 @dataclass
@@ -305,15 +310,42 @@ def _see_elsewhere(module: nn.Module):
         )
 
 
-def _compiled(forward: Callable) -> list[nn.Module]:
-    "The modules that a forward function holds, if torch.compile made some of it: a hook would have it compiled anew"
+def _made_by_compiler(thing: object) -> bool:
+    own = getattr(thing, "__dict__", {})
+    return "_torchdynamo_orig_callable" in own and "_torchdynamo_disable" not in own
+
+
+def _holds_compiled(module: nn.Module) -> bool:
+    "Whether torch.compile made a module inside, or a function that one can be seen to hold"
+    for m in module.modules():
+        functions = [f for f in vars(m).values() if inspect.isfunction(f) or inspect.ismethod(f)]
+        made = hasattr(m, "_orig_mod") or vars(m).get("_compiled_call_impl") is not None
+        if made or any(_made_by_compiler(thing) for f in functions for thing in _reached(f)):
+            return True
+    return False
+
+
+def _compiled(forward: Callable, inside: bool = False) -> list[nn.Module]:
+    """The modules that a forward function holds, if torch.compile made it or its model; `inside`: or anything that it
+    can be seen to call. A hook that comes and goes would have it compiled anew
+    """
     if "torch._dynamo" not in sys.modules:
         return []
     roots = modules_of(forward)
     made = any(hasattr(root, "_orig_mod") for root in roots) or any(
         hasattr(f, "_torchdynamo_orig_callable") for f in (forward, getattr(forward, "model", None))
     )
+    if inside and not made:
+        made = any(map(_holds_compiled, roots)) or any(map(_made_by_compiler, _reached(forward)))
     return roots if made else []
+
+# %% ../../nbs/core/70_model_state.ipynb #unc00002
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    "Runs the body with what torch.compile made run as it was written, in all threads"
+    stance = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
+    with stance:
+        yield
 
 # %% ../../nbs/core/70_model_state.ipynb #70dd74eb
 @contextmanager
@@ -332,7 +364,7 @@ def leave_as_found(
     """
     global _hook
     thread, watch = threading.get_ident(), _Watch(forward, warn, restore_gradients)
-    compiled = _compiled(forward)
+    compiled = _compiled(forward, inside=True)
     try:
         with _lock:
             _watches[thread] = _watches.get(thread, []) + [watch]

@@ -51,11 +51,14 @@ _TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
 def _differs(a: Tensor, b: Tensor, scale: Tensor | float = 0.0) -> float:
-    "The largest difference between two outputs as a share of their scale, zero where rounding explains it"
+    "The largest difference between two outputs as a share of their scale; infinity where one alone isn't finite"
     a, b = a.detach().double(), b.detach().double()
     scale = torch.as_tensor(scale, dtype=a.dtype, device=a.device).max()
-    difference, *sizes = torch.stack([*(t.abs().max() for t in (a - b, a, b)), scale]).tolist()  # the host waits once
-    return difference / max(*sizes, torch.finfo(torch.float32).tiny)
+    same = (a == b) | (a.isnan() & b.isnan())  # NaN is NaN, and infinity infinity
+    gap = torch.where(same, 0.0, (a - b).abs().nan_to_num(torch.inf, torch.inf))
+    sizes = (t.abs().nan_to_num(0.0, 0.0).max() for t in (a, b, scale))
+    difference, *known = torch.stack([gap.max(), *sizes]).tolist()  # the host waits once
+    return difference / max(*known, torch.finfo(torch.float32).tiny)
 
 
 def _tolerance(t: Tensor) -> float:
@@ -75,11 +78,13 @@ def _dropout_rate(operation, args: tuple, named: dict) -> float | None:
 
 @functools.lru_cache(maxsize=4096)
 def _marked_as_drawing(operation) -> bool:
-    return torch.Tag.nondeterministic_seeded in operation.tags
+    return torch.Tag.nondeterministic_seeded in getattr(operation, "tags", ())
 
 
 class _Draws(TorchDispatchMode):
-    "Notes the names of the operations that draw random numbers, in this thread"
+    "Notes the names of the operations that draw random numbers, in this thread; what torch.cond calls isn't seen"
+
+    supports_higher_order_operators = True
 
     def __init__(self):
         super().__init__()
@@ -146,6 +151,13 @@ def judge_row(
         f"{among.item():.4g} {'among ' + str(n) + ' rows' if n > 1 else 'at first'}, {alone.item():.4g}"
         f" {'alone' if n > 1 else 'then'}"
     )
+    if n > 1 and not alone.isfinite().all() and among.isfinite().all() and not third.isfinite().all():
+        raise ValueError(
+            f"a row alone gives {'NaN' if alone.isnan().any() else 'infinity'}: it has the score {values}, so the"
+            " result would depend on what else is in the batch. A standard deviation or another statistic over the"
+            " rows, which one row doesn't have? Rows must not depend on each other: each is an example. If it is"
+            " meant to be so: attrnb.core.without_probe()"
+        )
     if _differs(third, alone, scale) > tolerance or n == 1 or drawn:
         warn_user(
             f"the forward function is no function: the same row has the score {values}, and {third.item():.4g} when"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .arguments import _arguments, _as_tuple, _Keywords, _Marked, _roles
 from .checks import TensorOrTuple, check_inputs, read_tensor, refuse_gradients, sum_of_all
-from .chunks import Room, chunk_slices, memory_ran_out, read_batch_size
+from .chunks import Room, chunk_slices, memory_ran_out, read_batch_size, watched
 from .lost_gradient import differentiated, lost_gradient
 from .messages import _run, warn_user
 from .model_state import _compiled, leave_as_found
@@ -240,11 +240,14 @@ def check_rows(
     scores, n, row, drawn = scores.detach(), len(scores), _middle_row(points), plain_mode(_Draws)()
     one, example = tuple(p[row].detach().clone() for p in points), examples[row.to(examples.device)]
 
-    def look() -> Tensor:
+    def passed(noted: contextlib.AbstractContextManager) -> Tensor:
         self.probe_rows += 1
-        noted, copies = contextlib.nullcontext() if _compiled(self.forward) else drawn, tuple(p.clone() for p in one)
+        copies = tuple(p.clone() for p in one)
         with torch.inference_mode(False), torch.no_grad(), noted:
             return self(copies, example)
+
+    def look() -> Tensor:
+        return watched(passed, None if _compiled(self.forward) else drawn)
 
     try:
         alone = look()

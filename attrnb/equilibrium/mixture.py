@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from ..core import Room, warn_user
+from ..core.probes import _differs
 from .calls import NotAlone, _name_of
 from .equations import _contributions, to_each
 from .graph import Recording
@@ -113,7 +114,7 @@ def _layout(value: Value, n: int) -> tuple[Callable, Callable]:
 
 # %% ../../nbs/equilibrium/85_mixture.ipynb #9b4c3b68
 def _agree(a: object, b: object) -> bool:
-    "Whether two outputs are the same up to rounding; what is no finite tensor is for others to refuse"
+    "Whether two outputs are the same up to rounding, NaN where NaN is; what is no tensor is for others to refuse"
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return True
     if a.shape != b.shape or not a.is_floating_point():
@@ -121,9 +122,7 @@ def _agree(a: object, b: object) -> bool:
     tolerance = torch.finfo(a.dtype).eps ** 0.5 * (1 if a.device.type == "cpu" else 10)
     if torch.is_autocast_enabled(a.device.type):
         tolerance = 5e-2
-    a, b = a.detach().double(), b.detach().double()
-    scale = torch.maximum(a.abs().amax(), b.abs().amax()).clamp(min=1e-30)
-    return not bool((a - b).abs().amax() > tolerance * scale)  # NaN is not larger
+    return _differs(a, b) <= tolerance
 
 
 @dataclass

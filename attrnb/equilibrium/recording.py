@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from ..core import logits_of
+from ..core.model_state import uncompiled
 from ..core.probes import plain_mode
 from .axes import find_axes
 from .modules import _Entered, _Functions, _modules_seen
@@ -90,7 +91,7 @@ class Recording:
             explained = [a.detach().requires_grad_().clone() for a in given]
             self.inputs = [self.tape.add_input(x) for x in explained]
             placed, named = (*explained[len(names) :], *arguments[n_inputs:]), dict(zip(names, explained))
-            with _modules_seen(self), self.tape, _Functions(self):
+            with uncompiled(), _modules_seen(self), self.tape, _Functions(self):
                 self.output = _running(self.model, placed, {**keywords, **named})
         self.results = self._values_in(self.output)
         self.records, self.values = self.tape.records, self.tape.values

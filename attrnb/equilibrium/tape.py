@@ -237,6 +237,8 @@ def _carries(tensor: object) -> bool:
 class Tape(TorchDispatchMode):
     "Writes down the operators that run while it is on, in this thread, if they depend on the inputs"
 
+    supports_higher_order_operators = True
+
     def __init__(self, keeps_values: Callable, keep_numbers: set):  # operation -> whether its rule looks at values
         super().__init__()
         self.keeps_values, self.keep_numbers = keeps_values, keep_numbers
@@ -336,6 +338,8 @@ _SHAPES_ONLY = re.compile(r"new_(zeros|ones|full|empty|empty_strided)|(zeros|one
 @patch
 def __torch_dispatch__(self: Tape, func, types, args=(), kwargs=None):
     kwargs = kwargs or {}
+    if isinstance(func, torch._ops.HigherOrderOperator):
+        return self._of_functions(func, args, kwargs)
     if func in _ALIASES or _SHAPES_ONLY.fullmatch(func._overloadpacket.__name__):
         return func(*args, **kwargs)
     tensors = [a for a in leaves_of((args, kwargs)) if isinstance(a, Tensor)]
@@ -385,6 +389,17 @@ def _without_what_is_overwritten(self: Tape, func, held: tuple) -> tuple:
             blank = where[key].tensor if value is None else value.blank(value.dtype)
             where[key] = Kept(torch.empty_like(blank))
     return tuple(args), kwargs
+
+# %% ../../nbs/equilibrium/20_tape.ipynb #hop00001
+@patch
+def _of_functions(self: Tape, func, args: tuple, kwargs: dict) -> object:
+    "An operation that is given functions, as torch.cond is: nobody sees what they do with the inputs"
+    if any(self.value_of(a) is not None for a in leaves_of((args, kwargs))):
+        raise NotImplementedError(
+            f"the model calls torch's higher-order operation '{func.__name__}', which runs functions out of sight, so"
+            " there is no rule for it. Write them out: if and else, or torch.where, instead of torch.cond"
+        )
+    return func(*args, **kwargs)
 
 # %% ../../nbs/equilibrium/20_tape.ipynb #b810d8a2
 @patch

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core import ClassScore, leave_as_found, logits_of, warn_user
 from ..core.arguments import _as_tuple
+from ..core.model_state import uncompiled
 from .scored import ScoredModel
 from ..photographs import Normalize
 
@@ -143,14 +144,16 @@ _ACTIVATIONS = "relu hardtanh leaky_relu prelu rrelu elu celu silu mish gelu har
 
 
 class _Activations(TorchDispatchMode):
-    "How often each activation runs, by the name of its operation"
+    "How often each activation runs, by the name of its operation; what torch.cond calls isn't seen"
+
+    supports_higher_order_operators = True
 
     def __init__(self):
         super().__init__()
         self.found: dict[str, int] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__.rstrip("_")
+        name = getattr(func, "overloadpacket", func).__name__.rstrip("_")
         if name in _ACTIVATIONS:
             self.found[name] = self.found.get(name, 0) + 1
         return func(*args, **(kwargs or {}))
@@ -169,7 +172,7 @@ def unguided_activations(
     further, calls, mode = _as_tuple(additional_forward_args), [], _Activations()
     handles = [module.register_forward_hook(lambda module, *_: calls.append(module)) for module in modules]
     try:
-        with leave_as_found(model, warn=False), torch.no_grad(), mode:
+        with leave_as_found(model, warn=False), torch.no_grad(), uncompiled(), mode:
             model(inputs, *further) if further else model(inputs[:1])
     finally:
         for handle in handles:
