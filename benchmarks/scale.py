@@ -11,7 +11,8 @@ done again. A row of the CSV file tells one run: passes, blocks, bytes, and by h
 the first one, which merges, for itself).
 
 `--held` counts the bytes that Python has given out (tracemalloc; not those of tensors, whose blocks have one size), of
-a process that does everything and merges, and of one of four that comes back to a run of which its quarter is missing.
+two processes of four that come back to a run of which their quarters are missing: the first, which merges, and the
+second. For the count the methods are two floors, since what a method computes is not what is asked.
 """
 
 import argparse
@@ -32,16 +33,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parent))
 
-from tables import write_table  # noqa: E402
+from tables import read_table, write_table  # noqa: E402
 
 SIDE, CLASSES, PART = 16, 6, 500
 METHODS = ["saliency", "integrated_gradients(n_steps=4)"]
 MEASURES = ["deletion", "energy_inside"]
+CHEAP = dict(methods=["centre", "uniform"], measures=["energy_inside"])
 COLUMNS = (
     "images processes killed restarts blocks blocks_again same_table same_values gradients forward_rows "
     "result_bytes seconds memory_before memory_growth memory_growth_merging"
 ).split()
-HELD = "images process plan held most".split()
+HELD = "images process plan held most version".split()
 
 
 def make_pictures(folder: Path, n: int) -> Path:
@@ -144,7 +146,8 @@ def held_by(pictures: Path, run: Path, block: int, seat: Seat) -> tuple[int, int
     from attrnb.benchmark.trial import try_plan
 
     tracemalloc.start()
-    plan = try_plan(read_plan(Plan(tiny_network(), folder=run, team=seat, **the_call(pictures, block))))
+    call = the_call(pictures, block) | CHEAP
+    plan = try_plan(read_plan(Plan(tiny_network(), folder=run, team=seat, **call)))
     gc.collect()
     of_plan = tracemalloc.get_traced_memory()[0]
     result = _run(plan)
@@ -156,16 +159,18 @@ def held_by(pictures: Path, run: Path, block: int, seat: Seat) -> tuple[int, int
 
 
 def held(folder: Path, n: int, block: int) -> list[dict]:
-    "Two rows: the process that does everything and merges, and the second of four, which comes back"
-    rows, pictures = [], folder / str(n)
+    "Two rows: of four processes the first, which merges, and the second, each of which finds its quarter missing"
+    from attrnb.benchmark import benchmark
+
+    rows, pictures, run = [], folder / str(n), folder / f"run-{n}"
     make_pictures(pictures, n)
-    for process, seat in dict(merging=Seat(0, 1), working=Seat(1, 4)).items():
-        if seat.rank:  # its share is missing
-            for first in range(block * seat.rank, n, block * seat.size):
-                for path in (folder / f"run-{n}" / "results").glob(f"{first:06d}-*.json"):
-                    path.unlink()
-        found = held_by(pictures, folder / f"run-{n}", block, seat)
-        rows.append(dict(images=n, process=process) | dict(zip(HELD[2:], found, strict=True)))
+    benchmark(tiny_network(), folder=run, **the_call(pictures, block) | CHEAP)
+    for process, seat in dict(merging=Seat(0, 4), working=Seat(1, 4)).items():
+        for first in range(block * seat.rank, n, block * seat.size):
+            for path in (run / "results").glob(f"{first:06d}-*.json"):
+                path.unlink()
+        found = held_by(pictures, run, block, seat)
+        rows.append(dict(images=n, process=process) | dict(zip(HELD[2:5], found, strict=True)))
     return rows
 
 
@@ -245,7 +250,8 @@ def row_of(run: Path, single: Path, size: int, done: dict, seconds: float) -> di
 def main(given: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", help="numbers of pictures; default 1000 and 10000")
-    parser.add_argument("--held", action="store_true", help="count what is in memory; four numbers of pictures")
+    parser.add_argument("--held", action="store_true", help="count what is in memory; three numbers of pictures")
+    parser.add_argument("--version", default="now", help="a word for the table of what is held")
     parser.add_argument("--processes", type=int, default=4, help="under torchrun")
     parser.add_argument("--block", type=int, default=50, help="pictures of one method that are stored together")
     parser.add_argument("--out", type=Path, help="default nbs/tutorials/scale.csv, or scale_memory.csv")
@@ -260,10 +266,12 @@ def main(given: list[str] | None = None):
         torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:
             held(Path(folder), words.block, words.block)  # what a run loads is loaded
-            for n in words.images or [1250, 2500, 5000, 10_000]:
+            for n in words.images or [2000, 10_000, 20_000]:
                 rows += held(Path(folder), n, words.block)
                 print(rows[-2], rows[-1], sep="\n", flush=True)
-        return write_table(words.out or tables / "scale_memory.csv", HELD, rows)
+        out = words.out or tables / "scale_memory.csv"
+        older = [r for r in read_table(out) if r["version"] != words.version] if out.exists() else []
+        return write_table(out, HELD, older + [row | dict(version=words.version) for row in rows])
     for n in words.images or [1000, 10_000]:
         with tempfile.TemporaryDirectory() as folder:
             rows += measure(Path(folder), n, words.processes, words.block)

@@ -1546,8 +1546,8 @@ FAULTS = [
     Fault(
         "benchmark-retry",
         "what failed is never done again",
-        "states > (1 if plan.retry_failed else 0)",
-        "states > 0",
+        "list(plan.methods)) > (1 if plan.retry_failed else 0)",
+        "list(plan.methods)) > 0",
         "test_retry_failed_does_again_what_failed_and_only_that",
     ),
     # explore

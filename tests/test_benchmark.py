@@ -1,6 +1,7 @@
 "The benchmark: runs that survive, never mix, and say the same however they are cut up"
 
 import contextlib
+import copy
 import csv
 import dataclasses
 import errno
@@ -54,6 +55,7 @@ from attrnb.benchmark import (
 )
 from attrnb.benchmark.plan import Plan
 from attrnb.core import ClassScore
+from attrnb.core.records import IN_MEMORY, Stored, Texts, json_members
 from attrnb.equilibrium import AttributionEquilibrium
 from attrnb.measures import HIGHER_IS_BETTER, box_masks, energy_inside, faithfulness_curves, random_map
 from attrnb.paths import PathIntegratedGradients
@@ -2189,3 +2191,111 @@ def test_the_global_generators_are_left_as_they_were():
         and random.getstate() == states[1]
         and np.random.get_state()[1].tolist() == states[2]
     )
+
+
+def test_rows_are_a_list_like_any_other():
+    run = small(measures=["insertion", "pointing_game"])
+    rows = run.rows
+    assert type(rows) is list and {type(row) for row in rows} == {dict} and len(rows) == 6 * 4
+    assert json.loads(json.dumps(rows)) == rows == BenchmarkRun("run").rows == list(run.each_row())
+    assert pickle.loads(pickle.dumps(rows)) == copy.deepcopy(rows) == rows[:5] + rows[5:] == rows
+    rows.sort(key=lambda row: row["seconds"])  # one's own: the tables don't change with it
+    rows.pop()
+    assert run.missing == 0 and run.table() == BenchmarkRun("run").table()
+    assert json.loads(json.dumps(run.manifest)) == run.manifest
+    assert pickle.loads(pickle.dumps(run)).values("saliency", "insertion") == run.values("saliency", "insertion")
+
+
+class Curves(Measure):
+    "Three numbers of an example"
+
+    def __init__(self):
+        super().__init__(lambda case: torch.stack([case.attributions.flatten(1).amax(1) * k for k in (1, 2, 3)], 1))
+
+
+def test_a_run_that_is_too_large_for_memory_is_the_same_run(monkeypatch):
+    "Names, results and lists go into temporary files beyond so many bytes; here beyond none"
+    given = dict(measures={"insertion": None, "curve": Curves()}, data=Squares())
+    first = small("memory", **given)
+    for module_ in ("attrnb.core.records", "attrnb.benchmark.rows"):
+        monkeypatch.setattr(f"{module_}.IN_MEMORY", 1)
+    files, made = [], tempfile.TemporaryFile
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **how: files.append(made(**how)) or files[-1])
+    second = small("files", **given)
+    assert len(files) >= 4 and isinstance(second._rows.table, np.memmap)  # names, their ends, lists, results
+    assert second.table() == first.table() and second.vectors == ["curve"]
+    untimed = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.rows] for run in (first, second)]
+    assert untimed[0] == untimed[1]
+    for name in sorted(os.listdir("files/results"))[::2]:
+        os.remove(f"files/results/{name}")
+    assert small("files", **given).table() == first.table()
+
+
+def test_where_temporary_files_have_no_room_all_stays_in_memory(monkeypatch):
+    tried = []
+
+    def full(**how):
+        tried.append(how)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    first = small("memory")
+    for module_ in ("attrnb.core.records", "attrnb.benchmark.rows"):
+        monkeypatch.setattr(f"{module_}.IN_MEMORY", 1)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert small("full").table() == first.table() and tried
+
+
+def test_a_write_that_breaks_off_leaves_what_was_there(monkeypatch):
+    class Short:
+        "A file that takes a part, and then has no room"
+
+        def __init__(self, file):
+            self.file, self.left = file, 3 * IN_MEMORY
+
+        def write(self, data):
+            if not self.left:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            n = self.file.write(data[: min(len(data), self.left, 1000)])
+            self.left -= n
+            return n
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    made = tempfile.TemporaryFile
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **how: Short(made(**how)))
+    stored, pieces = Stored(), [bytes([k]) * 999 for k in range(250)] * 2
+    places = [stored.append(piece) for piece in pieces]
+    assert not stored.room and 0 < stored.written < sum(map(len, pieces))
+    assert [stored.read(place, 999) for place in places] == pieces
+
+
+def test_many_annotations_are_read_one_at_a_time(photographs):
+    entries = {f"{7 * k % 5000:04d}.jpg": dict(label=k, boxes=[[0, 0, k, 1.5]]) for k in range(5000)}
+    text = json.dumps(entries)[:-1] + ', "0007.jpg": {"label": null}, "é.jpg": {}}'  # a name again: the last counts
+    Path("many.json").write_text(text, encoding="utf-8")
+    opened = PhotographFolder(photographs, load_model("shapes").preprocess, "many.json")
+    expected = json.loads(text)
+    assert isinstance(opened._names, Texts) and len(opened) == 5001 and opened.entry(7) == {"label": None}
+    assert [opened._names[k] for k in range(len(opened))] == sorted(expected)
+    assert [opened.entry(k) for k in range(0, 5001, 7)] == [expected[name] for name in sorted(expected)[::7]]
+    assert pickle.loads(pickle.dumps(opened._names)) == copy.deepcopy(opened._names) == sorted(expected)
+    opened.names = opened.names[:3]
+    assert len(opened) == 3 and opened.entry(1) == expected["0001.jpg"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.none() | st.floats(allow_nan=False) | st.integers() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ),
+    ),
+    st.sampled_from([None, 0, 3]),
+)
+def test_json_in_pieces_is_json(tmp_path_factory, data, indent):
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    path.write_text(json.dumps(data, indent=indent), encoding="utf-8")
+    assert dict(json_members(path)) == json.loads(path.read_text(encoding="utf-8"))

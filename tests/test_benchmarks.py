@@ -145,6 +145,34 @@ def test_what_a_process_holds_is_counted(benchmarks, tmp_path):
     assert all(0 < int(r["plan"]) < int(r["held"]) < int(r["most"]) for r in rows)
 
 
+def test_what_a_process_holds_does_not_grow_with_the_pictures(benchmarks, tmp_path):
+    words = ["--held", "--images", "1000", "3000", "--block", "250", "--out", str(tmp_path / "held.csv")]
+    benchmarks("scale").main(words)
+    found = {(r["process"], r["images"]): r for r in rows_of(tmp_path / "held.csv")}
+    for process, most in (("working", 60), ("merging", 150)):  # bytes for each further picture; 460 and 900 before
+        few, many = found[process, "1000"], found[process, "3000"]
+        assert int(many["held"]) - int(few["held"]) < 2000 * 50, process
+        assert int(many["most"]) - int(few["most"]) < 2000 * most, process
+
+
+def test_one_command_runs_all_programs(benchmarks, tmp_path, monkeypatch, capfd):
+    every = benchmarks("all")
+    programs = {path.name for path in FOLDER.glob("*.py") if "def main(" in path.read_text()} - {"all.py"}
+    assert {program for program, *_ in every.PROGRAMS.values()} == programs
+    stored = {path.stem for path in TABLES.glob("*.csv")}
+    assert set(every.PROGRAMS) - stored == {"gpu"}  # whose table has a card's name
+    monkeypatch.setattr(every, "PROGRAMS", {name: every.PROGRAMS[name] for name in ("scale_memory", "waits")})
+    monkeypatch.setitem(every.PROGRAMS, "scale_memory", ("nowhere.py", "", ""))
+    assert every.main(["--tiny", "--out", str(tmp_path / "tables")]) == 1
+    assert capfd.readouterr().out.splitlines()[-1] == "failed: scale_memory"
+    assert {r["name"] for r in rows_of(tmp_path / "tables" / "waits.csv")} == {"saliency", "deletion"}
+    with pytest.raises(SystemExit):
+        every.main(["--tiny"])
+    monkeypatch.setattr(every, "has_gpu", lambda: False)
+    monkeypatch.setattr(every, "PROGRAMS", {"gpu": ("nowhere.py", "", "")})
+    assert every.main(["--out", str(tmp_path)]) == 0 and "left out" in capfd.readouterr().out
+
+
 def test_peers_are_measured_where_they_are_installed(benchmarks, tmp_path):
     peers = benchmarks("peers")
     peers.main(["--tiny", "--out", str(tmp_path / "peers.csv")])

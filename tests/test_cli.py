@@ -575,6 +575,22 @@ def test_classes_that_differ_in_their_capital_or_not_at_all():
             find_class(strange, imagenet)
 
 
+@pytest.mark.parametrize("command", ["explain", "bench"])
+def test_as_many_rows_at_once_as_fit(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [command, "--images", "1", "--quiet", "--internal-batch-size", "auto"]
+    words += ["--method", "saliency"] if command == "explain" else ["--methods", "saliency", "--measures", "insertion"]
+    assert main(words) == 0
+    with pytest.raises(SystemExit):
+        main([command, "--internal-batch-size", "lots"])
+    assert "'lots' is neither a whole number nor auto" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "or auto: as many as fit" in said
+    assert command != "bench" or "python benchmarks/all.py" in said
+
+
 def test_seconds_and_gradients_are_per_image(capsys, monkeypatch):
     # a second between every two looks at the clock
     monkeypatch.setattr("attrnb.cli.time.perf_counter", iter(range(99)).__next__)

@@ -930,6 +930,51 @@ def test_two_hundred_random_interactions(seed, tabular):
     print(memory, alive)
 
 
+CALLS = dict(  # what asks an explorer for more
+    add=lambda explorer, panel: explorer.add_panel(),
+    remove=lambda explorer, panel: explorer.remove_panel(panel),
+    request=lambda explorer, panel: panel.request(),
+    settings=lambda explorer, panel: setattr(panel, "settings", dict(n_points=3)),
+    method=lambda explorer, panel: setattr(panel, "method", "Equilibrium"),
+    target=lambda explorer, panel: setattr(panel, "target", 2),
+    index=lambda explorer, panel: setattr(explorer, "index", 1),
+    class_=lambda explorer, panel: setattr(explorer, "target", 1),
+    score=lambda explorer, panel: setattr(explorer, "score", "probability"),
+    region=lambda explorer, panel: setattr(explorer, "region", (0, 0, 8, 8)),
+    substrate=lambda explorer, panel: setattr(explorer, "substrate", "mean"),
+    sign=lambda explorer, panel: setattr(explorer, "sign", "magnitude"),
+)
+
+
+def test_what_is_closed_or_removed_says_so_and_keeps_what_it_found(opened, tmp_path):
+    explorer = opened(convolutional(), pictures(2))
+    kept, gone = explorer.panels[0], explorer.add_panel()
+    explorer.wait()
+    found = kept.result, gone.result
+    explorer.remove_panel(gone)
+    explorer.remove_panel(gone)
+    for call in ("request", "target"):
+        with pytest.raises(RuntimeError, match=r"this panel was removed; explorer.add_panel\(\) makes another"):
+            CALLS[call](explorer, gone)
+    assert len(explorer.panels) == 1
+    explorer.close()
+    explorer.close()
+    for call in CALLS.values():
+        with pytest.raises(RuntimeError, match=r"the explorer is closed; explore\(...\) opens another"):
+            call(explorer, kept)
+    assert (kept.result, gone.result) == found and explorer.wait(1) is explorer and explorer.panels == [kept]
+    assert explorer.cancel() is None and explorer.find_class("1") == 1 and explorer.input(1).shape[0] == 1
+    public = {name for name in vars(type(explorer)) if name[0] != "_" and callable(getattr(type(explorer), name))}
+    assert public == {"add_panel", "remove_panel", "cancel", "wait", "close"}  # further ones belong above
+    assert {n for n in vars(type(kept)) if n[0] != "_" and callable(getattr(type(kept), n))} == {"request", "save"}
+
+
+def test_a_closed_explorer_saves_what_it_found(opened, tmp_path):
+    explorer = opened(convolutional(), pictures(2)).wait()
+    explorer.close()
+    assert [path.suffix for path in explorer.panels[0].save(tmp_path)][:3] == [".png", ".safetensors", ".py"]
+
+
 # What is kept hangs on what the model does
 
 

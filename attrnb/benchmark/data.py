@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .identity import _digest, _plain, _text_bytes
+from ..core.records import Listed, Texts
 from ..photographs import PhotographFolder, load_image
 from ..samples import Shapes
 
@@ -89,10 +91,26 @@ def _item(data, index: int) -> tuple[Tensor, int | None, Tensor | None]:
     return image.detach(), label, None if mask is None else _read_mask(mask, image)
 
 # %% ../../nbs/benchmark/50_data.ipynb #9e48804a
-def _names(data, n: int) -> list[str]:
+class Positions(Listed):
+    "Names of the first n examples of data that have none"
+
+    def __init__(self, n: int):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def item(self, k: int) -> str:
+        "The k-th, from 0"
+        return f"{k:06d}"
+
+
+def _names(data, n: int) -> Sequence[str]:
     """Names of the first examples: the dataset's own where it has one for each example, equal ones numbered; else
     the position
     """
+    if isinstance(data, PhotographFolder) and isinstance(data._names, Texts):
+        return data._names.first(n)  # of which no two are equal
     given = getattr(data, "names", None)
     given = given.tolist() if isinstance(given, np.ndarray) else given
     if (
@@ -100,7 +118,7 @@ def _names(data, n: int) -> list[str]:
         or len(given) != len(data)
         or not all(isinstance(o, (str, int, os.PathLike)) for o in given)
     ):
-        return [f"{i:06d}" for i in range(n)]
+        return Positions(n)
     names, taken, times = [], {str(o) for o in given}, {}
     for name in map(str, given[:n]):
         times[name] = times.get(name, 0) + 1
@@ -127,7 +145,8 @@ def fingerprint(
     come out of `preprocess`.
     """
     whole = hashlib.sha256()
-    for i, name in enumerate(self.names[:n]):
+    for i in range(min(n, len(self))):
+        name = self._names[i]
         whole.update(_text_bytes(f"{name}\0{json.dumps(_plain(self.entry(i)), sort_keys=True)}\0"))
         try:
             with open(self.folder / name, "rb") as file:
@@ -137,7 +156,7 @@ def fingerprint(
             whole.update(b"unreadable")
     for i in _spread(n):
         try:
-            whole.update(_plain(self.preprocess(load_image(self.folder / self.names[i]))).encode())
+            whole.update(_plain(self.preprocess(load_image(self.folder / self._names[i]))).encode())
         except Exception as error:  # reported when the example is reached
             whole.update(type(error).__name__.encode())
     return whole.hexdigest()

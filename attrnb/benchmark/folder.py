@@ -14,7 +14,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ..core import one_line, read_path, visible_text
+from ..core.records import Texts, json_members, sorted_pairs
 
 # %% ../../nbs/benchmark/40_folder.ipynb #7a933b3b
 def _cannot_write(path, error: OSError) -> OSError:
@@ -104,19 +105,38 @@ def _read_json(path: Path):
         ) from None
 
 
+def _manifest_pieces(manifest: Mapping) -> Iterator[bytes]:
+    "The text of a manifest, with the names of its examples one by one"
+    for k, (key, value) in enumerate(manifest.items()):
+        yield b"{\n" if k == 0 else b",\n"
+        yield f" {json.dumps(key)}: ".encode()
+        if key != "examples":
+            yield _json(value).rstrip().replace(b"\n", b"\n ")
+            continue
+        for i, name in enumerate(value):
+            yield (b",\n  " if i else b"[\n  ") + _json(name).rstrip()
+        yield b"\n ]"
+    yield b"\n}\n"
+
+
 def _read_manifest(folder: Path) -> dict:
-    "The manifest; ValueError when it is damaged or another program's"
-    path = folder / "manifest.json"
+    """The manifest, with the names of its examples outside of memory; ValueError when it is damaged or another
+    program's
+    """
+    path, manifest = folder / "manifest.json", {}
     try:
-        manifest = _read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{str(error).split('; remove')[0]}; put the file back, or choose another folder") from None
-    configuration = manifest.get("configuration") if isinstance(manifest, dict) else None
+        manifest = dict(json_members(path, {"examples": Texts}))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} can't be read ({visible_text(str(error))}); put the file back, or choose another folder"
+        ) from None
+    except TypeError:  # a name that is no text
+        pass
+    configuration = manifest.get("configuration")
     parts = [configuration.get(k) for k in ("methods", "measures")] if isinstance(configuration, dict) else [None]
     good = all(isinstance(p, dict) and p and all(isinstance(v, dict) for v in p.values()) for p in parts)
     good = good and all("kind" in m for m in parts[0].values()) and all("better" in m for m in parts[1].values())
-    examples = manifest.get("examples") if good else None
-    if not isinstance(examples, list) or not all(isinstance(e, str) for e in examples):
+    if not good or not isinstance(manifest.get("examples"), Texts):
         raise ValueError(
             f"{path} is not the manifest of a run, or is damaged; put the file back, or choose another folder"
         )
@@ -128,6 +148,13 @@ _UNIT = re.compile(r"\d{6,}-[A-Za-z0-9_.]*-[0-9a-f]{4}\.(json|safetensors)")
 _TEMPORARY = re.compile(
     r"\.(manifest\.json|table\.csv|table\.md|figure\.png|\d{6,}-[^/]*\.(json|safetensors))\.\d+(-\d+)?\.tmp"
 )
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    "Names of the files in a folder, one at a time"
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
 
 
 def _refuse_strangers(folder: Path):
@@ -183,7 +210,7 @@ def _differences(there: Mapping, now: Mapping) -> list[str]:
 _FORMAT = 2  # 1: functions of methods were given the network, not the score
 
 
-def _refuse_another(folder: Path, manifest: Mapping, configuration: Mapping, names: list[str]):
+def _refuse_another(folder: Path, manifest: Mapping, configuration: Mapping, names: Sequence[str]):
     "ValueError when a folder's run is not the one that is to be gone on with; methods may be added"
     if manifest.get("format") != _FORMAT:
         raise ValueError(
@@ -205,16 +232,16 @@ def _refuse_another(folder: Path, manifest: Mapping, configuration: Mapping, nam
         )
 
 
-def _claim(folder: Path, configuration: dict, names: list[str], circumstances: dict, sweep: bool = True):
+def _claim(folder: Path, configuration: dict, names: Sequence[str], circumstances: dict, sweep: bool = True):
     "Make the manifest of a run folder, or see that it is the same"
     path = folder / "manifest.json"
     _refuse_strangers(folder)
     try:
         for sub in (folder, folder / "results", folder / "attributions"):
             sub.mkdir(parents=True, exist_ok=True)
-            for left in sub.glob(".*.tmp") if sweep else ():
-                if _TEMPORARY.fullmatch(left.name):
-                    left.unlink(missing_ok=True)
+            for name in _names_in(sub) if sweep else ():
+                if _TEMPORARY.fullmatch(name):
+                    (sub / name).unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(folder, error) from None
     manifest = dict(format=_FORMAT, configuration=configuration, examples=names, **circumstances)
@@ -226,7 +253,8 @@ def _claim(folder: Path, configuration: dict, names: list[str], circumstances: d
             return
         manifest["configuration"]["methods"] = methods | configuration["methods"]
         manifest["not_checked"] = sorted({*manifest.get("not_checked", []), *circumstances["not_checked"]})
-    write_atomically(path, _json(manifest))
+    with _replacing(path) as file:
+        file.writelines(_manifest_pieces(manifest))
 
 # %% ../../nbs/benchmark/40_folder.ipynb #e03148b4
 _ROW = {
@@ -322,10 +350,18 @@ def _store(folder: Path, first: int, label: str, rows: list[dict], maps: dict[in
     write_atomically(path, _json(sorted(rows, key=lambda row: row["index"])))
 
 
-def _unit_files(folder: Path, suffix: str) -> list[Path]:
-    "The files of finished units, the oldest first"
-    files = [p for p in folder.glob(f"*.{suffix}") if _UNIT.fullmatch(p.name)]
-    return sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name))
+def _by_age(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    "When a file was written, as a text that sorts like it, and its name"
+    for name in names:
+        yield f"{(folder / name).stat().st_mtime_ns + 2**63:020d} {name}", name
+
+
+def _unit_files(folder: Path, suffix: str) -> Iterator[Path]:
+    "The files of finished units, the oldest first; none where there is no such folder"
+    if not folder.is_dir():
+        return iter(())
+    names = (name for name in _names_in(folder) if name.endswith(f".{suffix}") and _UNIT.fullmatch(name))
+    return (folder / name for _, name in sorted_pairs(_by_age(folder, names)))
 
 # %% ../../nbs/benchmark/40_folder.ipynb #98f3fd64
 @contextmanager

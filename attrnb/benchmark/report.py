@@ -11,7 +11,7 @@ __all__ = ['BenchmarkRun']
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from textwrap import fill
@@ -30,10 +30,9 @@ from attrnb.benchmark.folder import (
     write_atomically,
 )
 from .plan import entry_named
-from .rows import Rows, _lines, _results
+from .rows import Rows, _count, _interval, _lines, _mean_cost, _results
 from ..core import read_path, visible_text
 from ..plots import AttributionFigure, MarkdownText, markdown_table
-from ..statistics import bootstrap_interval
 
 # %% ../../nbs/benchmark/80_report.ipynb #7c4cadc2
 class BenchmarkRun:
@@ -43,68 +42,88 @@ class BenchmarkRun:
         self,
         folder: str | Path,  # where the run is kept
     ):
-        """Reads manifest and results; `rows` is a sequence of dictionaries, one per example and method.
+        """Reads manifest and results.
 
         Raises TypeError or ValueError if the folder holds no run or a damaged one.
         """
         self.folder = read_path(folder, "folder")
         if not (self.folder / "manifest.json").is_file():
             raise ValueError(f"{folder} holds no run (no manifest.json)")
-        len(self.rows)  # damaged files are told now
+        len(self._rows)  # damaged files are told now
+
+    @cached_property
+    def _about(self) -> dict:
+        "The manifest, with the names outside of memory"
+        return _read_manifest(self.folder)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        "The results by example and method, outside of memory"
+        return _results(self.folder)
 
     @cached_property
     def manifest(self) -> dict:
         "What the run is: settings, versions, hashes, names of the examples"
-        return _read_manifest(self.folder)
+        return self._about | dict(examples=list(self._about["examples"]))
 
     @cached_property
-    def rows(self) -> Rows:
-        "The results by example and method: kept as numbers, each a dictionary when it is asked for"
-        return _results(self.folder)
+    def rows(self) -> list[dict]:
+        """The results, a dictionary per example and method. From the moment the list is asked for it is in memory,
+        two kilobytes a row; `each_row()` makes one at a time.
+        """
+        return list(self._rows)
 
     @property
     def methods(self) -> list[str]:
         "Labels of the methods, in the order they were given"
-        return list(self.manifest["configuration"]["methods"])
+        return list(self._about["configuration"]["methods"])
 
     @property
     def measures(self) -> list[str]:
         "Labels of the measures"
-        return list(self.manifest["configuration"]["measures"])
-
-    @property
-    def vectors(self) -> list[str]:
-        "Labels of the measures with several numbers per example: in `values` and table.csv, not in table and figure"
-        several = {measure for _, _, measure in self.rows.lists}
-        return [m for m in self.measures if m in several]
-
-    @property
-    def scalars(self) -> list[str]:
-        "Labels of the measures with one number per example"
-        return sorted(set(self.measures) - set(self.vectors), key=self.measures.index)
+        return list(self._about["configuration"]["measures"])
 
     @property
     def missing(self) -> int:
         "How many pairs of example and method are not done yet"
-        return len(self.manifest["examples"]) * len(self.methods) - len(self.rows)
+        return len(self._about["examples"]) * len(self.methods) - len(self._rows)
 
     def __repr__(self):
         return (
-            f"BenchmarkRun({str(self.folder)!r}: {len(self.manifest['examples'])} examples, {len(self.methods)}"
+            f"BenchmarkRun({str(self.folder)!r}: {len(self._about['examples'])} examples, {len(self.methods)}"
             f" methods, {len(self.measures)} measures, {len(self.failures)} failed, {self.missing} missing)"
         )
 
 # %% ../../nbs/benchmark/80_report.ipynb #ro0s0030
+@patch
+def each_row(self: BenchmarkRun) -> Iterator[dict]:
+    "The results one at a time, as `rows` has them; nothing is kept."
+    return iter(self._rows)
+
+
+@patch(as_prop=True)
+def vectors(self: BenchmarkRun) -> list[str]:
+    "Labels of the measures with several numbers per example: in `values` and table.csv, not in table and figure"
+    several = self._rows.table["several"].any(axis=(0, 1))
+    return [m for m, many in zip(self.measures, several) if many]
+
+
+@patch(as_prop=True)
+def scalars(self: BenchmarkRun) -> list[str]:
+    "Labels of the measures with one number per example"
+    return sorted(set(self.measures) - set(self.vectors), key=self.measures.index)
+
+
 @patch(as_prop=True)
 def without_results(self: BenchmarkRun) -> list[str]:
     "Methods that were tried and have no result at all"
-    return [m for m in self.methods if self.rows.states(m).max(initial=0) == 1]
+    return [m for m in self.methods if self._rows.states(m).max(initial=0) == 1]
 
 
 @patch(as_prop=True)
 def failures(self: BenchmarkRun) -> list[dict]:
     "Rows without attributions, each with its `error`"
-    return [r for r in self.rows.told() if r["error"]]
+    return [r for r in self._rows.told() if r["error"]]
 
 
 def _unread(folder: Path) -> BenchmarkRun:
@@ -123,10 +142,10 @@ def values(
     "Example -> value, or list of values, where there is one. Raises ValueError for an unknown label."
     entry_named(method, dict.fromkeys(self.methods), "method")
     entry_named(measure, dict.fromkeys(self.measures), "measure")
-    names, values = self.rows.names, self.rows.numbers(method, measure)
+    names, values = self._rows.names, self._rows.numbers(method, measure)
     if measure not in self.vectors:
         return {names[i]: values[i].item() for i in np.flatnonzero(~np.isnan(values))}
-    rows = (r for r in self.rows if r["method"] == method)
+    rows = (r for r in self._rows if r["method"] == method)
     return {r["example"]: r["values"][measure] for r in rows if r["values"][measure] is not None}
 
 
@@ -141,8 +160,8 @@ def attributions(
     (keep=None).
     """
     entry_named(method, dict.fromkeys(self.methods), "method")
-    names = self.manifest["examples"]
-    if self.manifest["configuration"].get("keep") is None:
+    names = self._about["examples"]
+    if self._about["configuration"].get("keep") is None:
         raise ValueError(
             "no attributions were kept in this run (keep=None); they take a run of their own, in another folder"
         )
@@ -151,7 +170,7 @@ def attributions(
     for path in _unit_files(self.folder / "attributions", "safetensors"):
         if path.stem.endswith(tail):
             maps |= _read_shard(path, len(names))
-    gone = [names[i] for i in np.flatnonzero(self.rows.states(method) == 2) if i not in maps]
+    gone = [names[i] for i in np.flatnonzero(self._rows.states(method) == 2) if i not in maps]
     if gone:
         raise ValueError(
             f"the attributions of {len(gone)} examples by {method} are gone from {self.folder / 'attributions'}"
@@ -161,20 +180,6 @@ def attributions(
     return {names[i]: maps[i] for i in sorted(maps)}
 
 # %% ../../nbs/benchmark/80_report.ipynb #ad8bae56
-def _interval(values: np.ndarray, level: float, most: int = 10_000) -> tuple:
-    "Mean, low and high of those that are numbers, from at most so many resamples; None where there are too few"
-    values = values[~np.isnan(values)].tolist()
-    if len(values) < 2:
-        return (*values, None, None, None)[:3]
-    n_resamples = max(500, min(most, 20_000_000 // len(values)))
-    return bootstrap_interval(torch.tensor(values, dtype=torch.float64), level, n_resamples=n_resamples)
-
-
-def _count(values: np.ndarray) -> int:
-    "How many are numbers"
-    return int((~np.isnan(values)).sum())
-
-
 @patch
 def summary(
     self: BenchmarkRun,
@@ -191,9 +196,9 @@ def summary(
         raise ValueError(f"level is {level!r}; it must be a number between 0 and 1")
     rows = []
     for measure in self.scalars:
-        base = self.rows.numbers(reference, measure)
+        base = self._rows.numbers(reference, measure)
         for method in self.methods:
-            values = self.rows.numbers(method, measure)
+            values = self._rows.numbers(method, measure)
             row = dict(method=method, measure=measure, examples=_count(values))
             row |= zip(("mean", "low", "high"), _interval(values, level))
             pairs = values - base
@@ -211,13 +216,13 @@ def floors_beaten(
     that excludes zero, on the examples that both have. Floors themselves and measures without a better side are
     left out.
     """
-    about, described = (self.manifest["configuration"][name] for name in ("methods", "measures"))
+    about, described = (self._about["configuration"][name] for name in ("methods", "measures"))
     floors = [m for m in self.methods if about[m]["kind"] == "floor"]
     signs = {"higher": 1, "lower": -1}
     sides = {m: signs[described[m]["better"]] for m in self.scalars if described[m].get("better") in signs}
     beaten = {method: {measure: [] for measure in sides} for method in self.methods if method not in floors}
     for measure, sign in sides.items():
-        values = {m: self.rows.numbers(m, measure) for m in self.methods}
+        values = {m: self._rows.numbers(m, measure) for m in self.methods}
         for method, found in beaten.items():
             for floor in floors:
                 if (_interval(sign * (values[method] - values[floor]), level, most=2000)[1] or 0) > 0:
@@ -266,32 +271,32 @@ def _counted(events: Iterable[tuple[str, str, str]], form: str) -> list[str]:
 @patch
 def _notes(self: BenchmarkRun) -> list[str]:
     "What failed or was not defined, counted by reason"
-    lines, about = [], self.manifest["configuration"]["methods"]
+    lines, about = [], self._about["configuration"]["methods"]
     lines += [f"- {m} has several numbers per example, see table.csv" for m in self.vectors]
     if self.missing:
         lines.append(f"- not finished: {self.missing} pairs of example and method are missing")
     for m in self.methods:
-        done = self.rows.table[self.rows.states(m) == 2, self.methods.index(m)]
-        if about[m]["kind"] != "floor" and len(done) and not np.nan_to_num(done["forward_rows"]).any():
+        done = self._rows.costs(m, "forward_rows")
+        if about[m]["kind"] != "floor" and len(done) and not np.nan_to_num(done).any():
             lines.append(
                 f"- {m} was not seen to use the model: no row passed it. It ignores the model, or explains another one"
             )
     images = {r["example"]: r["error"] for r in self.failures if r["error"].startswith("image: ")}
     for k, (name, error) in enumerate(list(images.items())[:5]):
-        head = "" if k else f"{len(images)} of {len(self.manifest['examples'])} images could not be used; "
+        head = "" if k else f"{len(images)} of {len(self._about['examples'])} images could not be used; "
         lines.append(f"- {head}{name}: {error.removeprefix('image: ')}")
     lines += _counted(
         ((r["method"], r["error"], r["example"]) for r in self.failures if r["example"] not in images),
         "- {who} failed on {n} examples: {why}",
     )
     lines += _counted(
-        ((measure, error, r["example"]) for r in self.rows.told() for measure, error in r["errors"].items()),
+        ((measure, error, r["example"]) for r in self._rows.told() for measure, error in r["errors"].items()),
         "- {who} has no value for {n} examples: {why}",
     )
     lines += _counted(
         (
             (r["method"], re.sub(r"example.*?\]", "an example", w), r["example"])
-            for r in self.rows.told()
+            for r in self._rows.told()
             for w in r["warnings"]
         ),
         "- {who} warned on {n} examples: {why}",
@@ -299,11 +304,6 @@ def _notes(self: BenchmarkRun) -> list[str]:
     return ["", *map(_literal, lines)] if lines else []
 
 # %% ../../nbs/benchmark/80_report.ipynb #beaten04
-def _mean_cost(costs: np.ndarray) -> str:
-    "The mean, or a dash where nothing was counted"
-    return f"{sum(costs.tolist()) / len(costs):.4g}" if len(costs) and not np.isnan(costs).any() else "-"
-
-
 def _fewer(n: int, all_: int) -> str:
     "How many, if not all"
     return str(n) if n != all_ else ""
@@ -312,7 +312,7 @@ def _fewer(n: int, all_: int) -> str:
 @patch
 def _beaten_table(self: BenchmarkRun, level: float) -> list[str]:
     "Which floors every method beats, as Markdown; nothing without floors or without methods that could beat them"
-    beaten, about = self.floors_beaten(level), self.manifest["configuration"]["methods"]
+    beaten, about = self.floors_beaten(level), self._about["configuration"]["methods"]
     floors = [m for m in self.methods if about[m]["kind"] == "floor"]
     measures = list(next(iter(beaten.values()), {}))
     if not floors or not measures:
@@ -342,25 +342,25 @@ def table(
     reference = self.methods[0] if reference is None else reference
     summary = {(r["method"], r["measure"]): r for r in self.summary(reference, level)}
     arrows = {"higher": " ↑", "lower": " ↓"}
-    described = self.manifest["configuration"]["measures"]
+    described = self._about["configuration"]["measures"]
     scalars = self.scalars
     heads = [_literal(m) + arrows.get(described[m]["better"], "") for m in scalars]
     means, differences = [["method", *heads]], [["method", *heads]]
     spent = [["method", "examples", "failed", "gradients", "forward rows"]]
     most = max((r["pairs"] or 0 for r in summary.values()), default=0)
     for m in self.methods:
-        states, own = self.rows.states(m), [summary[m, k] for k in scalars]
-        good = self.rows.table[states == 2, self.methods.index(m)]
-        numbers = [str(len(good)), str((states == 1).sum())]
-        costs = [_mean_cost(good[k]) for k in ("gradient_evaluations", "forward_rows")]
-        cells = (_with_interval(r["mean"], r["low"], r["high"], n=_fewer(r["examples"], len(good))) for r in own)
+        states, own = self._rows.states(m), [summary[m, k] for k in scalars]
+        good = np.count_nonzero(states == 2)
+        numbers = [str(good), str((states == 1).sum())]
+        costs = [_mean_cost(self._rows.costs(m, k)) for k in ("gradient_evaluations", "forward_rows")]
+        cells = (_with_interval(r["mean"], r["low"], r["high"], n=_fewer(r["examples"], good)) for r in own)
         means.append([_literal(m), *cells])
         spent.append([_literal(m), *numbers, *costs])
         if m != reference:
             ends = [(r["difference"], r["difference_low"], r["difference_high"]) for r in own]
             cells = [_with_interval(*e, signed=True, n=_fewer(r["pairs"], most)) for e, r in zip(ends, own)]
             differences.append([_literal(m), *cells])
-    few = max((np.count_nonzero(self.rows.states(m)) for m in self.methods), default=0) < 10
+    few = max((np.count_nonzero(self._rows.states(m)) for m in self.methods), default=0) < 10
     head = (
         f"Means over examples with {level:.0%} bootstrap intervals. A number in brackets is how many examples stand"
         f" behind a cell, where they aren't all."
@@ -381,7 +381,7 @@ def csv(self: BenchmarkRun) -> str:
 
     Words that a spreadsheet would take for a formula begin with an apostrophe.
     """
-    return "".join(_lines(self.rows))
+    return "".join(_lines(self._rows))
 
 # %% ../../nbs/benchmark/80_report.ipynb #fcd5592e
 _LOOK = {"attrnb": ("#0072B2", "o"), "captum": ("#D55E00", "^"), "floor": ("#777777", "s"), "other": ("#009E73", "D")}
@@ -413,7 +413,7 @@ def figure(
 ) -> AttributionFigure:
     "The figure: one panel per measure of one number, a point with its interval per method; floors are grey squares."
     reference = self.methods[0] if reference is None else reference
-    summary, configuration = self.summary(reference, level), self.manifest["configuration"]
+    summary, configuration = self.summary(reference, level), self._about["configuration"]
     scalars = self.scalars
     columns = max(1, min(3, len(scalars)))
     lines = max(1, math.ceil(len(scalars) / columns))
@@ -440,7 +440,7 @@ def write(
 ):
     "Write table.csv, table.md and figure.png into the folder; returns None. Raises OSError when that fails."
     with _replacing(self.folder / "table.csv") as file:
-        file.writelines(text.encode("utf-8", "backslashreplace") for text in _lines(self.rows))
+        file.writelines(text.encode("utf-8", "backslashreplace") for text in _lines(self._rows))
     write_atomically(self.folder / "table.md", self.table(reference).encode("utf-8", "backslashreplace"))
     picture = io.BytesIO()
     self.figure(reference).savefig(picture, format="png", dpi=120)

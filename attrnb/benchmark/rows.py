@@ -1,4 +1,4 @@
-"""A million results in memory, each a dictionary when it is asked for.
+"""A million results outside of memory, each a dictionary when it is asked for.
 
 Docs: https://attrnb.github.io/attrnb/benchmark/rows.html.md"""
 
@@ -10,15 +10,19 @@ __all__ = []
 # %% ../../nbs/benchmark/45_rows.ipynb #ro0s0012
 import io
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from csv import writer as csv_writer
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from fastcore.basics import patch
 
 from .folder import _read_manifest, _read_rows, _unit_files
+from ..core.records import IN_MEMORY, Listed, Texts
+from ..statistics import bootstrap_interval
 
 # %% ../../nbs/benchmark/45_rows.ipynb #ro0s0002
 _NUMBERS = dict.fromkeys(("label", "target", "predicted"), "i8")
@@ -26,16 +30,38 @@ _NUMBERS |= dict.fromkeys(("probability", "seconds", "gradient_evaluations", "fo
 _NOTHING = {"i8": -(2**63), "f8": np.nan}  # stands for None
 
 
-class Rows(Sequence):
+def _table(shape: tuple[int, int], fields: list) -> np.ndarray:
+    "An array of zeros; a large one in a temporary file, in memory where that has no room"
+    kind = np.dtype(fields)
+    left = shape[0] * shape[1] * kind.itemsize
+    if left > IN_MEMORY:
+        try:
+            with tempfile.TemporaryFile(buffering=0) as file:
+                zeros = bytes(IN_MEMORY)
+                while left > 0:  # written, so that the room is there
+                    left -= file.write(zeros[:left])
+                return np.memmap(file, kind, "r+", shape=shape)
+        except OSError:
+            pass
+    return np.zeros(shape, kind)
+
+
+def _floats(values: list) -> list[float | None]:
+    return [None if v is None else float(v) for v in values]
+
+# %% ../../nbs/benchmark/45_rows.ipynb #ro0s0050
+class Rows(Listed):
     "Rows of results by example and method, kept as numbers; a row is a dictionary when it is asked for"
 
     def __init__(self, manifest: Mapping):
         about, self.names = manifest["configuration"], manifest["examples"]
         self.methods, self.measures = list(about["methods"]), list(about["measures"])
-        fields = [("words", "i4"), ("item", "S16"), *_NUMBERS.items(), ("values", "f8", (len(self.measures),))]
-        self.table = np.zeros((len(self.names), len(self.methods)), fields)
+        n_measures = (len(self.measures),)
+        fields = [("words", "i4"), ("lists", "i4"), ("item", "S16"), *_NUMBERS.items()]
+        fields += [("several", "?", n_measures), ("values", "f8", n_measures)]
+        self.table = _table((len(self.names), len(self.methods)), fields)
         self.words, self.known = [({}, [], None)], {}  # errors, warnings, error; the first stands for no row
-        self.lists = {}  # (index, method, measure) -> values of a measure with several
+        self.lists = Texts()  # values of the measures with several, of a row; `lists` in the table counts from 1
 
     def add(self, row: Mapping):
         "Take a row; of a pair done twice the one that succeeded stays, or the later"
@@ -52,17 +78,19 @@ class Rows(Sequence):
         place["item"] = (row.get("item") or "").encode()
         for name, kind in _NUMBERS.items():
             place[name] = _NOTHING[kind] if row[name] is None else row[name]
-        for k, measure in enumerate(self.measures):
-            value = row["values"][measure]
-            self.lists.pop((index, method, measure), None)
-            if isinstance(value, list):
-                self.lists[index, method, measure] = np.array(value, float)
-            place["values"][k] = np.nan if value is None or isinstance(value, list) else value
+        values = [row["values"][measure] for measure in self.measures]
+        several = [isinstance(value, list) for value in values]
+        place["several"], place["lists"] = several, 0
+        place["values"] = [np.nan if value is None or many else value for value, many in zip(values, several)]
+        if any(several):
+            self.lists.append(json.dumps([_floats(v) if many else None for v, many in zip(values, several)]))
+            place["lists"] = len(self.lists)
 
     @cached_property
-    def places(self) -> np.ndarray:
+    def places(self) -> np.ndarray | range:
         "Where the table has rows, by example and method"
-        return np.flatnonzero(self.table["words"])
+        words = self.table["words"]
+        return range(words.size) if words.all() else np.flatnonzero(words)
 
     def __len__(self):
         return len(self.places)
@@ -70,13 +98,9 @@ class Rows(Sequence):
     def __repr__(self):
         return f"Rows({len(self)} of {len(self.names)} examples by {len(self.methods)} methods)"
 
-    def __eq__(self, other):
-        return list(self) == list(other) if isinstance(other, (Rows, list)) else NotImplemented
-
-    __hash__ = None
-
-    def __getitem__(self, k):
-        return [self[i] for i in range(len(self))[k]] if isinstance(k, slice) else self._row(self.places[k])
+    def item(self, k: int) -> dict:
+        "The k-th row"
+        return self._row(self.places[k])
 
 # %% ../../nbs/benchmark/45_rows.ipynb #ro0s0022
 def _or_none(value: float) -> float | None:
@@ -91,13 +115,12 @@ def _row(self: Rows, place: int) -> dict:
     held, method = self.table[index, k], self.methods[k]
     found = {name: held[name].item() for name in _NUMBERS}
     found = {name: None if v in _NOTHING.values() else _or_none(v) for name, v in found.items()}
-    values = dict(zip(self.measures, map(_or_none, held["values"].tolist())))
-    for measure in self.measures:
-        if (index, method, measure) in self.lists:
-            values[measure] = [_or_none(v) for v in self.lists[index, method, measure].tolist()]
+    values = map(_or_none, held["values"].tolist())
+    if held["lists"]:
+        values = [v if many is None else many for v, many in zip(values, json.loads(self.lists[held["lists"] - 1]))]
     errors, said, error = self.words[held["words"]]
     row = dict(index=index, example=self.names[index], method=method) | found
-    row |= dict(values=values, errors=dict(errors), warnings=list(said), error=error)
+    row |= dict(values=dict(zip(self.measures, values)), errors=dict(errors), warnings=list(said), error=error)
     return row | dict(item=held["item"].decode("utf-8", "replace") or None)
 
 
@@ -108,13 +131,24 @@ def told(self: Rows) -> Iterator[dict]:
     return map(self._row, np.flatnonzero(some[self.table["words"]]))
 
 
+def _kinds(self: Rows) -> np.ndarray:
+    "Of each number of words: 0 without a row, 1 where it failed, 2 where it has attributions"
+    return np.array([0, *(1 if error else 2 for _, _, error in self.words[1:])], "i1")
+
+
 @patch
 def states(self: Rows, method: str) -> np.ndarray:
     "Of each example (examples,): 0 without a row of the method, 1 where it failed, 2 where it has attributions"
-    kinds = np.array([0, *(1 if error else 2 for _, _, error in self.words[1:])])
-    return kinds[self.table["words"][:, self.methods.index(method)]]
+    return _kinds(self)[self.table["words"][:, self.methods.index(method)]]
 
 
+@patch
+def block_states(self: Rows, block: range, methods: Sequence[str]) -> np.ndarray:
+    "Of some examples (examples, methods): as `states`"
+    words = self.table["words"][block.start : block.stop]
+    return _kinds(self)[words[:, [self.methods.index(method) for method in methods]]]
+
+# %% ../../nbs/benchmark/45_rows.ipynb #ro0s0051
 @patch
 def numbers(self: Rows, method: str, measure: str) -> np.ndarray:
     "Of each example (examples,): the measure's value, NaN where it has none"
@@ -123,12 +157,34 @@ def numbers(self: Rows, method: str, measure: str) -> np.ndarray:
 
 
 @patch
-def hashes(self: Rows) -> np.ndarray:
-    "Of each example (examples,): the hash of what it was for the first method that met it, empty where none did"
-    found = self.table["item"][:, 0].copy()
-    for items in self.table["item"].T[1:]:
-        found = np.where(found == b"", items, found)
-    return found
+def costs(self: Rows, method: str, kind: str) -> np.ndarray:
+    "Gradients or forward rows of the examples that have attributions"
+    return self.table[kind][self.states(method) == 2, self.methods.index(method)]
+
+
+@patch
+def hash_of(self: Rows, index: int) -> str:
+    "The hash of what an example was for the first method that met it, empty where none did"
+    return next((item.decode("utf-8", "replace") for item in self.table["item"][index].tolist() if item), "")
+
+# %% ../../nbs/benchmark/45_rows.ipynb #ro0s0041
+def _interval(values: np.ndarray, level: float, most: int = 10_000) -> tuple:
+    "Mean, low and high of those that are numbers, from at most so many resamples; None where there are too few"
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return (*values.tolist(), None, None, None)[:3]
+    n_resamples = max(500, min(most, 20_000_000 // len(values)))
+    return bootstrap_interval(torch.from_numpy(values), level, n_resamples=n_resamples)
+
+
+def _count(values: np.ndarray) -> int:
+    "How many are numbers"
+    return int((~np.isnan(values)).sum())
+
+
+def _mean_cost(costs: np.ndarray) -> str:
+    "The mean, or a dash where nothing was counted"
+    return f"{sum(c.item() for c in costs) / len(costs):.4g}" if len(costs) and not np.isnan(costs).any() else "-"
 
 # %% ../../nbs/benchmark/45_rows.ipynb #ro0s0018
 def _results(folder: Path) -> Rows:

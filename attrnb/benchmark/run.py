@@ -50,20 +50,22 @@ def _refuse_changed(plan: Plan, examples: Iterable[Example], hashes: Mapping[int
 def _work(plan: Plan):
     "Do this process's share of what is not yet finished"
     ready = functools.cache(functools.partial(ReadyMethod, plan))
-    rows = _results(plan.folder)
-    states, hashes = np.stack([rows.states(label) for label in plan.methods], 1), rows.hashes()
-    finished, rows = states > (1 if plan.retry_failed else 0), None  # nothing else of them is kept
+    there = _results(plan.folder)
+
+    def finished(block: range) -> np.ndarray:
+        return there.block_states(block, list(plan.methods)) > (1 if plan.retry_failed else 0)
+
     with tqdm(
         total=len(plan.methods) * sum(map(len, _blocks(plan))),
-        initial=sum(int(finished[block].sum()) for block in _blocks(plan)),
+        initial=sum(int(finished(block).sum()) for block in _blocks(plan)),
         unit="attribution",
         disable=not plan.show_progress or plan.team.rank > 0,
         desc="benchmark",
     ) as bar:
         for block in _blocks(plan):
-            left = {label: [i for i in block if not finished[i, k]] for k, label in enumerate(plan.methods)}
+            left = {m: [block[i] for i in np.flatnonzero(~done)] for m, done in zip(plan.methods, finished(block).T)}
             examples = load_examples(plan, sorted(set().union(*left.values())))
-            _refuse_changed(plan, examples.values(), {i: hashes[i].decode() for i in examples if hashes[i]})
+            _refuse_changed(plan, examples.values(), {i: there.hash_of(i) for i in examples if there.hash_of(i)})
             for label, indices in left.items():
                 if indices:
                     bar.set_postfix_str(label, refresh=False)

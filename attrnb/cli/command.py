@@ -89,9 +89,10 @@ def bench(
     keep: str = "float32",  # attributions kept as float32 or float16; none keeps results only
     seed: int = 0,  # all random numbers follow from it and the example's name
     batch_size: int = 4,  # images at a time
-    # rows per forward pass at most in the methods of this package and the measures, to bound memory; Captum's
-    # take batch_size images at once (deep_lift twice, occlusion 16 times), gradient_shap 20 rows of one
-    internal_batch_size: int | None = None,
+    # rows per forward pass at most in the methods of this package and the measures, to bound memory, or auto:
+    # as many as fit; Captum's take batch_size images at once (deep_lift twice, occlusion 16 times),
+    # gradient_shap 20 rows of one
+    internal_batch_size: int | str | None = None,
     device: str = "auto",  # auto, cpu, cuda, mps; under torchrun cuda is the local rank's
     retry_failed: bool = False,  # do again what failed in an earlier start
     quiet: bool = False,  # no progress bar
@@ -162,7 +163,8 @@ _COMMANDS = {
         "compare methods over many images",
         (
             "Run methods times measures over embedded images or a folder of photographs, in a folder that can be gone"
-            " on with; print a table with intervals."
+            " on with; print a table with intervals. How fast methods and measures are, all programs in benchmarks/"
+            " measure: python benchmarks/all.py, in a copy of the repository."
         ),
     ),
     "explore": (
@@ -181,6 +183,14 @@ _CHOICES = dict(
 _OTHER_SPELLING = dict(steps="--masking-steps")
 
 
+def _whole_or_auto(text: str) -> int | str:
+    "A number of rows, or auto"
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from None
+
+# %% ../../nbs/cli/30_command.ipynb #cmd00050
 def _add_command(commands, name: str, function: Callable, short: str, long: str) -> None:
     "One subcommand, made from the signature of a function and its comments"
     sub = commands.add_parser(
@@ -197,7 +207,8 @@ def _add_command(commands, name: str, function: Callable, short: str, long: str)
             sub.add_argument(f"--{option.replace('_', '-')}", action="store_true", help=text)
         else:
             choices = _CHOICES.get(option)
-            kind = int if "int" in annotation else float if "float" in annotation else str
+            kind = _whole_or_auto if "int | str" in annotation else int if "int" in annotation else float
+            kind = kind if "int" in annotation or "float" in annotation else str
             sub.add_argument(
                 f"--{option.replace('_', '-')}",
                 *filter(None, [_OTHER_SPELLING.get(option)]),

@@ -219,9 +219,9 @@ def explain(
     seed: int = 0,  # of the embedded images and of methods that sample
     mean: float | None = None,  # normalisation mean of the weights, if not torchvision's
     std: float | None = None,  # normalisation standard deviation of the weights, if not torchvision's
-    # rows per forward pass at most in the methods of this package, to bound memory; Captum's take all images
-    # at once, deep_lift 2, occlusion 16, gradient_shap 20 rows of each
-    internal_batch_size: int | None = None,
+    # rows per forward pass at most in the methods of this package, to bound memory, or auto: as many as fit;
+    # Captum's take all images at once, deep_lift 2, occlusion 16, gradient_shap 20 rows of each
+    internal_batch_size: int | str | None = None,
     quiet: bool = False,  # no progress bars
 ) -> Explanation:
     """The Explanation; prints a table and writes the figure as PNG (or in the format that the name of `out` ends in).
@@ -230,13 +230,12 @@ def explain(
     read or would be overwritten, and weights that can't be had; as far as they can be seen before anything is
     loaded.
     """
-    from attrnb.core import whole_number
+    from attrnb.core import read_batch_size, whole_number
     from attrnb.methods import read_methods
     from attrnb.plots import compare
 
     chosen = read_methods(methods_without_data() if str(method).strip().lower() == "all" else method)
-    images, rows_at_once = whole_number(images, "images"), internal_batch_size
-    rows_at_once = whole_number(rows_at_once, "internal_batch_size", or_none=True)
+    images, rows_at_once = whole_number(images, "images"), read_batch_size(internal_batch_size)
     besides = image is None and (model, weights, target) == (None, None, None)
     if image is None and model not in (None, "shapes"):
         image = _photograph_for(model, weights)

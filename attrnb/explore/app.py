@@ -181,10 +181,11 @@ def _connect(self: Explorer):
     reactions = dict(index=self._on_input, target=self._on_class, score=self._on_class, region=self._on_region)
     reactions |= dict(substrate=self._on_substrate, sign=self._redraw)
     for name, reaction in reactions.items():
-        self.observe(partial(_without_change, reaction), name)
+        self.observe(partial(_without_change, self, reaction), name)
 
 
-def _without_change(reaction: Callable, _):
+def _without_change(explorer: Explorer, reaction: Callable, _):
+    explorer._refuse_closed()
     reaction()
 
 
@@ -245,11 +246,21 @@ def _redraw(self: Explorer):
 
 # %% ../../nbs/explore/80_app.ipynb #8848d418
 @patch
+def _refuse_closed(self: Explorer):
+    "RuntimeError when the explorer is closed"
+    if self._closed:
+        raise RuntimeError("the explorer is closed; explore(...) opens another")
+
+
+@patch
 def add_panel(
     self: Explorer,
     method: str | None = None,  # name of a method; default the first that no panel has
 ) -> Panel | None:
-    "The new panel, at the right end; None if there are four already. Raises TraitError for an unknown method."
+    """The new panel, at the right end; None if there are four already. Raises TraitError for an unknown method,
+    RuntimeError when the explorer is closed.
+    """
+    self._refuse_closed()
     if method is not None and method not in self.methods:
         raise _Refused(f"method {method!r} is not known; choose from {', '.join(self.methods)}")
     if len(self.panels) == 4:
@@ -268,9 +279,12 @@ def remove_panel(
     self: Explorer,
     panel: Panel,  # one of `panels`
 ) -> None:
-    "Remove the panel and stop its work; returns None. The last one stays. Raises TypeError for what is no panel."
+    """Remove the panel and stop its work; returns None. The last one stays. Raises TypeError for what is no panel,
+    RuntimeError when the explorer is closed.
+    """
     if not isinstance(panel, Panel):
         raise TypeError(f"panel is a {type(panel).__name__}; give one of the explorer's `panels`")
+    self._refuse_closed()
     if panel in self.panels and len(self.panels) > 1:
         self._worker.cancel(panel)
         with self._lock:
@@ -316,7 +330,9 @@ def wait(
 
 @patch
 def close(self: Explorer) -> None:
-    "Stop all work, end the thread and remove all widgets; returns None. The explorer can't be used again."
+    """Stop all work, end the thread and remove all widgets; returns None. What was found can be read and saved; what
+    asks for more raises RuntimeError.
+    """
     if not self._closed:
         self._closed = True
         self._worker.close()

@@ -212,7 +212,12 @@ def request(
     self: Panel,
     delay: float = 0.0,  # seconds to wait for further changes
 ) -> None:
-    "Ask for the result of the traits as they are; what is known already is shown at once. Returns None."
+    """Ask for the result of the traits as they are; what is known already is shown at once. Returns None. Raises
+    RuntimeError when the panel was removed, or the explorer closed.
+    """
+    self.explorer._refuse_closed()
+    if self not in self.explorer.panels:
+        raise RuntimeError("this panel was removed; explorer.add_panel() makes another")
     self.explorer._submit(self, delay)
 
 # %% ../../nbs/explore/70_panel.ipynb #156924c5

@@ -12,14 +12,16 @@ import difflib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image, ImageDraw
 from torch.utils.data import Dataset
 
 from ..core import check_callable, read_path, visible_text
+from ..core.records import Texts, json_members, sorted_pairs
 from .pictures import load_image
 
 # %% ../../nbs/photographs/30_folder.ipynb #028e665c
@@ -101,33 +103,70 @@ def _check_entry(name: str, entry: Mapping):
         )
 
 # %% ../../nbs/photographs/30_folder.ipynb #945eb812
-def _read_annotations(annotations: str | Path | Mapping | None) -> Mapping | None:
-    "Name -> entry, from a JSON file too; OSError or ValueError for what can't be used"
-    file = annotations if isinstance(annotations, (str, Path)) else None
-    if file is not None:
-        try:
-            annotations = json.loads(Path(file).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise FileNotFoundError(f"there is no annotations file {file}") from None
-        except ValueError as error:
-            raise ValueError(f"{file} is not JSON: {error}") from None
-    if annotations is None and file is None:
-        return None
+def _refuse_other_forms(annotations: object):
+    "ValueError for what doesn't map names to dictionaries"
     if not isinstance(annotations, Mapping) or not all(isinstance(e, Mapping) for e in annotations.values()):
         raise ValueError(
             'annotations must map file names to dictionaries: {"photo.jpg": {"label": 3, "boxes": [[x0, y0, x1, y1]]}}'
         )
-    for name, entry in annotations.items():
-        _check_entry(visible_text(str(name)), entry)
-    return annotations
 
 
-def _photographs_in(folder: Path) -> list[str]:
-    "Names of the photographs below a folder"
-    files = [p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file()]
-    return sorted(p.relative_to(folder).as_posix() for p in files)
+def _entries_of(file: Path) -> Iterator[tuple[str, Mapping]]:
+    "Names and entries of a JSON file, one at a time; OSError or ValueError for what can't be used"
+    try:
+        for name, entry in json_members(file):
+            if not isinstance(entry, Mapping):
+                raise ValueError("an entry is no dictionary")
+            yield name, entry
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no annotations file {file}") from None
+    except ValueError:
+        try:
+            whole = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} is not JSON: {error}") from None
+        _refuse_other_forms(whole)
+        raise
 
 
+def _checked(entries: Iterator[tuple[str, Mapping]]) -> Iterator[tuple[str, str]]:
+    "Names and entries in JSON; ValueError for an entry that can't be used"
+    for name, entry in entries:
+        _check_entry(visible_text(name), entry)
+        yield name, json.dumps(entry)
+
+# %% ../../nbs/photographs/30_folder.ipynb #rec00023
+def _photographs_in(folder: str) -> Iterator[str]:
+    "Paths of the photographs below a folder; links to folders are not followed"
+    try:
+        entries = os.scandir(folder)
+    except OSError:  # one that may not be looked into
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _photographs_in(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in _SUFFIXES and entry.is_file():
+                yield entry.path
+
+
+def _listed(folder: Path, annotations: str | Path | Mapping | None) -> tuple[Sequence[str], Sequence[str] | Mapping]:
+    "Names in their order, and entries: by position as JSON, or by name; what was found in a file stays outside memory"
+    if annotations is None:
+        found = (Path(path).relative_to(folder).as_posix() for path in _photographs_in(str(folder)))
+        return Texts(name for name, _ in sorted_pairs((name, "") for name in found)), {}
+    if not isinstance(annotations, (str, Path)):
+        _refuse_other_forms(annotations)
+        for name, entry in annotations.items():
+            _check_entry(visible_text(str(name)), entry)
+        return sorted(annotations), annotations
+    names, entries = Texts(), Texts()
+    for name, entry in sorted_pairs(_checked(_entries_of(Path(annotations)))):
+        names.append(name)
+        entries.append(entry)
+    return names, entries
+
+# %% ../../nbs/photographs/30_folder.ipynb #rec00022
 def _object_picture(base: Path, entry: Mapping, size: tuple[int, int]) -> Image.Image | None:
     "The object as a white area on black, as large as the photograph; None where the annotation has none"
     boxes, polygons = entry.get("boxes", entry.get("boxes_xyxy")), entry.get("polygons")
@@ -170,24 +209,47 @@ class PhotographFolder(Dataset):
         self.folder, self.preprocess = read_path(folder, "folder"), preprocess
         if not self.folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")
-        self.annotations = _read_annotations(annotations)
         self.base = Path(annotations).parent if isinstance(annotations, (str, Path)) else self.folder
-        self.names = _photographs_in(self.folder) if annotations is None else sorted(self.annotations)
-        if not self.names:
+        self._annotated = annotations is not None
+        self._names, self._entries = _listed(self.folder, annotations)
+        if not self._names:
             raise ValueError(f"{folder} holds no photographs ({', '.join(sorted(_SUFFIXES))})")
 
     def __len__(self):
-        return len(self.names)
+        return len(self._names)
 
-    def entry(
-        self,
-        index: int,  # position in `names`
-    ) -> Mapping:
-        "The annotation of a photograph; an empty dictionary without annotations."
-        return {} if self.annotations is None else self.annotations[self.names[index]]
+    @property
+    def names(self) -> list[str]:
+        "Names of the photographs, in their order; from the moment they are asked for they are in memory"
+        if not isinstance(self._names, list):
+            self._entries = self.annotations or {}
+            self._names = list(self._names)
+        return self._names
+
+    @names.setter
+    def names(self, names: list[str]):
+        self._entries, self._names = self.annotations or {}, names
+
+    @property
+    def annotations(self) -> Mapping | None:
+        "Name -> entry, None without annotations; from the moment they are asked for they are in memory"
+        if isinstance(self._entries, Texts):
+            self._entries = dict(zip(self._names, map(json.loads, self._entries), strict=True))
+        return self._entries if self._annotated else None
 
     def __getitem__(self, index):
-        entry, photograph = self.entry(index), load_image(self.folder / self.names[index])
+        entry, photograph = self.entry(index), load_image(self.folder / self._names[index])
         drawn = _object_picture(self.base, entry, photograph.size)
         mask = None if drawn is None else self.preprocess(drawn)[0] > 0.5
         return self.preprocess(photograph), entry.get("label"), mask
+
+# %% ../../nbs/photographs/30_folder.ipynb #rec00024
+@patch
+def entry(
+    self: PhotographFolder,
+    index: int,  # position in `names`
+) -> Mapping:
+    "The annotation of a photograph; an empty dictionary without annotations."
+    if isinstance(self._entries, Texts):
+        return json.loads(self._entries[index])
+    return self._entries[self._names[index]] if self._annotated else {}
