@@ -16,7 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from attrnb.core import without_probe
 from attrnb.equilibrium import AttributionEquilibrium, equilibrium_rule
+from attrnb.equilibrium.modules import _Functions
 from attrnb.equilibrium.operations import rearrange
+from attrnb.equilibrium.tape import Tape
 
 aten = torch.ops.aten
 
@@ -207,3 +209,33 @@ def test_the_benchmark_counts_what_is_made_and_no_views_of_weights(speed):
     weight = torch.ones(1000)
     assert speed.most_bytes(lambda: weight.detach()[:10].view(2, 5)) == 0
     assert speed.most_bytes(lambda: (weight + 1).sum()) == 4004
+
+
+def counted(monkeypatch, place, name, about):
+    "How often a method of a class is called, by what `about` says of the call"
+    found, plain = Counter(), getattr(place, name)
+
+    def counts(*args, **kwargs):
+        found[about(*args)] += 1
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(place, name, counts)
+    return found
+
+
+def test_what_the_recording_asks_of_tensors_is_no_call_of_the_users_code(monkeypatch):
+    net, x = seeded(layers), numbers(2, 3, 16, 16)
+    kinds = {module.__qualname__ for module in (torch.Tensor.stride, torch.Tensor.untyped_storage)}
+    found = counted(monkeypatch, _Functions, "__torch_function__", lambda self, function, *rest: function)
+    AttributionEquilibrium(net).attribute(x, target=0)
+    assert found[F.relu] == 5 and found[torch.conv2d] == 5
+    assert not kinds & {getattr(function, "__qualname__", "") for function in found} and found.total() < 20
+
+
+def test_the_value_of_an_argument_is_looked_for_once(monkeypatch):
+    net, x = seeded(layers), numbers(2, 3, 16, 16)
+    found = counted(monkeypatch, Tape, "value_of", lambda *_: "looked for")
+    with Products() as made, without_probe():
+        AttributionEquilibrium(net).attribute(x, target=0)
+    assert made.calls[aten.relu] == 5
+    assert 40 < found.total() < 75

@@ -1,10 +1,13 @@
 "One meaning of a method: names, classes, instances, functions, registered ones and those of installed packages"
 
+import inspect
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
 
 import captum.attr
@@ -31,6 +34,7 @@ from attrnb.methods import (
     parse_names,
     read_methods,
     register_method,
+    registry,
 )
 from attrnb.methods.captum import unguided_activations
 from attrnb.neflag import FluxPoints, NeFLAG
@@ -554,3 +558,21 @@ def test_an_activation_that_is_called_and_no_module_is_counted():
             return self.last(torch.relu(self.relu(self.first(x)) - 0.5))
 
     assert unguided_activations(Both().eval(), torch.rand(2, 4)) == {"relu": 1}
+
+
+def test_a_call_by_the_exact_name_reads_no_other_names_and_no_signature_twice(monkeypatch):
+    net, x = network(), torch.rand(2, 3, 8, 8)
+    attribute("equilibrium", net, x, [0, 1])
+    asked, read = [], []
+    spell, signature = registry._letters, inspect.signature
+    monkeypatch.setattr(registry, "_letters", lambda text: asked.append(text) or spell(text))
+    monkeypatch.setattr(inspect, "signature", lambda what, **more: read.append(what) or signature(what, **more))
+    attribute("equilibrium", net, x, [0, 1])
+    assert asked == [] and AttributionEquilibrium.attribute not in read and len(read) < 6
+
+
+def test_a_method_is_sent_without_what_was_read_from_its_signature():
+    method = METHODS["neflag"]
+    assert method.takes and method.signature and method.controls
+    sent = pickle.loads(pickle.dumps(method))
+    assert set(vars(sent)) == {field.name for field in fields(Method)} and sent.takes == method.takes

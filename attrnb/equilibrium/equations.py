@@ -37,7 +37,8 @@ def to_each(
     axis, inner = batch
     if len(numbers) == 1:
         return numbers.view((1,) * len(shape))
-    along = numbers.repeat_interleave(inner).repeat(shape[axis] // (inner * len(numbers)))
+    along = numbers if inner == 1 else numbers.repeat_interleave(inner)
+    along = along if len(along) == shape[axis] else along.repeat(shape[axis] // len(along))
     return along.view([-1 if k == axis else 1 for k in range(len(shape))])
 
 # %% ../../nbs/equilibrium/10_equations.ipynb #eb1e8ce6

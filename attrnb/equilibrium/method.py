@@ -206,7 +206,8 @@ def _first(self: AttributionEquilibrium, state, score, copies: int = 1, nudge: f
     state.plain, device = True, score.inputs[0].device
     try:
         with torch.no_grad():
-            points = tuple((x[:1] * (1 + nudge)).repeat(copies, *(1,) * (x.ndim - 1)) for x in score.inputs)
+            points = tuple(x[:1] * (1 + nudge) for x in score.inputs)
+            points = points if copies == 1 else tuple(x.repeat(copies, *(1,) * (x.ndim - 1)) for x in points)
             score(points, torch.zeros(copies, dtype=torch.long, device=device))
     except Exception as error:
         if score.n_examples > 1 and self._runs_together(score):

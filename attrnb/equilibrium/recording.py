@@ -193,7 +193,10 @@ def _values_in(self: Recording, result: object) -> object:
     def packed(part):
         return isinstance(part, PackedSequence)
 
-    return pytree.tree_map(lambda t: self.tape.value_of(t.data if packed(t) else t), result, is_leaf=packed)
+    with torch._C.DisableTorchFunction():  # what we ask of tensors is no call of the user's code
+        if isinstance(result, Tensor):
+            return self.tape.value_of(result)
+        return pytree.tree_map(lambda t: self.tape.value_of(t.data if packed(t) else t), result, is_leaf=packed)
 
 # %% ../../nbs/equilibrium/35_recording.ipynb #22bc1990
 @patch

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 # %% ../../nbs/equilibrium/12_registry.ipynb #4cb89f51
@@ -92,6 +92,10 @@ def spellings(
     return (function, name, plain, getattr(operator, python, None))
 
 # %% ../../nbs/equilibrium/12_registry.ipynb #3e90aa72
+# types of parts that are surely leaves; others are looked at
+_LEAVES = {Tensor, nn.Parameter, int, float, bool, str, type(None), torch.dtype, torch.device}
+
+
 def leaves_of(
     tree: object,  # arguments or results of an operation
 ) -> list:
@@ -101,7 +105,10 @@ def leaves_of(
         return pytree.tree_leaves(tree) if kind in pytree.SUPPORTED_NODES or isinstance(tree, tuple) else [tree]
     found = []
     for part in tree.values() if kind is dict else tree:
-        found += leaves_of(part)
+        if type(part) in _LEAVES:
+            found.append(part)
+        else:
+            found += leaves_of(part)
     return found
 
 
@@ -112,8 +119,8 @@ def mapped(
     "As pytree.tree_map"
     kind = type(tree)
     if kind is dict:
-        return {key: mapped(function, part) for key, part in tree.items()}
+        return {k: function(part) if type(part) in _LEAVES else mapped(function, part) for k, part in tree.items()}
     if kind in (tuple, list):
-        return kind([mapped(function, part) for part in tree])
+        return kind([function(part) if type(part) in _LEAVES else mapped(function, part) for part in tree])
     other = kind in pytree.SUPPORTED_NODES or isinstance(tree, tuple)
     return pytree.tree_map(function, tree) if other else function(tree)

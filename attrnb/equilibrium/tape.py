@@ -86,18 +86,18 @@ class Record:
     ends: bool = False  # the last one of the function that the user's code called
     name: str = ""
     index: int = -1
-    known: tuple | None = None  # arguments, and the values that were found among them
+    known: tuple | None = None  # three kinds of arguments, and the values that were found among them
     winners: Kept | None = None  # of a maximum over windows: the places it found
 
     @property
     def inputs(self) -> list[Value]:
         "The different values among the arguments, in order"
-        given = self.args, self.kwargs, self.others
-        if self.known is None or any(a is not b for a, b in zip(given, self.known[0])):
+        given, known = (self.args, self.kwargs, self.others), self.known
+        if known is None or not (known[0] is given[0] and known[1] is given[1] and known[2] is given[2]):
             leaves = leaves_of((self.args, self.kwargs))
             found = (a if isinstance(a, Value) else a.value if isinstance(a, Kept) else None for a in leaves)
-            self.known = given, list(dict.fromkeys(v for v in (*found, *self.others) if v is not None))
-        return list(self.known[1])
+            known = self.known = *given, list(dict.fromkeys(v for v in (*found, *self.others) if v is not None))
+        return list(known[3])
 
     @property
     def constants(self) -> list[Tensor]:
@@ -304,11 +304,11 @@ def add(self: Tape, operation, function: Callable, args: tuple, kwargs: dict, re
 
 
 @patch
-def keep(self: Tape, argument: object, with_values: bool) -> object:
-    "What a record holds in the place of an argument"
+def keep(self: Tape, argument: object, with_values: bool, known: Mapping | None = None) -> object:
+    "What a record holds in the place of an argument; values that were already looked for are known by id"
     if not isinstance(argument, Tensor):
         return argument
-    value = self.value_of(argument)
+    value = self.value_of(argument) if known is None else known[id(argument)]
     if value is not None and not with_values:
         return value
     kept = Kept(argument.detach(), value)
@@ -344,12 +344,13 @@ def __torch_dispatch__(self: Tape, func, types, args=(), kwargs=None):
         return func(*args, **kwargs)
     tensors = [a for a in leaves_of((args, kwargs)) if isinstance(a, Tensor)]
     written = [kwargs.get(n) if p is None else args[p] if p < len(args) else kwargs[n] for p, n, _ in _written(func)]
-    depends = any([self.value_of(t) is not None for t in tensors])
+    known = {id(t): self.value_of(t) for t in tensors}
+    depends = any(value is not None for value in known.values())
     if not depends and not any(isinstance(w, Tensor) and self._touches(w) for w in written):
         return func(*args, **kwargs)
     packet, function = plain(func)
     operation = packet
-    keep = functools.partial(self.keep, with_values=self.keeps_values(operation))
+    keep = functools.partial(self.keep, with_values=self.keeps_values(operation), known=known)
     held = mapped(keep, (args, kwargs))
     if written:
         held = self._without_what_is_overwritten(func, held)

@@ -103,9 +103,7 @@ class Method:
     form: ClassVar[str]
     function: ClassVar[Callable]
     functions: ClassVar[list[Callable]]
-    signature: ClassVar[dict[str, inspect.Parameter]]
     given: ClassVar[tuple[str, ...]]
-    takes: ClassVar[list[str] | None]
     arguments: ClassVar[Callable[..., dict]]
     flags: ClassVar[list[str]]
     parameters: ClassVar[dict[str, Parameter]]
@@ -130,6 +128,20 @@ class Method:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
 
+    def __getstate__(self):
+        "The fields; what was read from signatures is read again"
+        return {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
+
+    @functools.cached_property
+    def signature(self) -> dict[str, inspect.Parameter]:
+        "The parameters of the function by name"
+        return parameters_of(self.function)
+
+    @functools.cached_property
+    def takes(self) -> list[str] | None:
+        "Names of the settings; None when any name is taken"
+        return settings_of(self.functions, self.given)
+
     @functools.cached_property
     def controls(self) -> tuple[dict[str, Parameter], dict]:
         "Settings that have a control (name -> Parameter, which starts at the short settings), and those without one."
@@ -151,12 +163,6 @@ def function(self: Method) -> Callable:
 
 
 @patch(as_prop=True)
-def signature(self: Method) -> dict[str, inspect.Parameter]:
-    "The parameters of the function by name"
-    return parameters_of(self.function)
-
-
-@patch(as_prop=True)
 def given(self: Method) -> tuple[str, ...]:
     "Names of parameters that are no settings: whoever applies the method gives them"
     places = list(self.signature)[: 3 if self.form == "function" else 2]
@@ -170,12 +176,6 @@ def given(self: Method) -> tuple[str, ...]:
 def functions(self: Method) -> list[Callable]:
     "Whose keyword arguments the settings are"
     return [self.function, *([self.what] if self.form == "class" else [])]
-
-
-@patch(as_prop=True)
-def takes(self: Method) -> list[str] | None:
-    "Names of the settings; None when any name is taken"
-    return settings_of(self.functions, self.given)
 
 # %% ../../nbs/methods/30_method.ipynb #dc649666
 def _check_call(method: Method):

@@ -45,11 +45,13 @@ def find_name(
     "The label that is meant, from any spelling of the label, the method's name or its title; None if there is none."
     if not isinstance(name, str):
         return None
+    if name in methods:
+        return name
     if not re.fullmatch(r"[\w -]+", name):  # text that is more than a name, unless a title is written so
         titles = {text.lower().replace(" ", ""): label for label, m in methods.items() for text in (label, m.title)}
         return titles.get(name.lower().replace(" ", ""))
     spellings = {_letters(text): label for label, m in methods.items() for text in (m.title, m.name, label)}
-    return name if name in methods else spellings.get(_letters(name))
+    return spellings.get(_letters(name))
 
 # %% ../../nbs/methods/50_registry.ipynb #1b45de91
 class Registry(MutableMapping):
@@ -66,11 +68,12 @@ class Registry(MutableMapping):
         return find_name(name, self._methods)
 
     def __getitem__(self, name: str) -> Method:
-        if self._name(name) is None:
+        if (kept := self._name(name)) is None:
             self.read_packages()
-        if self._name(name) is None:
+            kept = self._name(name)
+        if kept is None:
             raise KeyError(name)
-        return self._methods[self._name(name)]
+        return self._methods[kept]
 
     def __setitem__(self, name: str, method: Method):
         if not isinstance(method, Method):

@@ -217,7 +217,8 @@ def with_nested(
     """The settings with those of a nested dataclass put into one. Raises TypeError or ValueError for fields that there
     aren't, and what the dataclass raises.
     """
-    settings = dict(settings)
+    if not (settings := dict(settings)):
+        return settings
     for name, (kind, words) in nested_settings(functions).items():
         loose: dict[str, Any] = {word: settings.pop(word) for word in words if word in settings}
         held: Any = settings.get(name)
