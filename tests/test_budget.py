@@ -2,14 +2,16 @@
 
 import pytest
 import torch
+import torchvision
 from models import mlp, numbers
 from torch import nn
 from torch.testing import assert_close
 
 from attrnb import geodesic
-from attrnb.core import heard_warnings
+from attrnb.core import ClassScore, heard_warnings
 from attrnb.geodesic import GeodesicIGSVI, GeodesicIGVersions, PathFamily, PathSearch, PublishedGeodesicIG
 from attrnb.geodesic import path as path_room
+from attrnb.samples import half_moons, half_moons_model
 
 TABLE, X = mlp(smooth=True), numbers(4, 6)
 SEARCHED = PathSearch(return_if_interrupted=True)
@@ -247,8 +249,37 @@ def test_the_first_example_pays_for_the_look(monkeypatch):
 
 def test_a_larger_budget_is_never_less_for_the_search():
     lengths = []
-    for limit in (400, 431, 432, 500, 648, 1000):
+    for limit in (400, 431, 432, 500, 648, 1000, 1200, 1500):
         counted, _, paths, _ = explained(TABLE, X[:1], max_gradients=limit)
         assert counted.rows <= limit
         lengths.append(float(paths.length))
     assert all(later <= 1.001 * before for before, later in zip(lengths, lengths[1:], strict=False)), lengths
+
+
+def test_what_is_too_little_for_a_whole_cloud_buys_a_smaller_one():
+    "Across a ridge a thousand gradients were left unspent, and the paths six times as long as the change"
+    points, labels = half_moons(600, noise=0.15, seed=2)
+    moons = half_moons_model(points, labels, seed=2, activation="softplus")
+    method, x = GeodesicIGSVI(ClassScore(moons, of="log_probability")), points[:12]
+    longer, taken = [], []
+    for limit in (400, 1000):
+        with heard_warnings():
+            how = dict(max_gradients=limit, return_paths=True)
+            _, paths = method.attribute(x, torch.tensor([[-0.5, -0.5]]), moons(x).argmax(1), **how)
+        longer.append(float(paths.length.sum() / paths.change.abs().sum()))
+        taken.append(paths.gradient_evaluations / len(x))
+    assert longer[0] > 3 and longer[1] < 1.5 and taken[0] <= 400 and taken[1] <= 1000, (longer, taken)
+
+
+def test_a_deep_network_keeps_a_small_budget_and_stops_at_ctrl_c():
+    "ResNet-50 with 32 pixels, which did not end in five minutes before there were budgets; 224: benchmarks/budget.py"
+    torch.manual_seed(0)
+    net, x = torchvision.models.resnet50(weights=None, num_classes=10).eval(), PHOTOGRAPHS[:1, :, :32, :32]
+    how = dict(max_gradients=100, n_segments=4)
+    counted, found, paths, told = explained(net, x, **how)
+    assert counted.rows == paths.gradient_evaluations <= 100 and paths.unfinished.all()
+    assert_close(found.sum((1, 2, 3)), paths.change, rtol=1e-3, atol=1e-4)
+    assert any("the budget of 100 gradients per example" in message for message in told)
+    stopped, found, paths, told = explained(Counted(net, stop={counted.calls - 1}).eval(), x, SEARCHED, **how)
+    assert stopped.rows <= counted.rows and any("Ctrl-C ended" in message for message in told)
+    assert_close(found.sum((1, 2, 3)), paths.change, rtol=1e-3, atol=1e-4)

@@ -162,6 +162,11 @@ def _cloud_rows(n_points: int, n_segments: int, n_neighbors=6, n_nodes=3) -> int
     return n_nodes * ((n_points + n_segments + 1) * (n_neighbors - 1) + n_segments) + n_segments
 
 
+def _cloud_sizes(n_points: int, limited: bool) -> list[int]:
+    "How many points a cloud may have: with a budget also half as many and so on, but at least twelve"
+    return [n_points // 2**k for k in range(n_points.bit_length() if limited else 1) if not k or n_points >> k >= 12]
+
+
 def _through_a_cloud(sweep: _Sweep, path, which, search: PathSearch, n_points: int, seed: int) -> Tensor:
     "The shortest way through a cloud of points around every path, with as many segments as before"
 
@@ -262,15 +267,18 @@ def _round(sweep: _Sweep, path, which, number: int, bends_of, least, search, eff
         False,
     )
     if effort.rounds:
-        rows, n_points = every, effort.n_points * 2**number
-        if budget is not None:
-            wanted = _cloud_rows(n_points, n_segments) + measure
-            rows = (budget.left(which) >= wanted).nonzero().flatten()
-        if budget is None or len(rows):
-            seed = _later(effort.seed, number)
-            through = _through_a_cloud(sweep, path[rows], which[rows], search, n_points, seed)
-            path, looked = path.index_copy(0, rows, through), looked.index_fill(0, rows, True)
-        cut = ~looked
+        wanted = effort.n_points * 2**number
+        for n_points in _cloud_sizes(wanted, budget is not None):
+            rows = every
+            if budget is not None:
+                energies = 0 if n_points == wanted else 2 * _energy_rows(sweep, path)
+                price = _cloud_rows(n_points, n_segments) + measure + energies
+                rows = (~looked & (budget.left(which) >= price)).nonzero().flatten()
+            if budget is None or len(rows):
+                seed = _later(effort.seed, number)
+                through = _through_a_cloud(sweep, path[rows], which[rows], search, n_points, seed)
+                path, looked = path.index_copy(0, rows, through), looked.index_fill(0, rows, True)
+            cut = ~looked if n_points == wanted else cut
         seen()
     if effort.max_iterations:
         rows, most = every, None
