@@ -11,7 +11,7 @@ __all__ = ['Method']
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from fastcore.basics import patch
@@ -103,6 +103,8 @@ class Method:
     form: ClassVar[str]
     function: ClassVar[Callable]
     functions: ClassVar[list[Callable]]
+    signature: ClassVar[dict[str, inspect.Parameter]]
+    takes: ClassVar[list[str] | None]
     given: ClassVar[tuple[str, ...]]
     arguments: ClassVar[Callable[..., dict]]
     flags: ClassVar[list[str]]
@@ -128,20 +130,6 @@ class Method:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
 
-    def __getstate__(self):
-        "The fields; what was read from signatures is read again"
-        return {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
-
-    @functools.cached_property
-    def signature(self) -> dict[str, inspect.Parameter]:
-        "The parameters of the function by name"
-        return parameters_of(self.function)
-
-    @functools.cached_property
-    def takes(self) -> list[str] | None:
-        "Names of the settings; None when any name is taken"
-        return settings_of(self.functions, self.given)
-
     @functools.cached_property
     def controls(self) -> tuple[dict[str, Parameter], dict]:
         "Settings that have a control (name -> Parameter, which starts at the short settings), and those without one."
@@ -160,6 +148,31 @@ def form(self: Method) -> str:
 def function(self: Method) -> Callable:
     "Whose keyword arguments the settings are, those of the constructor aside"
     return self.what if self.form == "function" else getattr(_owner(self.what), "attribute", self.what.attribute)
+
+
+def _read_once(self: Method, name: str, read: Callable) -> Any:
+    "What is read from signatures, kept beside the fields"
+    if name not in vars(self):
+        object.__setattr__(self, name, read())
+    return vars(self)[name]
+
+
+@patch
+def __getstate__(self: Method) -> dict:
+    "The fields; what was read from signatures is read again"
+    return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@patch(as_prop=True)
+def signature(self: Method) -> dict[str, inspect.Parameter]:
+    "The parameters of the function by name"
+    return _read_once(self, "_signature", lambda: parameters_of(self.function))
+
+
+@patch(as_prop=True)
+def takes(self: Method) -> list[str] | None:
+    "Names of the settings; None when any name is taken"
+    return _read_once(self, "_takes", lambda: settings_of(self.functions, self.given))
 
 
 @patch(as_prop=True)
