@@ -58,7 +58,7 @@ def row_of(name: str, side: int) -> dict:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def main(arguments: list[str] | None = None) -> None:
+def measure(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=224, help="of the picture, in pixels")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -68,4 +68,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measure()
