@@ -11,8 +11,8 @@ __all__ = ['FluxPoints', 'NeFLAG']
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import cast
+from functools import lru_cache, partial
+from typing import NamedTuple, cast
 
 import torch
 from captum.log import log_usage  # pyright: ignore[reportAttributeAccessIssue] (chosen when it is imported)
@@ -93,6 +93,13 @@ def _unit_directions(n: int, like: Tensor, seed) -> Tensor:
     return directions / directions.norm(dim=1, keepdim=True)
 
 
+@lru_cache(maxsize=32)
+def _kept_directions(n: int, features: int, dtype: torch.dtype, device: torch.device, seed: int) -> Tensor:
+    "`_unit_directions`, drawn once; not to be changed in place"
+    with torch.inference_mode(False):
+        return _unit_directions(n, torch.empty(0, features, dtype=dtype, device=device), seed)
+
+
 def _length(radius: float, unit: str, features: int) -> float:
     "The sphere's radius as a Euclidean length"
     one_of(unit, "radius_unit", ("l2", "rms"))
@@ -114,6 +121,8 @@ def _check_clamp(clamp, inputs: tuple[Tensor, ...]) -> tuple[float, float] | Non
 def _starts(directions, n_points: int, center: Tensor, seed, inputs: tuple[Tensor, ...]) -> Tensor:
     "Unit vectors (n_points, features): random, or one's own; a row of zeros has no direction and is refused"
     if directions is None:
+        if type(seed) is int and n_points * center.shape[1] <= 2**14:  # in small
+            return _kept_directions(n_points, center.shape[1], center.dtype, center.device, seed)
         return _unit_directions(n_points, center, seed)
     many = isinstance(directions, (tuple, list)) and all(isinstance(p, Tensor) for p in directions)
     parts = tuple(directions) if many else (read_tensor(directions, "directions"),)
@@ -188,12 +197,6 @@ def _going_on(done, control) -> tuple[Tensor, bool]:
     return go_on if finite else (~done).nonzero().flatten(), finite
 
 
-def _joined(kept: tuple[Tensor, ...], fresh: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    "Rows, steps and ways of those that go on and of those that start; its type spares a checker minutes"
-    row, step, way = (torch.cat(both) for both in zip(kept, fresh, strict=True))
-    return row, step, way
-
-
 def _flux_points(score, places, flux, negative, steps) -> FluxPoints:
     flux = flux.to(score.inputs[0].dtype)
     return FluxPoints(places, flux, negative, steps, negative.sum(1), score.gradient_evaluations)
@@ -203,6 +206,35 @@ def _likely(score, outputs: list[Tensor], batch: int) -> Tensor | None:
     "The target's probability at the first point of each example, if all their outputs were seen"
     seen = torch.cat(outputs) if outputs else torch.empty(0)
     return target_probability(seen, score.target, score.forward) if len(seen) == batch else None
+
+# %% ../nbs/04_neflag.ipynb #5c0a1e02
+class _Underway(NamedTuple):
+    "Points on their way, one a row"
+
+    row: Tensor  # example * n_points + point
+    step: Tensor  # steps taken
+    last: Tensor  # the step at which it ends, with a hit or without
+    way: Tensor  # displacement from the centre, before clamping
+    before: Tensor  # that of the step before
+
+    def beside(self, fresh: "_Underway") -> "_Underway":
+        return _Underway(*(torch.cat(both) for both in zip(self, fresh, strict=True)))
+
+
+def _setting_out(row: Tensor, begin: Tensor, cap: int) -> _Underway:
+    way = begin.index_select(0, row % begin.shape[0])
+    return _Underway(row, torch.zeros_like(row), torch.full_like(row, cap), way, way)
+
+
+def _a_step_on(at: _Underway, go_on: Tensor, F: Tensor, slope: Tensor, length: float, cap: int, n: int) -> _Underway:
+    "The rows that go on, against the gradient; `n` is the largest number of steps that any has taken"
+    if go_on.shape[0] < at.row.shape[0]:
+        at, F, slope = _Underway(*(t[go_on] for t in at)), F[go_on], slope[go_on]
+    way, step, last = (F / slope[:, None]).mul_(-length), at.step + 1, at.last
+    if n > 1:
+        circles = (step > 2) & (way == at.before).all(1)
+        last = torch.where(circles, torch.minimum(step + (cap - step) % 2, last), last)
+    return _Underway(at.row, step, last, way, at.way)
 
 # %% ../nbs/04_neflag.ipynb #b641e9ed
 def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, clamp, keep_points, show_progress):
@@ -222,22 +254,20 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
         torch.arange(batch, device=device).repeat_interleave(n_points),
         torch.arange(n_rows, device=device),
     )
-    row = step = every[:0]  # row = example * n_points + point
-    way, first = center[:0], 0  # first: the rows are those from it on, without a gap; None: some are missing
-    begin = length * starts
+    begin, first, rounds = length * starts, 0, 0  # the rows are those from `first` on; None: some of these are missing
+    at = _setting_out(every[:0], begin, search_steps)
     with tqdm(total=n_rows, desc="points on the sphere", leave=False, disable=not show_progress) as bar:
-        while pending < n_rows or len(row):
-            taken = min(window - (kept := len(row)), n_rows - pending)
+        while pending < n_rows or at.row.shape[0]:
+            taken = min(window - (kept := at.row.shape[0]), n_rows - pending)
             begun = range(-(-pending // n_points), -(-(pending + taken) // n_points))  # first points that start
             seats = slice(kept + begun.start * n_points - pending, None, n_points)
             if taken:
-                new = every[pending : pending + taken]
+                fresh = _setting_out(every[pending : pending + taken], begin, search_steps)
                 first = pending if not kept else first if first is not None and first + kept == pending else None
                 pending += taken
-                fresh = new, torch.zeros_like(new), begin.index_select(0, new % n_points)
-                row, step, way = _joined((row, step, way), fresh) if kept else fresh
-            place = row if first is None else slice(first, first + len(row))
-            y, displacement, whose = _points_around(center, example := examples[place], way, first, n_points, clamp)
+                at = at.beside(fresh) if kept else fresh
+            place = at.row if first is None else slice(first, first + kept + taken)
+            y, displacement, whose = _points_around(center, example := examples[place], at.way, first, n_points, clamp)
             points = unflatten_features(y, score.inputs)
             with outputs_seen(score) as seen:
                 gradient, scores, control = score._summed(points, example)
@@ -250,18 +280,18 @@ def _walk_the_sphere(score, center, starts, length, search_steps, aggregated, cl
             done = slope == 0
             if kept or not search_steps:  # a first step never counts: where all rows are new there is no more to do
                 flux, terms = aggregated(F, displacement)
-                hit = (flux < 0) & (step >= first_allowed)
-                done |= hit | (step >= search_steps)
-                flux_found[place], negative[place], steps_taken[place] = flux, hit, step
+                hit, ended = (flux < 0) & (at.step >= first_allowed), at.step >= at.last
+                done |= hit | ended
+                flux_found[place], negative[place] = flux, hit
+                steps_taken[place] = at.step.masked_fill(ended, search_steps)
                 _add_per_example(total, whose, torch.where(hit[:, None], terms, 0.0))
             if keep_points:
                 places[place] = y
             go_on, finite = _going_on(done, control)
             score._check(points, example, gradient, scores, finite)
-            bar.update(len(row) - len(go_on))
-            if len(go_on) < len(row):
-                row, step, F, slope, first = row[go_on], step[go_on], F[go_on], slope[go_on], None
-            step, way = step + 1, (F / slope[:, None]).mul_(-length)
+            bar.update(ended_here := kept + taken - go_on.shape[0])
+            first, rounds = None if ended_here else first, rounds + 1
+            at = _a_step_on(at, go_on, F, slope, length, search_steps, rounds)
     found = _flux_points(score, places, *(v.view(batch, n_points) for v in (flux_found, negative, steps_taken)))
     return total, found, _likely(score, outputs, batch), lost
 

@@ -306,10 +306,12 @@ def scores_and_probability(
     score: TargetScore,  # the score
     points: tuple[Tensor, ...],  # (rows, ...) per input
     examples: Tensor | None = None,  # (rows,) which example each row belongs to; default: row r is example r
+    # so many rows are the examples in their order, and only their outputs are looked at; None: all are looked at
+    first: int | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Scores (rows,) of the points; from the same outputs the probabilities of the target there
-    (target_probability), or None; and the largest magnitude in each row of outputs (rows,). Raises ValueError for
-    scores that are integers or booleans, which have no gradient.
+    (target_probability), or None; and the largest magnitude in each row of outputs; both (first,). Raises ValueError
+    for scores that are integers or booleans, which have no gradient.
     """
     with outputs_seen(score) as seen:
         values = score.scores(points, examples)
@@ -319,10 +321,10 @@ def scores_and_probability(
             " the forward function must return floating point numbers (an argmax or a comparison has none)"
         )
     if seen[0].ndim != 2 or not seen[0].is_floating_point():
-        return values, None, values.abs()
-    output = torch.cat(seen)
+        return values, None, values[:first].abs()
+    output = torch.cat(seen)[:first]
     target = score.target
-    if isinstance(target, Tensor) and len(target) > 1 and examples is not None:
+    if isinstance(target, Tensor) and len(target) > 1 and examples is not None and first is None:
         target = target[examples.cpu()]
     return values, target_probability(output, target, score.forward), output.abs().amax(1)
 
@@ -409,8 +411,10 @@ class PathIntegratedGradients(PathAttribution):
         n_nodes = max(math.ceil(n_steps / segments), 2 if method == "riemann_trapezoid" else 1)
         with leave_as_found(self.forward_func):
             parts = line_integral(score, corners, n_nodes, method, show_progress)
-            end, probability, row = scores_and_probability(score, tensors)
-            start = score.scores(tuple(q[:, 0] for q in corners))
+            ends = tuple(torch.cat((x.detach(), q[:, 0])) for x, q in zip(tensors, corners, strict=True))
+            examples = torch.arange(score.n_examples, device=ends[0].device).repeat(2)
+            scores, probability, row = scores_and_probability(score, ends, examples, score.n_examples)
+            end, start = scores.chunk(2)
         attributions = checked_attributions(parts, is_tuple)
         cure = f"Raise n_steps, now {n_steps}, or explain a smoother score."
         complete = warn_if_incomplete(parts, end, start, cure, row)

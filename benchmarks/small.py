@@ -5,7 +5,8 @@
 
 On networks this small what a method adds to its passes is most of what there is. Every round is a process of its own,
 in which call and bare gradients alternate; a ratio is the median of one process, and the table has the median over
-rounds and their range. Seconds are those of the process, one thread.
+rounds and their range. Seconds are those of the process, one thread. Operations are those that PyTorch dispatches, of
+one call and of its bare gradients.
 """
 
 import argparse
@@ -19,8 +20,24 @@ from pathlib import Path
 HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parent))
 
-COLUMNS = "version method network passes rows ratio low high rounds".split()
+COLUMNS = "version method network passes rows operations bare_operations ratio low high rounds".split()
 NETWORKS = ((10, 64, 64, 3), (10, 64, 4), (10, 16, 3))
+
+
+def operations(call) -> int:
+    "How many operations of PyTorch a call dispatches"
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        found = 0
+
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            self.found += 1
+            return operation(*args, **(kwargs or {}))
+
+    with Count() as count:
+        call()
+    return count.found
 
 
 def measure(batch: int, alternations: int, least: float) -> list[dict]:
@@ -53,6 +70,7 @@ def measure(batch: int, alternations: int, least: float) -> list[dict]:
             for _ in range(alternations):
                 ratios.append(seconds(run, least=least) / seconds(floor, least=least))
             row = dict(method=kind.__name__, network="-".join(map(str, sizes)), passes=len(found))
+            row |= dict(operations=operations(run), bare_operations=operations(floor))
             rows.append(row | dict(rows=sum(shape[0] for shape, _ in found), ratio=statistics.median(ratios)))
     return rows
 

@@ -361,10 +361,10 @@ def test_rows_that_make_much_go_in_small_pieces():
         rows = PathIntegratedGradients(net).attribute(x, target=0, n_steps=200, internal_batch_size=200)
         assert_close(found, rows)
         assert sum(pieces[neurons]) == sum(net.sizes), "no row is run for the count alone"
-    # what is counted; pieces of three vectors of the layer that hold 32 MiB; the row that is looked at; the ends
+    # what is counted; pieces of three vectors of the layer that hold 32 MiB; the row that is looked at; both ends
     most = 2**25 // (3 * 4 * 50_000)
-    assert pieces[50_000] == [4, 49, 49, 49, 49, 1, 1, 1] and 49 <= most < 66
-    assert pieces[25_000] == [4, 98, 98, 1, 1, 1] and pieces[10] == [4, 196, 1, 1, 1]
+    assert pieces[50_000] == [4, 49, 49, 49, 49, 1, 2] and 49 <= most < 66
+    assert pieces[25_000] == [4, 98, 98, 1, 2] and pieces[10] == [4, 196, 1, 2]
 
 
 def test_sizes_belong_to_a_call_its_model_and_its_thread():
@@ -395,7 +395,7 @@ def test_counting_draws_nothing_and_follows_the_probes():
     counted = Sizes(net)
     with without_probe():  # a model may need a fixed number of rows
         PathIntegratedGradients(counted).attribute(x, target=0)
-    assert counted.sizes == [200, 4, 4]
+    assert counted.sizes == [200, 8]
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
@@ -450,11 +450,11 @@ def test_rows_are_halved_when_memory_runs_out(kind, words):
     with pytest.warns(UserWarning, match="memory ran out with 196 rows at once; it goes on with 98"):
         found = PathIntegratedGradients(net).attribute(x, target=0)
     assert_close(found, expected)
-    assert net.sizes == [4, 196, 98, 49, 49, 49, 49, 1, 4, 4]
+    assert net.sizes == [4, 196, 98, 49, 49, 49, 49, 1, 8]
     net.sizes.clear()
     with pytest.warns(UserWarning, match="it goes on with 50"):  # a size that is given is a bound
         assert_close(PathIntegratedGradients(net).attribute(x, target=0, internal_batch_size=100), expected)
-    assert net.sizes == [100, 50, 50, 1, 50, 50, 4, 4]
+    assert net.sizes == [100, 50, 50, 1, 50, 50, 8]
     net.most, net.sizes = 0, []
     with pytest.raises(kind), pytest.warns(UserWarning, match="memory ran out with 4 rows at once; it goes on with 2"):
         gradients(net, x, 0)

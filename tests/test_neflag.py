@@ -190,6 +190,27 @@ def test_saturation_is_named_in_the_warning_and_the_logit_helps(of):
     assert NeFLAG(ClassScore(network)).attribute(torch.ones(1, 4), target=0).min() > 0
 
 
+@pytest.mark.parametrize("cap", [5, 6, 19, 20])
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_points_that_go_to_and_fro_end_early_where_the_cap_would_find_them(cap, chunk):
+    def score(y, noise=0.0):
+        "A valley at 0 that is steeper on one side; points near it go to and fro, others find their place at once"
+        return (torch.where(y > 0, y, -2 * y) * (1 + noise * torch.rand_like(y))).sum(1)
+
+    x = torch.tensor([[0.02, -0.01], [1.0, 1.0], [0.0, 0.01]], dtype=torch.float64)
+    settings = dict(n_points=6, return_flux=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, early = NeFLAG(score).attribute(x, search_steps=cap, internal_batch_size=chunk, **settings)
+        # a score that differs by less than matters from gradient to gradient never shows the same place twice
+        _, late = NeFLAG(lambda y: score(y, 1e-4)).attribute(x, search_steps=cap, **settings)
+    assert (early.steps == late.steps).all() and early.steps.max() == cap and (early.negative == late.negative).all()
+    assert_close(early.flux, late.flux, rtol=1e-3, atol=1e-3)
+    assert_close(early.points, late.points, rtol=1e-3, atol=1e-3)
+    assert late.gradient_evaluations == 2 * 6 * (cap + 1) + 6 * 2
+    assert early.gradient_evaluations <= 2 * 6 * 6 + 6 * 2
+
+
 def test_clamp_keeps_points_in_range():
     net, x = convolutional(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     _, found = NeFLAG(net).attribute(

@@ -282,6 +282,13 @@ def test_looking_costs_two_forward_rows_per_example_and_the_probe():
     assert net.gradient_rows == 50 and 10 <= net.rows - net.gradient_rows <= 12
 
 
+def test_the_ends_pass_together_and_after_the_gradients_need_no_count():
+    net, rows = mlp(), []
+    net.register_forward_pre_hook(lambda module, given: rows.append(len(given[0])))
+    PathIntegratedGradients(net).attribute(numbers(20, 6), target=0, n_steps=10)
+    assert rows == [4, 196, 1, 40]  # the rows that are counted, all others, one alone, inputs and baselines
+
+
 def test_zero_maps_are_said():
     x = torch.tensor([[0.0, 0.0], [1.0, 2.0], [-1.0, -2.0]])
     attribution, messages = value_and_warnings(

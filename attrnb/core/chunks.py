@@ -19,7 +19,6 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from .checks import whole_number
 from .messages import warn_user
@@ -75,18 +74,19 @@ class _LiveBytes(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.now = self.most = self.largest = 0
-        self.known = weakref.WeakSet()
+        self.known: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = operation(*args, **kwargs)
         for held in _storages(result):
-            if held not in self.known:
-                if not any(held is given for given in _storages((args, kwargs))):  # else a view, or written in place
-                    self.now += held.nbytes()
-                    self.most, self.largest = max(self.most, self.now), max(self.largest, held.nbytes())
-                    weakref.finalize(held, self._freed, held.nbytes()).atexit = False
-                self.known.add(held)
+            if id(held) not in self.known:
+                size = held.nbytes()
+                if any(held is given for given in _storages((args, kwargs))):  # a view, or written in place
+                    size = 0
+                self.now += size
+                self.most, self.largest = max(self.most, self.now), max(self.largest, size)
+                self.known[id(held)] = weakref.ref(held, functools.partial(self._freed, id(held), size))
         return result
 
     def __exit__(self, *error) -> None:
@@ -94,16 +94,19 @@ class _LiveBytes(TorchDispatchMode):
         super().__exit__(*error)
         self.most = max(self.most, self.now + 2 * self.largest)
 
-    def _freed(self, n_bytes: int):
+    def _freed(self, known_as: int, n_bytes: int, _):
         self.now -= n_bytes
+        del self.known[known_as]
 
 
 def _storages(tree: object) -> Iterator[torch.UntypedStorage]:
     "Where the tensors of a tree have their numbers; kinds of tensors that have them elsewhere are passed over"
-    for t in [tree] if isinstance(tree, Tensor) else tree_leaves(tree):
-        if isinstance(t, Tensor):
-            with contextlib.suppress(NotImplementedError, RuntimeError):
-                yield t.untyped_storage()
+    if isinstance(tree, Tensor):
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            yield tree.untyped_storage()
+    elif isinstance(tree, (tuple, list, dict)):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _storages(part)
 
 
 def memory_ran_out(
@@ -136,9 +139,15 @@ def watched(
 class Room:
     "How many rows of one kind of work fit into memory: from a count of the first ones, halved where memory runs out"
 
-    joined: Callable[..., tuple[Tensor, ...]]  # patched below, for whoever reads types
+    joined: Callable[..., tuple[Tensor, ...]]  # this and what follows is patched below, for whoever reads types
+    holds: Callable[..., bool]
+    refuse: Callable[..., None]
 
-    def __init__(self):
+    def __init__(
+        self,
+        fuller: Room | None = None,  # of work that keeps more of each row: what was counted there fits here, too
+    ):
+        self.fuller = fuller
         self.most, self.counted = math.inf, False  # rows of a piece; whether that comes from a count
         self.failed: Exception | None = None  # what the counted rows raised
 
@@ -161,7 +170,8 @@ class Room:
         while start < n_rows:
             left, live = n_rows - start, None
             size = -(-left // max(1, math.ceil(left / self.most)))
-            if forward and left >= FROM and not self.counted and probe_is_on() and not _compiled(forward):
+            known = self.counted or self.fuller is not None and self.fuller.holds(left)
+            if forward and left >= FROM and not known and probe_is_on() and not _compiled(forward):
                 size, live = min(size, COUNTED), plain_mode(_LiveBytes)()
             rows = slice(start, start + size)
             try:
@@ -186,12 +196,23 @@ class Room:
                 f" attempt: internal_batch_size={self.most * each}"
             )
 
-    def refuse(self) -> None:
-        "Raise what the counted rows raised, if they did."
-        if self.failed is not None:
-            raise self.failed
-
 # %% ../../nbs/core/85_chunks.ipynb #c85c000a
+@patch
+def holds(
+    self: Room,
+    n_rows: int,  # that pass together
+) -> bool:
+    "Whether a count has said that so many rows fit."
+    return self.counted and self.failed is None and n_rows <= self.most
+
+
+@patch
+def refuse(self: Room) -> None:
+    "Raise what the counted rows raised, if they did."
+    if self.failed is not None:
+        raise self.failed
+
+
 @patch
 def joined(
     self: Room,

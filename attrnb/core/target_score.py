@@ -79,7 +79,7 @@ class TargetScore:
         self._rows_checked = self._dependence_checked = False
         self._writes: bool | None = None  # whether the model writes into its inputs; None: not known yet
         self._columns: tuple | None = None  # outputs' shape and device, and the numbers that the target means
-        self._rooms = Room(), Room()  # rows that pass together, without gradients and with
+        self._rooms = Room(fuller := Room()), fuller  # rows that pass together, without gradients and with
         self._chosen = read_batch_size(internal_batch_size) is None  # by us, so rows may be counted
         self._around: contextlib.AbstractContextManager = contextlib.nullcontext()  # a forward pass
         self.seen: list[Tensor] | None = None  # gets the outputs of rows that are scored, if there is a list

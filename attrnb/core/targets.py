@@ -100,7 +100,8 @@ def _columns_of(columns: Tensor, examples: Tensor) -> Tensor:
     if len(columns) == 1:
         return columns
     examples = examples.to(columns.device, non_blocking=True)
-    return torch.stack([column.index_select(0, examples) for column in columns.unbind(1)], 1)
+    found = [column.index_select(0, examples) for column in columns.unbind(1)]
+    return found[0][:, None] if len(found) == 1 else torch.stack(found, 1)
 
 
 def _pick(output: Tensor, columns: Tensor) -> Tensor:
