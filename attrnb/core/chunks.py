@@ -73,7 +73,7 @@ class _LiveBytes(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.now = self.most = self.largest = 0
+        self.now = self.most = self.largest = self.made = 0
         self.known: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
@@ -84,7 +84,7 @@ class _LiveBytes(TorchDispatchMode):
                 size = held.nbytes()
                 if any(held is given for given in _storages((args, kwargs))):  # a view, or written in place
                     size = 0
-                self.now += size
+                self.now, self.made = self.now + size, self.made + size
                 self.most, self.largest = max(self.most, self.now), max(self.largest, size)
                 self.known[id(held)] = weakref.ref(held, functools.partial(self._freed, id(held), size))
         return result
@@ -142,6 +142,7 @@ class Room:
     joined: Callable[..., tuple[Tensor, ...]]  # this and what follows is patched below, for whoever reads types
     holds: Callable[..., bool]
     refuse: Callable[..., None]
+    guessed: Callable[..., contextlib.AbstractContextManager]
 
     def __init__(
         self,
@@ -167,12 +168,13 @@ class Room:
         and calls `refuse`.
         """
         budget, start = 2**25 if device.type == "cpu" else 2**32, 0
+        counted, enough, tried = max(1, COUNTED // each), -(-FROM // each), 0
         while start < n_rows:
             left, live = n_rows - start, None
             size = -(-left // max(1, math.ceil(left / self.most)))
             known = self.counted or self.fuller is not None and self.fuller.holds(left)
-            if forward and left >= FROM and not known and probe_is_on() and not _compiled(forward):
-                size, live = min(size, COUNTED), plain_mode(_LiveBytes)()
+            if forward and left >= enough and not known and probe_is_on() and not _compiled(forward):
+                size, live = min(size, counted), plain_mode(_LiveBytes)()
             rows = slice(start, start + size)
             try:
                 result = watched(functools.partial(work, rows), live)
@@ -183,18 +185,19 @@ class Room:
                     self.counted, self.failed = True, error
                     continue
             else:
+                if tried:
+                    warn_user(
+                        f"memory ran out with {tried * each} rows at once; it goes on with {self.most * each}. To spare"
+                        f" the attempt: internal_batch_size={self.most * each}"
+                    )
+                    tried = 0
                 if live is not None:
-                    self.counted = True
-                    self.most = min(self.most, max(size, budget * size // max(1, live.most)))
+                    self.counted, self.most = True, min(self.most, max(size, budget * size // max(1, live.most)))
                 yield rows, result
                 start += size
                 continue
-            self.most = -(-size // 2)
+            self.most, tried = -(-size // 2), tried or size
             torch.cuda.empty_cache()
-            warn_user(
-                f"memory ran out with {size * each} rows at once; it goes on with {self.most * each}. To spare the"
-                f" attempt: internal_batch_size={self.most * each}"
-            )
 
 # %% ../../nbs/core/85_chunks.ipynb #c85c000a
 @patch
@@ -228,6 +231,21 @@ def joined(
 
     parts = [found for _, found in self.pieces(len(examples), some, points[0].device, forward)]
     return parts[0] if len(parts) == 1 else tuple(torch.cat(p) for p in zip(*parts, strict=True))
+
+
+@patch
+@contextlib.contextmanager
+def guessed(self: Room, n_rows: int, device: torch.device, wanted: bool = True) -> Iterator[None]:
+    """The body passes one of the rows without gradients. A recording of many holds about twice what that makes, for
+    each; so many make a piece as hold eight times what others may, since a recording has a price of its own.
+    """
+    if n_rows < FROM or not wanted or not probe_is_on():
+        yield
+        return
+    with plain_mode(_LiveBytes)() as live:
+        yield
+    budget = 2**28 if device.type == "cpu" else 2**35
+    self.most = min(self.most, max(COUNTED, budget // max(1, 2 * live.made)))
 
 # %% ../../nbs/core/85_chunks.ipynb #c85a0006
 def row_blocks(

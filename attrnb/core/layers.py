@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from .arguments import _as_tuple, per_example
 from .attribution import FeatureAttribution
 from .checks import TensorOrTuple, check_baselines, check_inputs, true_or_false
+from .chunks import Room, read_batch_size
 from .lost_gradient import differentiated
 from .model_state import _compiled, _OwnHook, leave_as_found, modules_of
 from .outputs import logits_of
@@ -195,14 +196,20 @@ def activations(
     point numbers.
     """
     plan = TargetScore(self.model, inputs, None, additional_forward_args, internal_batch_size)
-    examples, parts = torch.arange(len(inputs[0]), device=inputs[0].device), []
+    examples, parts, room = torch.arange(len(inputs[0]), device=inputs[0].device), [], Room()
+
+    def some(rows: tuple[Tensor, ...], examples: Tensor, count) -> tuple[Tensor, ...]:
+        arguments, named = plan.arguments_for(examples)
+        run.parts = None
+        with count:
+            run.forward(self.model, (*rows, *arguments), named)
+        return _checked_activation(run.noted, len(examples), self.name)
+
     with self.attached() as run, torch.no_grad():
         for s in plan.chunks(len(inputs[0])):
-            arguments, named = plan.arguments_for(examples[s])
-            chunk = tuple(x[s] for x in inputs)
-            run.parts = None
-            run.forward(self.model, (*chunk, *arguments), named)
-            parts.append(_checked_activation(run.noted, len(chunk[0]), self.name))
+            counted = read_batch_size(internal_batch_size) is None and self.model
+            parts.append(room.joined(some, tuple(x[s] for x in inputs), examples[s], counted))
+            room.refuse()
         self.n_parts = len(parts[0])
         parts = tuple(torch.cat([chunk[k] for chunk in parts]) for k in range(self.n_parts))
         if probe_is_on():
@@ -211,7 +218,7 @@ def activations(
             self._check_own(run, (*(x[:1] for x in inputs), *arguments), named, own)
     return parts
 
-
+# %% ../../nbs/core/96_layers.ipynb #c96a0001
 def _checked_activation(noted: tuple[Tensor, ...], rows: int, name: str) -> tuple[Tensor, ...]:
     "The activation of so many rows, or what is wrong with it"
     if not noted:
@@ -250,7 +257,7 @@ def _leads_around(
     "Whether the output may depend on the inputs other than through the layer"
     if not all(x.is_floating_point() for x in inputs):
         return True
-    plan = TargetScore(self.model, inputs, None, further, internal_batch_size)
+    plan, room = TargetScore(self.model, inputs, None, further, internal_batch_size), Room()
     nobody = torch.zeros(len(inputs[0]), dtype=torch.long, device=inputs[0].device)
 
     def output(*inputs):
@@ -269,9 +276,16 @@ def _leads_around(
     near = 64 * torch.finfo(alone.dtype).eps
     with torch.no_grad():
         for s in plan.chunks(len(inputs[0])):
-            every = output(*(x[s] for x in inputs))
-            if alone.shape[1:] != every.shape[1:] or _differs(alone.expand_as(every), every) > near:
+
+            def differ(rows: slice, count, s=s) -> bool:
+                with count:
+                    every = output(*(x[s][rows] for x in inputs))
+                return alone.shape[1:] != every.shape[1:] or _differs(alone.expand_as(every), every) > near
+
+            counted = read_batch_size(internal_batch_size) is None and self.model
+            if any(found for _, found in room.pieces(s.stop - s.start, differ, alone.device, counted)):
                 return True
+            room.refuse()
     return False
 
 # %% ../../nbs/core/96_layers.ipynb #35751ec2

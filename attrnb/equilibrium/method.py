@@ -399,7 +399,7 @@ def attribute(
     contrast: TargetType | str = None,  # what is subtracted at the start: "next", the strongest other class, or a class
     attention: str = "values",  # "values": the weights of an attention are coefficients; "shared": signals, too
     rules: Mapping[object, Callable] | None = None,  # for this call: operation -> function (call, relevance)
-    # images that are recorded together at most; None or "auto": images of about a million input numbers,
+    # images that are recorded together at most; None or "auto": as many as fit, of about a million input numbers,
     # eight million on a GPU; halved where memory runs out
     internal_batch_size: int | str | None = None,
     return_layers: bool = False,  # also return a LayerRelevance for each operation
@@ -421,21 +421,21 @@ def attribute(
     forward = self._forward(state, len(tensors))
     score = TargetScore(forward, tensors, target, additional_forward_args, internal_batch_size)
     state.contrast = None if contrast is None else Contrast(contrast, score.target, score.n_examples, self._score.dim)
-    parts, layers = [], []
+    pairs = []
     with leave_as_found(self.forward_func):
         examples = torch.arange(score.n_examples, device=tensors[0].device)
         extra, keywords = score.arguments_for(examples[:1])
         placed, named, _ = self._score._arguments((*tensors, *extra), keywords)
         _check_arguments(self._model, len(tensors), placed, named)
         if probe_is_on():
-            state.expected = self._first(state, score)
+            with state.room.guessed(score.n_examples, tensors[0].device, score._chosen):
+                state.expected = self._first(state, score)
             score.probe_rows += 1
         for s in score.chunks(score.n_examples):
             points = tuple(x.detach()[s].clone() if x.is_inference() else x.detach()[s] for x in tensors)
-            for found in self._explain_chunk(state, score, points, examples[s], options, return_layers):
-                parts.append(found[0])
-                layers.append(found[1])
+            pairs += self._explain_chunk(state, score, points, examples[s], options, return_layers)
     _report(state, score.n_examples)
+    parts, layers = zip(*pairs)
     attributions = tuple(torch.cat(p) for p in zip(*parts))
-    attributions = attributions if is_tuple else attributions[0]
-    return (attributions, _join(layers)) if return_layers else attributions
+    found = attributions if is_tuple else attributions[0]
+    return (found, _join(layers)) if return_layers else found

@@ -44,7 +44,7 @@ def _norms(rows: Tensor, like: tuple[Tensor, ...]) -> Tensor:
     return sum(part.flatten(1).sum(1) if part.ndim > 1 else part for part in parts)
 
 
-def _pulls(everything: TargetScore, line, mean, log_width, noise, weight, owner, beta, lines) -> tuple:
+def _pulls(everything: TargetScore, line, mean, log_width, noise, weight, owner, beta, lines, count=None) -> tuple:
     """The negative evidence bound of one chunk of points, but for a constant, and its gradients with respect to their
     means and log widths; `lines` (examples, 2, features) are where steps are looked for, if differences are needed
     """
@@ -59,7 +59,7 @@ def _pulls(everything: TargetScore, line, mean, log_width, noise, weight, owner,
 
     with torch.inference_mode(False), torch.enable_grad():
         every = torch.arange(len(lines), device=line.device)
-        return _slopes_of(everything).take(everything, compute, lines, every)
+        return _slopes_of(everything).take(everything, compute, lines, every, count)
 
 # %% ../../nbs/geodesic/85_published.ipynb #5e21ea12
 def _fitted_points(
@@ -80,15 +80,23 @@ def _fitted_points(
     everything = TargetScore(score.forward, score.inputs, all_outputs, score.args, score.internal_batch_size)
     mean, log_width, generator = torch.zeros_like(line), torch.full_like(line, math.log(0.1)), random_generator(seed)
     ends, rate, best, best_at, since_rate = line[[0, -1]].transpose(0, 1), learning_rate, math.inf, 0, 0
-    optimiser = torch.optim.Adam([mean, log_width], rate)
+    optimiser, room = torch.optim.Adam([mean, log_width], rate), _slopes_of(everything).room
     for step in range(num_iterations):
         noise = normal_noise(line.shape, generator, line)
         mean.grad, log_width.grad, loss = torch.zeros_like(mean), torch.zeros_like(mean), 0.0
         rows = [t.flatten(0, 1) for t in (line, mean, log_width, noise)]
         for s in score.chunks(len(owner)):
-            part, pulls = _pulls(everything, *(t[s] for t in rows), weight[s], owner[s], beta, ends)
-            mean.grad.flatten(0, 1)[s], log_width.grad.flatten(0, 1)[s] = pulls
-            loss += part
+
+            def some(piece: slice, count, s=s, rows=rows) -> tuple:
+                here = range(*s.indices(len(owner)))[piece]
+                at = slice(here.start, here.stop)
+                return at, *_pulls(everything, *(t[at] for t in rows), weight[at], owner[at], beta, ends, count)
+
+            counted = score._chosen and score.forward
+            for _, (at, part, pulls) in room.pieces(s.stop - s.start, some, line.device, counted):
+                mean.grad.flatten(0, 1)[at], log_width.grad.flatten(0, 1)[at] = pulls
+                loss += part
+            room.refuse()
         optimiser.step()
         since_rate += 1
         if loss < best:
@@ -132,7 +140,7 @@ def attribute(
     additional_forward_args: object = None,
     n_steps: int = 50,  # points of the path, at Gauss and Legendre's nodes
     method: str = "gausslegendre",  # quadrature rule of the path's length, see `quadrature`
-    internal_batch_size: int | str | None = None,  # rows per forward pass at most; None, "auto": by size
+    internal_batch_size: int | str | None = None,  # rows per forward pass at most; None, "auto": that fit
     return_convergence_delta: bool = False,  # also return the completeness error (batch,)
     *,
     beta: float = 0.3,  # weight of the gradient's magnitude

@@ -51,22 +51,24 @@ def _energy(score, path, example, n_nodes=4, least_steepness=0.0, check=True) ->
         # a number is filled in on the device: to be copied there takes longer
         least = least_steepness if isinstance(least_steepness, Tensor) else path.new_full((), least_steepness)
         least = least.to(path).expand(n_paths).square() + torch.finfo(path.dtype).tiny
-        energy, gradient = path.new_zeros(n_paths), torch.zeros_like(path)
+        energy, gradient, room = path.new_zeros(n_paths), torch.zeros_like(path), _slopes_of(score).room
         n_rows = n_paths * n_segments * n_nodes
         rows = len(range(*score.chunks(n_rows)[0].indices(n_rows)))
         for segment in torch.arange(n_paths * n_segments, device=path.device).split(max(1, rows // n_nodes)):
 
-            def some(rows: slice, _, segment=segment) -> tuple[Tensor, Tensor]:
+            def some(rows: slice, count, segment=segment) -> tuple[Tensor, Tensor]:
                 at = segment[rows] // n_segments, segment[rows] % n_segments
                 compute = functools.partial(_conformal, path, *at, quadrature, least, example)
-                return _slopes_of(score).take(score, compute, path, example)
+                return _slopes_of(score).take(score, compute, path, example, count)
 
-            pieces = _slopes_of(score).room.pieces(len(segment), some, path.device, each=n_nodes)
+            counted = score._chosen and score.forward
+            pieces = room.pieces(len(segment), some, path.device, counted, n_nodes)
             for rows, (part, pull) in pieces:
                 owner, place = segment[rows] // n_segments, segment[rows] % n_segments
                 energy.index_add_(0, owner, part)
                 gradient.index_put_((owner, place), pull[0], accumulate=True)
                 gradient.index_put_((owner, place + 1), pull[1], accumulate=True)
+            room.refuse()
     if check:
         _refuse_energy(torch.isfinite(energy), example)
     return energy, gradient

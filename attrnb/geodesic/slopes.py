@@ -256,15 +256,17 @@ def _rough(self: _Slopes, score: TargetScore, points: Tensor, examples: Tensor) 
 
 # %% ../../nbs/geodesic/55_slopes.ipynb #2700237b
 @patch
-def take(self: _Slopes, score: TargetScore, compute: Callable, path: Tensor, example: Tensor) -> object:
+def take(self: _Slopes, score: TargetScore, compute: Callable, path: Tensor, example: Tensor, count=None) -> object:
     """What `compute(slope, grad)` returns, in the first way that works: `slope(points, examples)` are gradients (rows,
     features), `grad` is torch.autograd.grad; paths (paths, corners, features) and their examples are where to look
-    for steps of differences
+    for steps of differences; `count` is entered around `compute`
     """
+    count = count or nullcontext()
     while self.way < 2:
         with _plain_attention if self.way else nullcontext():
             try:
-                found = compute(lambda points, examples: self._exact(score, points, examples), self._grad)
+                with count:
+                    found = compute(lambda points, examples: self._exact(score, points, examples), self._grad)
                 self.trusted = self.trusted or self._agrees(score, path, example)
             except _NotTwice:
                 self.trusted = None
@@ -273,5 +275,5 @@ def take(self: _Slopes, score: TargetScore, compute: Callable, path: Tensor, exa
                     return found
         self.way += 1
     self._find_steps(score, path, example)
-    with torch.autograd.set_multithreading_enabled(False):  # gradients within a backward pass, in this thread
+    with count, torch.autograd.set_multithreading_enabled(False):  # gradients within a backward pass, in this thread
         return compute(lambda points, examples: self._rough(score, points, examples), torch.autograd.grad)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import one_of, read_batch_size, renamed, whole_number
+from ..core import Room, chunk_slices, one_of, read_batch_size, renamed, whole_number
 from .axioms import cancellation_gap, completeness_error, dummy_sensitivity
 from .class_sensitivity import class_sensitivity
 from .faithfulness import FaithfulnessCurves, deletion, difference, faithfulness_curves, insertion
@@ -238,9 +238,18 @@ def _other_classes(case: Case, other: str | int) -> list[int]:
     "Per example the class that is asked for instead: that with the highest score of the others, or a given one"
     if other != "next":
         return [whole_number(other, "other", least=0)] * len(case.inputs)
+    size, room, parts = case.internal_batch_size, Room(), []
+
+    def some(points: tuple[Tensor], _, count) -> tuple[Tensor]:
+        with count:
+            return (case.forward(*points).detach().double(),)
+
     with torch.no_grad():
-        rows = case.inputs.split(read_batch_size(case.internal_batch_size) or len(case.inputs))
-        scores = torch.cat([case.forward(part) for part in rows]).double()
+        for s in chunk_slices(len(case.inputs), size, (case.inputs,)):
+            given = (case.inputs[s],), torch.arange(s.stop - s.start)
+            parts += room.joined(some, *given, read_batch_size(size) is None and case.forward)
+            room.refuse()
+    scores = torch.cat(parts)
     if scores.shape[1] < 2:
         raise ValueError("class_sensitivity asks for another class, but the model has one output")
     return scores.scatter(1, torch.tensor(case.targets, device=scores.device)[:, None], -math.inf).argmax(1).tolist()
