@@ -199,7 +199,7 @@ class Room:
             self.most, tried = -(-size // 2), tried or size
             torch.cuda.empty_cache()
 
-# %% ../../nbs/core/85_chunks.ipynb #c85c000a
+# %% ../../nbs/core/85_chunks.ipynb #c85c0015
 @patch
 def holds(
     self: Room,
@@ -215,7 +215,7 @@ def refuse(self: Room) -> None:
     if self.failed is not None:
         raise self.failed
 
-
+# %% ../../nbs/core/85_chunks.ipynb #c85c000a
 @patch
 def joined(
     self: Room,
