@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TABLES = HERE.parent / "nbs" / "tutorials"
 # table -> program, its words, its words in small
 PROGRAMS = {
     "speed": ("speed.py", "", "--tiny"),  # methods and measures against their passes and Captum
     "small": ("small.py", "", "--tiny"),  # small networks for tables
     "speed_equilibrium": ("equilibrium.py", "", "--tiny"),  # Attribution Equilibrium on ResNets
+    "budget": ("budget.py", "", "--side 32"),  # gradients of the variational path on a ResNet-50
     "peers": ("peers.py", "", "--tiny"),  # time_interpret and Quantus, where they are installed
     "waits": ("waits.py", "", "--only saliency deletion"),  # what an accelerator waits for
     "scale": ("scale.py", "", "--images 9 --processes 2 --block 1"),  # many pictures, a process that is killed
@@ -39,22 +39,24 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small inputs, one round: counts and equality")
     parser.add_argument("--only", nargs="+", choices=list(PROGRAMS), metavar="NAME", help=", ".join(PROGRAMS))
-    parser.add_argument("--out", type=Path, help="folder of the tables; default nbs/tutorials, needed with --tiny")
+    parser.add_argument("--out", type=Path, help="folder of the tables, needed with --tiny; default: beside the pages")
     words = parser.parse_args(given)
     if words.tiny and words.out is None:
         parser.error("--tiny needs --out FOLDER: the tables beside the pages are not overwritten by small ones")
-    folder, failed = words.out or TABLES, []
-    folder.mkdir(parents=True, exist_ok=True)
+    failed = []
+    if words.out:
+        words.out.mkdir(parents=True, exist_ok=True)
     for name in words.only or PROGRAMS:
         program, full, small = PROGRAMS[name]
         if name == "gpu" and not words.tiny and not has_gpu():
             print("gpu: no GPU is at hand, left out", flush=True)
             continue
-        command = [program, *(small if words.tiny else full).split(), "--out", str(folder / f"{name}.csv")]
+        out = ["--out", str(words.out / f"{name}.csv")] if words.out else []
+        command = [program, *(small if words.tiny else full).split(), *out]
         print(f"{name}: python benchmarks/{' '.join(command)}", flush=True)
         if subprocess.run([sys.executable, str(HERE / program), *command[1:]]).returncode:
             failed.append(name)
-    print(f"failed: {', '.join(failed)}" if failed else f"tables in {folder}", flush=True)
+    print(f"failed: {', '.join(failed)}" if failed else "tables written", flush=True)
     return 1 if failed else 0
 
 

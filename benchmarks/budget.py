@@ -58,14 +58,14 @@ def row_of(name: str, side: int) -> dict:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def measure(arguments: list[str] | None = None) -> None:
+def main(given: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=224, help="of the picture, in pixels")
     parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args(arguments)
+    words = parser.parse_args(given)
     torch.set_num_threads(1)
-    write_table(options.out, COLUMNS, [row_of(name, options.side) for name in CALLS])
+    write_table(words.out, COLUMNS, [row_of(name, words.side) for name in CALLS])
 
 
 if __name__ == "__main__":
-    measure()
+    main()

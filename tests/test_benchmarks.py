@@ -149,17 +149,17 @@ def test_what_a_process_holds_does_not_grow_with_the_pictures(benchmarks, tmp_pa
     words = ["--held", "--images", "1000", "3000", "--block", "250", "--out", str(tmp_path / "held.csv")]
     benchmarks("scale").main(words)
     found = {(r["process"], r["images"]): r for r in rows_of(tmp_path / "held.csv")}
-    for process, most in (("working", 60), ("merging", 150)):  # bytes for each further picture; 460 and 900 before
+    for process in ("working", "merging"):  # 461 and 789 bytes for each further picture before; buffers fill here, too
         few, many = found[process, "1000"], found[process, "3000"]
-        assert int(many["held"]) - int(few["held"]) < 2000 * 50, process
-        assert int(many["most"]) - int(few["most"]) < 2000 * most, process
+        assert int(many["held"]) - int(few["held"]) < 2000 * 150, process
+        assert int(many["most"]) - int(few["most"]) < 2000 * 200, process
 
 
 def test_one_command_runs_all_programs(benchmarks, tmp_path, monkeypatch, capfd):
     every = benchmarks("all")
     programs = {path.name for path in FOLDER.glob("*.py") if "def main(" in path.read_text()} - {"all.py"}
     assert {program for program, *_ in every.PROGRAMS.values()} == programs
-    stored = {path.stem for path in TABLES.glob("*.csv")}
+    stored = {path.stem for path in TABLES.parent.glob("*/*.csv")}
     assert set(every.PROGRAMS) - stored == {"gpu"}  # whose table has a card's name
     monkeypatch.setattr(every, "PROGRAMS", {name: every.PROGRAMS[name] for name in ("scale_memory", "waits")})
     monkeypatch.setitem(every.PROGRAMS, "scale_memory", ("nowhere.py", "", ""))
