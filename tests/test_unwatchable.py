@@ -134,6 +134,27 @@ def test_equilibrium_records_what_is_compiled_and_says_why_it_cannot_record_cond
         AttributionEquilibrium(Chooses().eval()).attribute(X, target=1)
 
 
+def test_equilibrium_counts_what_many_examples_need_where_nobody_may_watch():
+    torch.manual_seed(0)
+    convolution, linear = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+    torch.compiler.reset()
+    inner = torch.compile(lambda x: 2 * x.relu(), backend="eager", fullgraph=True)
+
+    class Pictures(nn.Module):
+        def __init__(self, middle):
+            super().__init__()
+            self.convolution, self.linear, self.middle = convolution, linear, middle
+
+        def forward(self, x):
+            return self.linear(self.middle(self.convolution(x)).mean((2, 3)))
+
+    x = torch.rand(40, 1, 8, 8)
+    plain, compiled = (
+        AttributionEquilibrium(Pictures(f).eval()).attribute(x, target=1) for f in (lambda x: 2 * x.relu(), inner)
+    )
+    assert_close(compiled, plain)
+
+
 def fixed_size(x):
     if len(x) < 5:
         raise RuntimeError("the batch has to have five rows")

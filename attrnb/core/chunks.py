@@ -142,7 +142,7 @@ class Room:
     joined: Callable[..., tuple[Tensor, ...]]  # this and what follows is patched below, for whoever reads types
     holds: Callable[..., bool]
     refuse: Callable[..., None]
-    guessed: Callable[..., contextlib.AbstractContextManager]
+    guess: Callable[..., Any]
 
     def __init__(
         self,
@@ -234,18 +234,22 @@ def joined(
 
 
 @patch
-@contextlib.contextmanager
-def guessed(self: Room, n_rows: int, device: torch.device, wanted: bool = True) -> Iterator[None]:
-    """The body passes one of the rows without gradients. A recording of many holds about twice what that makes, for
-    each; so many make a piece as hold eight times what others may, since a recording has a price of its own.
+def guess(
+    self: Room,
+    work: Callable[[contextlib.AbstractContextManager], _Made],  # enters its argument, and passes one of the rows
+    n_rows: int,  # that will be recorded
+    device: torch.device,  # where
+    wanted: bool = True,  # otherwise nothing is counted
+) -> _Made:
+    """What the work returns. A recording of many holds about twice what one row makes, for each; so many make a piece
+    as hold eight times what others may, since a recording has a price of its own.
     """
-    if n_rows < FROM or not wanted or not probe_is_on():
-        yield
-        return
-    with plain_mode(_LiveBytes)() as live:
-        yield
-    budget = 2**28 if device.type == "cpu" else 2**35
-    self.most = min(self.most, max(COUNTED, budget // max(1, 2 * live.made)))
+    live = plain_mode(_LiveBytes)() if n_rows >= FROM and wanted and probe_is_on() else None
+    result = watched(work, live)
+    if live is not None:
+        budget = 2**28 if device.type == "cpu" else 2**35
+        self.most = min(self.most, max(COUNTED, budget // max(1, 2 * live.made)))
+    return result
 
 # %% ../../nbs/core/85_chunks.ipynb #c85a0006
 def row_blocks(

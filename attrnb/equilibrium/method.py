@@ -8,6 +8,8 @@ Docs: https://attrnb.github.io/attrnb/equilibrium/method.html.md"""
 __all__ = ['AttributionEquilibrium']
 
 # %% ../../nbs/equilibrium/90_method.ipynb #69bd6e3f
+import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 
@@ -201,11 +203,13 @@ def _named_starts(self: AttributionEquilibrium, recording: Recording) -> tuple[V
 
 
 @patch
-def _first(self: AttributionEquilibrium, state, score, copies: int = 1, nudge: float = 0.0) -> object:
-    "The output of the model itself for copies of the first example, and for a part `nudge` more of its numbers"
+def _first(self: AttributionEquilibrium, state, score, copies: int = 1, nudge: float = 0.0, watch=None) -> object:
+    """The output of the model itself for copies of the first example, and for a part `nudge` more of its numbers;
+    meanwhile the watch is entered
+    """
     state.plain, device = True, score.inputs[0].device
     try:
-        with torch.no_grad():
+        with torch.no_grad(), watch or contextlib.nullcontext():
             points = tuple(x[:1] * (1 + nudge) for x in score.inputs)
             points = points if copies == 1 else tuple(x.repeat(copies, *(1,) * (x.ndim - 1)) for x in points)
             score(points, torch.zeros(copies, dtype=torch.long, device=device))
@@ -428,8 +432,8 @@ def attribute(
         placed, named, _ = self._score._arguments((*tensors, *extra), keywords)
         _check_arguments(self._model, len(tensors), placed, named)
         if probe_is_on():
-            with state.room.guessed(score.n_examples, tensors[0].device, score._chosen):
-                state.expected = self._first(state, score)
+            first = functools.partial(self._first, state, score, 1, 0.0)
+            state.expected = state.room.guess(first, score.n_examples, tensors[0].device, score._chosen)
             score.probe_rows += 1
         for s in score.chunks(score.n_examples):
             points = tuple(x.detach()[s].clone() if x.is_inference() else x.detach()[s] for x in tensors)
