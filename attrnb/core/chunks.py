@@ -186,10 +186,7 @@ class Room:
                     continue
             else:
                 if tried:
-                    warn_user(
-                        f"memory ran out with {tried * each} rows at once; it goes on with {self.most * each}. To spare"
-                        f" the attempt: internal_batch_size={self.most * each}"
-                    )
+                    _say_halved(tried * each, self.most * each)
                     tried = 0
                 if live is not None:
                     self.counted, self.most = True, min(self.most, max(size, budget * size // max(1, live.most)))
@@ -214,6 +211,14 @@ def refuse(self: Room) -> None:
     "Raise what the counted rows raised, if they did."
     if self.failed is not None:
         raise self.failed
+
+
+def _say_halved(tried: int, most: int):
+    "Warn of the rows that were too many"
+    warn_user(
+        f"memory ran out with {tried} rows at once; it goes on with {most}. To spare the attempt:"
+        f" internal_batch_size={most}"
+    )
 
 # %% ../../nbs/core/85_chunks.ipynb #c85c000a
 @patch
