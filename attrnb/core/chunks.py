@@ -11,6 +11,7 @@ import contextlib
 import functools
 import itertools
 import math
+import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar
@@ -126,14 +127,24 @@ def watched(
     work: Callable[[contextlib.AbstractContextManager], _Made],  # enters what it is given, and runs a model
     watch: contextlib.AbstractContextManager | None,  # which notes what the model does; None: nobody watches
 ) -> _Made:
-    "What the work returns under the watch; without it where it fails under it, and then with its own error"
+    "What the work returns under the watch; without it where PyTorch's compiler refuses to be watched"
     if watch is not None:
         try:
             return work(watch)
         except Exception as error:
-            if memory_ran_out(error):
+            if memory_ran_out(error) or not _in_the_compiler(error):
                 raise
     return work(contextlib.nullcontext())
+
+
+def _in_the_compiler(error: BaseException | None) -> bool:
+    "Whether the error, or one that led to it, passed the compiler or an operation that is given functions"
+    while error is not None:
+        names = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+        if any(name.startswith(("torch._dynamo", "torch._higher_order_ops")) for name in names):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 # %% ../../nbs/core/85_chunks.ipynb #c85c0005
 class Room:
