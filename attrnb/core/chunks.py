@@ -224,7 +224,7 @@ def refuse(self: Room) -> None:
         raise self.failed
 
 
-def _say_halved(tried: int, most: int):
+def _say_halved(tried: int, most: float):
     "Warn of the rows that were too many"
     warn_user(
         f"memory ran out with {tried} rows at once; it goes on with {most}. To spare the attempt:"

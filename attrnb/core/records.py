@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 # %% ../../nbs/core/15_records.ipynb #rec00006
 IN_MEMORY = 2**16  # bytes of one kind that stay there
@@ -69,13 +69,13 @@ class Stored:
 class Listed(Sequence):
     "A sequence that is equal to a list of the same, and whose parts are lists"
 
-    __hash__ = None
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def item(self, k: int) -> object:
         "The k-th, from 0"
         raise NotImplementedError
 
-    def __getitem__(self, k):
+    def __getitem__(self, k: Any) -> Any:
         places = range(len(self))[k]  # IndexError for one that isn't there
         return [self.item(i) for i in places] if isinstance(k, slice) else self.item(places)
 
@@ -144,6 +144,7 @@ def sorted_pairs(
         if len(part) == at_once:
             put_away()
     put_away()
+    runs: list[Iterator[tuple[str, str]]]
     runs = [map(lambda k: (texts[k], texts[k + 1]), places) for places in parts]
     last = None
     for pair in heapq.merge(*runs, key=lambda pair: pair[0]):
@@ -172,7 +173,7 @@ class _JsonText:
     def peek(self) -> str:
         "The next character that is no space; empty at the end"
         while True:
-            self.at = _SPACE.match(self.text, self.at).end()
+            self.at = found.end() if (found := _SPACE.match(self.text, self.at)) else self.at
             if self.at < len(self.text) or not self.more():
                 return self.text[self.at : self.at + 1]
 
@@ -223,9 +224,9 @@ def json_members(
     with open(path, encoding="utf-8") as file:
         text = _JsonText(file)
         for _ in text.parts("{", "}"):
-            key = text.value() if text.peek() == '"' else text.take('"')
+            key = str(text.value()) if text.peek() == '"' else text.take('"')
             text.take(":")
-            whole = not lists or key not in lists or text.peek() != "["
-            yield key, text.value() if whole else lists[key](text.elements())
+            made = (lists or {}).get(key)
+            yield key, text.value() if made is None or text.peek() != "[" else made(text.elements())
         if text.peek():
             raise ValueError(f"nothing may follow, there is {text.peek()!r}")
