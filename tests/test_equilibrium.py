@@ -393,7 +393,7 @@ def test_images_are_recorded_again_in_halves_when_memory_runs_out():
     model, x, target = convolutional(), numbers(7, 3, 32, 32), [0, 1, 2, 0, 1, 2, 0]
     expected, layers = AttributionEquilibrium(model).attribute(x, target=target, return_layers=True)
     method = AttributionEquilibrium(Narrow(model))
-    with pytest.warns(UserWarning, match="memory ran out with 4 rows at once; it goes on with 2"):
+    with pytest.warns(UserWarning, match="memory ran out with 7 rows at once; it goes on with 2"):
         found, again = method.attribute(x, target=target, return_layers=True)
     close(found, expected)
     assert (
