@@ -67,6 +67,13 @@ def test_explainers(kind, settings):
     torch.testing.assert_close(flat, column[:, 0])
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_published_program():
+    explain = attrnb.geodesic.PublishedGeodesicIG(single)
+    flat, column = (explain.attribute(x, num_iterations=5) for x in (X, X[:, None]))
+    torch.testing.assert_close(flat, column[:, 0])
+
+
 def of_inputs_and_attributions():
     functions = {name: getattr(measures, name) for name in dir(measures) if name[0] != "_"}
     return [

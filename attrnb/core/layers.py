@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from .arguments import _as_tuple, per_example
 from .attribution import FeatureAttribution
 from .checks import TensorOrTuple, check_baselines, check_inputs, true_or_false
-from .chunks import Room, read_batch_size
+from .chunks import Room
 from .lost_gradient import differentiated
 from .model_state import _compiled, _OwnHook, leave_as_found, modules_of
 from .outputs import logits_of
@@ -207,7 +207,7 @@ def activations(
 
     with self.attached() as run, torch.no_grad():
         for s in plan.chunks(len(inputs[0])):
-            counted = read_batch_size(internal_batch_size) is None and self.model
+            counted = plan._chosen and self.model
             parts.append(room.joined(some, tuple(x[s] for x in inputs), examples[s], counted))
             room.refuse()
         self.n_parts = len(parts[0])
@@ -282,7 +282,7 @@ def _leads_around(
                     every = output(*(x[s][rows] for x in inputs))
                 return alone.shape[1:] != every.shape[1:] or _differs(alone.expand_as(every), every) > near
 
-            counted = read_batch_size(internal_batch_size) is None and self.model
+            counted = plan._chosen and self.model
             if any(found for _, found in room.pieces(s.stop - s.start, differ, alone.device, counted)):
                 return True
             room.refuse()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .features import flat_rows
 from .messages import warn_user
 from .randomness import generator_states
 
@@ -105,7 +106,7 @@ class _Draws(TorchDispatchMode):
 def _middle_row(points: tuple[Tensor, ...]) -> Tensor:
     "The place (1,) of a row of middling size among at most 64 rows that are spread over the chunk"
     every = -(-len(points[0]) // 64)
-    sizes = (p.detach()[::every, None].float().flatten(1).square().sum(1) for p in points)
+    sizes = (flat_rows(p.detach()[::every].float()).square().sum(1) for p in points)
     return functools.reduce(torch.add, sizes).median(0).indices.reshape(1) * every
 
 # %% ../../nbs/core/75_probes.ipynb #82e465d2

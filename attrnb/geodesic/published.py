@@ -23,6 +23,7 @@ from attrnb.core import (
     check_baselines,
     check_inputs,
     explains_layers,
+    flat_rows,
     flatten_features,
     leave_as_found,
     normal_noise,
@@ -40,8 +41,8 @@ from ..paths import PathAttribution, quadrature, scores_and_probability
 # %% ../../nbs/geodesic/85_published.ipynb #e4e4af52
 def _norms(rows: Tensor, like: tuple[Tensor, ...]) -> Tensor:
     "Norms over the last dimension only, then added up, as the program has them"
-    parts = [part.norm(dim=-1) for part in unflatten_features(rows, like)]
-    return sum(part.flatten(1).sum(1) if part.ndim > 1 else part for part in parts)
+    parts = [part.norm(dim=-1) if part.ndim > 1 else part.abs() for part in unflatten_features(rows, like)]
+    return sum(flat_rows(part).sum(1) for part in parts)
 
 
 def _pulls(everything: TargetScore, line, mean, log_width, noise, weight, owner, beta, lines, count=None) -> tuple:
@@ -75,7 +76,7 @@ def _fitted_points(
     weight, owner = weight.repeat_interleave(n), torch.arange(n, device=line.device).repeat(n_points)
 
     def all_outputs(output):
-        return output.flatten(1).sum(1) if output.ndim > 1 else output
+        return flat_rows(output).sum(1) if output.ndim else output
 
     everything = TargetScore(score.forward, score.inputs, all_outputs, score.args, score.internal_batch_size)
     mean, log_width, generator = torch.zeros_like(line), torch.full_like(line, math.log(0.1)), random_generator(seed)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..core import read_tensor
+from ..core import flat_rows, read_tensor
 from .units import _read_attributions
 
 # %% ../../nbs/measures/90_half_moons.ipynb #5aa318db
@@ -34,7 +34,7 @@ def purity(
         )
     if not ((predicted == 0) | (predicted == 1)).all():
         raise ValueError("predicted holds other classes than 0 and 1")
-    size = a.abs().flatten(1).sum(1) if a.ndim > 1 else a.abs()
+    size = flat_rows(a.abs()).sum(1)
     half = len(size) // 2
     last = size.sort().values[half - 1]
     below, tied = size < last, size == last
