@@ -16,20 +16,37 @@ import pytest
 import torch
 from models import numbers, seeded
 from torch import nn
+from torch._dynamo import eval_frame as dynamo
+from torch.nn.attention import _cur_sdpa_kernel_backends
 
 from attrnb import measures
 from attrnb.core import ClassScore, gradients
+from attrnb.core.model_state import uncompiled
 from attrnb.equilibrium import AttributionEquilibrium
+from attrnb.equilibrium.method import _exact
 from attrnb.explore import explore
 from attrnb.geodesic import GeodesicIGKNN, GeodesicIGSVI
+from attrnb.geodesic.slopes import _plain_attention
 from attrnb.neflag import NeFLAG
 from attrnb.paths import PathIntegratedGradients
 
 
+def of_the_process():
+    "Settings that threads share"
+    cudnn = torch.backends.cudnn
+    return {
+        "compiler": dynamo._stance.stance,
+        "attention": _cur_sdpa_kernel_backends(),
+        "cudnn": (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "dtype": torch.get_default_dtype(),
+    }
+
+
 @pytest.fixture(autouse=True)
 def many_switches():
-    "Threads give way to each other as often as they can"
-    interval, threads = sys.getswitchinterval(), torch.get_num_threads()
+    "Threads give way to each other as often as they can; what belongs to the process is as it was afterwards"
+    interval, threads, found = sys.getswitchinterval(), torch.get_num_threads(), of_the_process()
     sys.setswitchinterval(1e-5)
     torch.set_num_threads(1)
     with warnings.catch_warnings():  # once, since it isn't made for threads
@@ -37,6 +54,7 @@ def many_switches():
         yield
     sys.setswitchinterval(interval)
     torch.set_num_threads(threads)
+    assert of_the_process() == found
 
 
 def network(seed=0):
@@ -362,3 +380,44 @@ def test_tracing_in_threads_leaves_modules_as_they_were():
     assert_all_equal(called, expected)
     assert {name: getattr(nn.Module, name) for name in before} == before
     assert_all_equal([other(one)], expected)
+
+
+# Settings of the process
+
+
+@pytest.mark.parametrize(
+    "setting", [uncompiled, lambda: _plain_attention, lambda: _exact], ids=["compiler", "attention", "cudnn"]
+)
+def test_a_setting_of_the_process_is_put_back_when_two_overlap(setting):
+    "The one who came first leaves first: the other found what the first had set, which must not stay"
+    before, first_is_in, second_is_in, inside = of_the_process(), threading.Event(), threading.Event(), []
+
+    def first():
+        with setting():
+            first_is_in.set()
+            second_is_in.wait()
+
+    def second():
+        first_is_in.wait()
+        with setting():
+            inside.append(of_the_process())
+            second_is_in.set()
+            threads[0].join()
+            inside.append(of_the_process())
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    for thread in threads:
+        thread.start()
+    threads[1].join()
+    assert inside[0] == inside[1] != before
+    assert of_the_process() == before
+
+
+def test_what_the_compiler_made_is_compiled_again_after_threads():
+    net = network().eval()
+    at_once(*(lambda: AttributionEquilibrium(net).attribute(X, TARGETS) for _ in range(2)), times=6)
+    seen = []
+    torch.compiler.reset()
+    compiled = torch.compile(lambda x: 2 * x, backend=lambda graph, _: seen.append(graph) or graph.forward)
+    compiled(torch.ones(2))
+    assert seen

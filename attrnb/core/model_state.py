@@ -339,13 +339,33 @@ def _compiled(forward: Callable, inside: bool = False) -> list[nn.Module]:
         made = any(map(_holds_compiled, roots)) or any(map(_made_by_compiler, _reached(forward)))
     return roots if made else []
 
+# %% ../../nbs/core/70_model_state.ipynb #prs00002
+class ProcessSetting:
+    "A setting of the process, in force while anybody is inside, in whichever thread"
+
+    def __init__(self, make: Callable[[], contextlib.AbstractContextManager]):
+        self.make, self.lock, self.inside = make, threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.setting = self.make()
+                self.setting.__enter__()
+            self.inside += 1
+
+    def __exit__(self, *error) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.setting.__exit__(None, None, None)
+
 # %% ../../nbs/core/70_model_state.ipynb #unc00002
-@contextmanager
-def uncompiled() -> Iterator[None]:
+_as_written = ProcessSetting(lambda: torch.compiler.set_stance("force_eager"))
+
+
+def uncompiled() -> contextlib.AbstractContextManager:
     "Runs the body with what torch.compile made run as it was written, in all threads"
-    stance = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
-    with stance:
-        yield
+    return _as_written if "torch._dynamo" in sys.modules else contextlib.nullcontext()
 
 # %% ../../nbs/core/70_model_state.ipynb #70dd74eb
 @contextmanager

@@ -35,6 +35,7 @@ from attrnb.core import (
     true_or_false,
     warn_user,
 )
+from ..core.model_state import ProcessSetting
 from ..core.scores import _mean_over
 from .calls import NotAlone
 from .contrast import Contrast
@@ -237,6 +238,9 @@ def _runs_together(self: AttributionEquilibrium, score) -> bool:
     return True
 
 # %% ../../nbs/equilibrium/90_method.ipynb #1edb701f
+_exact = ProcessSetting(lambda: torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))
+
+
 @patch
 def _explain(self: AttributionEquilibrium, state, score, points, examples, options, return_layers):
     "Attributions and layers of one chunk"
@@ -261,8 +265,7 @@ def _explain(self: AttributionEquilibrium, state, score, points, examples, optio
     state.output = None
     recording.let_go()
     precision, device = torch.promote_types(starts[0].dtype, torch.float32), starts[0].device.type
-    exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-    with torch.no_grad(), torch.autocast(device, enabled=False), exact:
+    with torch.no_grad(), torch.autocast(device, enabled=False), _exact:
         gradients = [torch.zeros_like(s) if g is None else g for s, g in zip(starts, gradients)]
         layouts = [_layout(v, recording.n) for v in recording.starts]
         pairs = [[there(t.to(precision)) for t in p] for (there, _), *p in zip(layouts, starts, gradients)]

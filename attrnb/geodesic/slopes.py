@@ -9,7 +9,6 @@ __all__ = ['WAYS']
 
 # %% ../../nbs/geodesic/55_slopes.ipynb #96406bdc
 import math
-import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from weakref import WeakKeyDictionary
@@ -21,31 +20,10 @@ from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..core import Room, TargetScore, flatten_features, memory_ran_out, unflatten_features, warn_user
+from ..core.model_state import ProcessSetting
 
 # %% ../../nbs/geodesic/55_slopes.ipynb #f529a4dc
-class _PlainAttention:
-    """Attention by the kernel that can be differentiated twice, while any thread is inside; the choice belongs to
-    the process, so the first sets it and the last puts it back
-    """
-
-    def __init__(self):
-        self.lock, self.inside, self.choice = threading.Lock(), 0, None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.inside:
-                self.choice = sdpa_kernel(SDPBackend.MATH)
-                self.choice.__enter__()
-            self.inside += 1
-
-    def __exit__(self, *error) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                self.choice.__exit__(None, None, None)
-
-
-_plain_attention = _PlainAttention()
+_plain_attention = ProcessSetting(lambda: sdpa_kernel(SDPBackend.MATH))  # it can be differentiated twice
 
 # %% ../../nbs/geodesic/55_slopes.ipynb #3ce6cf9f
 def _gradients(score: TargetScore, points: Tensor, examples: Tensor) -> Tensor:
