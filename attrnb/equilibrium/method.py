@@ -237,10 +237,10 @@ def _runs_together(self: AttributionEquilibrium, score) -> bool:
         return False
     return True
 
-# %% ../../nbs/equilibrium/90_method.ipynb #1edb701f
+# %% ../../nbs/equilibrium/90_method.ipynb #exa00002
 _exact = ProcessSetting(lambda: torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))
 
-
+# %% ../../nbs/equilibrium/90_method.ipynb #1edb701f
 @patch
 def _explain(self: AttributionEquilibrium, state, score, points, examples, options, return_layers):
     "Attributions and layers of one chunk"
