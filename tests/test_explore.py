@@ -1893,7 +1893,16 @@ def test_the_server_is_for_its_user_only_and_ends_with_its_parent(application, e
         PYTHONPATH=os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
     )
     command = [sys.executable, "-c", SERVE, "explore", "--no-browser", "--application", application]
-    process, family = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True), []
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs ignore this signal, and so would what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    family = []
     try:
         port, page, token = re.fullmatch(
             r"attrnb explorer: http://127\.0\.0\.1:(\d+)(/.*)\?token=(\w+)\n", process.stdout.readline()
